@@ -1,0 +1,1 @@
+"""Image tags and boxes to segmentation masks: weakly supervised segmentation on Lightning."""

@@ -1,0 +1,1 @@
+"""One thing each, at one seam of the loop."""

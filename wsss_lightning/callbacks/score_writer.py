@@ -1,0 +1,45 @@
+"""Predictions to disk as they come, one file an image.
+
+Letters: b images, c classes, k = c + 1 with background first, H W an image.
+"""
+
+from pathlib import Path
+from typing import Any, final
+
+import pytorch_lightning as pl
+import torch
+
+from wsss_lightning.data.scores import save_mask, save_score
+
+# labels that nowhere reach this probability cannot win a pixel, even after the CRF
+NEGLIGIBLE = 1e-3
+
+
+@final
+class ScoreWriter(pl.Callback):
+    """Reads `predict_step`'s outputs and writes them below `folder`; changes nothing.
+
+    `score` (b c H W) becomes `<name>.npz` of the classes that are present; `marginal` (b k H W)
+    becomes the label map `<name>.png` and, with `keep_marginals`, `<name>.npz` of the labels that
+    matter. Each file is whole or absent, so an interrupted prediction goes on behind the last.
+    """
+
+    def __init__(self, folder: Path, bits: int, keep_marginals: bool = False) -> None:
+        self.folder, self.bits, self.keep_marginals = folder, bits, keep_marginals
+
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        for i, name in enumerate(outputs["name"]):
+            if "score" in outputs:
+                score = outputs["score"][i]
+                here = torch.nonzero(score.flatten(1).any(1)).flatten()
+                save_score(self.folder / f"{name}.npz", score[here].cpu(), here.cpu() + 1, self.bits)
+                continue
+            marginal = outputs["marginal"][i]
+            if self.keep_marginals:
+                matters = marginal.flatten(1).amax(1) > NEGLIGIBLE
+                here = torch.nonzero(matters).flatten()
+                save_score(self.folder / f"{name}.npz", marginal[here].cpu(), here.cpu(), self.bits)
+            # last, since its presence says that the image is done
+            save_mask(self.folder / f"{name}.png", marginal.argmax(0).byte().cpu().numpy())

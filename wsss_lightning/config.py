@@ -1,0 +1,208 @@
+"""Types of the keys that a run has, and a look at what they would build, before anything starts."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from wsss_lightning.errors import InputError, did_you_mean
+
+# configuration builds these and nothing else: a file from elsewhere must not run what it likes
+ALLOWED = ("wsss_lightning.", "torch.optim.", "pytorch_lightning.")
+
+
+@dataclass
+class Jitter:
+    """Photometric change: factors uniform in 1 +- x, hue in +- x turns."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+
+@dataclass
+class Schedule:
+    """How long a network is trained, and on what view of the images."""
+
+    max_epochs: int
+    batch_size: int
+    crop_size: int
+    long_side: Any  # [low, high] pixels of the longer side, or null
+    scale: Any  # [low, high] factors, or null
+    flip: bool
+    jitter: Jitter | None
+    num_workers: int
+
+
+@dataclass
+class Fit:
+    method: Schedule
+    segmenter: Schedule
+
+
+@dataclass
+class Score:
+    """How maps are read out of a trained method."""
+
+    scales: list[float]
+    flip: bool
+    long_side: int | None
+    layer: str | None
+    tags: str
+    bits: int
+    batch_size: int
+
+
+@dataclass
+class Seeds:
+    """How scores become seeds, and how the threshold is chosen."""
+
+    background_score: float
+    thresholds: int
+    held_out: float
+
+
+@dataclass
+class Pseudo:
+    confidence: float
+
+
+@dataclass
+class Test:
+    """How the segmentation network is tested."""
+
+    scales: list[float]
+    flip: bool
+    crf: bool
+    batch_size: int
+
+
+@dataclass
+class Config:
+    """The top level of every run; each key has its file or its group in `conf/`."""
+
+    name: str
+    seed: int
+    data: Any
+    backbone: Any
+    method: Any
+    crf: Any
+    refine: Any
+    segmenter: Any
+    pipeline: Any
+    trainer: Any
+    logger: Any
+    fit: Fit
+    score: Score
+    seeds: Seeds
+    pseudo: Pseudo
+    test: Test
+    pictures: int
+    workers: int
+    runs: str
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Ranges that types cannot say.
+
+    Raises:
+        InputError: a value is out of range; the message says which are in it.
+    """
+    unit = {
+        "seeds.background_score": "on VOC 0.15 to 0.3 is usual",
+        "seeds.held_out": "0.1 sets a tenth of the training images aside for the threshold",
+        "pseudo.confidence": "0 ignores no pixel",
+    }
+    for key, hint in unit.items():
+        value = OmegaConf.select(cfg, key)
+        if not 0 <= value <= 1:
+            raise InputError(f"{key} is {value}, but it lies in [0, 1]; set it there ({hint}).")
+    for name in ("method", "segmenter"):
+        for key in ("max_epochs", "batch_size", "crop_size"):
+            value = cfg.fit[name][key]
+            if value < 1:
+                raise InputError(f"fit.{name}.{key} is {value}; set a whole number above 0.")
+    if cfg.score.bits not in (8, 16):
+        raise InputError(f"score.bits is {cfg.score.bits}; scores are stored in 8 or 16 bits.")
+    classes = OmegaConf.select(cfg, "data.reader.classes")
+    if classes is not None and len(classes) != cfg.data.num_classes:
+        raise InputError(
+            f"data.num_classes is {cfg.data.num_classes}, but data.reader.classes names "
+            f"{len(classes)} ({', '.join(map(str, classes))}); the head has one output a class, so "
+            "make both agree (background counts in neither)."
+        )
+
+
+def check_targets(cfg: DictConfig) -> None:
+    """Hold every `_target_` node against the allow-list and its constructor's signature.
+
+    Raises:
+        InputError: a target is not allowed or does not exist, a parameter is not known to it, or
+            one that it needs is not set.
+    """
+    for key, node in _targets(cfg, ""):
+        target = str(node["_target_"])
+        if not target.startswith(ALLOWED):
+            raise InputError(
+                f"{key}._target_ is {target}, but configuration may only build what starts with "
+                f"{', '.join(ALLOWED)}."
+            )
+        made = _locate(target, key)
+        _check_signature(key, node, target, made)
+
+
+def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield key, node
+        for name in node:
+            if not OmegaConf.is_missing(node, name):
+                yield from _targets(node[name], f"{key}.{name}" if key else str(name))
+    elif isinstance(node, ListConfig):
+        for i, item in enumerate(node):
+            yield from _targets(item, f"{key}[{i}]")
+
+
+def _locate(target: str, key: str) -> Callable[..., Any]:
+    module_name, _, name = target.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{key}._target_ is {target}, but {error.name} cannot be imported; mend the name, or "
+            "install the package."
+        ) from error
+    if not hasattr(module, name):
+        raise InputError(
+            f"{key}._target_ is {target}, but {module_name} has no {name}; "
+            f"{did_you_mean(name, [n for n in vars(module) if not n.startswith('_')])}"
+        )
+    return getattr(module, name)
+
+
+def _check_signature(key: str, node: DictConfig, target: str, made: Callable[..., Any]) -> None:
+    parameters = inspect.signature(made).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    given = [str(name) for name in node if not str(name).startswith("_")]
+    for name in given:
+        if name not in parameters and not takes_any:
+            raise InputError(
+                f"{key}.{name} is set, but {target} has no such parameter; "
+                f"{did_you_mean(name, parameters)}"
+            )
+        if OmegaConf.is_missing(node, name):
+            raise InputError(f"{key}.{name} is not set; give it, as in {key}.{name}=VALUE.")
+    if node.get("_partial_", False):
+        return
+    needed = [
+        name
+        for name, p in parameters.items()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    for name in needed:
+        if name not in given:
+            raise InputError(f"{key}.{name} is not set, but {target} needs it; add it.")

@@ -1,0 +1,1 @@
+"""What is read, written and fed to a network."""

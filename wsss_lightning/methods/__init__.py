@@ -1,0 +1,1 @@
+"""LightningModules: how each method learns."""

@@ -1,0 +1,218 @@
+"""What all methods that learn from tags share, so that comparing them is fair.
+
+Letters: b images, c classes, h w a map, H W an image.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
+from torchvision.transforms.v2 import functional as images
+
+from wsss_lightning.data.batch import Batch
+from wsss_lightning.errors import InputError
+from wsss_lightning.functional.cam import grad_cam, max_normalise
+from wsss_lightning.functional.losses import tag_loss
+from wsss_lightning.functional.resize import grid_side, resize_to
+from wsss_lightning.nets.backbones import submodule
+from wsss_lightning.optim import parameter_groups, polynomial
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How score maps are read out of a trained method; no part of how it learnt.
+
+    Args:
+        scales: sizes at which the image is seen, in units of the base size.
+        flip: see the mirror image as well.
+        long_side: longer side at scale 1 in pixels; None: as the image is.
+        layer: Grad-CAM of this layer of the network (a dotted name such as `encoder.layer4`);
+            None: the method's own map.
+        tags: "given" zeroes classes that the tags lack; "predicted" those with probability <= 0.5.
+        stride: distance in pixels of the cells of the map; the image is sized to stride * n + 1,
+            where cells at the ends lie on the outermost pixels and maps do not shift.
+    """
+
+    scales: Sequence[float] = (1.0,)
+    flip: bool = False
+    long_side: int | None = None
+    layer: str | None = None
+    tags: str = "given"
+    stride: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) <= 0:
+            raise InputError(
+                f"score.scales is {list(self.scales)}; give at least one positive scale, such as "
+                "[0.5, 1.0, 1.5, 2.0]."
+            )
+        if self.tags not in ("given", "predicted"):
+            raise InputError(f"score.tags is {self.tags}; set it to given or predicted.")
+
+
+class TagMethod(pl.LightningModule, ABC):
+    """A network that learns from tags and shows where it saw them.
+
+    A method says how it learns (`training_step`), what it scores (`forward`) and its raw map
+    (`cam`). How maps become scores, how tags are validated and what optimises are the same for all.
+
+    Args:
+        net: builds the network from `num_classes`; it has an `encoder`, all else counts as head.
+        num_classes: without background.
+        optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
+            `weight_decay`.
+        head_factor: learning rate of the head in units of the backbone's.
+        power: exponent of the polynomial decay of the learning rate.
+    """
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        num_classes: int,
+        optimizer: Callable[..., Optimizer],
+        head_factor: float,
+        power: float,
+    ) -> None:
+        super().__init__()
+        self.net = net(num_classes=num_classes)
+        self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.reading = Reading()
+        self.tag_metrics = MetricCollection(
+            {
+                "map": MultilabelAveragePrecision(num_classes),
+                "f1": MultilabelF1Score(num_classes, threshold=0.5),
+            }
+        )
+
+    @abstractmethod
+    def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c"]:
+        """Logit of every class."""
+
+    @abstractmethod
+    def cam(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+        """Raw map of every class, unbounded."""
+
+    @final
+    def grad_cam(
+        self, image: Float[Tensor, "b 3 H W"], tags: Float[Tensor, "b c"], layer: str
+    ) -> Float[Tensor, "b c h w"]:
+        """Grad-CAM of a named layer for the tagged classes; zero for the others.
+
+        Images do not mix in evaluation, so one backward pass serves one class of every image:
+        as many passes as the image with the most tags has.
+
+        Source: Selvaraju et al. 2017, eq. 1-2, of the logit.
+        """
+        kept: list[Tensor] = []
+        with torch.inference_mode(False), torch.enable_grad():
+            image = image.clone()
+            handle = submodule(self.net, layer, "score.layer").register_forward_hook(
+                lambda _module, _inputs, output: kept.append(_deepest(output))
+            )
+            try:
+                logits = self(image.requires_grad_())
+            finally:
+                handle.remove()
+            if not kept or kept[-1].dim() != 4:
+                shape = tuple(kept[-1].shape) if kept else "nothing"
+                raise InputError(
+                    f"score.layer is {layer}, which puts out {shape}; choose a layer with maps "
+                    "(b d h w), such as the last stage of the encoder."
+                )
+            activation = kept[-1]
+            maps = activation.new_zeros(*tags.shape, *activation.shape[-2:])
+            rounds = int(tags.sum(1).max())
+            # the n-th present class of every image, for n = 0, 1, ...
+            order = tags.argsort(dim=1, descending=True, stable=True)
+            for n in range(rounds):
+                has = tags.sum(1) > n
+                chosen = logits.gather(1, order[:, n : n + 1]).squeeze(1)[has]
+                (gradient,) = torch.autograd.grad(
+                    chosen.sum(), activation, retain_graph=n + 1 < rounds
+                )
+                rows = torch.nonzero(has).squeeze(1)
+                maps[rows, order[rows, n]] = grad_cam(activation, gradient).detach()[rows]
+        return maps
+
+    @final
+    def score(
+        self, image: Float[Tensor, "b 3 H W"], tags: Float[Tensor, "b c"]
+    ) -> Float[Tensor, "b c H W"]:
+        """Scores in [0, 1), zero without their tag: maps of all scales and mirrors, added.
+
+        Source: `infer_cls.py` of the official PSA code; normalisation of SEAM's `max_norm`.
+        """
+        how, size = self.reading, image.shape[-2:]
+        base = 1.0 if how.long_side is None else how.long_side / max(size)
+        if how.tags == "predicted":
+            tags = (self(image).sigmoid() > 0.5).to(tags)
+        total = image.new_zeros(*tags.shape, *size)
+        here = torch.nonzero(tags.any(0)).squeeze(1)  # upsampling is the cost: skip what is absent
+        if len(here) == 0:
+            return total
+        for scale in how.scales:
+            sides = [grid_side(side, scale * base, how.stride) for side in size]
+            view = images.resize_image(
+                image, sides, interpolation=images.InterpolationMode.BICUBIC, antialias=True
+            ).clamp(0, 1)
+            views = torch.cat([view, view.flip(-1)]) if how.flip else view
+            present = tags.repeat(len(views) // len(view), 1)
+            maps = self.grad_cam(views, present, how.layer) if how.layer else self.cam(views)
+            maps = resize_to(maps[:, here].relu(), (size[0], size[1]))
+            if how.flip:
+                maps, mirrored = maps.chunk(2)
+                maps = maps + mirrored.flip(-1)
+            total[:, here] += maps
+        return max_normalise(total * tags[..., None, None])
+
+    @final
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self(batch["image"])
+        self.log("val/loss", tag_loss(logits, batch["tags"]), batch_size=len(logits))
+        self.tag_metrics.update(logits.sigmoid(), batch["tags"].long())
+
+    @final
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{k}": v for k, v in self.tag_metrics.compute().items()}, prog_bar=True)
+        self.tag_metrics.reset()
+
+    @final
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        return {"name": batch["name"], "score": self.score(batch["image"], batch["tags"])}
+
+    @final
+    def configure_optimizers(self) -> Any:
+        return configure(self, self.net, self.optimizer, self.head_factor, self.power)
+
+
+def _deepest(output: Any) -> Tensor:
+    """An encoder puts out a list of maps; its last is meant."""
+    return output[-1] if isinstance(output, (list, tuple)) else output
+
+
+def configure(
+    module: pl.LightningModule,
+    net: nn.Module,
+    optimizer: Callable[..., Optimizer],
+    head_factor: float,
+    power: float,
+) -> dict[str, Any]:
+    """Parameter groups and polynomial decay over the steps of the fit, as Lightning wants them."""
+    settings = optimizer.keywords if isinstance(optimizer, partial) else {}
+    heads = nn.ModuleList(part for name, part in net.named_children() if name != "encoder")
+    groups = parameter_groups(
+        net.encoder, heads, settings["lr"], settings["weight_decay"], head_factor
+    )
+    made = optimizer(groups)
+    steps = int(module.trainer.estimated_stepping_batches)
+    schedule = polynomial(made, steps, power)
+    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,87 @@
+"""The segmentation network, trained on masks, whoever made them.
+
+Letters: b images, k = c + 1 labels with background first, H W an image.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchvision.transforms.v2 import functional as images
+
+from wsss_lightning.data.batch import Batch
+from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.functional.resize import resize_to
+from wsss_lightning.methods.base import configure
+from wsss_lightning.metrics import Confusion, miou
+
+
+@final
+class Segmenter(pl.LightningModule):
+    """loss = cross-entropy, mean over the pixels that are not ignored (Chen et al. 2015).
+
+    Args:
+        net: builds the network from `num_classes`; it has an `encoder`, all else counts as head.
+        num_classes: without background.
+        optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
+            `weight_decay`.
+        head_factor: learning rate of the decoder in units of the encoder's.
+        power: exponent of the polynomial decay of the learning rate.
+    """
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        num_classes: int,
+        optimizer: Callable[..., Optimizer],
+        head_factor: float,
+        power: float,
+    ) -> None:
+        super().__init__()
+        self.net = net(num_classes=num_classes)
+        self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.scales: Sequence[float] = (1.0,)
+        self.flip = False
+        self.confusion = Confusion(num_classes + 1)
+
+    def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
+        return self.net(image)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits, mask = self(batch["image"]), batch["mask"]
+        # a crop may hold no labelled pixel at all; the mean over none would be NaN
+        count = (mask != IGNORE).sum().clamp(min=1)
+        loss = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="sum") / count
+        self.log("train/cross_entropy", loss, prog_bar=True, batch_size=len(mask))
+        return loss
+
+    def marginal(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
+        """Probability of every label: softmax of the logits' mean over scales and mirrors."""
+        size = (image.shape[-2], image.shape[-1])
+        total: Any = 0
+        for scale in self.scales:
+            sides = [max(32, round(side * scale)) for side in size]
+            view = image if scale == 1 else images.resize_image(image, sides).clamp(0, 1)
+            logits = self(view)
+            if self.flip:
+                logits = (logits + self(view.flip(-1)).flip(-1)) / 2
+            total = total + (logits if scale == 1 else resize_to(logits, size))
+        return (total / len(self.scales)).softmax(1)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.confusion.update(self(batch["image"]).argmax(1), batch["mask"])
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/miou", torch.tensor(miou(self.confusion.compute())).float(), prog_bar=True)
+        self.confusion.reset()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        return {"name": batch["name"], "marginal": self.marginal(batch["image"])}
+
+    def configure_optimizers(self) -> Any:
+        return configure(self, self.net, self.optimizer, self.head_factor, self.power)

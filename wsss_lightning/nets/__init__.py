@@ -1,0 +1,1 @@
+"""Networks; they normalise the image themselves."""

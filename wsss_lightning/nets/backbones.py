@@ -1,0 +1,219 @@
+"""Backbones by name: the torchvision-like encoders of segmentation_models_pytorch, and timm's.
+
+Letters: b images, d channels, h w a map, H W an image.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.optim import freeze_batch_norm
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+# what a classification network has after its features
+HEADS = ("fc.", "classifier.", "head.", "last_linear.")
+
+
+class Normalise(nn.Module):
+    """(image - mean) / std with the ImageNet statistics all backbones here were trained with."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, value in (("mean", MEAN), ("std", STD)):
+            self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
+
+    def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+        return (image - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What a backbone is built from; networks call `build`, or `load` on an encoder of theirs.
+
+    Args:
+        name: of segmentation_models_pytorch (torchvision's names, such as resnet50) or of timm.
+        output_stride: 8, 16 or 32 pixels of the image a cell of the last map; below 32, strides
+            become dilations.
+        pretrained: take the ImageNet weights of the hub.
+        weights: local .safetensors or .pth file of a classification network of this name; loaded
+            strictly, its classification head left out.
+        freeze_norm: keep batch norms at their stored statistics; None: just where there are
+            weights to keep, since small batches spoil good statistics.
+        frozen: parts that are not trained, by their names inside the encoder.
+        options: further arguments of timm's constructor.
+    """
+
+    name: str
+    output_stride: int
+    pretrained: bool
+    weights: str | Path | None
+    freeze_norm: bool | None
+    frozen: Sequence[str]
+    options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.output_stride not in (8, 16, 32):
+            raise InputError(
+                f"backbone.output_stride is {self.output_stride}; set 8, 16 or 32 (8 gives the "
+                "finest maps and is the slowest)."
+            )
+        if self.pretrained and self.weights:
+            raise InputError(
+                f"backbone.pretrained=true and backbone.weights={self.weights} exclude each "
+                "other; set one of them."
+            )
+
+    @property
+    def encoder_name(self) -> str:
+        """The name as segmentation_models_pytorch writes it: timm's networks behind `tu-`."""
+        if self.name in smp.encoders.get_encoder_names():
+            return self.name
+        bare = self.name.removeprefix("tu-").split(".")[0]
+        if timm.is_model(bare):
+            return f"tu-{self.name.removeprefix('tu-')}"
+        known = [*smp.encoders.get_encoder_names(), *timm.list_models()]
+        raise InputError(
+            f"backbone.name is {self.name}, which neither segmentation_models_pytorch nor timm "
+            f"knows; {did_you_mean(self.name, known)}"
+        )
+
+    @property
+    def encoder_weights(self) -> Any:
+        """What segmentation_models_pytorch calls `encoder_weights`."""
+        if not self.pretrained:
+            return None
+        return True if self.encoder_name.startswith("tu-") else "imagenet"
+
+    @property
+    def keeps_norm(self) -> bool:
+        if self.freeze_norm is None:
+            return bool(self.pretrained or self.weights)
+        return self.freeze_norm
+
+    def build(self) -> nn.Module:
+        """An encoder: image (b 3 H W) -> maps of stride 1, 2, 4, ..., the last the deepest."""
+        try:
+            encoder = smp.encoders.get_encoder(
+                self.encoder_name,
+                depth=5,
+                weights=self.encoder_weights,
+                output_stride=self.output_stride,
+                **self.options,
+            )
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise InputError(
+                f"backbone {self.name} cannot be built with output_stride {self.output_stride} "
+                f"and options {dict(self.options)}: {error}. Choose another of either."
+            ) from error
+        return self.load(encoder)
+
+    def load(self, encoder: nn.Module) -> nn.Module:
+        """Bring `weights` and frozen parts to an encoder that was built with these arguments."""
+        if self.weights:
+            load_weights(encoder, Path(self.weights), self.name, self.options)
+        for part in self.frozen:
+            submodule(encoder, part, "backbone.frozen").requires_grad_(False)
+        return encoder
+
+    def keep(self, encoder: nn.Module) -> None:
+        """Put batch norms that must not learn back to evaluation; after every `train()`."""
+        if self.keeps_norm:
+            freeze_batch_norm(encoder)
+
+
+def submodule(module: nn.Module, name: str, key: str) -> nn.Module:
+    """`module.get_submodule` that answers a slip, made in `key`, with the nearest name."""
+    named = dict(module.named_modules())
+    if name not in named:
+        raise InputError(f"{key} is {name}, but the network has no such layer; {_nearest(name, named)}")
+    return named[name]
+
+
+def _nearest(name: str, named: Mapping[str, nn.Module]) -> str:
+    # a deep network has hundreds of layers: list the upper ones only
+    return did_you_mean(name, [n for n in named if n and (n.count(".") < 2 or len(named) < 40)])
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors or .pth file, read without running any code of theirs.
+
+    Raises:
+        InputError: the file is absent or holds something else.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"backbone.weights is {path}, but there is no such file; give the path of a "
+            ".safetensors or .pth file, or leave it out for random weights."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read as weights ({error}); expected .safetensors, or .pth with "
+            "plain tensors (torch.save(model.state_dict(), ...))."
+        ) from error
+    state = state.get("state_dict", state.get("model", state)) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"{path} holds no state dict; save one by model.state_dict().")
+    return state
+
+
+def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str, Any]) -> None:
+    """Load a file of the classification network `name` into its encoder, strictly.
+
+    Raises:
+        InputError: keys or shapes differ; the message lists them.
+    """
+    state = read_weights(path)
+    wanted = {key: tuple(value.shape) for key, value in encoder.state_dict().items()}
+    given = {key: key for key in state if not key.startswith(HEADS)}
+    if hasattr(encoder, "model") and not set(given) & set(wanted):
+        # timm names the stages of a feature network blocks_0 where the whole one says blocks.0,
+        # and the encoder puts `model.` before both
+        by_dots = {key.removeprefix("model.").replace("_", "."): key for key in wanted}
+        given = {by_dots.get(key.replace("_", "."), key): key for key in given}
+        given = {ours: key for ours, key in given.items() if _used(ours, wanted, key, name, options)}
+    missing = sorted(key for key in set(wanted) - set(given) if "num_batches_tracked" not in key)
+    unexpected = sorted(set(given) - set(wanted))
+    shapes = [
+        f"{key}: file {tuple(state[given[key]].shape)}, network {wanted[key]}"
+        for key in sorted(set(given) & set(wanted))
+        if tuple(state[given[key]].shape) != wanted[key]
+    ]
+    if missing or unexpected or shapes:
+        lists = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+        parts = [f"{len(v)} {k} ({_shorten(v)})" for k, v in lists.items() if v]
+        raise InputError(
+            f"{path} does not fit backbone.name={name}: {'; '.join(parts)}. Give the file of this "
+            "very network, or set backbone.name to the one the file was made from."
+        )
+    nn.Module.load_state_dict(
+        encoder, {ours: state[key] for ours, key in given.items()}, strict=False
+    )
+
+
+def _used(ours: str, wanted: Any, key: str, name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a key counts: timm's feature networks lack the layers after the last stage."""
+    if ours in wanted:
+        return True
+    whole = timm.create_model(name.removeprefix("tu-"), pretrained=False, **options)
+    return key not in whole.state_dict()
+
+
+def _shorten(words: Sequence[str], most: int = 5) -> str:
+    return ", ".join(words[:most]) + (f", ... {len(words) - most} more" if len(words) > most else "")

@@ -1,0 +1,46 @@
+"""The classification network whose maps can be read out exactly.
+
+Letters: b images, c classes, d channels, h w a map, H W an image.
+"""
+
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wsss_lightning.nets.backbones import Backbone, Normalise
+
+
+@final
+class CamNet(nn.Module):
+    """logits = mean of cam over h w, cam = head(features): a 1x1 convolution without bias.
+
+    Pooling then weighing equals weighing then pooling, so the map adds up to the score it explains.
+
+    Source: Zhou et al. 2016, eq. 1-2; without bias as in PSA and IRN.
+    """
+
+    def __init__(self, backbone: Backbone, dropout: float, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.normalise = Normalise()
+        self.encoder = backbone.build()
+        self.dropout = nn.Dropout2d(dropout)
+        self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes, 1, bias=False)
+
+    def train(self, mode: bool = True) -> "CamNet":
+        super().train(mode)
+        self.backbone.keep(self.encoder)
+        return self
+
+    def features(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
+        """The deepest map of the backbone."""
+        return self.encoder(self.normalise(image))[-1]
+
+    def cam(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+        """Class activation of every class, unbounded."""
+        return self.head(self.dropout(self.features(image)))
+
+    def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c"]:
+        """Logit of every class."""
+        return self.cam(image).mean((-2, -1))

@@ -1,0 +1,72 @@
+"""Segmentation networks of segmentation_models_pytorch on our backbones.
+
+Letters: b images, k = c + 1 labels with background first, H W an image.
+"""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import segmentation_models_pytorch as smp
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.nets.backbones import Backbone, Normalise
+
+ARCHITECTURES = ("unet", "unetplusplus", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "upernet")
+# decoders built on a map of a fixed stride; the others use all strides of the backbone
+DILATED = ("deeplabv3", "deeplabv3plus")
+
+
+@final
+class SegmentationNet(nn.Module):
+    """image -> logits of every label at every pixel, for images of any size.
+
+    Args:
+        backbone: where the encoder comes from.
+        architecture: of segmentation_models_pytorch, such as deeplabv3plus or unet.
+        options: further arguments of the architecture's constructor.
+        num_classes: without background.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        architecture: str,
+        options: Mapping[str, Any],
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        if architecture not in ARCHITECTURES:
+            raise InputError(
+                f"segmenter.net.architecture is {architecture}; "
+                f"{did_you_mean(architecture, ARCHITECTURES)}"
+            )
+        self.backbone = backbone
+        self.normalise = Normalise()
+        dilation: dict[str, Any] = {}
+        if architecture in DILATED:
+            dilation["encoder_output_stride"] = min(backbone.output_stride, 16)
+        self.net = smp.create_model(
+            architecture,
+            encoder_name=backbone.encoder_name,
+            encoder_weights=backbone.encoder_weights,
+            classes=num_classes + 1,
+            **dilation,
+            **options,
+            **backbone.options,
+        )
+        self.encoder = backbone.load(self.net.encoder)
+
+    def train(self, mode: bool = True) -> "SegmentationNet":
+        super().train(mode)
+        self.backbone.keep(self.encoder)
+        return self
+
+    def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
+        """Logits; images are padded to what the decoders need, and the logits cut back."""
+        height, width = image.shape[-2:]
+        padding = (0, -width % 32, 0, -height % 32)
+        # zero is the mean colour once normalised
+        return self.net(F.pad(self.normalise(image), padding))[..., :height, :width]
