@@ -133,4 +133,6 @@ def _plain(value: Any) -> Any:
         return OmegaConf.to_container(value, resolve=True)
     if isinstance(value, Path):
         return value.name
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return value

@@ -21,13 +21,12 @@ import csv
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 from filelock import FileLock
@@ -58,11 +57,11 @@ MAX_LOOKS: Final = 4
 # fmt: off
 SHARED_COLOURS: Final = {
     "dark": (38, 36, 42), "white": (244, 242, 236), "glass": (176, 226, 240),
-    "pink": (236, 150, 150), "wood": (96, 66, 40), "hub": (190, 190, 196),
+    "pink": (244, 140, 150), "lime": (170, 226, 60), "wood": (96, 66, 40), "hub": (190, 190, 196),
 }
 BODY_COLOURS: Final = (
-    (186, 54, 52), (222, 124, 38), (112, 66, 148), (44, 62, 128),
-    (104, 64, 42), (208, 96, 146), (22, 108, 104), (76, 78, 88),
+    (176, 44, 58), (204, 84, 140), (112, 66, 148), (44, 62, 128),
+    (22, 108, 104), (44, 92, 56), (122, 40, 84), (70, 74, 92),
 )
 PATTERNS: Final = ("plain", "stripes", "patch", "spots")
 # main and second colour of the telling part, look by look; look i also has pattern i and pose i
@@ -71,14 +70,14 @@ PART_COLOURS: Final = {
              ((210, 60, 60), (244, 242, 236)), ((244, 242, 236), (38, 36, 42))),
     "car": (((60, 170, 90), (38, 36, 42)), ((230, 90, 50), (96, 36, 30)),
             ((70, 90, 190), (244, 242, 236)), ((220, 200, 70), (38, 36, 42))),
-    "cat": (((240, 160, 60), (244, 242, 236)), ((150, 156, 168), (84, 88, 100)),
-            ((244, 242, 236), (60, 58, 64)), ((236, 208, 160), (150, 100, 60))),
-    "dog": (((150, 96, 54), (84, 50, 30)), ((226, 190, 134), (170, 118, 66)),
-            ((244, 242, 236), (128, 76, 44)), ((92, 74, 66), (52, 40, 36))),
+    "cat": (((244, 150, 40), (244, 242, 236)), ((252, 184, 84), (130, 64, 20)),
+            ((244, 242, 236), (244, 140, 30)), ((250, 206, 130), (240, 130, 40))),
+    "dog": (((150, 96, 54), (84, 50, 30)), ((116, 72, 42), (206, 164, 108)),
+            ((190, 150, 112), (96, 56, 32)), ((92, 64, 50), (52, 36, 30))),
     "sheep": (((244, 242, 236), (64, 56, 56)), ((236, 226, 200), (168, 128, 96)),
               ((120, 104, 96), (40, 36, 38)), ((244, 242, 236), (222, 170, 160))),
-    "train": (((52, 54, 60), (232, 184, 60)), ((40, 116, 66), (210, 60, 50)),
-              ((176, 44, 44), (38, 36, 42)), ((48, 82, 160), (232, 184, 60))),
+    "train": (((40, 40, 46), (240, 190, 50)), ((250, 210, 60), (40, 40, 46)),
+              ((60, 44, 36), (250, 210, 70)), ((48, 82, 160), (240, 190, 50))),
 }
 # lift of the head, lean of the legs, place along the deck; the same for every class
 POSES: Final = ((0.30, 0.00, 0.50), (0.05, 0.16, 0.34), (-0.28, 0.05, 0.66), (0.15, -0.14, 0.58))
@@ -95,11 +94,11 @@ ART: Final = {
         ellipse hub    1.18 .79  .09 .09""",
     "animal body": """
         limb    main   .10 .25  -.16 -.10  .11
-        limb    shade  .30 .5  {0.30-lean} .91  .18
-        limb    shade  1.02 .5  {1.02+lean} .91  .18
-        limb    main   .18 .5  {0.18+lean} .91  .18
-        limb    main   .90 .5  {0.90-lean} .91  .18
-        limb    main   .98 .30  1.22 {0.12-lift}  .30
+        limb    shade  .30 .5  {far_hind:.3f} .91  .18
+        limb    shade  1.02 .5  {far_fore:.3f} .91  .18
+        limb    main   .18 .5  {hind:.3f} .91  .18
+        limb    main   .90 .5  {fore:.3f} .91  .18
+        limb    main   .98 .30  1.22 {nape:.3f}  .30
         ellipse main*  .6 .36  .62 .33""",
     "boat": """
         limb    wood   0 -.95  0 0  .07
@@ -121,8 +120,8 @@ ART: Final = {
         polygon main   both  .46 -.62  .44 0  .05 -.3
         polygon pink   both  .38 -.46  .36 -.15  .17 -.28
         ellipse main*  0 0  .48 .40
-        ellipse white  both  .19 -.05  .07 .09
-        ellipse dark   both  .19 -.05  .04 .07
+        ellipse lime   both  .19 -.05  .11 .11
+        ellipse dark   both  .19 -.05  .04 .09
         polygon pink   -.07 .1  .07 .1  0 .19
         limb    dark   both  .14 .2  .42 .14  .03
         limb    dark   both  .14 .2  .42 .26  .03""",
@@ -167,14 +166,15 @@ class Shape(NamedTuple):
     colour: Colour
     part: bool = False
     marks: tuple[Points, ...] = ()
-    mark_colour: Colour = DARK
+    mark_colour: Colour = (0, 0, 0)
 
 
 class Toy(NamedTuple):
-    """An object drawn alone: colour, coverage in 0..1, and which pixels are the telling part."""
+    """An object drawn alone: colour, coverage in 0..1, its pixels, those of its telling part."""
 
     rgb: Float[np.ndarray, "h w 3"]
     alpha: Float[np.ndarray, "h w"]
+    solid: Bool[np.ndarray, "h w"]
     part: Bool[np.ndarray, "h w"]
 
 
@@ -198,179 +198,56 @@ class Picture(NamedTuple):
 # --- shapes -------------------------------------------------------------------------------------
 
 
-def _polygon(*corners: tuple[float, float]) -> Points:
-    return np.array(corners, dtype=float)
-
-
 def _ellipse(x: float, y: float, rx: float, ry: float) -> Points:
     angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
 
 
-def _limb(start: tuple[float, float], end: tuple[float, float], width: float) -> Points:
+def _limb(x0: float, y0: float, x1: float, y1: float, width: float) -> Points:
     """A stroke with round ends."""
-    direction = math.atan2(end[1] - start[1], end[0] - start[0])
-    turn = direction + np.linspace(-np.pi / 2, np.pi / 2, 9)
+    turn = math.atan2(y1 - y0, x1 - x0) + np.linspace(-np.pi / 2, np.pi / 2, 9)
     cap = width / 2 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    return np.concatenate([np.array(end) + cap, np.array(start) - cap])
+    return np.concatenate([np.array((x1, y1)) + cap, np.array((x0, y0)) - cap])
 
 
-def _marks(points: Points, pattern: str) -> tuple[Points, ...]:
+def _polygon(*numbers: float) -> Points:
+    return np.array(numbers, dtype=float).reshape(-1, 2)
+
+
+_KINDS: Final[dict[str, Callable[..., Points]]] = {
+    "ellipse": _ellipse, "limb": _limb, "polygon": _polygon,
+}  # fmt: skip
+
+
+def _marks(points: Points, pattern: str) -> tuple[Float[np.ndarray, "_ 2"], ...]:
     """Marks of a pattern over the box of a polygon; drawing clips them to the polygon."""
-    (x, y), (w, h) = points.min(0), np.ptp(points, axis=0)
-    if pattern == "stripes":
-        lefts = [x + w * (0.08 + 0.25 * i) for i in range(4)]
-        return tuple(
-            _polygon((a, y), (a + w / 9, y), (a + w / 9, y + h), (a, y + h)) for a in lefts
-        )
-    if pattern == "spots":
-        centres = [(0.2, 0.3), (0.45, 0.68), (0.62, 0.22), (0.85, 0.6), (0.12, 0.8)]
-        r = 0.13 * min(w, h)
-        return tuple(_ellipse(x + a * w, y + b * h, r, r) for a, b in centres)
-    if pattern == "patch":
-        return (_ellipse(x + 0.3 * w, y + 0.25 * h, 0.3 * w, 0.45 * h),)
-    return ()
+    corner, extent = points.min(0), np.ptp(points, axis=0)
+    r = 0.13 * extent.min() / extent
+    unit: dict[str, list[Points]] = {
+        "plain": [],
+        "stripes": [_limb(x, -0.1, x, 1.1, 0.11) for x in (0.13, 0.38, 0.63, 0.88)],
+        "patch": [_ellipse(0.3, 0.25, 0.3, 0.45)],
+        "spots": [
+            _ellipse(x, y, *r)
+            for x, y in ((0.2, 0.3), (0.45, 0.68), (0.62, 0.22), (0.85, 0.6), (0.12, 0.8))
+        ],
+    }
+    return tuple(corner + extent * mark for mark in unit[pattern])
 
 
-def _patterned(points: Points, colours: tuple[Colour, Colour], pattern: str, part: bool) -> Shape:
-    return Shape(points, colours[0], part, _marks(points, pattern), colours[1])
-
-
-def _animal_body(
-    colours: tuple[Colour, Colour], pattern: str, lean: float, lift: float
-) -> list[Shape]:
-    far = tuple(int(0.7 * level) for level in colours[0])
-    legs = [
-        (0.30, -lean, far),
-        (1.02, lean, far),
-        (0.18, lean, colours[0]),
-        (0.90, -lean, colours[0]),
-    ]
-    return [
-        Shape(_limb((0.10, 0.25), (-0.16, -0.10), 0.11), colours[0]),
-        *(Shape(_limb((x, 0.5), (x + dx, 0.91), 0.18), colour) for x, dx, colour in legs),
-        Shape(_limb((0.98, 0.30), (1.22, 0.12 - lift), 0.30), colours[0]),
-        _patterned(_ellipse(0.6, 0.36, 0.62, 0.33), colours, pattern, part=False),
-    ]
-
-
-def _vehicle_body(colours: tuple[Colour, Colour], pattern: str) -> list[Shape]:
-    hull = _polygon((0, 0.04), (1.5, 0.04), (1.62, 0.18), (1.42, 0.76), (0.16, 0.76), (0, 0.5))
-    rims = [_ellipse(x, 0.79, 0.21, 0.21) for x in (0.38, 1.18)]
-    hubs = [_ellipse(x, 0.79, 0.09, 0.09) for x in (0.38, 1.18)]
-    return [
-        _patterned(hull, colours, pattern, part=False),
-        *(Shape(points, DARK) for points in rims),
-        *(Shape(points, (190, 190, 196)) for points in hubs),
-    ]
-
-
-def _face(x: float, y: float, apart: float) -> list[Shape]:
-    """Two eyes."""
-    eyes = [Shape(_ellipse(x + side * apart, y, 0.065, 0.085), WHITE) for side in (-1, 1)]
-    return eyes + [Shape(_ellipse(x + side * apart, y, 0.04, 0.06), DARK) for side in (-1, 1)]
-
-
-def _cat(main: Colour, second: Colour, pattern: str) -> list[Shape]:
-    ears = [(-0.46, -0.62), (-0.44, 0.0), (-0.05, -0.3)]
-    inner = [(-0.38, -0.46), (-0.36, -0.15), (-0.17, -0.28)]
-    pink = (236, 150, 150)
-    return [
-        *(Shape(_polygon(*((s * x, y) for x, y in ears)), main) for s in (-1, 1)),
-        *(Shape(_polygon(*((s * x, y) for x, y in inner)), pink) for s in (-1, 1)),
-        _patterned(_ellipse(0, 0, 0.48, 0.40), (main, second), pattern, part=True),
-        *_face(0, -0.05, 0.19),
-        Shape(_polygon((-0.07, 0.1), (0.07, 0.1), (0, 0.19)), pink),
-        *(
-            Shape(_limb((s * 0.14, 0.2), (s * 0.42, 0.2 + dy), 0.03), DARK)
-            for s in (-1, 1)
-            for dy in (-0.06, 0.06)
-        ),
-    ]
-
-
-def _dog(main: Colour, second: Colour, pattern: str) -> list[Shape]:
-    muzzle = tuple((level + 2 * white) // 3 for level, white in zip(main, WHITE, strict=True))
-    return [
-        _patterned(_ellipse(0, -0.05, 0.36, 0.42), (main, second), pattern, part=True),
-        *(Shape(_limb((s * 0.34, -0.28), (s * 0.42, 0.18), 0.22), second) for s in (-1, 1)),
-        *_face(0, -0.14, 0.15),
-        Shape(_limb((0, 0.30), (0, 0.46), 0.16), (232, 96, 104)),
-        Shape(_ellipse(0, 0.18, 0.25, 0.20), muzzle),
-        Shape(_ellipse(0, 0.09, 0.12, 0.09), DARK),
-    ]
-
-
-def _sheep(main: Colour, second: Colour, pattern: str) -> list[Shape]:
-    curls = [(-0.3, -0.12), (-0.22, -0.34), (0.0, -0.42), (0.22, -0.34), (0.3, -0.12)]
-    return [
-        *(Shape(_limb((s * 0.2, -0.02), (s * 0.5, 0.08), 0.15), second) for s in (-1, 1)),
-        *(Shape(_ellipse(x, y, 0.19, 0.17), main) for x, y in curls),
-        Shape(_ellipse(0, 0.1, 0.25, 0.4), second),
-        _patterned(_ellipse(0, -0.22, 0.3, 0.2), (main, second), pattern, part=True),
-        *_face(0, 0.08, 0.12),
-        Shape(_limb((-0.06, 0.36), (0.06, 0.36), 0.06), (236, 150, 150)),
-    ]
-
-
-def _boat(main: Colour, second: Colour, pattern: str) -> list[Shape]:
-    return [
-        Shape(_limb((0, -0.95), (0, 0), 0.07), (96, 66, 40)),
-        _patterned(
-            _polygon((0.06, -0.92), (0.52, -0.1), (0.06, -0.1)), (main, second), pattern, part=True
-        ),
-        Shape(_polygon((-0.06, -0.8), (-0.44, -0.1), (-0.06, -0.1)), second),
-    ]
-
-
-def _car(main: Colour, second: Colour, pattern: str) -> list[Shape]:
-    return [
-        _patterned(
-            _polygon((-0.5, 0), (-0.34, -0.5), (0.3, -0.5), (0.5, 0)),
-            (main, second),
-            pattern,
-            part=True,
-        ),
-        Shape(_polygon((-0.37, -0.08), (-0.27, -0.4), (-0.04, -0.4), (-0.04, -0.08)), GLASS),
-        Shape(_polygon((0.04, -0.08), (0.04, -0.4), (0.24, -0.4), (0.37, -0.08)), GLASS),
-        Shape(_limb((-0.12, -0.56), (0.08, -0.56), 0.12), second),
-    ]
-
-
-def _train(main: Colour, second: Colour, pattern: str) -> list[Shape]:
-    cab = _polygon((-0.5, 0), (-0.5, -0.74), (-0.12, -0.74), (-0.12, 0))
-    return [
-        _patterned(cab, (main, second), pattern, part=True),
-        Shape(_polygon((-0.56, -0.84), (-0.06, -0.84), (-0.06, -0.72), (-0.56, -0.72)), second),
-        Shape(_polygon((-0.42, -0.3), (-0.42, -0.62), (-0.2, -0.62), (-0.2, -0.3)), GLASS),
-        Shape(_ellipse(0.06, 0, 0.13, 0.3), second),
-        Shape(_polygon((0.24, 0), (0.2, -0.6), (0.48, -0.6), (0.44, 0)), main),
-        Shape(_limb((0.2, -0.62), (0.48, -0.62), 0.12), second),
-    ]
-
-
-_PARTS: Final = {
-    "boat": _boat,
-    "car": _car,
-    "cat": _cat,
-    "dog": _dog,
-    "sheep": _sheep,
-    "train": _train,
-}
-
-
-def _fitted(shapes: Sequence[Shape], longer: float, anchor: tuple[float, float]) -> list[Shape]:
-    """Scale shapes until their longer side is `longer`, and move their origin to `anchor`."""
-    scale = longer / np.ptp(np.concatenate([shape.points for shape in shapes]), axis=0).max()
-    move = np.array(anchor)
-    return [
-        shape._replace(
-            points=scale * shape.points + move,
-            marks=tuple(scale * mark + move for mark in shape.marks),
-            part=True,
-        )
-        for shape in shapes
-    ]
+def _read_art(art: str, main: Colour, second: Colour, pattern: str) -> list[Shape]:
+    """Shapes of one entry of `ART` in given colours."""
+    r, g, b = (int(0.7 * level) for level in main)
+    colours = {**SHARED_COLOURS, "main": main, "second": second, "shade": (r, g, b)}
+    shapes = []
+    for line in art.split("\n")[1:]:
+        kind, colour, *words = line.split()
+        both = words[0] == "both"
+        points = _KINDS[kind](*map(float, words[both:]))
+        for side in (points, points * (-1, 1))[: 1 + both]:
+            marks = _marks(side, pattern) if colour == "main*" else ()
+            shapes.append(Shape(side, colours[colour.rstrip("*")], False, marks, second))
+    return shapes
 
 
 def toy_shapes(name: str, look: int, part_size: float, rng: Generator) -> list[Shape]:
@@ -383,13 +260,24 @@ def toy_shapes(name: str, look: int, part_size: float, rng: Generator) -> list[S
         rng: draws colours and pattern of the body, in the same way for every class.
     """
     first, second = rng.choice(len(BODY_COLOURS), 2, replace=False)
-    colours = BODY_COLOURS[first], BODY_COLOURS[second]
-    pattern = PATTERNS[rng.integers(len(PATTERNS))]
-    lift, lean, along = np.array(POSES[look]) + rng.normal(0, 0.03, 3)
-    part = _PARTS[name](*PART_COLOURS[name][look], PATTERNS[look])
+    coat = BODY_COLOURS[first], BODY_COLOURS[second], PATTERNS[rng.integers(len(PATTERNS))]
+    lift, lean, along = (np.array(POSES[look]) + rng.normal(0, 0.03, 3)).tolist()
     if name in VEHICLES:
-        return _vehicle_body(colours, pattern) + _fitted(part, part_size, (1.5 * along, 0.06))
-    return _animal_body(colours, pattern, lean, lift) + _fitted(part, part_size, (1.3, 0.1 - lift))
+        body, anchor = ART["vehicle body"], (1.5 * along, 0.06)
+    else:
+        legs = {"far_hind": 0.30 - lean, "far_fore": 1.02 + lean, "hind": 0.18 + lean}
+        body = ART["animal body"].format(**legs, fore=0.90 - lean, nape=0.12 - lift)
+        anchor = (1.3, 0.1 - lift)
+    part = _read_art(ART[name], *PART_COLOURS[name][look], PATTERNS[look])
+    scale = part_size / np.ptp(np.concatenate([shape.points for shape in part]), axis=0).max()
+    return _read_art(body, *coat) + [
+        shape._replace(
+            points=scale * shape.points + anchor,
+            marks=tuple(scale * mark + anchor for mark in shape.marks),
+            part=True,
+        )
+        for shape in part
+    ]
 
 
 # --- drawing ------------------------------------------------------------------------------------
@@ -434,21 +322,18 @@ def draw_toy(
     coverage = small(alpha) / 255
     # `reduce` mixed the colours with the black around them
     rgb = small(colour) / np.maximum(coverage, 1e-3)[..., None]
-    light = (
-        np.linspace(1.12, 0.80, h)[:, None]
-        + 0.06 * _noise(rng, h, w, 6)
-        + rng.normal(0, 0.02, (h, w))
-    )
-    return Toy(rgb * light[..., None], coverage, (small(part) > 127) & (coverage > 0.5))
+    light = rng.normal(np.linspace(1.12, 0.80, h)[:, None], 0.02, (h, w))
+    light = light + 0.06 * _noise(rng, h, w, 6)
+    solid = coverage > 0.5
+    return Toy(rgb * light[..., None], coverage, solid, solid & (small(part) > 127))
 
 
 def _noise(rng: Generator, h: int, w: int, cell: float) -> Relief:
     """Smooth noise of unit deviation whose bumps are about `cell` pixels wide."""
-    grid = rng.standard_normal((math.ceil(h / cell) + 1, math.ceil(w / cell) + 1)).astype(
-        np.float32
-    )
-    smooth = np.asarray(Image.fromarray(grid).resize((w, h), Image.Resampling.BICUBIC), dtype=float)
-    return 1.3 * smooth
+    grid = rng.standard_normal((math.ceil(h / cell) + 1, math.ceil(w / cell) + 1))
+    coarse = Image.fromarray(grid.astype(np.float32))
+    # interpolation averages, which takes about a quarter of the deviation
+    return 1.3 * np.asarray(coarse.resize((w, h), Image.Resampling.BICUBIC), dtype=float)
 
 
 def _clouds(rng: Generator, h: int, w: int) -> Relief:
@@ -471,7 +356,7 @@ def _blades(rng: Generator, h: int, w: int) -> Relief:
 
 def _waves(rng: Generator, h: int, w: int) -> Relief:
     y = np.arange(h)[:, None] / h
-    swell = np.sin(2 * np.pi * (14 * np.sqrt(y + 0.05) + 0.5 * _noise(rng, h, w, h / 6)))
+    swell = np.sin(2 * np.pi * (14 * np.sqrt(y + 0.05) + 0.2 * _noise(rng, h, w, h / 6)))
     return 0.7 * swell + 0.5 * _strokes(rng, h, w, h * w // 90, (6.0, 0.3))
 
 
@@ -492,20 +377,6 @@ def _tiles(rng: Generator, h: int, w: int, rows: int, aspect: float, joint: floa
     stones = rng.normal(0, 0.4, (rows + 1, int(w / (aspect * tall)) + 3))
     seam = (y % tall < 1) | (np.modf(place)[0] * aspect * tall < 1)
     return np.where(seam, joint, stones[row, place.astype(int)]) + 0.2 * _noise(rng, h, w, 3)
-
-
-def _bricks(rng: Generator, h: int, w: int) -> Relief:
-    return _tiles(rng, h, w, rows=18, aspect=2.2, joint=1.0)
-
-
-def _paving(rng: Generator, h: int, w: int) -> Relief:
-    return _tiles(rng, h, w, rows=7, aspect=1.6, joint=-1.2)
-
-
-def _planks(rng: Generator, h: int, w: int) -> Relief:
-    return _tiles(rng, h, w, rows=9, aspect=7.0, joint=-1.5) + 0.3 * _strokes(
-        rng, h, w, h, (9, 0.2)
-    )
 
 
 def _wallpaper(rng: Generator, h: int, w: int) -> Relief:
@@ -529,6 +400,9 @@ class Scene(NamedTuple):
     ground: Callable[[Generator, int, int], Relief]
 
 
+_bricks = partial(_tiles, rows=18, aspect=2.2, joint=1.0)
+_paving = partial(_tiles, rows=7, aspect=1.6, joint=-1.2)
+_planks = partial(_tiles, rows=9, aspect=7.0, joint=-1.5)
 SCENES: Final = {
     "water": Scene((178, 210, 234), (92, 150, 182), _clouds, _waves),
     "road": Scene((198, 190, 180), (140, 140, 144), _bricks, _lanes),
@@ -581,23 +455,61 @@ def _scene_of(name: str, context: float, rng: Generator) -> str:
     return str(rng.choice(NEUTRAL_SCENES))
 
 
-def _room_for(
-    toy: Toy, instances: UInt8[np.ndarray, "H W"], parts: UInt8[np.ndarray, "H W"],
-    horizon: int, rng: Generator,
-) -> tuple[int, int] | None:  # fmt: skip
-    """A place (top, left) on the ground that leaves what stands there recognisable, or None."""
-    (H, W), (h, w) = instances.shape, toy.alpha.shape
-    solid = toy.alpha > 0.5
-    areas, tells = np.bincount(instances.ravel()), np.bincount(parts.ravel())
-    for _ in range(40):
-        bottom = rng.integers(min(H, max(h, horizon + H // 16)), H + 1)
-        top, left = int(bottom) - h, int(rng.integers(0, W - w + 1))
+class Easel:
+    """A picture in the making: the canvas, and who stands on which of its pixels.
+
+    `parts` holds only the telling parts; `areas` and `part_areas` are as if nothing were hidden.
+    """
+
+    def __init__(self, canvas: Float[np.ndarray, "H W 3"], horizon: int) -> None:
+        self.canvas, self.horizon = canvas, horizon
+        self.instances, self.parts = np.zeros((2, *canvas.shape[:2]), np.uint8)
+        self.areas: list[int] = []
+        self.part_areas: list[int] = []
+
+    def room_for(self, toy: Toy, rng: Generator) -> tuple[int, int] | None:
+        """A place (top, left) on the ground that leaves all that stands there plain, or None."""
+        (H, W), (h, w) = self.instances.shape, toy.solid.shape
+        for _ in range(40):
+            bottom = int(rng.integers(min(H, max(h, self.horizon + H // 16)), H + 1))
+            place = bottom - h, int(rng.integers(0, W - w + 1))
+            if _visible(self.instances, toy, place, self.areas, 0.7) and _visible(
+                self.parts, toy, place, self.part_areas, 0.8
+            ):
+                return place
+        return None
+
+    def add(self, toy: Toy, place: tuple[int, int]) -> None:
+        """Paint a toy and its shadow over what is there."""
+        (top, left), (h, w) = place, toy.solid.shape
+        shadow, foot = Image.new("L", self.instances.shape[::-1]), top + h
+        ellipse = (left, foot - 0.12 * h, left + w, foot + 0.04 * h)
+        ImageDraw.Draw(shadow).ellipse(ellipse, fill=80)
+        dim = np.asarray(shadow.filter(ImageFilter.BoxBlur(2)), dtype=float) / 255
+        self.canvas *= 1 - dim[..., None]
         window = np.s_[top : top + h, left : left + w]
-        hidden = np.bincount(instances[window][solid], minlength=len(areas))
-        hidden_tells = np.bincount(parts[window][solid], minlength=len(tells))
-        if (hidden[1:] <= 0.3 * areas[1:]).all() and (hidden_tells[1:] <= 0.2 * tells[1:]).all():
-            return top, left
-    return None
+        cover = toy.alpha[..., None]
+        self.canvas[window] = cover * toy.rgb + (1 - cover) * self.canvas[window]
+        self.areas.append(int(toy.solid.sum()))
+        self.part_areas.append(int(toy.part.sum()))
+        self.instances[window][toy.solid] = len(self.areas)
+        self.parts[window][toy.solid] = 0
+        self.parts[window][toy.part] = len(self.areas)
+
+
+def _visible(
+    owners: UInt8[np.ndarray, "H W"],
+    toy: Toy,
+    place: tuple[int, int],
+    areas: list[int],
+    least: float,
+) -> bool:
+    """Whether each owner keeps a share of at least `least` of its area behind the toy."""
+    (top, left), (h, w) = place, toy.solid.shape
+    left_over = owners.copy()
+    left_over[top : top + h, left : left + w][toy.solid] = 0
+    counts = np.bincount(left_over.ravel(), minlength=len(areas) + 1)[1:]
+    return bool((counts >= least * np.array(areas)).all())
 
 
 def draw_picture(index: int, knobs: Knobs) -> Picture:
@@ -608,55 +520,27 @@ def draw_picture(index: int, knobs: Knobs) -> Picture:
     horizon = int(H * rng.uniform(0.3, 0.55))
     cast = _cast(index, knobs, rng)
     scene = _scene_of(cast[0], knobs.context, rng)
-    canvas = draw_scene(scene, H, W, horizon, knobs.texture, rng)
-    instances, parts = np.zeros((H, W), np.uint8), np.zeros((H, W), np.uint8)
+    easel = Easel(draw_scene(scene, H, W, horizon, knobs.texture, rng), horizon)
     low, high = knobs.scale_range
     if len(cast) > 1:
+        # two of the largest would not fit
         high = max(low, 0.7 * high)
+    # the largest first: what comes later stands in front
     scales = sorted(np.exp(rng.uniform(math.log(low), math.log(high), len(cast))), reverse=True)
     found: list[tuple[str, int]] = []
     for name, scale in zip(cast, scales, strict=True):
-        look = int(rng.integers(knobs.looks))
+        look, tilt, flip = int(rng.integers(knobs.looks)), rng.normal(0, 4), rng.random() < 0.5
         shapes = toy_shapes(name, look, knobs.part_size, rng)
-        tilt, flip = rng.normal(0, 4), bool(rng.random() < 0.5)
         for attempt in (scale, low):
             toy = draw_toy(shapes, attempt * min(H, W), tilt, flip, rng)
-            place = _room_for(toy, instances, parts, horizon, rng)
-            if place:
+            place = easel.room_for(toy, rng)
+            if place is not None:
+                easel.add(toy, place)
+                found.append((name, look))
                 break
-        else:
-            continue
-        found.append((name, look))
-        _add(toy, place, len(found), canvas, instances, parts)
-    things = [
-        Thing(name, look, _box(instances == number))
-        for number, (name, look) in enumerate(found, start=1)
-    ]
-    return Picture(canvas.round().clip(0, 255).astype(np.uint8), instances, things, scene)
-
-
-def _add(
-    toy: Toy,
-    place: tuple[int, int],
-    number: int,
-    canvas: np.ndarray,
-    instances: np.ndarray,
-    parts: np.ndarray,
-) -> None:
-    """Paint a toy and its shadow over what is there, in place."""
-    (top, left), (h, w), (H, W) = place, toy.alpha.shape, instances.shape
-    shadow = Image.new("L", (W, H))
-    foot = top + h
-    ImageDraw.Draw(shadow).ellipse((left, foot - 0.12 * h, left + w, foot + 0.04 * h), fill=80)
-    dim = np.asarray(shadow.filter(ImageFilter.BoxBlur(2)), dtype=float) / 255
-    canvas *= 1 - dim[..., None]
-    window = np.s_[top : top + h, left : left + w]
-    cover = toy.alpha[..., None]
-    canvas[window] = cover * toy.rgb + (1 - cover) * canvas[window]
-    solid = toy.alpha > 0.5
-    instances[window][solid] = number
-    parts[window][solid] = 0
-    parts[window][toy.part] = number
+    things = [Thing(*it, _box(easel.instances == i)) for i, it in enumerate(found, start=1)]
+    rgb = easel.canvas.round().clip(0, 255).astype(np.uint8)
+    return Picture(rgb, easel.instances, things, scene)
 
 
 def _box(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int, int, int]:
@@ -676,37 +560,27 @@ def voc_palette() -> list[int]:
     ]
 
 
-def _annotation(name: str, picture: Picture) -> bytes:
+def _annotation(name: str, picture: Picture) -> str:
     H, W = picture.instances.shape
-    root = ElementTree.Element("annotation")
-
-    def add(parent: ElementTree.Element, tag: str, text: object = None) -> ElementTree.Element:
-        child = ElementTree.SubElement(parent, tag)
-        child.text = None if text is None else str(text)
-        return child
-
-    add(root, "filename", f"{name}.jpg")
-    size = add(root, "size")
-    for tag, value in (("width", W), ("height", H), ("depth", 3)):
-        add(size, tag, value)
-    add(root, "segmented", 1)
-    for thing in picture.things:
-        node = add(root, "object")
-        add(node, "name", thing.name)
-        add(node, "difficult", 0)
-        box = add(node, "bndbox")
-        x0, y0, x1, y1 = thing.box
+    objects = [
+        f"  <object>\n    <name>{thing.name}</name>\n    <difficult>0</difficult>\n    <bndbox>"
         # VOC counts from 1 and includes both ends
-        for tag, value in (("xmin", x0 + 1), ("ymin", y0 + 1), ("xmax", x1), ("ymax", y1)):
-            add(box, tag, value)
-    ElementTree.indent(root)
-    return ElementTree.tostring(root) + b"\n"
+        f"<xmin>{x0 + 1}</xmin><ymin>{y0 + 1}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax>"
+        "</bndbox>\n  </object>\n"
+        for thing in picture.things
+        for x0, y0, x1, y1 in [thing.box]
+    ]
+    return (
+        f"<annotation>\n  <filename>{name}.jpg</filename>\n"
+        f"  <size><width>{W}</width><height>{H}</height><depth>3</depth></size>\n"
+        f"  <segmented>1</segmented>\n{''.join(objects)}</annotation>\n"
+    )
 
 
 def _write_picture(root: Path, name: str, picture: Picture) -> None:
     image = Image.fromarray(picture.rgb)
     image.save(root / "JPEGImages" / f"{name}.jpg", quality=95, subsampling=0)
-    (root / "Annotations" / f"{name}.xml").write_bytes(_annotation(name, picture))
+    (root / "Annotations" / f"{name}.xml").write_text(_annotation(name, picture))
     instances = Image.fromarray(picture.instances)
     # the ring lies on what is behind: there a nearer neighbour has a higher number
     void = np.asarray(instances.filter(ImageFilter.MaxFilter(3))) > picture.instances
@@ -816,13 +690,13 @@ def generate(
     knobs = Knobs(size, seed, part_size, looks, (low, high), context, texture, objects)
     _check(num_train, num_val, knobs)
     text = json.dumps([num_train, num_val, asdict(knobs)]).encode() + Path(__file__).read_bytes()
-    folder = Path(os.path.expanduser(cache)).absolute()
+    folder = Path(cache).expanduser().absolute()
     root = folder / f"tiny_world-{hashlib.sha256(text).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{root}.lock"):
         if not root.is_dir():
-            partial = root.with_name(f"{root.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            _write_world(partial, num_train, num_val, knobs)
-            partial.rename(root)
+            unfinished = root.with_name(f"{root.name}.partial")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _write_world(unfinished, num_train, num_val, knobs)
+            unfinished.rename(root)
     return root

@@ -114,7 +114,8 @@ class TagMethod(pl.LightningModule, ABC):
         """
         kept: list[Tensor] = []
         with torch.inference_mode(False), torch.enable_grad():
-            image = image.clone()
+            # tensors made in inference mode cannot take part in a backward pass; copies can
+            image, tags = image.clone(), tags.clone()
             handle = submodule(self.net, layer, "score.layer").register_forward_hook(
                 lambda _module, _inputs, output: kept.append(_deepest(output))
             )

@@ -5,6 +5,7 @@ Letters: b images, c classes, d channels, h w a map, H W an image.
 
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ class CamNet(nn.Module):
         self.encoder = backbone.build()
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes, 1, bias=False)
+        self.to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> "CamNet":
         super().train(mode)

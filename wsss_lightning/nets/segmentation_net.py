@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import segmentation_models_pytorch as smp
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -58,6 +59,7 @@ class SegmentationNet(nn.Module):
             **backbone.options,
         )
         self.encoder = backbone.load(self.net.encoder)
+        self.to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> "SegmentationNet":
         super().train(mode)

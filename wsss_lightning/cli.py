@@ -1,0 +1,259 @@
+"""The command line: compose, check, run a pipeline, write results.json, return the objective."""
+
+import hashlib
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.panel import Panel
+from rich.table import Table
+
+from wsss_lightning.callbacks.progress import console
+from wsss_lightning.config import Config, check_targets, check_values
+from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.run import Run, code_version, write_json
+from wsss_lightning.stages import check_data
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics", "timm")
+PACKAGES += ("segmentation-models-pytorch", "pydensecrf2", "numpy", "wsss-lightning")
+
+
+def conf_folder() -> Path:
+    """`conf/` of a checkout, or the one inside the installed package."""
+    package = Path(__file__).parent
+    inside, beside = package / "conf", package.parent / "conf"
+    return inside if inside.is_dir() else beside
+
+
+def main() -> None:
+    """Entry of `python -m wsss_lightning` and of the console script."""
+    words = sys.argv[1:]
+    if {"--help", "-h"} & set(words):
+        print_help()
+        return
+    # Hydra's own report hides which word was wrong, so we report
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(job)()
+    except InputError as error:
+        complain(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        complain(explain(error, words))
+    except KeyboardInterrupt:
+        complain("Interrupted. The same command goes on with the first unfinished stage.")
+
+
+def complain(message: str) -> None:
+    """Print what the user can mend, and end with exit code 1."""
+    console.file.flush()
+    print(f"\nerror: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def job(cfg: DictConfig) -> float | None:
+    """One run, from its composed configuration to `results.json`.
+
+    Returns:
+        mIoU of the segmentation network on val, the objective of sweeps; None if not scored.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    store = Path(cfg.runs) / "stages"
+    if "generate" in cfg.data:
+        console.print(f"[dim]generated data: {cfg.data.name}[/]")
+        check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
+        cfg.data.root = str(instantiate(cfg.data.generate))
+    check_values(cfg)
+    check_targets(cfg)
+    salt = check_data(cfg.data)
+    run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt)
+    console.print(f"[bold]{cfg.name}[/] on {cfg.data.name}, seed {cfg.seed}  →  {folder}")
+    scores = instantiate(cfg.pipeline)(cfg, run)
+    write_json(folder / "results.json", results(cfg, run, scores))
+    show(cfg, scores, run)
+    return scores.get(f"segmentation/{cfg.data.val}/miou")
+
+
+def results(cfg: DictConfig, run: Run, scores: dict[str, float]) -> dict[str, Any]:
+    """What `results.json` holds."""
+    versions = {"python": platform.python_version(), "code": code_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "experiment": cfg.name,
+        "data": cfg.data.name,
+        "seed": cfg.seed,
+        "scores": dict(sorted(scores.items())),
+        "protocol": protocol(cfg),
+        "seconds": {name: round(value, 2) for name, value in run.seconds.items()},
+        "versions": versions,
+    }
+
+
+def protocol(cfg: DictConfig) -> dict[str, Any]:
+    """Under which rules the scores were made; a number without them means little."""
+    weak = cfg.pipeline._target_.rpartition(".")[2] != "full_supervision"
+    tags = cfg.data.reader.tags
+    told = {
+        "trained_on": "tags" if weak else "true masks",
+        "splits": {"train": cfg.data.train, "val": cfg.data.val},
+        "tags_from": tags,
+        "miou": "one confusion matrix a split, background included, 255 left out, mean over the "
+        "labels that the split truly shows",
+        "segmentation": {"scales": list(cfg.test.scales), "flip": cfg.test.flip},
+        "segmentation_crf": cfg.test.crf,
+        "initial_weights": _weights(cfg.backbone),
+    }
+    if not weak:
+        return told
+    aside = round(1 / cfg.seeds.held_out) if cfg.seeds.held_out else 0
+    return told | {
+        "tags_of_seeds": cfg.score.tags,
+        "seeds": {"scales": list(cfg.score.scales), "flip": cfg.score.flip},
+        "thresholds": {
+            "miou": f"fixed at {cfg.seeds.background_score}, over the split",
+            "miou_held_out": f"chosen on the masks of every {aside}th image of the split, scored "
+            "on all others",
+            "miou_oracle": "the best for the split's own masks, over the split",
+        },
+        "true_masks_of_train": "tags and scoring" if tags == "masks" else "scoring only",
+    }
+
+
+def _weights(backbone: DictConfig) -> str:
+    if backbone.weights:
+        return Path(backbone.weights).name
+    return "of the hub" if backbone.pretrained else "random"
+
+
+def show(cfg: DictConfig, scores: dict[str, float], run: Run) -> None:
+    """The score table, and where pictures and results lie."""
+    table = Table(title=f"{cfg.name} on {cfg.data.name}, seed {cfg.seed} (percent)")
+    table.add_column("")
+    splits = (cfg.data.train, cfg.data.val)
+    for split in splits:
+        table.add_column(split, justify="right")
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for key, value in scores.items():
+        step, split, metric = key.split("/")
+        if not metric.startswith(("iou_", "threshold", "loss", "coverage")):
+            rows.setdefault((step, metric), {})[split] = value
+    for (step, metric), values in rows.items():
+        cells = (f"{100 * values[s]:.1f}" if s in values else "" for s in splits)
+        table.add_row(f"{step} {METRICS.get(metric, metric)}", *cells)
+    console.print(table)
+    spent = sum(run.seconds.values())
+    console.print(f"{spent / 60:.1f} minutes of work, {len(run.seconds)} stages")
+    console.print(f"pictures  {run.folder / 'pictures'}/*/*.png\nresults   {run.folder}/results.json")
+
+
+METRICS = {
+    "map": "mAP of tags",
+    "f1": "F1 of tags",
+    "miou": "mIoU",
+    "miou_held_out": "mIoU, held-out threshold",
+    "miou_oracle": "mIoU, oracle threshold",
+}
+
+
+def options(group: str) -> list[str]:
+    """Names of the files of a group."""
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+
+
+def print_help() -> None:
+    """Experiments with one line each, the groups, and the usual next words."""
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for name in options("experiment"):
+        lines = (conf_folder() / "experiment" / f"{name}.yaml").read_text().splitlines()
+        told = next((line[2:] for line in lines if re.match(r"# (?!@)", line)), "")
+        table.add_row(f"[bold]experiment={name}[/]", told)
+    console.print("Image tags and boxes to segmentation masks.\n")
+    console.print("[bold]python -m wsss_lightning experiment=NAME [KEY=VALUE ...][/]\n")
+    console.print(table)
+    console.print()
+    groups = Table(box=None, show_header=False, padding=(0, 2))
+    for group in sorted(p.name for p in conf_folder().iterdir() if p.is_dir()):
+        if group != "experiment":
+            groups.add_row(f"{group}=", ", ".join(options(group)))
+    console.print(groups)
+    console.print(
+        Panel(
+            "experiment=cam data=voc2012 data.root=DIR    on Pascal VOC\n"
+            "experiment=cam --cfg job                     print every key and its value\n"
+            "experiment=cam -m seed=0,1,2                 several runs, one after the other\n"
+            "--config-dir DIR                             your own files of any group\n"
+            "--hydra-help                                 all options of Hydra",
+            title="examples",
+            expand=False,
+        )
+    )
+
+
+def explain(error: Exception, words: Iterable[str]) -> str:
+    """Hydra's message, its first paragraph, with the nearest right word for the wrong one."""
+    told = str(error).strip() or type(error).__name__
+    cause = error.__cause__
+    if cause is not None and str(cause) not in told:
+        told = f"{told}\n{cause}"
+    missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'", told)
+    if missing:
+        group, name = missing.groups()
+        return f"{group}={name} is not known; {did_you_mean(name, options(group))}"
+    if "You must specify 'experiment'" in told:
+        listed = "\n".join(f"  experiment={name}" for name in options("experiment"))
+        return f"choose an experiment (--help says more):\n{listed}"
+    key = re.search(r"Could not (?:override|append to config|delete)[^']*'([\w./@]+)'", told)
+    if key:
+        return f"{key[1]} is no key; {did_you_mean(key[1], known_keys(words))}"
+    return told
+
+
+def known_keys(words: Iterable[str]) -> list[str]:
+    """All keys of the composed configuration, groups included."""
+    group_words = [w for w in words if re.match(rf"({'|'.join(group_names())})=[\w]+$", w)]
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        chosen = group_words if any(w.startswith("experiment=") for w in group_words) else []
+        cfg = hydra.compose("config", overrides=chosen or ["experiment=cam"])
+    return [*group_names(), *_keys(cfg, "")]
+
+
+def group_names() -> list[str]:
+    return [path.name for path in conf_folder().iterdir() if path.is_dir()]
+
+
+def _keys(node: Any, prefix: str) -> list[str]:
+    keys = []
+    if isinstance(node, DictConfig):
+        for name in node:
+            key = f"{prefix}.{name}" if prefix else str(name)
+            keys += [key] if str(name).startswith("_") else [key, *_keys(node._get_node(name), key)]
+    return keys
+
+
+def run_name(words: list[str]) -> str:
+    """A folder name from overrides: what was chosen, without paths; long ones end in a digest."""
+    skip = ("data.root=", "runs=", "logger", "trainer", "workers=", "hydra.")
+    said = [w for w in words if not w.startswith(skip)]
+    name = ",".join(re.sub(r"[^\w=.,+-]+", "-", w) for w in sorted(said)) or "default"
+    if len(name) > 120:
+        name = f"{name[:108]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
+    return name
+
+
+OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+ConfigStore.instance().store(name="schema", node=Config)

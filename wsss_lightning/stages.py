@@ -1,0 +1,447 @@
+"""The steps of pipelines: configuration becomes objects here, and results become folders.
+
+Each stage is a function of the folder it writes below and of its inputs; `Run.stage` names it.
+
+Letters: c classes, k = c + 1 labels with background first, H W an image.
+"""
+
+import json
+import logging
+import multiprocessing
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from wsss_lightning.callbacks.gallery import (
+    heat_overlay,
+    legend_of,
+    mask_overlay,
+    save_sheet,
+    sheet,
+)
+from wsss_lightning.callbacks.progress import StageProgress, console, track
+from wsss_lightning.callbacks.score_writer import ScoreWriter
+from wsss_lightning.data.module import DataModule
+from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask, save_score
+from wsss_lightning.data.transforms import TrainTransform
+from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.functional.cam import with_constant_background, with_power_background
+from wsss_lightning.functional.crf import CRFParameters, mean_field, unary_from_scores
+from wsss_lightning.functional.masks import pseudo_mask
+from wsss_lightning.methods.base import Reading, TagMethod
+from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou
+from wsss_lightning.run import write_json
+
+Metrics = dict[str, float]
+
+
+class Stages:
+    """Stages that need a trainer or a logger; these are no part of what a stage's result is.
+
+    Args:
+        trainer: configuration of a `pl.Trainer`.
+        logger: configurations of loggers, by name.
+        workers: processes that read data, or run the CRF.
+    """
+
+    def __init__(self, trainer: DictConfig, logger: DictConfig, workers: int) -> None:
+        self.trainer, self.logger, self.workers = trainer, logger, workers
+
+    def fit(
+        self,
+        folder: Path,
+        *,
+        module: DictConfig,
+        data: DictConfig,
+        schedule: DictConfig,
+        supervision: str,
+        masks: Path | None = None,
+    ) -> None:
+        """Train a module on the training split; leaves module.yaml, last.ckpt and csv logs.
+
+        In a folder where it was interrupted it goes on from its last epoch.
+        """
+        OmegaConf.save(module, folder / "module.yaml", resolve=True)
+        built = instantiate(module)
+        jitter = schedule.jitter or dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0)
+        datamodule = self._data(
+            data,
+            transform=TrainTransform(
+                crop_size=schedule.crop_size,
+                long_side=schedule.long_side,
+                scale=schedule.scale,
+                flip=schedule.flip,
+                **jitter,
+            ),
+            batch_size=schedule.batch_size,
+            num_workers=schedule.num_workers,
+            supervision=supervision,
+            masks=masks,
+        )
+        reader = instantiate(data.reader)
+        # masks of the validation split are read for a curve only where tags do not give one
+        val = reader(split=data.val, with_masks=supervision == "masks")
+        watched = supervision == "tags" or val.has_masks()
+        checkpoint = ModelCheckpoint(
+            folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+        )
+        loggers = [instantiate(node)(save_dir=folder) for node in self.logger.values()]
+        name = _name(folder)
+        trainer = self._trainer(
+            name,
+            max_epochs=schedule.max_epochs,
+            logger=loggers,
+            callbacks=[checkpoint],
+            limit_val_batches=None if watched else 0,
+        )
+        last = folder / "last.ckpt"
+        trainer.fit(built, datamodule, ckpt_path=last if last.is_file() else None)
+        for logger in loggers:
+            logger.finalize("success")
+            finish = getattr(logger.experiment, "finish", None)
+            if finish is not None:  # W&B hands a live run on to the next logger otherwise
+                finish()
+
+    def validate_tags(self, folder: Path, *, trained: Path, data: DictConfig) -> None:
+        """Mean average precision and F1 of the tags of the validation split."""
+        datamodule = self._data(data)
+        trainer = self._trainer(_name(folder))
+        (metrics,) = trainer.validate(load(trained), datamodule, verbose=False)
+        write_json(folder / "metrics.json", {k.removeprefix("val/"): v for k, v in metrics.items()})
+
+    def score(
+        self, folder: Path, *, trained: Path, data: DictConfig, split: str, reading: DictConfig
+    ) -> None:
+        """Score maps of every image of a split, `<name>.npz` with the classes that are present."""
+        module = load(trained)
+        if not isinstance(module, TagMethod):
+            raise TypeError(f"{type(module).__name__} learns from masks; it has no score maps")
+        done = {path.stem for path in folder.glob("*.npz")}
+        settings = OmegaConf.to_container(reading, resolve=True)
+        bits, batch_size = settings.pop("bits"), settings.pop("batch_size")
+        stride = module.net.backbone.output_stride
+        module.reading = Reading(**settings, stride=stride)
+        datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
+        trainer = self._trainer(_name(folder), callbacks=[ScoreWriter(folder, bits)])
+        # inference_mode would forbid Grad-CAM's backward pass
+        trainer.predict(module, datamodule, return_predictions=False)
+
+    def background(
+        self, folder: Path, *, scores: Path, data: DictConfig, split: str, background_score: float
+    ) -> None:
+        """Seeds with a constant background, as marginals (k H W); no refinement."""
+        reader = instantiate(data.reader)(split=split, with_masks=False)
+        for i in track(range(len(reader)), len(reader), _name(folder)):
+            score, keys = _labelled(scores, reader, i)
+            full = with_constant_background(torch.from_numpy(score), background_score)
+            share = full / full.sum(0, keepdim=True).clamp(min=1e-6)
+            save_score(folder / f"{reader.names[i]}.npz", share, keys, bits=16)
+
+    def crf(
+        self,
+        folder: Path,
+        *,
+        scores: Path,
+        data: DictConfig,
+        split: str,
+        parameters: DictConfig,
+        background_power: float | None,
+        background_score: float | None,
+    ) -> None:
+        """DenseCRF of every image's scores: marginals (k H W) of the labels that are present.
+
+        Images are shared out over processes; an interrupted stage goes on with those left.
+        """
+        settings = CRFParameters(**OmegaConf.to_container(parameters, resolve=True))
+        reader = instantiate(data.reader)(split=split, with_masks=False)
+        left = [
+            i for i, name in enumerate(reader.names) if not (folder / f"{name}.npz").is_file()
+        ]
+        work = partial(
+            _crf_image,
+            folder=folder,
+            scores=scores,
+            reader=reader,
+            parameters=settings,
+            background_power=background_power,
+            background_score=background_score,
+        )
+        _share_out(work, left, self.workers, _name(folder))
+
+    def masks(
+        self, folder: Path, *, scores: Path, data: DictConfig, split: str, confidence: float
+    ) -> None:
+        """Pseudo masks `<name>.png` from marginals: the most probable label, 255 where unsure."""
+        reader = instantiate(data.reader)(split=split, with_masks=False)
+        for name in track(reader.names, len(reader), _name(folder)):
+            marginal, keys = load_score(scores / f"{name}.npz")
+            full = torch.from_numpy(dense(marginal, keys, reader.num_classes + 1))
+            save_mask(folder / f"{name}.png", pseudo_mask(full, confidence).numpy())
+
+    def predict(
+        self, folder: Path, *, trained: Path, data: DictConfig, split: str, test: DictConfig
+    ) -> None:
+        """Label maps of a segmentation network, `<name>.png`; marginals too where a CRF follows."""
+        module = load(trained)
+        module.scales, module.flip = tuple(test.scales), test.flip
+        done = {path.stem for path in folder.glob("*.png")}
+        datamodule = self._data(data, eval_batch_size=test.batch_size, predict=split, skip=done)
+        writer = ScoreWriter(folder, bits=16, keep_marginals=test.crf)
+        trainer = self._trainer(_name(folder), callbacks=[writer])
+        trainer.predict(module, datamodule, return_predictions=False)
+
+    def evaluate_seeds(
+        self, folder: Path, *, scores: Path, data: DictConfig, split: str, seeds: DictConfig
+    ) -> None:
+        """mIoU of seeds under a fixed, a held-out and the oracle threshold, and the whole curve.
+
+        fixed: `background_score`, over the split. oracle: the best threshold for this split's own
+        masks, over the split. held_out: the best for a part of the split that is set aside, scored
+        on all other images.
+        """
+        reader = instantiate(data.reader)(split=split)
+        if not reader.has_masks():
+            return write_json(folder / "metrics.json", {})
+        labels = reader.num_classes + 1
+        fixed = Confusion(labels)
+        part, rest = (ThresholdCurve(labels, seeds.thresholds) for _ in range(2))
+        every = round(1 / seeds.held_out) if seeds.held_out else 0
+        for i in track(range(len(reader)), len(reader), _name(folder)):
+            score, keys = load_score(scores / f"{reader.names[i]}.npz")
+            full = torch.from_numpy(dense(score, keys, labels))[1:]
+            truth = torch.from_numpy(reader.mask(i).astype(np.int64))
+            (part if every and i % every == 0 else rest).update(full, truth)
+            seeded = with_constant_background(full, seeds.background_score).argmax(0)
+            fixed.update(seeded, truth)
+        matrix = fixed.compute()
+        metrics: Metrics = {"miou": miou(matrix), **_per_class(matrix, reader.classes)}
+        metrics["threshold"] = seeds.background_score
+        if every:
+            chosen, _ = part.best()
+            index = int(torch.argmin((rest.thresholds - chosen).abs()))
+            metrics["miou_held_out"] = miou(rest.compute()[index])
+            metrics["threshold_held_out"] = chosen
+        rest.counts += part.counts
+        metrics["threshold_oracle"], metrics["miou_oracle"] = rest.best()
+        curve = iou(rest.compute()).nanmean(-1)
+        write_json(
+            folder / "curve.json",
+            {"threshold": _rounded(rest.thresholds), "miou": _rounded(curve)},
+        )
+        write_json(folder / "metrics.json", metrics)
+
+    def evaluate_masks(self, folder: Path, *, masks: Path, data: DictConfig, split: str) -> None:
+        """mIoU and per-class IoU of label maps over a split, and how many pixels they label."""
+        reader = instantiate(data.reader)(split=split)
+        if not reader.has_masks():
+            return write_json(folder / "metrics.json", {})
+        confusion = Confusion(reader.num_classes + 1)
+        for i in track(range(len(reader)), len(reader), _name(folder)):
+            prediction = torch.from_numpy(load_mask(masks / f"{reader.names[i]}.png").astype(int))
+            confusion.update(prediction, torch.from_numpy(reader.mask(i).astype(np.int64)))
+        matrix = confusion.compute()
+        coverage = 1 - float(matrix[:, -1].sum() / matrix.sum())
+        metrics = {"miou": miou(matrix), "coverage": coverage}
+        write_json(folder / "metrics.json", {**metrics, **_per_class(matrix, reader.classes)})
+        write_json(folder / "confusion.json", matrix.tolist())
+
+    def gallery(
+        self,
+        folder: Path,
+        *,
+        data: DictConfig,
+        split: str,
+        count: int,
+        seeds: Path | None,
+        steps: Mapping[str, Path],
+    ) -> None:
+        """One picture: evenly chosen images, and side by side what each step made of them."""
+        reader = instantiate(data.reader)(split=split)
+        chosen = np.unique(np.linspace(0, len(reader) - 1, count).round().astype(int))
+        rows, captions, used = [], [], []
+        for i in chosen.tolist():
+            name, image = reader.names[i], np.asarray(reader.image(i))
+            row = {"image": image}
+            if reader.has_masks():
+                used.append(reader.mask(i))
+                row["truth"] = mask_overlay(image, used[-1])
+            if seeds is not None:
+                score, keys = load_score(seeds / f"{name}.npz")
+                row["CAM"] = heat_overlay(image, score.max(0, initial=0))
+            for heading, masks in steps.items():
+                used.append(load_mask(masks / f"{name}.png"))
+                row[heading] = mask_overlay(image, used[-1])
+            rows.append(row)
+            tags = [c for c, t in zip(reader.classes, reader.tags[i], strict=True) if t]
+            captions.append(f"{name}   tags: {', '.join(tags) or 'none'}")
+        page = sheet(rows, captions, legend_of(used, reader.classes), tile=200)
+        save_sheet(folder / f"{split}.png", page)
+
+    def _data(self, data: DictConfig, **how: Any) -> DataModule:
+        usual: dict[str, Any] = {
+            "transform": None,
+            "batch_size": 1,
+            "eval_batch_size": 8,
+            "num_workers": self.workers,
+        }
+        return DataModule(
+            instantiate(data.reader),
+            train=data.train,
+            val=data.val,
+            seed=torch.initial_seed() % 2**32,
+            **{**usual, **how},
+        )
+
+    def _trainer(self, name: str, **how: Any) -> pl.Trainer:
+        quiet_lightning()
+        progress = [StageProgress(name)] if console.is_terminal else []
+        usual: dict[str, Any] = {"logger": False, "enable_checkpointing": "max_epochs" in how}
+        callbacks = [*how.pop("callbacks", []), *progress]
+        return instantiate(self.trainer)(
+            callbacks=callbacks,
+            enable_progress_bar=bool(progress),
+            enable_model_summary=False,
+            **{**usual, **how},
+        )
+
+
+def load(trained: Path) -> pl.LightningModule:
+    """The module that `fit` left in a folder, with its weights, in evaluation mode."""
+    module = OmegaConf.load(trained / "module.yaml")
+    _without_weights(module)
+    built = instantiate(module)
+    stored = torch.load(trained / "last.ckpt", map_location="cpu", weights_only=True)
+    built.load_state_dict(stored["state_dict"])
+    return built.eval()
+
+
+def metrics_of(folder: Path) -> Metrics:
+    """What an evaluation stage found."""
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def quiet_lightning() -> None:
+    """Leave out what Lightning says about devices and worker counts at each of many small stages."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for message in (".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _without_weights(node: Any) -> None:
+    """What was trained replaces the ImageNet weights; do not read or fetch them once more."""
+    if isinstance(node, DictConfig):
+        if str(node.get("_target_", "")).endswith(".Backbone"):
+            if node.freeze_norm is None:
+                node.freeze_norm = bool(node.pretrained or node.weights)
+            node.pretrained, node.weights = False, None
+        for name in node:
+            _without_weights(node[name])
+
+
+def _labelled(
+    scores: Path, reader: VOCLayout, i: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stored maps of an image at its size, with the label of each behind that of background."""
+    score, keys = load_score(scores / f"{reader.names[i]}.npz")
+    if len(score) == 0:
+        score = np.zeros((0, *reader.image_size(i)), np.float32)
+    return score, np.concatenate([[0], keys]).astype(np.int64)
+
+
+def _crf_image(
+    i: int,
+    *,
+    folder: Path,
+    scores: Path,
+    reader: VOCLayout,
+    parameters: CRFParameters,
+    background_power: float | None,
+    background_score: float | None,
+) -> None:
+    name = reader.names[i]
+    if background_power is None and background_score is None:  # marginals of a network
+        full, keys = load_score(scores / f"{name}.npz")
+    else:
+        score, keys = _labelled(scores, reader, i)
+        maps = torch.from_numpy(score)
+        full = (
+            with_constant_background(maps, background_score)
+            if background_power is None
+            else with_power_background(maps, background_power)
+        ).numpy()
+    marginal = mean_field(np.asarray(reader.image(i)), unary_from_scores(full), parameters)
+    save_score(folder / f"{name}.npz", marginal.clip(0, 1), keys, bits=8)
+
+
+def _share_out(work: Callable[[int], None], items: list[int], workers: int, name: str) -> None:
+    """Do `work` on every item, in processes where there are several."""
+    if workers < 2 or len(items) < 2:
+        for item in track(items, len(items), name):
+            work(item)
+        return
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context(method),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    ) as pool:
+        pending = [pool.submit(work, item) for item in items]
+        try:
+            for done in track(as_completed(pending), len(pending), name):
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _per_class(matrix: torch.Tensor, classes: list[str]) -> Metrics:
+    values = iou(matrix).tolist()
+    names = ["background", *classes]
+    return {
+        f"iou_{name}": value
+        for name, value in zip(names, values, strict=True)
+        if value == value  # NaN: the split shows no pixel of it
+    }
+
+
+def _rounded(values: torch.Tensor) -> list[float]:
+    return [round(v, 6) for v in values.tolist()]
+
+
+def _name(folder: Path) -> str:
+    return folder.name.split("-")[0]
+
+
+def check_data(data: DictConfig) -> str:
+    """Read lists, tags and headers of all splits before anything starts.
+
+    Returns:
+        Digest of what was read.
+
+    Raises:
+        InputError: what cannot be used, with the file's name.
+    """
+    reader = instantiate(data.reader)
+    digests = []
+    for split in (data.train, data.val):
+        read = reader(split=split)
+        read.check()
+        digests.append(read.fingerprint())
+        tagged = int(read.tags.any(1).sum())
+        truth = "true masks for scoring" if read.has_masks() else "no true masks: not scored"
+        console.print(
+            f"[dim]{data.name} {split}: {len(read)} images, {tagged} tagged, {truth}[/]"
+        )
+    return "-".join(digests)
