@@ -158,7 +158,9 @@ def show(cfg: DictConfig, scores: dict[str, float], run: Run) -> None:
     console.print(table)
     spent = sum(run.seconds.values())
     console.print(f"{spent / 60:.1f} minutes of work, {len(run.seconds)} stages")
-    console.print(f"pictures  {run.folder / 'pictures'}/*/*.png\nresults   {run.folder}/results.json")
+    console.print(
+        f"pictures  {run.folder / 'pictures'}/*/*.png\nresults   {run.folder}/results.json"
+    )
 
 
 METRICS = {

@@ -5,13 +5,13 @@ Letters: k labels with background first, c = k - 1 classes, t thresholds, H W an
 
 from typing import final
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
 
 
@@ -21,6 +21,14 @@ class Confusion(Metric):
 
     The last column counts predictions of IGNORE: they are misses, since a map that abstains where
     it is hard must not gain by it. Pixels whose true label is IGNORE do not count.
+
+    Args:
+        num_labels: k.
+
+    Raises:
+        InputError: on `update`, a label is neither IGNORE nor one of 0 .. k - 1.
+
+    Source: counts as SEAM's `evaluation.py`, where a prediction of 255 is a miss.
     """
 
     full_state_update = False
@@ -32,20 +40,36 @@ class Confusion(Metric):
         zero = torch.zeros(num_labels, num_labels + 1, dtype=torch.int64)
         self.add_state("matrix", zero, dist_reduce_fx="sum")
 
-    def update(self, prediction: Int[Tensor, "*size"], truth: Int[Tensor, "*size"]) -> None:
-        prediction = torch.where(prediction == IGNORE, self.num_labels, prediction.long())
-        # NumPy's and torchmetrics' counts agree; torchmetrics takes one more label than truth has
+    def update(self, prediction: Integer[Tensor, "*size"], truth: Integer[Tensor, "*size"]) -> None:
+        prediction, truth = prediction.long(), truth.long()
+        _check(prediction, "prediction", self.num_labels)
+        _check(truth, "truth", self.num_labels)
+        # torchmetrics counts distinct labels only: one out of range would count as another
         counted = multiclass_confusion_matrix(
-            prediction, truth.long(), self.num_labels + 1, ignore_index=IGNORE
+            torch.where(prediction == IGNORE, self.num_labels, prediction),
+            truth,
+            self.num_labels + 1,
+            ignore_index=IGNORE,
+            validate_args=False,
         )
-        self.matrix += counted[: self.num_labels].to(self.matrix)
+        # not in place: a state made in inference mode could not be updated outside it
+        self.matrix = self.matrix + counted[: self.num_labels].to(self.matrix)
 
     def compute(self) -> Int[Tensor, "k k+1"]:
         return self.matrix
 
 
 def iou(matrix: Int[Tensor, "*batch k _"]) -> Float[Tensor, "*batch k"]:
-    """TP / (TP + FP + FN) of every label, float64; NaN for one that no image truly shows."""
+    """TP / (TP + FP + FN) of every label, float64; NaN for one that no pixel truly shows.
+
+    Args:
+        matrix: pixels by true label (rows) and predicted label, with or without the column of
+            predictions of IGNORE.
+
+    Returns:
+        Values in [0, 1]. A label that is predicted but never true is NaN too, not 0: its pixels
+        already count against the labels they truly show.
+    """
     labels = matrix.shape[-2]
     exact = matrix.double()
     right = exact[..., :labels].diagonal(dim1=-2, dim2=-1)
@@ -57,7 +81,9 @@ def miou(matrix: Int[Tensor, "k _"]) -> float:
     """Mean of `iou` over the labels that the split truly shows, in [0, 1].
 
     On the splits of VOC these are all 21. On a small split without some class, an evaluator that
-    averages over all labels counts a zero nobody could have avoided (methods such as SEAM's do).
+    averages over all labels (SEAM's) counts a zero that nobody could have avoided.
+
+    Source: the bincount evaluators of SC-CAM and DeepLab-PyTorch.
     """
     return float(iou(matrix).nanmean())
 
@@ -71,30 +97,49 @@ class ThresholdCurve(Metric):
 
     Args:
         num_labels: k.
-        thresholds: how many, evenly over [0, 1].
+        thresholds: how many, evenly over [0, 1]: i / (t - 1).
+
+    Raises:
+        InputError: fewer than 2 thresholds; on `update`, the scores are not of k - 1 classes, or a
+            true label is neither IGNORE nor one of 0 .. k - 1.
     """
 
     full_state_update = False
     counts: Tensor
 
     def __init__(self, num_labels: int, thresholds: int) -> None:
-        super().__init__()
+        # `counts` of several parts may be added up between two results
+        super().__init__(compute_with_cache=False)
         self.num_labels = num_labels
-        # i / (t - 1) in double precision, so that 0.2 is the float32 nearest to 0.2
-        levels = np.arange(thresholds) / max(1, thresholds - 1)
-        self.register_buffer("thresholds", torch.from_numpy(levels).float(), persistent=False)
+        if thresholds < 2:
+            raise InputError(
+                f"thresholds is {thresholds}; set 2 or more (101 gives steps of 0.01)."
+            )
+        self.thresholds = torch.arange(thresholds, dtype=torch.float64) / (thresholds - 1)
         zero = torch.zeros(num_labels, num_labels, thresholds + 1, dtype=torch.int64)
         self.add_state("counts", zero, dist_reduce_fx="sum")
 
-    def update(self, score: Float[Tensor, "*batch c H W"], truth: Int[Tensor, "*batch H W"]) -> None:
+    def update(
+        self, score: Float[Tensor, "*batch c H W"], truth: Integer[Tensor, "*batch H W"]
+    ) -> None:
+        if score.shape[-3] != self.num_labels - 1:
+            raise InputError(
+                f"the scores are of {score.shape[-3]} classes, but with background there are "
+                f"{self.num_labels} labels; score all {self.num_labels - 1} classes."
+            )
+        truth = truth.long()
+        _check(truth, "truth", self.num_labels)
         strongest, which = score.max(dim=-3)
+        # rounded to the scores' precision, as the constant background map would be
+        thresholds = self.thresholds.to(strongest)
         # bin i: above the thresholds 0 .. i - 1, not above threshold i
-        bins = torch.bucketize(strongest.contiguous(), self.thresholds)
+        bins = torch.bucketize(strongest.contiguous(), thresholds)
         counted = truth != IGNORE
-        index = torch.stack([truth.long(), which + 1, bins])[:, counted]
+        index = torch.stack([truth, which + 1, bins])[:, counted]
         shape = self.counts.shape
         flat = (index[0] * shape[1] + index[1]) * shape[2] + index[2]
-        self.counts += torch.bincount(flat, minlength=self.counts.numel()).view(shape)
+        pixels = torch.bincount(flat, minlength=self.counts.numel()).view(shape)
+        self.counts = self.counts + pixels.to(self.counts)
 
     def compute(self) -> Int[Tensor, "t k k"]:
         above = self.counts.flip(-1).cumsum(-1).flip(-1)[..., 1:]  # strictly above threshold i
@@ -103,7 +148,16 @@ class ThresholdCurve(Metric):
         return matrix
 
     def best(self) -> tuple[float, float]:
-        """The threshold with the highest mIoU, and that mIoU."""
+        """The threshold with the highest mIoU (the lowest of equals), and that mIoU."""
         values = iou(self.compute()).nanmean(-1)
         i = int(values.argmax())
-        return round(float(self.thresholds[i]), 6), float(values[i])
+        return float(self.thresholds[i]), float(values[i])
+
+
+def _check(labels: Int[Tensor, "*size"], what: str, num_labels: int) -> None:
+    outside = labels[((labels < 0) | (labels >= num_labels)) & (labels != IGNORE)]
+    if outside.numel():
+        raise InputError(
+            f"the {what} holds label {int(outside[0])}, but labels are 0..{num_labels - 1} and "
+            f"{IGNORE} (ignored); set num_classes to the data's, or mend the masks."
+        )

@@ -145,9 +145,7 @@ def _segment(
     return predicted
 
 
-def _scored(
-    run: Run, do: Stages, data: DictConfig, split: str, step: str, masks: Path
-) -> Scores:
+def _scored(run: Run, do: Stages, data: DictConfig, split: str, step: str, masks: Path) -> Scores:
     tested = run.stage(
         f"{step}_miou/{split}", do.evaluate_masks, masks=masks, data=data, split=split
     )

@@ -35,7 +35,6 @@ from wsss_lightning.data.module import DataModule
 from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask, save_score
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
-from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.functional.cam import with_constant_background, with_power_background
 from wsss_lightning.functional.crf import CRFParameters, mean_field, unary_from_scores
 from wsss_lightning.functional.masks import pseudo_mask
@@ -74,7 +73,9 @@ class Stages:
         """
         OmegaConf.save(module, folder / "module.yaml", resolve=True)
         built = instantiate(module)
-        jitter = schedule.jitter or dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0)
+        jitter = schedule.jitter or dict.fromkeys(
+            ("brightness", "contrast", "saturation", "hue"), 0
+        )
         datamodule = self._data(
             data,
             transform=TrainTransform(
@@ -165,9 +166,7 @@ class Stages:
         """
         settings = CRFParameters(**OmegaConf.to_container(parameters, resolve=True))
         reader = instantiate(data.reader)(split=split, with_masks=False)
-        left = [
-            i for i, name in enumerate(reader.names) if not (folder / f"{name}.npz").is_file()
-        ]
+        left = [i for i, name in enumerate(reader.names) if not (folder / f"{name}.npz").is_file()]
         work = partial(
             _crf_image,
             folder=folder,
@@ -334,7 +333,14 @@ def metrics_of(folder: Path) -> Metrics:
 def quiet_lightning() -> None:
     """Leave out what Lightning says about devices and worker counts at each of many small stages."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    for message in (".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*"):
+    quiet = (
+        ".*does not have many workers.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*exists and is not empty.*",  # a folder where an interrupted fit goes on
+        ".*custom batch sampler.*",
+        ".*number of training batches.*smaller than the logging interval.*",
+    )
+    for message in quiet:
         warnings.filterwarnings("ignore", message=message)
 
 
@@ -349,9 +355,7 @@ def _without_weights(node: Any) -> None:
             _without_weights(node[name])
 
 
-def _labelled(
-    scores: Path, reader: VOCLayout, i: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _labelled(scores: Path, reader: VOCLayout, i: int) -> tuple[np.ndarray, np.ndarray]:
     """Stored maps of an image at its size, with the label of each behind that of background."""
     score, keys = load_score(scores / f"{reader.names[i]}.npz")
     if len(score) == 0:
@@ -441,7 +445,5 @@ def check_data(data: DictConfig) -> str:
         digests.append(read.fingerprint())
         tagged = int(read.tags.any(1).sum())
         truth = "true masks for scoring" if read.has_masks() else "no true masks: not scored"
-        console.print(
-            f"[dim]{data.name} {split}: {len(read)} images, {tagged} tagged, {truth}[/]"
-        )
+        console.print(f"[dim]{data.name} {split}: {len(read)} images, {tagged} tagged, {truth}[/]")
     return "-".join(digests)

@@ -20,7 +20,7 @@ def mask_overlay(
     image: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"]
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The picture under a label map in VOC's colours; background stays clear, ignored is white."""
-    colours = np.asarray(voc_palette(), np.float32).reshape(-1, 3)
+    colours = np.frombuffer(voc_palette(), np.uint8).astype(np.float32).reshape(-1, 3)
     share = np.where(mask == 0, 0.0, 0.65)[..., None]
     return ((1 - share) * image + share * colours[mask]).round().astype(np.uint8)
 
@@ -65,7 +65,7 @@ def sheet(
         for column, picture in enumerate(row):
             page.paste(picture, (MARGIN + column * (tile + MARGIN), top + CAPTION))
         top += height
-    colours = np.asarray(voc_palette()).reshape(-1, 3)
+    colours = np.frombuffer(voc_palette(), np.uint8).reshape(-1, 3)
     left = MARGIN
     for name, label in legend.items():
         draw.rectangle((left, top + 5, left + 12, top + 17), fill=tuple(map(int, colours[label])))

@@ -34,7 +34,9 @@ class ScoreWriter(pl.Callback):
             if "score" in outputs:
                 score = outputs["score"][i]
                 here = torch.nonzero(score.flatten(1).any(1)).flatten()
-                save_score(self.folder / f"{name}.npz", score[here].cpu(), here.cpu() + 1, self.bits)
+                save_score(
+                    self.folder / f"{name}.npz", score[here].cpu(), here.cpu() + 1, self.bits
+                )
                 continue
             marginal = outputs["marginal"][i]
             if self.keep_marginals:

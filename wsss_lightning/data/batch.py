@@ -1,6 +1,6 @@
 """What flows from the data to the methods.
 
-Letters: b images, c classes, n boxes, H W an image.
+Letters: b images, c classes, n a count of boxes or of maps, H W an image.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ class Sample(TypedDict, total=False):
     name: file name without suffix.
     mask: int64 (H W), 0 background, 1..c, 255 ignored; where masks are asked for.
     boxes: float32 (n 5): class 1..c, x0, y0, x1, y1 in pixels, ends exclusive; likewise.
+    score: float32 (n H W), maps in [0, 1] that go through the same crops; where a caller adds them.
     """
 
     image: Tensor
@@ -25,12 +26,14 @@ class Sample(TypedDict, total=False):
     name: str
     mask: Tensor
     boxes: Tensor
+    score: Tensor
 
 
 class Batch(TypedDict, total=False):
     """Samples of one size.
 
-    image: float32 (b 3 H W); tags: float32 (b c); mask: int64 (b H W); name, boxes: lists of b.
+    image: float32 (b 3 H W); tags: float32 (b c); mask: int64 (b H W); score: float32 (b n H W);
+    name, boxes: lists of b.
     """
 
     image: Tensor
@@ -38,10 +41,21 @@ class Batch(TypedDict, total=False):
     name: list[str]
     mask: Tensor
     boxes: list[Tensor]
+    score: Tensor
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack what is a map or a vector; keep names and boxes, whose number varies, as lists."""
+    """Stack what is a map or a vector; keep names and boxes, whose number varies, as lists.
+
+    Raises:
+        ValueError: images differ in size.
+    """
+    sizes = {tuple(sample["image"].shape[-2:]) for sample in samples}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"a batch holds images of several sizes (H, W): {sorted(sizes)}; crop them to one, or "
+            "batch them by SameSizeBatchSampler."
+        )
     batch: dict[str, Any] = {}
     for key in samples[0]:
         values = [sample[key] for sample in samples]  # type: ignore[literal-required]

@@ -1,5 +1,6 @@
 """One DataModule for all stages."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, final
 
 import numpy as np
 import pytorch_lightning as pl
+from torch import distributed
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from wsss_lightning.data.batch import Batch, Sample, collate
@@ -18,36 +20,50 @@ from wsss_lightning.data.voc_layout import VOCLayout
 class EpochSampler(Sampler[tuple[int, int]]):
     """(epoch, index) pairs, shuffled anew each epoch; Lightning calls `set_epoch`.
 
-    A sample that knows its epoch draws the same random numbers in whatever worker it is made.
+    A sample that knows its epoch draws the same random numbers in whatever worker it is made. Of
+    several processes each takes an equal share; where it does not come out even, the first
+    images are taken twice, since a process with a batch less would leave the others waiting.
     """
 
     def __init__(self, length: int, seed: int) -> None:
         self.length, self.seed, self.epoch = length, seed, 0
+        self.rank, self.processes = _process()
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return math.ceil(self.length / self.processes)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return iter([(self.epoch, int(i)) for i in order])
+        # the length is no index, so no sample's stream of numbers repeats this one
+        order = np.random.default_rng([self.seed, self.epoch, self.length]).permutation(self.length)
+        shared = np.resize(order, len(self) * self.processes)[self.rank :: self.processes]
+        return iter([(self.epoch, int(i)) for i in shared])
 
 
 @final
 class SameSizeBatchSampler(Sampler[list[int]]):
-    """Each image once, in batches of one size, so that whole images can be stacked unpadded."""
+    """Each image once, in batches of one size, so that whole images can be stacked unpadded.
+
+    Several processes share the batches out among themselves.
+
+    Args:
+        sizes: (H, W) of each image.
+        batch_size: at most so many images.
+    """
 
     def __init__(self, sizes: Sequence[tuple[int, int]], batch_size: int) -> None:
         by_size = defaultdict(list)
         for i, size in enumerate(sizes):
             by_size[size].append(i)
-        self.batches = [
+        rank, processes = _process()
+        batches = [
             group[start : start + batch_size]
             for group in by_size.values()
             for start in range(0, len(group), batch_size)
         ]
+        self.batches = batches[rank::processes]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -114,23 +130,29 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         if self.transform is None:
-            raise ValueError("training needs a transform")
+            raise ValueError("the DataModule has no transform, but training needs one")
         data = self.reader(
             split=self.train, masks=self.masks, with_masks=self.supervision == "masks"
         )
+        sampler = EpochSampler(len(data), self.seed)
         return self._loader(
             _Augmented(data, self.transform, self.seed),
             batch_size=self.batch_size,
-            sampler=EpochSampler(len(data), self.seed),
+            sampler=sampler,
             # a last batch of one image is no base for batch statistics
-            drop_last=len(data) > self.batch_size,
+            drop_last=len(sampler) > self.batch_size,
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         data = self.reader(split=self.val, with_masks=self.supervision == "masks")
         return self._whole(data, range(len(data)))
 
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self.val_dataloader()
+
     def predict_dataloader(self) -> DataLoader[Batch]:
+        if self.predict is None:
+            raise ValueError("the DataModule has no split to predict")
         data = self.reader(split=self.predict, with_masks=False)
         left = [i for i, name in enumerate(data.names) if name not in self.skip]
         return self._whole(data, left)
@@ -140,7 +162,7 @@ class DataModule(pl.LightningDataModule):
         sampler = SameSizeBatchSampler(sizes, self.eval_batch_size)
         return self._loader(Subset(data, list(indices)), batch_sampler=sampler)
 
-    def _loader(self, data: Dataset[Sample], **how: Any) -> DataLoader[Batch]:
+    def _loader(self, data: Dataset[Any], **how: Any) -> DataLoader[Batch]:
         return DataLoader(
             dataset=data,
             collate_fn=collate,
@@ -148,3 +170,10 @@ class DataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             **how,
         )
+
+
+def _process() -> tuple[int, int]:
+    """Rank of this process, and how many take part in the run."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1

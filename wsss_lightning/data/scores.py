@@ -4,18 +4,21 @@ Letters: n maps, l labels, H W an image.
 """
 
 import os
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+import torch
+from jaxtyping import Float, Float32, Integer, UInt8
 from PIL import Image
 from torch import Tensor
 
 from wsss_lightning.errors import InputError
+
+LEVELS = {8: np.uint8, 16: np.uint16}
 
 
 def save_score(
@@ -32,26 +35,37 @@ def save_score(
         bits: 8 or 16.
 
     Raises:
-        ValueError: a score lies outside [0, 1].
+        ValueError: a score lies outside [0, 1], or is NaN.
     """
-    values = np.asarray(score, np.float64)
+    values = torch.as_tensor(score).detach().cpu().double().numpy()
     if values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"scores of {path.name} lie in [{values.min()}, {values.max()}], not [0, 1]")
-    levels = (values * (2**bits - 1)).round().astype({8: np.uint8, 16: np.uint16}[bits])
-    content = {"score": levels, "keys": np.asarray(keys, np.int64)}
-    _replace(path, lambda file: np.savez_compressed(file, allow_pickle=False, **content))
+        raise ValueError(
+            f"scores of {path.name} lie in [{values.min()}, {values.max()}], not [0, 1]"
+        )
+    levels = (values * (2**bits - 1)).round().astype(LEVELS[bits])
+    labels = torch.as_tensor(keys).cpu().numpy().astype(np.int64)
+    _replace(path, lambda file: np.savez_compressed(file, score=levels, keys=labels))
 
 
-def load_score(path: Path) -> tuple[Float[np.ndarray, "n H W"], Integer[np.ndarray, "n"]]:
+def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.ndarray, "n"]]:
     """Maps in [0, 1] and the label of each.
 
     Raises:
-        InputError: the file is damaged or no file of `save_score`.
+        InputError: the file is absent, damaged or no file of `save_score`.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             levels, keys = stored["score"], stored["keys"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if levels.dtype not in LEVELS.values() or levels.ndim != 3 or len(levels) != len(keys):
+            raise ValueError(
+                f"it holds {levels.dtype} of shape {levels.shape} for {keys.shape} keys"
+            )
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} is missing, the score maps of an image; delete its folder, and the next run "
+            "makes it again."
+        ) from error
+    except Exception as error:  # damage can raise almost anything from zipfile, zlib and numpy
         raise InputError(
             f"{path} cannot be read as score maps ({error}); delete its folder, and the next run "
             "makes it again."
@@ -61,7 +75,7 @@ def load_score(path: Path) -> tuple[Float[np.ndarray, "n H W"], Integer[np.ndarr
 
 def dense(
     score: Float[np.ndarray, "n H W"], keys: Integer[np.ndarray, "n"], num_labels: int
-) -> Float[np.ndarray, "l H W"]:
+) -> Float32[np.ndarray, "l H W"]:
     """All labels' maps, zero where none was stored."""
     full = np.zeros((num_labels, *score.shape[1:]), np.float32)
     full[keys] = score
@@ -71,28 +85,59 @@ def dense(
 def save_mask(path: Path, mask: UInt8[np.ndarray, "H W"]) -> None:
     """Store labels as an index image with VOC's colours."""
     image = Image.fromarray(mask)
-    image.putpalette(list(voc_palette()))
+    image.putpalette(voc_palette())
     _replace(path, lambda file: image.save(file, format="PNG"))
 
 
 def load_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
-    """Labels of an index image.
+    """Labels of an index image of 8 bits.
+
+    Raises:
+        InputError: the file is absent, damaged or no such image.
+    """
+    raw = load_ids(path)
+    if raw.dtype != np.uint8:
+        raise InputError(
+            f"{path} holds ids of 16 bits or more, but labels are 0 to 255; save it with 8 bits."
+        )
+    return raw
+
+
+def load_ids(path: Path) -> Integer[np.ndarray, "H W"]:
+    """Ids of an index image, as they stand in the file.
 
     Raises:
         InputError: the file is absent, damaged or no index image.
     """
+    with opened(path) as image:
+        if image.mode not in ("P", "L", "1", "I;16", "I;16B", "I"):
+            raise InputError(
+                f"{path} is an image of mode {image.mode}, but masks are index images whose pixels "
+                "are label ids; save it with a palette (mode P) or as grey levels (mode L)."
+            )
+        ids = np.array(image)
+    return ids.astype(np.uint8) if ids.dtype == bool else ids
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image file whose pixels are decoded on demand, inside the block.
+
+    Raises:
+        InputError: the file is absent or damaged, at once or where pixels are decoded.
+    """
     try:
         with Image.open(path) as image:
-            if image.mode not in ("P", "L", "1", "I;16", "I"):
-                raise InputError(
-                    f"{path} is a {image.mode} image, but masks are index images whose pixels are "
-                    "label ids; save it with a palette (mode P) or as grey levels (mode L)."
-                )
-            return np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read as a mask ({error}); replace the file.") from error
+            yield image
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; add it, or take it off the list.") from error
+    # what Pillow's readers let through on damaged files
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path} cannot be read as an image ({error}); replace it, or take it off the list."
+        ) from error
 
 
 @cache

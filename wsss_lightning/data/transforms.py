@@ -1,17 +1,19 @@
 """What training sees of an image: image, mask and maps change together.
 
-Letters: h w a crop, H W an image.
+Letters: n maps, h w a crop, H W an image.
 """
 
 from collections.abc import Sequence
 from typing import final
 
 import numpy as np
+from jaxtyping import Num
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Sample
+from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
 
 # the mean of ImageNet: padding is zero once the network has normalised it
@@ -30,6 +32,9 @@ class TrainTransform:
         brightness, contrast, saturation: factors are drawn from 1 +- these.
         hue: shift is drawn from +- this, in turns of the colour circle.
 
+    Raises:
+        InputError: a range is empty, or two rules of size are given.
+
     Source: `voc12.data` and `tool.imutils` of the official PSA code.
     """
 
@@ -44,42 +49,51 @@ class TrainTransform:
         saturation: float,
         hue: float,
     ) -> None:
-        self.crop_size, self.long_side, self.scale, self.flip = crop_size, long_side, scale, flip
+        self.crop_size, self.flip, self.hue = crop_size, flip, hue
+        self.long_side, self.scale = _range("long_side", long_side), _range("scale", scale)
         self.jitter = {
             images.adjust_brightness: brightness,
             images.adjust_contrast: contrast,
             images.adjust_saturation: saturation,
         }
-        self.hue = hue
+        if crop_size < 1:
+            raise InputError(f"crop_size is {crop_size}; set it to a number of pixels above 0.")
+        if long_side is not None and scale is not None:
+            raise InputError(
+                f"long_side is {list(long_side)} and scale is {list(scale)}, but one of them must "
+                "give the size; set the other to null."
+            )
+        if not 0 <= hue <= 0.5 or min(self.jitter.values()) < 0:
+            raise InputError(
+                f"jitter is brightness {brightness}, contrast {contrast}, saturation {saturation} "
+                f"and hue {hue}; set hue between 0 and 0.5, the others to 0 or more."
+            )
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        image, mask = sample["image"], sample.get("mask")
-        size = self._size(image.shape[-2], image.shape[-1], rng)
-        if size != tuple(image.shape[-2:]):
-            image = images.resize_image(
-                image, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True
-            ).clamp(0, 1)
-            if mask is not None:
-                mask = images.resize_mask(mask[None], list(size))[0]
-        image = self._recolour(image, rng)
-        if self.flip and rng.random() < 0.5:
-            image = image.flip(-1)
-            mask = None if mask is None else mask.flip(-1)
+        """The sample as training sees it, without boxes; the given one stays as it is."""
+        height, width = sample["image"].shape[-2:]
+        size = self._size(height, width, rng)
+        changed = _resized(sample, size) if size != (height, width) else sample.copy()
+        changed["image"] = self._recolour(changed["image"], rng)
+        mirrored = self.flip and rng.random() < 0.5
         top, left = (self._place(side, rng) for side in size)
-        changed = Sample(
-            image=_crop(image, top, left, self.crop_size, PADDING),
-            tags=sample["tags"],
-            name=sample["name"],
-        )
-        if mask is not None:
-            changed["mask"] = _crop(mask[None], top, left, self.crop_size, (IGNORE,))[0]
+
+        def cut(maps: Tensor, padding: Sequence[float]) -> Tensor:
+            return _crop(maps.flip(-1) if mirrored else maps, top, left, self.crop_size, padding)
+
+        changed["image"] = cut(changed["image"], PADDING)
+        if "mask" in changed:
+            changed["mask"] = cut(changed["mask"][None], (IGNORE,))[0]
+        if "score" in changed:
+            changed["score"] = cut(changed["score"], (0.0,))
+        changed.pop("boxes", None)
         return changed
 
     def _size(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
         factor = 1.0
         if self.long_side is not None:
             low, high = self.long_side
-            factor = int(rng.integers(low, high + 1)) / max(height, width)
+            factor = int(rng.integers(int(low), int(high) + 1)) / max(height, width)
         elif self.scale is not None:
             factor = rng.uniform(*self.scale)
         return max(1, round(height * factor)), max(1, round(width * factor))
@@ -103,9 +117,39 @@ class TrainTransform:
         return int(rng.integers(min(spare, 0), max(spare, 0) + 1))
 
 
+def _range(name: str, values: Sequence[float] | None) -> tuple[float, float] | None:
+    if values is None:
+        return None
+    if len(values) != 2 or not 0 < values[0] <= values[1]:
+        raise InputError(
+            f"{name} is {list(values)}, but a range is two positive numbers, the smaller first; "
+            "give both, or null."
+        )
+    return values[0], values[1]
+
+
+def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
+    """All maps of a sample at another size; boxes stay behind."""
+    changed = sample.copy()
+    # bicubic weights are negative in places: values may leave [0, 1]
+    changed["image"] = images.resize_image(
+        sample["image"], list(size), interpolation=InterpolationMode.BICUBIC, antialias=True
+    ).clamp(0, 1)
+    if "mask" in sample:
+        # torch's plain NEAREST takes a cell's corner, half a cell beside where bicubic looks
+        changed["mask"] = images.resize_image(
+            sample["mask"][None], list(size), interpolation=InterpolationMode.NEAREST_EXACT
+        )[0]
+    if "score" in sample:
+        changed["score"] = images.resize_image(
+            sample["score"], list(size), interpolation=InterpolationMode.BILINEAR, antialias=True
+        )
+    return changed
+
+
 def _crop(
-    maps: Tensor, top: int, left: int, size: int, padding: Sequence[float]
-) -> Tensor:
+    maps: Num[Tensor, "n H W"], top: int, left: int, size: int, padding: Sequence[float]
+) -> Num[Tensor, "n h w"]:
     """A square from (top, left) on, which may lie outside; what is outside gets the padding."""
     out = maps.new_empty(len(maps), size, size)
     out[:] = maps.new_tensor(padding)[:, None, None]

@@ -7,25 +7,27 @@ import csv
 import hashlib
 import pickle
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, final
+from typing import Any, BinaryIO, Final, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int16, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Sample
-from wsss_lightning.data.scores import load_mask
+from wsss_lightning.data.scores import load_ids, load_mask, opened
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.functional.masks import IGNORE
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-BACKGROUND = "background"
+SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+BACKGROUND: Final = "background"
+SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
 
 
 @final
@@ -39,8 +41,8 @@ class VOCLayout(Dataset[Sample]):
         lists: file of image names of each split, below root. A line is a name, or begins with the
             path of an image, as the lists of PSA and SEAM do.
         tags: where tags come from: `xml` (objects in annotations, difficult ones too), `masks`
-            (labels in true masks, which costs masks), or a file below root: a .csv with one 0/1
-            column a class, or a .npy with a dictionary of vectors (`cls_labels.npy`).
+            (labels in true masks, all of which are read), or a file below root: a .csv with one
+            0/1 column a class, or a .npy with a dictionary of vectors (`cls_labels.npy`).
         mask_ids: class, or `background`, of each id in the masks; ids it lacks are ignored, and so
             are classes of annotations and CSV columns that `classes` lacks. None: masks hold our
             labels already, and all names must be known.
@@ -48,7 +50,7 @@ class VOCLayout(Dataset[Sample]):
         mask_dir: folder of true masks, below root.
         annotation_dir: folder of XML annotations, below root.
         untagged: an image without any tag is an `error`, or `background` and kept.
-        masks: folder of pseudo masks to read in place of the true ones.
+        masks: folder of pseudo masks `<name>.png`, of our labels, read in place of the true ones.
         with_masks: samples carry masks.
         with_boxes: samples carry boxes.
 
@@ -81,14 +83,15 @@ class VOCLayout(Dataset[Sample]):
         self.with_masks, self.with_boxes = with_masks, with_boxes
         if not self.root.is_dir():
             raise InputError(
-                f"data.root is {self.root}, but there is no such folder; give the folder that holds "
-                f"{image_dir} by data.root=DIR."
+                f"data.root is {self.root}, but there is no such folder; give the folder that "
+                f"holds {image_dir} by data.root=DIR."
             )
         if untagged not in ("error", "background"):
             raise InputError(
                 f"data.reader.untagged is {untagged}; set it to error, or to background to keep "
-                "such images as pure background."
+                "images without tags as pure background."
             )
+        self._check_classes()
         self.subset = mask_ids is not None
         self.table = self._table(mask_ids)
         self.names = read_list(self.root, split, lists)
@@ -97,9 +100,9 @@ class VOCLayout(Dataset[Sample]):
         without = [n for n, t in zip(self.names, self.tags, strict=True) if not t.any()]
         if without and untagged == "error":
             raise InputError(
-                f"{len(without)} images of {split} have no tag (such as {', '.join(without[:5])}; "
-                f"tags from {tags}); tag them, take them off the list, or set "
-                "data.reader.untagged=background to keep them as pure background."
+                f"{len(without)} images of {split} have no tag in {tags} ({_some(without)}); tag "
+                "them, take them off the list, or set data.reader.untagged=background to keep them "
+                "as pure background."
             )
 
     def __len__(self) -> int:
@@ -117,52 +120,67 @@ class VOCLayout(Dataset[Sample]):
     def image(self, i: int) -> Image.Image:
         """The picture, RGB."""
         path = self._images[i]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(
-                f"{path} cannot be read as an image ({error}); replace it, or take it off the list."
-            ) from error
+        with opened(path) as image:
+            if image.mode[0] in "IF":
+                # Pillow would clip such levels to 255: a white picture
+                raise InputError(
+                    f"{path} holds more than 8 bits a channel (mode {image.mode}); save it with 8."
+                )
+            return image.convert("RGB")
 
     def image_size(self, i: int) -> tuple[int, int]:
         """(H, W), from the file's header."""
-        path = self._images[i]
-        try:
-            with Image.open(path) as image:
-                return image.height, image.width
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(
-                f"{path} cannot be read as an image ({error}); replace it, or take it off the list."
-            ) from error
+        return _size(self._images[i])
 
     def mask(self, i: int) -> UInt8[np.ndarray, "H W"]:
-        """Labels 0..c and 255: the pseudo mask where a folder of them was given, else the true one."""
-        if self.pseudo is not None:
-            return load_mask(self.pseudo / f"{self.names[i]}.png")
+        """Labels 0..c and 255, of the pseudo mask where a folder was given, else the true one."""
+        if self.pseudo is None:
+            return self._true_mask(i)
+        path = self.pseudo / f"{self.names[i]}.png"
+        mask = load_mask(path)
+        self._check_size(path, mask.shape, i)
+        wrong = mask[(mask > self.num_classes) & (mask != IGNORE)]
+        self._check_labels(path, wrong, "make pseudo masks of these classes.")
+        return mask
+
+    def _true_mask(self, i: int) -> UInt8[np.ndarray, "H W"]:
         path = self.mask_path(i)
-        if not path.is_file():
-            raise InputError(
-                f"{path} is missing, but other masks of {self.split} exist; add it, or take "
-                f"{self.names[i]} off the list."
-            )
-        raw = load_mask(path)
-        size = self.image_size(i)
-        if raw.shape != size:
-            raise InputError(
-                f"{path} is of {raw.shape[1]}x{raw.shape[0]} pixels, but its image of "
-                f"{size[1]}x{size[0]}; make the mask from the image of that size."
-            )
-        mask = self.table[np.minimum(raw, len(self.table) - 1)]
-        wrong = mask < 0
-        if wrong.any():
-            ids = sorted(np.unique(raw[wrong]).tolist())
-            raise InputError(
-                f"{path} holds id {', '.join(map(str, ids[:5]))}, but labels are 0 (background) to "
-                f"{self.num_classes} and 255 (ignored); say what ids mean by data.reader.mask_ids, "
-                "as in {0: background, 8: cat}."
-            )
+        self._check_mask_is_there(path, i)
+        ids = load_ids(path).astype(np.int64)
+        self._check_size(path, ids.shape, i)
+        beyond = len(self.table) - 1
+        mask = self.table[np.where((ids < 0) | (ids > beyond), beyond, ids)]
+        mend = "say what ids mean by data.reader.mask_ids, as in {0: background, 8: cat}."
+        self._check_labels(path, ids[mask < 0], mend)
         return mask.astype(np.uint8)
+
+    def _check_mask_is_there(self, path: Path, i: int) -> None:
+        if path.is_file():
+            return
+        if not self.has_masks():
+            raise InputError(
+                f"{path} is missing, and so are all masks of {self.split}; add them, or say where "
+                "they are by data.reader.mask_dir."
+            )
+        raise InputError(
+            f"{path} is missing, but other masks of {self.split} exist; add it, or take "
+            f"{self.names[i]} off the list."
+        )
+
+    def _check_size(self, path: Path, size: tuple[int, ...], i: int) -> None:
+        height, width = self.image_size(i)
+        if size != (height, width):
+            raise InputError(
+                f"{path} is of {size[1]}x{size[0]} pixels, but its image {self._images[i].name} is "
+                f"of {width}x{height}; make the mask from the image of that size."
+            )
+
+    def _check_labels(self, path: Path, wrong: np.ndarray, mend: str) -> None:
+        if len(wrong):
+            raise InputError(
+                f"{path} holds id {_some(np.unique(wrong).tolist())}, but labels are 0 "
+                f"(background) to {self.num_classes} and 255 (ignored); {mend}"
+            )
 
     def mask_path(self, i: int) -> Path:
         """Where the true mask of an image lies, if there is one."""
@@ -178,58 +196,74 @@ class VOCLayout(Dataset[Sample]):
         Source: the XML counts from 1 and includes the ends; some files hold decimals.
         """
         height, width = self.image_size(i)
+        path = self._annotation(i)
         found = []
         for node in self._objects(i):
-            name, box = self._known(node.findtext("name", ""), self._annotation(i)), node.find("bndbox")
-            if name is None or box is None:
+            name = node.findtext("name", "").strip()
+            known = self._known(name, path)
+            if known is None:
                 continue
             try:
-                x0, y0, x1, y1 = (
-                    round(float(box.findtext(k, ""))) for k in ("xmin", "ymin", "xmax", "ymax")
-                )
-            except ValueError as error:
+                corners = [round(float(node.findtext(f"bndbox/{side}", ""))) for side in SIDES]
+            except (ValueError, OverflowError) as error:
                 raise InputError(
-                    f"{self._annotation(i)} holds a box whose corners are no numbers; mend xmin, "
-                    "ymin, xmax and ymax."
+                    f"{path} has a {name} without a box in numbers; mend its bndbox "
+                    f"({', '.join(SIDES)})."
                 ) from error
-            found.append(
-                (name + 1, max(x0 - 1, 0), max(y0 - 1, 0), min(x1, width), min(y1, height))
-            )
+            x0, y0 = max(corners[0] - 1, 0), max(corners[1] - 1, 0)
+            x1, y1 = min(corners[2], width), min(corners[3], height)
+            if x0 >= x1 or y0 >= y1:
+                raise InputError(
+                    f"{path} has a {name} whose box ({_some(corners)}) holds no pixel of the image "
+                    f"of {width}x{height}; mend its bndbox."
+                )
+            found.append((known + 1, x0, y0, x1, y1))
         return np.array(found, np.float32).reshape(-1, 5)
 
     def check(self) -> None:
-        """Look at every header before work starts.
+        """Look at every header before work starts; pixels are judged where they are read.
 
         Raises:
-            InputError: an image does not open, or a mask is absent or of another size.
+            InputError: an image does not open, a mask is absent or of another size, or a box is no
+                box; masks and boxes only if samples shall carry them.
         """
-        masks = self.with_masks and self.pseudo is None and self.has_masks()
+        masks = self.with_masks and (self.pseudo is not None or self.has_masks())
         for i in range(len(self)):
-            size = self.image_size(i)
-            if not masks:
-                continue
-            path = self.mask_path(i)
-            if not path.is_file():
-                self.mask(i)
-            with Image.open(path) as mask:
-                if (mask.height, mask.width) != size:
-                    self.mask(i)
+            self.image_size(i)
+            if masks and self.pseudo is not None:
+                path = self.pseudo / f"{self.names[i]}.png"
+                self._check_size(path, _size(path), i)
+            elif masks:
+                path = self.mask_path(i)
+                self._check_mask_is_there(path, i)
+                self._check_size(path, _size(path), i)
+            if self.with_boxes:
+                self.boxes(i)
 
     def fingerprint(self) -> str:
         """Digest of names, tags, labels and the images' sizes in bytes: notices changed data."""
-        digest = hashlib.sha256(repr((self.names, self.classes, self.table.tolist())).encode())
+        digest = hashlib.sha256(repr((self.names, self.classes)).encode())
+        digest.update(self.table.tobytes())
         digest.update(self.tags.numpy().tobytes())
         digest.update(repr([path.stat().st_size for path in self._images]).encode())
         return digest.hexdigest()[:12]
 
-    def _table(self, mask_ids: Mapping[int, str] | None) -> np.ndarray:
-        """Label of each id in a mask; -1 for ids that must not occur."""
+    def _check_classes(self) -> None:
+        wrong = {name for name in self.classes if self.classes.count(name) > 1 or not name.strip()}
+        if wrong or BACKGROUND in self.classes or not 0 < self.num_classes < IGNORE:
+            raise InputError(
+                f"data.reader.classes is {self.classes}; name 1 to {IGNORE - 1} classes, each once "
+                f"and without {BACKGROUND}, which is always label 0."
+            )
+
+    def _table(self, mask_ids: Mapping[int, str] | None) -> Int16[np.ndarray, "_"]:
+        """Label of each id in a mask, -1 if it must not occur; last entry: all larger ids."""
         if mask_ids is None:
             table = np.full(257, -1, np.int16)
             table[: self.num_classes + 1] = np.arange(self.num_classes + 1)
             table[IGNORE] = IGNORE
             return table
-        table = np.full(65536, IGNORE, np.int16)
+        table = np.full(65537, IGNORE, np.int16)
         labels = {name: label for label, name in enumerate([BACKGROUND, *self.classes])}
         for raw, name in mask_ids.items():
             if name not in labels:
@@ -237,7 +271,12 @@ class VOCLayout(Dataset[Sample]):
                     f"data.reader.mask_ids gives id {raw} to {name}, which is no class; "
                     f"{did_you_mean(name, labels)}"
                 )
-            table[int(raw)] = labels[name]
+            if not isinstance(raw, int) or not 0 <= raw < 65536:
+                raise InputError(
+                    f"data.reader.mask_ids has the id {raw!r}, but ids are whole numbers from 0 to "
+                    "65535, as in {0: background, 8: cat}."
+                )
+            table[raw] = labels[name]
         return table
 
     def _find_images(self) -> list[Path]:
@@ -246,15 +285,16 @@ class VOCLayout(Dataset[Sample]):
                 f"{self.image_dir} is missing; data.root must hold the images there, or "
                 "data.reader.image_dir must say where they are."
             )
-        by_name = {
-            path.stem: path for path in self.image_dir.iterdir() if path.suffix.lower() in SUFFIXES
-        }
+        # of several files of one name the first suffix counts, in whatever order they are listed
+        rank = {suffix: i for i, suffix in enumerate(SUFFIXES)}
+        paths = [path for path in self.image_dir.iterdir() if path.suffix.lower() in rank]
+        paths.sort(key=lambda path: (-rank[path.suffix.lower()], path.name))
+        by_name = {path.stem: path for path in paths}
         absent = [name for name in self.names if name not in by_name]
         if absent:
             raise InputError(
-                f"{len(absent)} images on the list of {self.split} are not in {self.image_dir} (such "
-                f"as {', '.join(absent[:5])}); add them ({', '.join(SUFFIXES)}), or take them off "
-                "the list."
+                f"{len(absent)} images on the list of {self.split} are not in {self.image_dir} "
+                f"({_some(absent)}); add them ({', '.join(SUFFIXES)}), or take them off the list."
             )
         return [by_name[name] for name in self.names]
 
@@ -266,7 +306,7 @@ class VOCLayout(Dataset[Sample]):
             return None
         raise InputError(
             f"{where} names the class {name!r}, which data.reader.classes lacks; "
-            f"{did_you_mean(name, self.classes)} A view of some classes needs data.reader.mask_ids."
+            f"{did_you_mean(name, self.classes)} To leave a class out, give data.reader.mask_ids."
         )
 
     def _annotation(self, i: int) -> Path:
@@ -281,7 +321,8 @@ class VOCLayout(Dataset[Sample]):
             raise InputError(
                 f"{path} is missing; add it, or take tags from elsewhere (data.reader.tags)."
             ) from error
-        except ET.ParseError as error:
+        # an encoding that Python lacks, or text that is not of the one declared
+        except (ET.ParseError, LookupError, ValueError) as error:
             raise InputError(f"{path} does not parse as XML ({error}); mend the file.") from error
 
     def _read_tags(self, source: str) -> Float[Tensor, "n c"]:
@@ -289,17 +330,21 @@ class VOCLayout(Dataset[Sample]):
         if source == "xml":
             for i in range(len(self.names)):
                 for node in self._objects(i):
-                    known = self._known(node.findtext("name", ""), self._annotation(i))
+                    name = node.findtext("name", "").strip()
+                    known = self._known(name, self._annotation(i))
                     if known is not None:
                         tags[i, known] = 1
             return tags
         if source == "masks":
             for i in range(len(self.names)):
-                labels = np.unique(self.mask(i))
+                labels = np.unique(self._true_mask(i))
                 tags[i, labels[(labels > 0) & (labels < IGNORE)].astype(int) - 1] = 1
             return tags
         path = self.root / source
-        readers = {".csv": self._read_csv, ".npy": self._read_npy}
+        readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
+            ".csv": self._read_csv,
+            ".npy": self._read_npy,
+        }
         if path.suffix not in readers:
             raise InputError(
                 f"data.reader.tags is {source}; set it to xml, masks, or a .csv or .npy file below "
@@ -311,54 +356,81 @@ class VOCLayout(Dataset[Sample]):
         absent = [name for name in self.names if name not in by_name]
         if absent:
             raise InputError(
-                f"{path} has no tags for {len(absent)} images of {self.split} (such as "
-                f"{', '.join(absent[:5])}); add them, or take these images off the list."
+                f"{path} has no tags for {len(absent)} images of {self.split} ({_some(absent)}); "
+                "add them, or take these images off the list."
             )
         return torch.stack([torch.as_tensor(by_name[name]) for name in self.names]).float()
 
     def _read_csv(self, path: Path) -> dict[str, list[float]]:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            columns = header[1:]
-            for name in self.classes:
-                if name not in columns:
-                    raise InputError(
-                        f"{path} has no column for the class {name}; {did_you_mean(name, columns)}"
-                    )
-            for name in columns:
-                self._known(name, path)
-            places = [header.index(name) for name in self.classes]
-            found = {}
-            for line, row in enumerate(reader, start=2):
-                if not row:
-                    continue
-                try:
-                    values = [float(row[place]) for place in places]
-                except (ValueError, IndexError) as error:
-                    raise InputError(
-                        f"{path}, line {line}: expected {len(header)} values of 0 or 1 behind the "
-                        f"name, got {','.join(row)[:80]}; mend the line."
-                    ) from error
-                if any(value not in (0.0, 1.0) for value in values):
-                    raise InputError(f"{path}, line {line}: tags are 0 or 1; mend the line.")
-                found[row[0]] = values
-            return found
+        try:
+            # a spreadsheet may put a byte order mark first
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.reader(file))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{path} does not read as CSV ({error}); save it as UTF-8.") from error
+        header = [name.strip() for name in rows[0]] if rows else []
+        columns = header[1:]
+        for name in self.classes:
+            if columns.count(name) != 1:
+                raise InputError(
+                    f"{path} has {columns.count(name) or 'no'} columns for the class {name}, but "
+                    f"one is expected; {did_you_mean(name, columns)} Its first line must be "
+                    "image,CLASS,CLASS,..."
+                )
+        for name in columns:
+            self._known(name, path)
+        places = [columns.index(name) + 1 for name in self.classes]
+        found: dict[str, list[float]] = {}
+        for line, row in enumerate(rows[1:], start=2):
+            if not row:
+                continue
+            values = [row[place].strip() for place in places] if len(row) == len(header) else []
+            if len(values) != len(places) or not set(values) <= {"0", "1", "0.0", "1.0"}:
+                raise InputError(
+                    f"{path}, line {line}, is {','.join(row)[:80]}, but a name and {len(columns)} "
+                    "tags of 0 or 1 are expected; mend the line."
+                )
+            if row[0] in found:
+                raise InputError(
+                    f"{path} has {row[0]} twice, again in line {line}; leave one line."
+                )
+            found[row[0]] = [float(value) for value in values]
+        return found
 
     def _read_npy(self, path: Path) -> dict[str, np.ndarray]:
-        loaded = read_npy_dict(path)
         found = {}
-        for key, vector in loaded.items():
-            # IRN's file has 2007000032 where all others have 2007_000032
-            name = key if isinstance(key, str) else f"{int(key) // 10**6}_{int(key) % 10**6:06d}"
-            vector = np.asarray(vector, np.float32)
+        for key, given in read_npy_dict(path).items():
+            try:
+                # IRN's file has 2007000032 where all others have 2007_000032
+                name = key if isinstance(key, str) else "{}_{:06d}".format(*divmod(int(key), 10**6))
+                vector = np.asarray(given, np.float32)
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"{path} has no tags for {key!r} ({error}); expected a dictionary from image "
+                    "name to multi-hot vector."
+                ) from error
             if vector.shape != (self.num_classes,):
                 raise InputError(
-                    f"{path} has {vector.size} tags for {name}, but data.num_classes is "
-                    f"{self.num_classes}; give the file that belongs to these classes."
+                    f"{path} has {vector.size} tags for {name}, but there are {self.num_classes} "
+                    "classes; give the file that belongs to these classes."
+                )
+            if not np.isin(vector, (0, 1)).all():
+                raise InputError(
+                    f"{path} has tags other than 0 and 1 for {name}; save multi-hot vectors."
                 )
             found[name] = vector
         return found
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(H, W) of an image file."""
+    with opened(path) as image:
+        return image.height, image.width
+
+
+def _some(items: Sequence[Any]) -> str:
+    """The first few of what may be thousands."""
+    return ", ".join(map(str, items[:5])) + (", ..." if len(items) > 5 else "")
 
 
 def read_list(root: Path, split: str, lists: Mapping[str, str]) -> list[str]:
@@ -369,45 +441,65 @@ def read_list(root: Path, split: str, lists: Mapping[str, str]) -> list[str]:
         )
     path = root / lists[split]
     if not path.is_file():
-        there = [p.name for p in path.parent.glob("*.txt")] if path.parent.is_dir() else []
+        there = sorted(p.name for p in path.parent.glob("*.txt"))
         raise InputError(
-            f"{path} is missing, the list of {split}; {did_you_mean(path.name, there)} Set "
-            f"data.reader.lists.{split} to a file below data.root."
+            f"{path} is missing, the list of {split}; beside it are {_some(there) or 'no lists'}; "
+            f"{did_you_mean(path.name, there)} Set data.reader.lists.{split} to a file below "
+            "data.root."
         )
-    lines = path.read_text(encoding="utf-8").splitlines()
-    names = [Path(line.split()[0]).stem for line in lines if line.strip()]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text ({error}); write one name a line.") from error
+    names = [_name(line.split()[0]) for line in lines if line.strip()]
     if not names:
         raise InputError(f"{path} names no image; write one name a line.")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path} names {twice} more than once; leave one line of it.")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} names {_some(twice)} more than once; leave one line of each.")
     return names
+
+
+def _name(word: str) -> str:
+    """Name of an image given by name or path; a dot may be part of a name."""
+    path = Path(word)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 class _ArraysOnly(pickle.Unpickler):
     """Builds dictionaries of arrays and refuses all else, so that a file cannot run code."""
 
-    PERMITTED = frozenset({"_reconstruct", "scalar", "ndarray", "dtype", "_frombuffer"})
+    # the very functions by which arrays pickle themselves; numpy 1 and 2 keep them in modules of
+    # different names, so only the last part counts and nothing is looked up or imported
+    KNOWN: Final[dict[str, Any]] = {
+        "_reconstruct": np.empty(0).__reduce__()[0],
+        "_frombuffer": np.empty(0).__reduce_ex__(5)[0],
+        "scalar": np.float32(0).__reduce__()[0],
+        "ndarray": np.ndarray,
+        "dtype": np.dtype,
+    }
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "numpy" and name in self.PERMITTED:
-            # numpy 1 and 2 keep these in differently named modules
-            module = module.replace("numpy.core", "numpy._core") if np.__version__ >= "2" else module
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it holds {module}.{name}")
+        if module.split(".")[0] == "numpy" and name in self.KNOWN:
+            return self.KNOWN[name]
+        raise pickle.UnpicklingError(f"it wants to run {module}.{name}, which is not allowed")
 
 
 def read_npy_dict(path: Path) -> dict[Any, Any]:
-    """A dictionary that was saved by `numpy.save`, read without running any code of the file."""
+    """A dictionary that was saved by `numpy.save`, read without running any code of the file.
+
+    Raises:
+        InputError: the file is damaged, or holds anything but a dictionary of arrays.
+    """
     try:
         with path.open("rb") as file:
             _skip_npy_header(file)
-            array = _ArraysOnly(file).load()
-        content = array.item()
+            # latin1: as numpy does for files of Python 2
+            content = _ArraysOnly(file, encoding="latin1").load().item()
         if not isinstance(content, dict):
             raise ValueError("it holds no dictionary")
         return content
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError, AttributeError) as error:
+    except Exception as error:  # damaged pickles raise almost anything
         raise InputError(
             f"{path} cannot be read as tags ({error}); expected a dictionary from image name to "
             "multi-hot vector, saved by numpy.save."
@@ -416,7 +508,9 @@ def read_npy_dict(path: Path) -> dict[Any, Any]:
 
 def _skip_npy_header(file: BinaryIO) -> None:
     major, _ = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    read = (
+        np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    )
     _, _, dtype = read(file)
     if not dtype.hasobject:
         raise ValueError("it holds plain numbers without names")

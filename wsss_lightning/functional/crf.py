@@ -4,12 +4,26 @@ Letters: l labels, H W an image.
 """
 
 import math
+import numbers
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
+from torch import Tensor
 
 from wsss_lightning.errors import InputError
+
+# least and usual values; a kernel narrower than 0.1 reaches no neighbour, and a width of 1e-9
+# makes the lattice crash the process
+_RANGES: Final[dict[str, tuple[float, str]]] = {
+    "theta_alpha": (0.1, "50 to 120 pixels"),
+    "theta_beta": (0.1, "3 to 13 levels"),
+    "theta_gamma": (0.1, "1 to 3 pixels"),
+    "w1": (0, "4 to 10"),
+    "w2": (0, "3"),
+    "iterations": (0, "10"),
+}
 
 
 @dataclass(frozen=True)
@@ -20,16 +34,16 @@ class CRFParameters:
     theta_gamma^2), p the difference of positions in pixels and I that of colours in levels 0..255.
 
     Args:
-        theta_alpha: width of the appearance kernel in space, pixels.
-        theta_beta: its width in colour, levels.
-        theta_gamma: width of the smoothness kernel, pixels.
-        w1: weight of the appearance kernel.
-        w2: weight of the smoothness kernel.
+        theta_alpha: width of the appearance kernel in space, pixels, 0.1 or more.
+        theta_beta: its width in colour, levels, 0.1 or more.
+        theta_gamma: width of the smoothness kernel, pixels, 0.1 or more.
+        w1: weight of the appearance kernel; 0 leaves it out.
+        w2: weight of the smoothness kernel; 0 leaves it out.
         iterations: of mean field; 0 leaves softmax(-unary).
 
     Raises:
-        InputError: a width is not positive, a weight or the number of iterations is negative, or a
-            value is not finite.
+        InputError: a width is below 0.1, a weight is negative, a value is not finite, or the
+            number of iterations is not a whole one.
 
     Source: Kraehenbuehl & Koltun 2011, eq. 3.
     """
@@ -43,50 +57,70 @@ class CRFParameters:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            low = "above 0" if name.startswith("theta") else "0 or above"
-            if not math.isfinite(value) or value < 0 or (value == 0 and name.startswith("theta")):
-                raise InputError(f"crf.{name} is {value}; set a finite number {low}.")
+            lowest, usual = _RANGES[name]
+            whole = name == "iterations"
+            kind = numbers.Integral if whole else numbers.Real
+            if not (isinstance(value, kind) and math.isfinite(value) and float(value) >= lowest):
+                raise InputError(
+                    f"crf.{name} is {value!r}; set a {'whole' if whole else 'finite'} number of "
+                    f"{lowest} or more ({usual} is usual)."
+                )
 
 
-def unary_from_scores(score: Float[np.ndarray, "l H W"]) -> Float[np.ndarray, "l H W"]:
+def unary_from_scores(
+    score: Float[np.ndarray, "l H W"] | Float[Tensor, "l H W"],
+) -> Float[np.ndarray, "l H W"]:
     """-log of the score, kept within [1e-5, 1].
 
     The scores of a pixel need not sum to 1: a common factor drops out in the first softmax.
 
     Source: `unary_from_softmax` of pydensecrf.
     """
-    return -np.log(np.clip(score, 1e-5, 1.0)).astype(np.float32)
+    return -np.log(np.clip(_array(score), 1e-5, 1.0))
 
 
 def unary_from_labels(
-    labels: Integer[np.ndarray, "H W"], num_labels: int, confidence: float, zero_unsure: bool
+    labels: Integer[np.ndarray, "H W"] | Integer[Tensor, "H W"],
+    num_labels: int,
+    gt_prob: float,
+    zero_unsure: bool = False,
 ) -> Float[np.ndarray, "l H W"]:
-    """-log confidence for the given label, the rest shared equally by the others.
+    """-log gt_prob for the given label; the others share the rest equally.
+
+    The more labels, the stronger the unary: the wrong ones share the same 1 - gt_prob.
 
     Args:
-        labels: 0 .. num_labels - 1.
-        confidence: probability that a label is right, within (0, 1).
-        zero_unsure: label 0 means unknown; all labels are equally probable there, and it is no
-            label itself, so the result has num_labels - 1.
+        labels: 0 .. num_labels - 1, or 1 .. num_labels with `zero_unsure`.
+        num_labels: of the result, 2 or more.
+        gt_prob: probability that a label is right, within (0, 1).
+        zero_unsure: 0 is no label but "unknown": all labels are equally probable there.
+
+    Raises:
+        InputError: `gt_prob`, `num_labels` or a label lies outside its range.
 
     Source: `unary_from_labels` of pydensecrf.
     """
-    if not 0 < confidence < 1:
-        raise InputError(f"the confidence of labels is {confidence}; set it within (0, 1).")
-    count = num_labels - 1 if zero_unsure else num_labels
-    wrong = (1 - confidence) / (count - 1)
-    unary = np.full((count, *labels.shape), -np.log(wrong), np.float32)
-    shifted = labels.astype(np.int64) - int(zero_unsure)
-    known = shifted >= 0
-    rows, columns = np.nonzero(known)
-    unary[shifted[known], rows, columns] = -np.log(confidence)
-    unary[:, ~known] = -np.log(1 / count)
-    return unary
+    if not 0 < gt_prob < 1:
+        raise InputError(f"gt_prob is {gt_prob}; set it within (0, 1) (0.7 is usual).")
+    if num_labels < 2:
+        raise InputError(f"num_labels is {num_labels}; a CRF chooses between 2 labels or more.")
+    labels = np.asarray(labels).astype(np.int64)
+    last = num_labels - (not zero_unsure)
+    outside = labels[(labels < 0) | (labels > last)]
+    if outside.size:
+        raise InputError(
+            f"the labels hold {outside[0]}, but lie in 0..{last}; set num_labels to match, or "
+            "relabel what is ignored."
+        )
+    index = labels - int(zero_unsure)
+    right = index == np.arange(num_labels)[:, None, None]
+    probability = np.where(right, gt_prob, (1 - gt_prob) / (num_labels - 1))
+    return -np.log(np.where(index < 0, 1 / num_labels, probability)).astype(np.float32)
 
 
 def mean_field(
     image: UInt8[np.ndarray, "H W 3"],
-    unary: Float[np.ndarray, "l H W"],
+    unary: Float[np.ndarray, "l H W"] | Float[Tensor, "l H W"],
     parameters: CRFParameters,
 ) -> Float[np.ndarray, "l H W"]:
     """Q <- softmax(-unary + sum_m w_m D^-1/2 K_m D^-1/2 Q), `iterations` times.
@@ -102,17 +136,27 @@ def mean_field(
         Marginals in [0, 1], sum 1 over l.
 
     Raises:
-        InputError: sizes differ, the unary is not finite, or the library is absent.
+        InputError: the image is not of uint8 RGB, sizes differ, the unary is not finite, or the
+            library is absent.
 
     Source: Kraehenbuehl & Koltun 2011, algorithm 1; normalisation and lattice of pydensecrf.
     """
+    if image.dtype != np.uint8 or image.shape[2:] != (3,):
+        # cast to uint8, levels of a normalised image would wrap round
+        raise InputError(
+            f"the image is {image.dtype} of shape {image.shape}; give uint8 RGB (H W 3), levels "
+            "0..255."
+        )
+    unary = _array(unary)
     if unary.shape[1:] != image.shape[:2]:
         raise InputError(
-            f"the unary is of {unary.shape[1:]} pixels, the image of {image.shape[:2]}; resize the "
+            f"the unary has {unary.shape[1:]} pixels, but the image {image.shape[:2]}; resize the "
             "scores to the image."
         )
     if not np.isfinite(unary).all():
-        raise InputError("the unary holds NaN or infinite values; clip scores before the logarithm.")
+        raise InputError(
+            "the unary holds NaN or infinite values; clip scores before the logarithm."
+        )
     if len(unary) == 1:
         return np.ones(unary.shape, np.float32)
     try:
@@ -125,7 +169,7 @@ def mean_field(
         ) from error
     labels, height, width = unary.shape
     model = densecrf.DenseCRF2D(width, height, labels)
-    model.setUnaryEnergy(np.ascontiguousarray(unary.reshape(labels, -1), np.float32))
+    model.setUnaryEnergy(np.ascontiguousarray(unary.reshape(labels, -1)))
     model.addPairwiseGaussian(sxy=parameters.theta_gamma, compat=parameters.w2)
     model.addPairwiseBilateral(
         sxy=parameters.theta_alpha,
@@ -133,5 +177,12 @@ def mean_field(
         rgbim=np.array(image, np.uint8, order="C"),  # the library wants a writable copy
         compat=parameters.w1,
     )
-    marginals = model.inference(parameters.iterations)
-    return np.asarray(marginals, np.float32).reshape(unary.shape)
+    # copied: the library's buffer is laid out with labels fastest
+    marginals = np.array(model.inference(parameters.iterations), np.float32, order="C")
+    return marginals.reshape(unary.shape)
+
+
+def _array(values: np.ndarray | Tensor) -> Float[np.ndarray, "l H W"]:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().float().numpy()
+    return np.asarray(values, np.float32)

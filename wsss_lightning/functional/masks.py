@@ -13,9 +13,7 @@ IGNORE: Final = 255
 """Label of pixels that count neither in a loss nor in a score."""
 
 
-def pseudo_mask(
-    marginal: Float[Tensor, "k H W"], confidence: float
-) -> UInt8[Tensor, "H W"]:
+def pseudo_mask(marginal: Float[Tensor, "k H W"], confidence: float) -> UInt8[Tensor, "H W"]:
     """The most probable label; IGNORE where its probability lies below `confidence`.
 
     Args:

@@ -209,9 +209,8 @@ def configure(
 ) -> dict[str, Any]:
     """Parameter groups and polynomial decay over the steps of the fit, as Lightning wants them."""
     settings = optimizer.keywords if isinstance(optimizer, partial) else {}
-    heads = nn.ModuleList(part for name, part in net.named_children() if name != "encoder")
     groups = parameter_groups(
-        net.encoder, heads, settings["lr"], settings["weight_decay"], head_factor
+        net, net.encoder, settings["lr"], settings["weight_decay"], head_factor
     )
     made = optimizer(groups)
     steps = int(module.trainer.estimated_stepping_batches)

@@ -140,7 +140,9 @@ def submodule(module: nn.Module, name: str, key: str) -> nn.Module:
     """`module.get_submodule` that answers a slip, made in `key`, with the nearest name."""
     named = dict(module.named_modules())
     if name not in named:
-        raise InputError(f"{key} is {name}, but the network has no such layer; {_nearest(name, named)}")
+        raise InputError(
+            f"{key} is {name}, but the network has no such layer; {_nearest(name, named)}"
+        )
     return named[name]
 
 
@@ -189,7 +191,9 @@ def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str
         # and the encoder puts `model.` before both
         by_dots = {key.removeprefix("model.").replace("_", "."): key for key in wanted}
         given = {by_dots.get(key.replace("_", "."), key): key for key in given}
-        given = {ours: key for ours, key in given.items() if _used(ours, wanted, key, name, options)}
+        given = {
+            ours: key for ours, key in given.items() if _used(ours, wanted, key, name, options)
+        }
     missing = sorted(key for key in set(wanted) - set(given) if "num_batches_tracked" not in key)
     unexpected = sorted(set(given) - set(wanted))
     shapes = [
@@ -218,4 +222,6 @@ def _used(ours: str, wanted: Any, key: str, name: str, options: Mapping[str, Any
 
 
 def _shorten(words: Sequence[str], most: int = 5) -> str:
-    return ", ".join(words[:most]) + (f", ... {len(words) - most} more" if len(words) > most else "")
+    return ", ".join(words[:most]) + (
+        f", ... {len(words) - most} more" if len(words) > most else ""
+    )

@@ -58,8 +58,12 @@ class SegmentationNet(nn.Module):
             **options,
             **backbone.options,
         )
-        self.encoder = backbone.load(self.net.encoder)
+        backbone.load(self.net.encoder)
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def encoder(self) -> nn.Module:
+        return self.net.encoder
 
     def train(self, mode: bool = True) -> "SegmentationNet":
         super().train(mode)

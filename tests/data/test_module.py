@@ -1,0 +1,268 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import distributed
+
+from wsss_lightning.data.module import DataModule, EpochSampler, SameSizeBatchSampler
+from wsss_lightning.data.scores import save_mask
+from wsss_lightning.data.transforms import TrainTransform
+from wsss_lightning.data.voc_layout import VOCLayout
+
+SIZES = [(12, 16), (16, 12), (12, 16), (12, 16), (9, 9)]  # (H, W)
+NAMES = [f"x{i}" for i in range(len(SIZES))]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    root = tmp_path_factory.mktemp("voc")
+    for folder in ("images", "masks"):
+        (root / folder).mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in zip(NAMES, SIZES, strict=True):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(
+            root / f"images/{name}.png"
+        )
+        save_mask(root / f"masks/{name}.png", rng.integers(0, 3, size, np.uint8))
+    (root / "train.txt").write_text("\n".join(NAMES))
+    (root / "tags.csv").write_text("\n".join(["image,cat,dog", *(f"{n},1,0" for n in NAMES)]))
+    return partial(
+        VOCLayout,
+        root=root,
+        classes=["cat", "dog"],
+        lists={"train": "train.txt", "val": "train.txt"},
+        tags="tags.csv",
+        mask_ids=None,
+        image_dir="images",
+        mask_dir="masks",
+        annotation_dir="none",
+        untagged="error",
+    )
+
+
+def module(reader, **changes) -> DataModule:
+    transform = TrainTransform(
+        crop_size=8,
+        long_side=[8, 20],
+        scale=None,
+        flip=True,
+        brightness=0.3,
+        contrast=0.3,
+        saturation=0.3,
+        hue=0.1,
+    )
+    usual = {
+        "train": "train",
+        "val": "val",
+        "transform": transform,
+        "batch_size": 2,
+        "eval_batch_size": 2,
+        "num_workers": 0,
+        "seed": 0,
+    }
+    return DataModule(reader, **{**usual, **changes})
+
+
+def epoch(loader, number: int) -> list:
+    loader.sampler.set_epoch(number)
+    return list(loader)
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), max_size=30),
+    batch_size=st.integers(1, 7),
+)
+def test_every_image_comes_once_in_batches_of_one_size(sizes, batch_size):
+    sampler = SameSizeBatchSampler(sizes, batch_size)
+    batches = list(sampler)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(sizes)))
+    assert all(len({sizes[i] for i in batch}) == 1 for batch in batches)
+    assert all(1 <= len(batch) <= batch_size for batch in batches)
+    assert all(batch == sorted(batch) for batch in batches)
+    assert len(sampler) == len(batches)
+    assert list(sampler) == batches == list(SameSizeBatchSampler(sizes, batch_size))
+
+
+@given(length=st.integers(1, 40), seed=st.integers(0, 99), number=st.integers(0, 9))
+def test_an_epoch_takes_every_image_once_and_names_itself(length, seed, number):
+    sampler = EpochSampler(length, seed)
+    sampler.set_epoch(number)
+    pairs = list(sampler)
+    assert {e for e, _ in pairs} == {number}
+    assert sorted(i for _, i in pairs) == list(range(length))
+    assert list(sampler) == pairs
+
+
+def test_the_order_depends_on_epoch_and_seed():
+    orders = set()
+    for seed in (0, 1):
+        sampler = EpochSampler(20, seed)
+        for number in (0, 1):
+            sampler.set_epoch(number)
+            orders.add(tuple(i for _, i in sampler))
+    assert len(orders) == 4
+
+
+@given(length=st.integers(1, 20), processes=st.integers(1, 8))
+def test_several_processes_share_the_images_evenly(length, processes):
+    shares, batches = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "is_initialized", lambda: True)
+        patch.setattr(distributed, "get_world_size", lambda: processes)
+        for rank in range(processes):
+            patch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+            sampler = EpochSampler(length, seed=0)
+            shares.append([i for _, i in sampler])
+            assert len(shares[-1]) == len(sampler)
+            batches += list(SameSizeBatchSampler([(1, i % 2) for i in range(length)], 3))
+    assert len({len(share) for share in shares}) == 1
+    assert {i for share in shares for i in share} == set(range(length))
+    # what is predicted is written to files, so there nothing comes twice
+    assert sorted(i for batch in batches for i in batch) == list(range(length))
+
+
+def test_samples_are_bit_identical_for_any_number_of_workers(reader):
+    def seen(workers):
+        loader = module(reader, num_workers=workers, supervision="masks").train_dataloader()
+        return [*epoch(loader, 0), *epoch(loader, 1)]
+
+    alone, helped = seen(0), seen(2)
+    assert len(alone) == len(helped) == 4
+    for one, other in zip(alone, helped, strict=True):
+        assert one["name"] == other["name"]
+        for key in ("image", "mask", "tags"):
+            assert torch.equal(one[key], other[key])
+
+
+def test_an_image_is_changed_anew_each_epoch_and_each_seed(reader):
+    def crop_of(name, loader, number):
+        for batch in epoch(loader, number):
+            if name in batch["name"]:
+                return batch["image"][batch["name"].index(name)]
+        raise AssertionError(f"{name} did not come")
+
+    loader = module(reader, batch_size=1).train_dataloader()
+    other_seed = module(reader, batch_size=1, seed=1).train_dataloader()
+    first = crop_of("x0", loader, 0)
+    assert torch.equal(first, crop_of("x0", loader, 0))
+    assert not torch.equal(first, crop_of("x0", loader, 1))
+    assert not torch.equal(first, crop_of("x0", other_seed, 0))
+
+
+def test_no_sample_draws_the_numbers_that_shuffle_the_epoch():
+    # numpy takes [seed, epoch] and [seed, epoch, 0] for the same seed
+    order = np.array([i for _, i in EpochSampler(50, seed=3)])
+    assert not np.array_equal(order, np.random.default_rng([3, 0, 0]).permutation(50))
+
+
+def test_an_incomplete_batch_is_dropped_unless_it_is_the_only_one(reader):
+    assert [len(b["name"]) for b in module(reader).train_dataloader()] == [2, 2]
+    assert [len(b["name"]) for b in module(reader, batch_size=8).train_dataloader()] == [5]
+
+
+def test_training_carries_masks_only_if_they_supervise(reader):
+    assert "mask" not in next(iter(module(reader).train_dataloader()))
+    batch = next(iter(module(reader, supervision="masks").train_dataloader()))
+    assert batch["mask"].shape == (2, 8, 8)
+    assert batch["image"].shape == (2, 3, 8, 8)
+
+
+def test_pseudo_masks_are_for_training_and_never_for_validation(reader, tmp_path):
+    for name, size in zip(NAMES, SIZES, strict=True):
+        save_mask(tmp_path / f"{name}.png", np.full(size, 2, np.uint8))
+    data = module(reader, supervision="masks", masks=tmp_path)
+    for batch in data.train_dataloader():
+        assert set(batch["mask"].unique().tolist()) <= {2, 255}
+    for loader in (data.val_dataloader(), data.test_dataloader()):
+        assert {int(x) for b in loader for x in b["mask"].unique()} == {0, 1, 2}
+
+
+def test_validation_sees_whole_images_as_they_are(reader):
+    data = reader(split="val")
+    whole = {data.names[i]: data[i] for i in range(len(data))}
+    names = []
+    for batch in module(reader, supervision="masks").val_dataloader():
+        for i, name in enumerate(batch["name"]):
+            names.append(name)
+            assert torch.equal(batch["image"][i], whole[name]["image"])
+            assert torch.equal(batch["mask"][i], whole[name]["mask"])
+    assert sorted(names) == NAMES
+
+
+def test_prediction_leaves_out_what_is_done_and_needs_no_masks(reader):
+    data = module(partial(reader, mask_dir="none"), predict="train", skip={"x0", "x4"})
+    batches = list(data.predict_dataloader())
+    assert [batch["name"] for batch in batches] == [["x1"], ["x2", "x3"]]
+    assert all("mask" not in batch for batch in batches)
+    everything = module(reader, predict="train", skip=NAMES)
+    assert list(everything.predict_dataloader()) == []
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [("train_dataloader", "no transform"), ("predict_dataloader", "no split to predict")],
+)
+def test_a_loader_says_what_it_lacks(reader, loader, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(module(reader, transform=None), loader)()
+
+
+class _Notes(pl.LightningModule):
+    """Notes which images it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.trained: list[list[str]] = []
+        self.predicted: list[str] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.trained.append([])
+
+    def training_step(self, batch, batch_idx) -> None:
+        self.trained[-1] += batch["name"]
+
+    def validation_step(self, batch, batch_idx) -> None:
+        pass
+
+    def predict_step(self, batch, batch_idx) -> None:
+        self.predicted += batch["name"]
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+def quiet_trainer(**how) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **how,
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_tells_the_epoch_and_predicts_each_image_once(reader):
+    notes = _Notes()
+    data = module(reader, batch_size=1, predict="train", skip={"x3"})
+    quiet_trainer(max_epochs=3).fit(notes, data)
+    assert [sorted(names) for names in notes.trained] == [NAMES] * 3
+    assert len({tuple(names) for names in notes.trained}) == 3
+    quiet_trainer().predict(notes, data, return_predictions=False)
+    assert sorted(notes.predicted) == ["x0", "x1", "x2", "x4"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_predicts_nothing_when_all_is_done(reader):
+    notes = _Notes()
+    data = module(reader, predict="train", skip=NAMES)
+    quiet_trainer().predict(notes, data, return_predictions=False)
+    assert notes.predicted == []

@@ -1,0 +1,222 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsss_lightning.data.batch import Sample, collate
+from wsss_lightning.data.transforms import PADDING, TrainTransform
+from wsss_lightning.errors import InputError
+from wsss_lightning.functional.masks import IGNORE
+
+PLAIN = {
+    "long_side": None,
+    "scale": None,
+    "flip": False,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "saturation": 0.0,
+    "hue": 0.0,
+}
+JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1}
+PADDING_COLOUR = torch.tensor(PADDING)
+
+
+def transform(crop_size: int, **changes) -> TrainTransform:
+    return TrainTransform(crop_size, **{**PLAIN, **changes})
+
+
+def sample_of(labels: torch.Tensor) -> Sample:
+    """An image and a score map whose levels tell the label of each pixel."""
+    image = (labels / 20).float().expand(3, -1, -1).clone()
+    return Sample(
+        image=image,
+        tags=torch.tensor([1.0, 0.0]),
+        name="a",
+        mask=labels.clone(),
+        score=(labels / 20).float()[None].clone(),
+        boxes=torch.zeros(1, 5),
+    )
+
+
+def bars(height: int, width: int, thick: int = 1) -> torch.Tensor:
+    """Labels 1..9 in blocks, so that no crop of two blocks looks like another."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return 1 + (y // thick * 4 + x // thick) % 9
+
+
+def changed(rule: TrainTransform, sample: Sample, seed: int = 0) -> Sample:
+    return rule(sample, np.random.default_rng(seed))
+
+
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    crop=st.integers(1, 40),
+    flip=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+def test_crop_padding_and_flip_keep_image_mask_and_score_together(height, width, crop, flip, seed):
+    out = changed(transform(crop, flip=flip), sample_of(bars(height, width)), seed)
+    image, mask, score = out["image"], out["mask"], out["score"]
+    assert image.shape == (3, crop, crop)
+    inside = mask != IGNORE
+    assert inside.sum() == min(height, crop) * min(width, crop)
+    torch.testing.assert_close(image[0][inside] * 20, mask[inside].float())
+    torch.testing.assert_close(score[0][inside] * 20, mask[inside].float())
+    assert (image[:, ~inside] == PADDING_COLOUR[:, None]).all()
+    assert (score[0][~inside] == 0).all()
+
+
+@given(
+    low=st.integers(24, 60), more=st.integers(0, 30), flip=st.booleans(), seed=st.integers(0, 999)
+)
+def test_resizing_keeps_image_mask_and_score_together(low, more, flip, seed):
+    rule = transform(64, long_side=[low, low + more], flip=flip)
+    out = changed(rule, sample_of(bars(36, 48, thick=12)), seed)
+    inside = out["mask"] != IGNORE
+    labels = out["mask"][inside].float()
+    # a pixel on an edge is a blend of its sides; all others show their label
+    for level in (out["image"][1], out["score"][0]):
+        assert ((level[inside] * 20 - labels).abs() < 0.5).float().mean() > 0.6
+
+
+def test_a_mask_is_not_moved_against_its_image_by_resizing():
+    # a ramp, whose third is known: every third column, from the second on
+    labels = torch.arange(21).expand(21, 21)
+    out = changed(transform(7, long_side=[7, 7]), sample_of(labels))
+    assert out["mask"][0].tolist() == [1, 4, 7, 10, 13, 16, 19]
+    inner = slice(1, 6)  # the filter of a border pixel sees one side only
+    for level in (out["image"][0], out["score"][0]):
+        assert (level * 20 - out["mask"])[:, inner].abs().max() < 0.1
+
+
+@given(seed=st.integers(0, 10_000))
+def test_the_longer_side_lies_in_its_range_and_shapes_are_kept(seed):
+    out = changed(transform(100, long_side=[30, 50]), sample_of(bars(20, 40)), seed)
+    inside = out["mask"] != IGNORE
+    height, width = int(inside.any(1).sum()), int(inside.any(0).sum())
+    assert 30 <= width <= 50
+    assert height == round(width / 2)
+
+
+def test_both_ends_of_the_range_of_the_longer_side_occur():
+    rule = transform(10, long_side=[4, 6])
+    masks = [changed(rule, sample_of(bars(3, 8)), seed)["mask"] for seed in range(60)]
+    assert {int((mask != IGNORE).any(0).sum()) for mask in masks} == {4, 5, 6}
+
+
+@given(seed=st.integers(0, 10_000))
+def test_a_random_scale_lies_in_its_range(seed):
+    out = changed(transform(100, scale=[0.5, 1.5]), sample_of(bars(20, 40)), seed)
+    inside = out["mask"] != IGNORE
+    assert 20 <= int(inside.any(0).sum()) <= 60
+    assert 10 <= int(inside.any(1).sum()) <= 30
+
+
+def test_a_crop_may_come_from_anywhere_and_a_small_image_lie_anywhere():
+    large, small = set(), set()
+    labels = torch.arange(4).expand(4, 4)
+    for seed in range(80):
+        large.add(int(changed(transform(2), sample_of(labels), seed)["mask"][0, 0]))
+        padded = changed(transform(6), sample_of(labels), seed)["mask"]
+        small.add(int((padded != IGNORE).any(0).int().argmax()))
+    assert large == {0, 1, 2}
+    assert small == {0, 1, 2}
+
+
+def test_about_half_of_the_images_are_mirrored():
+    rule, sample = transform(2, flip=True), sample_of(torch.tensor([[1, 2], [1, 2]]))
+    first = [int(changed(rule, sample, seed)["mask"][0, 0]) for seed in range(200)]
+    assert 70 < first.count(2) < 130
+
+
+@given(seed=st.integers(0, 10_000), jitter=st.sampled_from([{}, JITTER]))
+def test_colours_stay_between_zero_and_one(seed, jitter):
+    # hard edges, where bicubic weights overshoot
+    image = (torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(seed)) > 0.5).float()
+    sample = Sample(image=image, tags=torch.ones(1), name="a")
+    out = changed(transform(24, long_side=[17, 40], **jitter), sample, seed)["image"]
+    assert out.dtype == torch.float32
+    assert out.min() >= 0
+    assert out.max() <= 1
+
+
+def test_jitter_changes_colours_but_neither_padding_nor_mask_nor_score():
+    sample = sample_of(bars(6, 6))
+    sample["image"] = torch.rand(3, 6, 6) * 0.6 + 0.2
+    plain, out = changed(transform(9), sample), changed(transform(9, **JITTER), sample)
+    assert not torch.equal(plain["image"], out["image"])
+    inside = out["mask"] != IGNORE
+    assert (out["image"][:, ~inside] == PADDING_COLOUR[:, None]).all()
+    assert set(out["mask"].unique().tolist()) == set(plain["mask"].unique().tolist())
+    assert set(out["score"].unique().tolist()) == set(plain["score"].unique().tolist())
+
+
+def test_brightness_multiplies_by_a_factor_from_its_range():
+    sample = Sample(image=torch.full((3, 2, 2), 0.5), tags=torch.ones(1), name="a")
+    rule = transform(2, brightness=0.4)
+    factors = [float(changed(rule, sample, seed)["image"].mean()) / 0.5 for seed in range(200)]
+    assert 0.6 <= min(factors) < 0.65
+    assert 1.35 < max(factors) <= 1.4 + 1e-6
+
+
+def test_equal_generators_make_equal_samples_whatever_the_global_state():
+    rule = transform(20, long_side=[16, 40], flip=True, **JITTER)
+    first = changed(rule, sample_of(bars(24, 30)), 3)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    again = changed(rule, sample_of(bars(24, 30)), 3)
+    other = changed(rule, sample_of(bars(24, 30)), 4)
+    for key in ("image", "mask", "score"):
+        assert torch.equal(first[key], again[key])
+    assert not torch.equal(first["image"], other["image"])
+
+
+def test_the_given_sample_stays_as_it_is_and_its_boxes_are_left_behind():
+    sample = sample_of(bars(12, 12))
+    image = sample["image"].clone()
+    out = changed(transform(8, scale=[0.5, 2.0], flip=True, **JITTER), sample)
+    assert torch.equal(sample["image"], image)
+    assert "boxes" in sample
+    assert set(out) == {"image", "tags", "name", "mask", "score"}
+
+
+def test_an_image_without_mask_and_one_without_maps_go_through():
+    sample = Sample(image=torch.rand(3, 9, 9), tags=torch.zeros(2), name="a")
+    assert set(changed(transform(5, long_side=[7, 7]), sample)) == {"image", "tags", "name"}
+    sample["score"] = torch.zeros(0, 9, 9)
+    assert changed(transform(5, long_side=[7, 7]), sample)["score"].shape == (0, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"long_side": [300, 200]}, r"long_side is \[300, 200\].*the smaller first"),
+        ({"long_side": [300]}, r"long_side is \[300\].*two positive numbers"),
+        ({"scale": [0.0, 1.0]}, r"scale is \[0.0, 1.0\].*positive"),
+        ({"scale": [0.5, 1.0], "long_side": [200, 300]}, "set the other to null"),
+        ({"hue": 0.7}, r"hue 0.7; set hue between 0 and 0.5"),
+        ({"brightness": -1.0}, "brightness -1.0"),
+        ({"crop_size": 0}, "crop_size is 0"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        TrainTransform(**{**PLAIN, "crop_size": 8, **change})
+
+
+def test_a_batch_stacks_maps_and_keeps_names_and_boxes_as_lists():
+    samples = [sample_of(bars(4, 5)), sample_of(bars(4, 5))]
+    samples[1]["boxes"] = torch.zeros(3, 5)
+    batch = collate(samples)
+    assert batch["image"].shape == (2, 3, 4, 5)
+    assert batch["mask"].shape == (2, 4, 5)
+    assert batch["tags"].shape == (2, 2)
+    assert batch["name"] == ["a", "a"]
+    assert [len(boxes) for boxes in batch["boxes"]] == [1, 3]
+
+
+def test_a_batch_of_several_sizes_is_refused_with_both():
+    with pytest.raises(ValueError, match=r"\(4, 5\), \(5, 4\)"):
+        collate([sample_of(bars(4, 5)), sample_of(bars(5, 4))])
