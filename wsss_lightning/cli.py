@@ -1,4 +1,7 @@
-"""The command line: compose, check, run a pipeline, write results.json, return the objective."""
+"""The command line: compose, check, run a pipeline, write results.json, return the objective.
+
+What is heavy is imported when a run starts, so that help and slips are answered at once.
+"""
 
 import hashlib
 import os
@@ -8,23 +11,25 @@ import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from wsss_lightning.callbacks.progress import console
 from wsss_lightning.config import Config, check_targets, check_values
 from wsss_lightning.errors import InputError, did_you_mean
-from wsss_lightning.run import Run, code_version, write_json
-from wsss_lightning.stages import check_data
+
+if TYPE_CHECKING:
+    from wsss_lightning.run import Run
+
+console = Console()
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics", "timm")
 PACKAGES += ("segmentation-models-pytorch", "pydensecrf2", "numpy", "wsss-lightning")
@@ -43,6 +48,8 @@ def main() -> None:
     if {"--help", "-h"} & set(words):
         print_help()
         return
+    # threads that spin while they wait stop each other on busy or virtual cores: 5 times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Hydra's own report hides which word was wrong, so we report
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -68,6 +75,11 @@ def job(cfg: DictConfig) -> float | None:
     Returns:
         mIoU of the segmentation network on val, the objective of sweeps; None if not scored.
     """
+    from hydra.utils import instantiate
+
+    from wsss_lightning.run import Run, write_json
+    from wsss_lightning.stages import check_data
+
     folder = Path(HydraConfig.get().runtime.output_dir)
     store = Path(cfg.runs) / "stages"
     if "generate" in cfg.data:
@@ -85,8 +97,10 @@ def job(cfg: DictConfig) -> float | None:
     return scores.get(f"segmentation/{cfg.data.val}/miou")
 
 
-def results(cfg: DictConfig, run: Run, scores: dict[str, float]) -> dict[str, Any]:
+def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
     """What `results.json` holds."""
+    from wsss_lightning.run import code_version
+
     versions = {"python": platform.python_version(), "code": code_version()}
     for package in PACKAGES:
         try:
@@ -140,7 +154,7 @@ def _weights(backbone: DictConfig) -> str:
     return "of the hub" if backbone.pretrained else "random"
 
 
-def show(cfg: DictConfig, scores: dict[str, float], run: Run) -> None:
+def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     """The score table, and where pictures and results lie."""
     table = Table(title=f"{cfg.name} on {cfg.data.name}, seed {cfg.seed} (percent)")
     table.add_column("")

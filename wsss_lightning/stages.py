@@ -276,7 +276,7 @@ class Stages:
                 used.append(reader.mask(i))
                 row["truth"] = mask_overlay(image, used[-1])
             if seeds is not None:
-                score, keys = load_score(seeds / f"{name}.npz")
+                score, _ = load_score(seeds / f"{name}.npz")
                 row["CAM"] = heat_overlay(image, score.max(0, initial=0))
             for heading, masks in steps.items():
                 used.append(load_mask(masks / f"{name}.png"))
@@ -331,7 +331,7 @@ def metrics_of(folder: Path) -> Metrics:
 
 
 def quiet_lightning() -> None:
-    """Leave out what Lightning says about devices and worker counts at each of many small stages."""
+    """Leave out what Lightning says of devices and workers at each of many small stages."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     quiet = (
         ".*does not have many workers.*",

@@ -1,0 +1,51 @@
+# From a fresh clone: `make demo` shows what this does, `make test` that it works.
+# Both need Python 3.10 to 3.12, git and a C++ compiler, and install the rest into .venv.
+
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+
+# threads that wait for each other make small runs several times slower on busy cores
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test check lint types floors clean
+
+demo: $(VENV)/.installed-crf ## the whole pipeline on generated data
+	$(RUN) wsss_lightning experiment=cam
+
+test: lint types floors ## everything that CI runs
+	$(RUN) pytest -n 2
+
+check: lint types floors ## as test, without the slow tests
+	$(RUN) pytest -n 2 -m "not slow"
+
+lint: $(VENV)/.installed-dev
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(RUN) mypy
+
+floors: $(VENV)/.installed-dev
+	$(VENV)/bin/lint-imports
+
+clean: ## remove the environment and caches; runs stay
+	rm -rf $(VENV) .*_cache .hypothesis dist
+
+# One command installs all, so that torch and torchvision are chosen together. A stamp is younger
+# than pyproject.toml as long as nothing has to be installed anew.
+$(VENV)/.installed-crf: pyproject.toml | $(VENV)/bin/python
+	$(RUN) pip install --quiet --editable ".[crf]"
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(RUN) pip install --quiet --editable ".[dev]"
+	@touch $@ $(VENV)/.installed-crf
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12; name one, as in: make demo PYTHON=python3.12"; exit 1; }
+	@command -v $${CXX:-c++} > /dev/null || \
+		{ echo "there is no C++ compiler; install one (on Debian: apt-get install g++ python3-dev)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
