@@ -90,7 +90,10 @@ def job(cfg: DictConfig) -> float | None:
     check_targets(cfg)
     salt = check_data(cfg.data)
     run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt)
-    console.print(f"[bold]{cfg.name}[/] on {cfg.data.name}, seed {cfg.seed}  →  {folder}")
+    where = os.path.relpath(folder)
+    console.print(
+        f"[bold]{cfg.name}[/] on {cfg.data.name}, seed {cfg.seed}", f"→ {where}", soft_wrap=True
+    )
     scores = instantiate(cfg.pipeline)(cfg, run)
     write_json(folder / "results.json", results(cfg, run, scores))
     show(cfg, scores, run)
@@ -264,7 +267,7 @@ def _keys(node: Any, prefix: str) -> list[str]:
 def run_name(words: list[str]) -> str:
     """A folder name from overrides: what was chosen, without paths; long ones end in a digest."""
     skip = ("data.root=", "runs=", "logger", "trainer", "workers=", "hydra.")
-    said = [w for w in words if not w.startswith(skip)]
+    said = [re.sub(r"=.*/", "=", w) for w in words if not w.startswith(skip)]
     name = ",".join(re.sub(r"[^\w=.,+-]+", "-", w) for w in sorted(said)) or "default"
     if len(name) > 120:
         name = f"{name[:108]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"

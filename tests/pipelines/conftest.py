@@ -1,0 +1,185 @@
+"""The command line in this process or in one of its own, and a small data set to point it at."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from wsss_lightning import cli
+
+# a command that is small enough for a test; what a test says comes behind and wins
+TINY = (
+    "data.generate.num_train=12",
+    "data.generate.num_val=6",
+    "data.generate.size=64",
+    "data.crop_size=64",
+    "data.long_side=[48,80]",
+    "backbone.name=test_resnet",
+    "backbone.options={}",
+    "fit.method.max_epochs=1",
+    "fit.segmenter.max_epochs=1",
+    "score.scales=[1.0]",
+    "pictures=2",
+    "workers=0",
+    "trainer=cpu",
+)
+# of a data set that is not generated
+SMALL = tuple(word for word in TINY if not word.startswith("data.generate"))
+
+VOC_IDS = {"bird": 3, "cat": 8, "dog": 12}
+COLOURS = {"bird": (200, 40, 40), "cat": (40, 200, 40), "dog": (40, 40, 200)}
+SPLITS = {"train": 6, "val": 4}
+
+
+@dataclass
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+    runs: Path
+
+    @property
+    def folders(self) -> list[Path]:
+        """Folders of the runs that ended, in the order of their names."""
+        return sorted(path.parent for path in self.runs.rglob("results.json"))
+
+    @property
+    def folder(self) -> Path:
+        assert self.code == 0, self.err
+        (folder,) = self.folders
+        return folder
+
+    @property
+    def results(self) -> dict:
+        return json.loads((self.folder / "results.json").read_text())
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return self.results["scores"]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory, monkeypatch):
+    """One cache of generated worlds for all tests of all processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    monkeypatch.setenv("WSSS_CACHE", str(shared / "cache"))
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main() sets it; put back afterwards
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture
+def here(monkeypatch, capfd, tmp_path):
+    """`here(*words)`: the command line with these words, in this process, from another folder."""
+
+    def call(*words: str, folder: Path = tmp_path) -> Outcome:
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["wsss_lightning", *words])
+        GlobalHydra.instance().clear()
+        capfd.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            GlobalHydra.instance().clear()
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err, folder / "runs")
+
+    return call
+
+
+def start(*words: str, folder: Path) -> subprocess.Popen:
+    """`python -m wsss_lightning` with these words, from another folder."""
+    folder.mkdir(exist_ok=True)
+    root = Path(cli.__file__).parents[1]
+    return subprocess.Popen(
+        [sys.executable, "-m", "wsss_lightning", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def there(*words: str, folder: Path) -> Outcome:
+    """`start`, and wait for the end."""
+    process = start(*words, folder=folder)
+    out, err = process.communicate(timeout=240)
+    return Outcome(process.returncode, out, err, folder / "runs")
+
+
+def annotation(names: list[str]) -> str:
+    objects = "".join(
+        f"<object><name>{name}</name><difficult>0</difficult><bndbox><xmin>9</xmin><ymin>9</ymin>"
+        "<xmax>40</xmax><ymax>40</ymax></bndbox></object>"
+        for name in names
+    )
+    return f"<annotation>{objects}</annotation>"
+
+
+def write_voc(root: Path) -> Path:
+    """A data set as VOC 2012 has it: ids of VOC in masks, tags in XML, and as CSV and .npy too."""
+    for folder in ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows, vectors = [["image", *VOC_IDS]], {}
+    for split, count in SPLITS.items():
+        names = [f"{split}_{i}" for i in range(count)]
+        (root / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(names) + "\n")
+        for i, name in enumerate(names):
+            tags = list(VOC_IDS)[i % 3 : i % 3 + 1 + i % 2]  # of one class, or of two
+            picture = rng.integers(90, 160, (56 + 8 * (i % 2), 64, 3)).astype(np.uint8)
+            mask = np.zeros(picture.shape[:2], np.uint8)
+            for k, tag in enumerate(tags):
+                place = np.s_[10:40, 6 + 28 * k : 30 + 28 * k]
+                picture[place], mask[place] = COLOURS[tag], VOC_IDS[tag]
+                mask[9, place[1]] = 255
+            Image.fromarray(picture).save(root / f"JPEGImages/{name}.jpg", quality=95)
+            Image.fromarray(mask).save(root / f"SegmentationClass/{name}.png")
+            (root / f"Annotations/{name}.xml").write_text(annotation(tags))
+            vectors[name] = np.array([tag in tags for tag in VOC_IDS], np.float32)
+            rows.append([name, *vectors[name].astype(int)])
+    np.save(root / "cls_labels.npy", vectors)
+    with (root / "tags.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return root
+
+
+MINE = """
+defaults: [voc_layout]
+name: mine
+num_classes: 3
+reader:
+  classes: [bird, cat, dog]
+  mask_ids: {0: background, 3: bird, 8: cat, 12: dog}
+  tags: tags.csv
+"""
+
+
+@pytest.fixture
+def voc(tmp_path) -> Path:
+    return write_voc(tmp_path / "voc")
+
+
+@pytest.fixture
+def mine(voc) -> tuple[str, ...]:
+    """Words that run experiment=cam on `voc` by a data file of the user's own."""
+    own = voc.with_name("conf") / "data"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(MINE)
+    return ("experiment=cam", "data=mine", f"data.root={voc}", f"--config-dir={own.parent}", *SMALL)
