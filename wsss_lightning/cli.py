@@ -44,10 +44,11 @@ def conf_folder() -> Path:
 
 def main() -> None:
     """Entry of `python -m wsss_lightning` and of the console script."""
-    words = sys.argv[1:]
+    words = options_first(sys.argv[1:])
     if {"--help", "-h"} & set(words):
         print_help()
         return
+    sys.argv[1:] = words
     # threads that spin while they wait stop each other on busy or virtual cores: 5 times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Hydra's own report hides which word was wrong, so we report
@@ -55,11 +56,41 @@ def main() -> None:
     try:
         hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(job)()
     except InputError as error:
-        complain(str(error))
+        complain(plain(error))
     except (HydraException, OmegaConfBaseException) as error:
-        complain(explain(error, words))
+        slip = cause_of(error)
+        complain(explain(error, words) if slip is None else plain(slip))
     except KeyboardInterrupt:
         complain("Interrupted. The same command goes on with the first unfinished stage.")
+
+
+def options_first(words: list[str]) -> list[str]:
+    """Hydra's own options before all KEY=VALUE words, which its parser takes in one piece only."""
+    options, overrides = [], []
+    rest = iter(words)
+    for word in rest:
+        if word in WITH_VALUE:
+            options += [word, *(value for value in [next(rest, None)] if value is not None)]
+        else:
+            (options if word.startswith("-") else overrides).append(word)
+    return options + overrides
+
+
+WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
+WITH_VALUE += ("--package", "-p", "--experimental-rerun")
+
+
+def cause_of(error: BaseException | None) -> InputError | None:
+    """The InputError below an error; Hydra puts its own around whatever a constructor raises."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__
+    return error
+
+
+def plain(error: InputError) -> str:
+    """The message; one that comes from a worker process holds a traceback before it."""
+    told = str(error)
+    return told.rpartition("InputError: ")[2].strip() if "Traceback (most" in told else told
 
 
 def complain(message: str) -> None:
@@ -175,8 +206,10 @@ def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     console.print(table)
     spent = sum(run.seconds.values())
     console.print(f"{spent / 60:.1f} minutes of work, {len(run.seconds)} stages")
+    # a path that is broken over two lines cannot be copied
     console.print(
-        f"pictures  {run.folder / 'pictures'}/*/*.png\nresults   {run.folder}/results.json"
+        f"pictures  {run.folder / 'pictures'}/*/*.png\nresults   {run.folder}/results.json",
+        soft_wrap=True,
     )
 
 
@@ -189,9 +222,10 @@ METRICS = {
 }
 
 
-def options(group: str) -> list[str]:
-    """Names of the files of a group."""
-    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+def options(group: str, *own: Path) -> list[str]:
+    """Names of the files of a group, those in the user's own folders too."""
+    folders = (conf_folder(), *own)
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
 def print_help() -> None:
@@ -232,14 +266,29 @@ def explain(error: Exception, words: Iterable[str]) -> str:
     missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'", told)
     if missing:
         group, name = missing.groups()
-        return f"{group}={name} is not known; {did_you_mean(name, options(group))}"
+        return f"{group}={name} is not known; {did_you_mean(name, options(group, *own(words)))}"
+    unset = re.search(r"Missing mandatory value: ([\w.]+)", told)
+    if unset:
+        return f"{unset[1]} is not set; give it, as in {unset[1]}=VALUE."
     if "You must specify 'experiment'" in told:
         listed = "\n".join(f"  experiment={name}" for name in options("experiment"))
         return f"choose an experiment (--help says more):\n{listed}"
+    there = re.search(r"An item is already at '([\w./@]+)'", told)
+    if there:
+        return f"{there[1]} is a key already; set it without the +."
     key = re.search(r"Could not (?:override|append to config|delete)[^']*'([\w./@]+)'", told)
     if key:
         return f"{key[1]} is no key; {did_you_mean(key[1], known_keys(words))}"
-    return told
+    # the last lines say in which class Hydra was, which is nothing that a user can mend
+    said = [line for line in told.splitlines() if not re.match(r"\s*(full_key|\w+_type)[:=]", line)]
+    return "\n".join(said)
+
+
+def own(words: Iterable[str]) -> list[Path]:
+    """The folder of --config-dir, if there is one."""
+    said = " ".join(words)
+    found = re.search(r"(?:^| )(?:--config-dir|-cd)[= ]([^ ]+)", said)
+    return [Path(found[1]).absolute()] if found else []
 
 
 def known_keys(words: Iterable[str]) -> list[str]:
@@ -247,7 +296,8 @@ def known_keys(words: Iterable[str]) -> list[str]:
     group_words = [w for w in words if re.match(rf"({'|'.join(group_names())})=[\w]+$", w)]
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
         chosen = group_words if any(w.startswith("experiment=") for w in group_words) else []
-        cfg = hydra.compose("config", overrides=chosen or ["experiment=cam"])
+        added = [f"hydra.searchpath=['file://{folder}']" for folder in own(words)]
+        cfg = hydra.compose("config", overrides=[*(chosen or ["experiment=cam"]), *added])
     return [*group_names(), *_keys(cfg, "")]
 
 
@@ -264,7 +314,7 @@ def _keys(node: Any, prefix: str) -> list[str]:
     return keys
 
 
-def run_name(words: list[str]) -> str:
+def run_name(words: Iterable[str]) -> str:
     """A folder name from overrides: what was chosen, without paths; long ones end in a digest."""
     skip = ("data.root=", "runs=", "logger", "trainer", "workers=", "hydra.")
     said = [re.sub(r"=.*/", "=", w) for w in words if not w.startswith(skip)]

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ TINY = (
     "data.generate.size=64",
     "data.crop_size=64",
     "data.long_side=[48,80]",
+    "backbone=resnet18",
     "backbone.name=test_resnet",
-    "backbone.options={}",
     "fit.method.max_epochs=1",
     "fit.segmenter.max_epochs=1",
     "score.scales=[1.0]",
@@ -46,18 +47,14 @@ class Outcome:
     code: int
     out: str
     err: str
-    runs: Path
-
-    @property
-    def folders(self) -> list[Path]:
-        """Folders of the runs that ended, in the order of their names."""
-        return sorted(path.parent for path in self.runs.rglob("results.json"))
+    cwd: Path
 
     @property
     def folder(self) -> Path:
+        """Of the run, as the last line names it."""
         assert self.code == 0, self.err
-        (folder,) = self.folders
-        return folder
+        (said,) = re.findall(r"^results +(\S+)/results.json$", self.out, re.MULTILINE)
+        return self.cwd / said
 
     @property
     def results(self) -> dict:
@@ -79,6 +76,12 @@ def _cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
+def shared(tmp_path_factory) -> Path:
+    """A folder for runs that may find stages of each other."""
+    return tmp_path_factory.getbasetemp() / "shared"
+
+
+@pytest.fixture
 def here(monkeypatch, capfd, tmp_path):
     """`here(*words)`: the command line with these words, in this process, from another folder."""
 
@@ -96,7 +99,7 @@ def here(monkeypatch, capfd, tmp_path):
         finally:
             GlobalHydra.instance().clear()
         out, err = capfd.readouterr()
-        return Outcome(code, out, err, folder / "runs")
+        return Outcome(code, out, err, folder)
 
     return call
 
@@ -120,7 +123,7 @@ def there(*words: str, folder: Path) -> Outcome:
     """`start`, and wait for the end."""
     process = start(*words, folder=folder)
     out, err = process.communicate(timeout=240)
-    return Outcome(process.returncode, out, err, folder / "runs")
+    return Outcome(process.returncode, out, err, folder)
 
 
 def annotation(names: list[str]) -> str:

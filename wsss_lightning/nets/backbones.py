@@ -100,6 +100,20 @@ class Backbone:
         return True if self.encoder_name.startswith("tu-") else "imagenet"
 
     @property
+    def known_options(self) -> Mapping[str, Any]:
+        """`options`, for an encoder that heeds them.
+
+        Raises:
+            InputError: the encoder is not timm's; segmentation_models_pytorch would drop them.
+        """
+        if self.options and not self.encoder_name.startswith("tu-"):
+            raise InputError(
+                f"backbone.options is {dict(self.options)}, but {self.name} takes none; set it to "
+                f"{{}}, or name timm's network, as in backbone.name=tu-{self.name}."
+            )
+        return self.options
+
+    @property
     def keeps_norm(self) -> bool:
         if self.freeze_norm is None:
             return bool(self.pretrained or self.weights)
@@ -113,9 +127,11 @@ class Backbone:
                 depth=5,
                 weights=self.encoder_weights,
                 output_stride=self.output_stride,
-                **self.options,
+                **self.known_options,
             )
-        except (TypeError, ValueError, NotImplementedError) as error:
+        except InputError:
+            raise
+        except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
             raise InputError(
                 f"backbone {self.name} cannot be built with output_stride {self.output_stride} "
                 f"and options {dict(self.options)}: {error}. Choose another of either."
@@ -191,9 +207,11 @@ def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str
         # and the encoder puts `model.` before both
         by_dots = {key.removeprefix("model.").replace("_", "."): key for key in wanted}
         given = {by_dots.get(key.replace("_", "."), key): key for key in given}
-        given = {
-            ours: key for ours, key in given.items() if _used(ours, wanted, key, name, options)
-        }
+        if set(given) - set(wanted):
+            # feature networks lack the layers behind the last stage
+            whole = timm.create_model(name.removeprefix("tu-"), pretrained=False, **options)
+            behind = set(whole.state_dict())
+            given = {o: key for o, key in given.items() if o in wanted or key not in behind}
     missing = sorted(key for key in set(wanted) - set(given) if "num_batches_tracked" not in key)
     unexpected = sorted(set(given) - set(wanted))
     shapes = [
@@ -211,14 +229,6 @@ def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str
     nn.Module.load_state_dict(
         encoder, {ours: state[key] for ours, key in given.items()}, strict=False
     )
-
-
-def _used(ours: str, wanted: Any, key: str, name: str, options: Mapping[str, Any]) -> bool:
-    """Whether a key counts: timm's feature networks lack the layers after the last stage."""
-    if ours in wanted:
-        return True
-    whole = timm.create_model(name.removeprefix("tu-"), pretrained=False, **options)
-    return key not in whole.state_dict()
 
 
 def _shorten(words: Sequence[str], most: int = 5) -> str:

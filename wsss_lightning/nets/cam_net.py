@@ -29,6 +29,7 @@ class CamNet(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes, 1, bias=False)
         self.to(memory_format=torch.channels_last)
+        self.train()  # Lightning trains a network in the mode in which it finds it
 
     def train(self, mode: bool = True) -> "CamNet":
         super().train(mode)

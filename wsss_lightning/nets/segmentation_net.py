@@ -49,17 +49,28 @@ class SegmentationNet(nn.Module):
         dilation: dict[str, Any] = {}
         if architecture in DILATED:
             dilation["encoder_output_stride"] = min(backbone.output_stride, 16)
-        self.net = smp.create_model(
-            architecture,
-            encoder_name=backbone.encoder_name,
-            encoder_weights=backbone.encoder_weights,
-            classes=num_classes + 1,
-            **dilation,
-            **options,
-            **backbone.options,
-        )
+        name = backbone.encoder_name
+        try:
+            self.net = smp.create_model(
+                architecture,
+                encoder_name=name,
+                encoder_weights=backbone.encoder_weights,
+                classes=num_classes + 1,
+                **dilation,
+                **options,
+                **backbone.known_options,
+            )
+        except InputError:
+            raise
+        except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+            raise InputError(
+                f"{architecture} cannot be built on backbone {backbone.name} with options "
+                f"{dict(options)} and backbone.options {dict(backbone.options)}: {error}. Change "
+                "one of them."
+            ) from error
         backbone.load(self.net.encoder)
         self.to(memory_format=torch.channels_last)
+        self.train()  # Lightning trains a network in the mode in which it finds it
 
     @property
     def encoder(self) -> nn.Module:

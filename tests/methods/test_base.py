@@ -1,0 +1,356 @@
+from functools import partial
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from wsss_lightning.errors import InputError
+from wsss_lightning.functional.resize import resize_to
+from wsss_lightning.methods.base import Reading, TagMethod, configure
+from wsss_lightning.methods.classifier import Classifier
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.cam_net import CamNet
+
+SGD = partial(torch.optim.SGD, lr=0.1, weight_decay=1e-4)
+TAGS = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+
+
+def classifier(stride=16):
+    chosen = Backbone("test_resnet", stride, False, None, None, [], {})
+    return Classifier(partial(CamNet, chosen, 0.0), 4, SGD, head_factor=10, power=0.9).eval()
+
+
+@pytest.fixture(scope="module")
+def method():
+    torch.manual_seed(0)
+    return classifier()
+
+
+class Brightness(nn.Module):
+    """Its map is how red, green, or neither a cell of `stride` pixels is: nothing is learnt."""
+
+    def __init__(self, num_classes, stride=16):
+        super().__init__()
+        assert num_classes == 2
+        self.encoder, self.stride = nn.Identity(), stride
+
+    def forward(self, image):
+        # cell i is centred at pixel stride * i, as padded convolutions have it
+        size, half = 2 * (self.stride // 2) + 1, self.stride // 2
+        return F.avg_pool2d(
+            self.encoder(image), size, self.stride, half, count_include_pad=False
+        )[:, :2]
+
+
+class Seen(TagMethod):
+    def forward(self, image):
+        return self.net(image).amax((-2, -1)) - 0.5
+
+    def cam(self, image):
+        return self.net(image)
+
+    def training_step(self, batch, batch_idx):
+        raise NotImplementedError
+
+
+def seen(**how):
+    made = Seen(Brightness, 2, SGD, head_factor=1, power=0.9)
+    made.reading = Reading(**how)
+    return made
+
+
+def blob(size, centre, radius=9.0):
+    """A red hill at (y, x), on green that rises to the right."""
+    y, x = torch.meshgrid(*(torch.arange(float(side)) for side in size), indexing="ij")
+    hill = torch.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / (2 * radius**2))
+    return torch.stack([hill, x / size[1], torch.zeros(size)])[None]
+
+
+def place(score):
+    """(y, x) of the centre of what scores above a half."""
+    return torch.nonzero(score > 0.5).float().mean(0)
+
+
+BOTH = torch.ones(1, 2)
+
+# scores
+
+
+def test_maps_are_enlarged_to_the_image_and_normalised(method):
+    method.reading = Reading(stride=16)
+    image = torch.rand(1, 3, 49, 65)  # stride * n + 1: seen as it is
+    with torch.no_grad():
+        score = method.score(image, torch.ones(1, 4))
+        cam = resize_to(method.cam(image).relu(), (49, 65))
+    low, high = cam.amin((-2, -1), keepdim=True), cam.amax((-2, -1), keepdim=True)
+    expected = torch.where(high > 0, (cam - low) / (high - low).clamp(min=1e-12), 0)
+    torch.testing.assert_close(score, expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("layer", [None, "encoder"])
+def test_scores_lie_in_the_unit_interval_and_are_zero_without_their_tag(method, layer):
+    method.reading = Reading(scales=(0.5, 1.0), flip=True, layer=layer)
+    score = method.score(torch.rand(3, 3, 50, 70), TAGS)
+    assert score.shape == (3, 4, 50, 70)
+    assert score.min() >= 0
+    assert score.max() < 1
+    assert not score[TAGS == 0].any()
+    assert score[TAGS == 1].any()
+
+
+@pytest.mark.parametrize("layer", [None, "encoder"])
+def test_images_without_any_tag_have_no_score(method, layer):
+    method.reading = Reading(layer=layer)
+    score = method.score(torch.rand(2, 3, 40, 40), torch.zeros(2, 4))
+    assert score.shape == (2, 4, 40, 40)
+    assert not score.any()
+
+
+@pytest.mark.parametrize("layer", [None, "encoder"])
+def test_an_image_scores_the_same_alone_and_beside_others(method, layer):
+    method.reading = Reading(scales=(1.0, 1.5), flip=True, layer=layer)
+    images = torch.rand(3, 3, 40, 50)
+    together = method.score(images, TAGS)
+    for i in range(3):
+        alone = method.score(images[i : i + 1], TAGS[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("layer", [None, "encoder"])
+def test_the_mirror_image_has_the_mirrored_score(method, layer):
+    method.reading = Reading(scales=(0.75, 1.0), flip=True, layer=layer)
+    image = torch.rand(2, 3, 44, 60)
+    score = method.score(image, TAGS[[0, 2]])
+    mirrored = method.score(image.flip(-1), TAGS[[0, 2]])
+    torch.testing.assert_close(mirrored.flip(-1), score, atol=1e-4, rtol=1e-3)
+
+
+def test_without_flip_the_mirror_image_has_a_score_of_its_own(method):
+    method.reading = Reading()
+    image = torch.rand(1, 3, 44, 60)
+    score, mirrored = method.score(image, TAGS[:1]), method.score(image.flip(-1), TAGS[:1])
+    assert not torch.allclose(mirrored.flip(-1), score, atol=1e-2)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.75, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("size", [(128, 128), (113, 97), (100, 150)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_maps_do_not_shift_at_any_scale(scale, size, flip):
+    for centre in ((40.0, 40.0), (60.0, 50.0), (50.0, 62.0)):
+        score = seen(scales=(scale,), flip=flip).score(blob(size, centre), BOTH)[0, 0]
+        off = place(score) - torch.tensor(centre)
+        # below an eighth of a cell; without aligned corners it is half a cell
+        assert off.abs().max() < 2 / min(scale, 1), off
+
+
+@given(st.integers(60, 120), st.integers(60, 120), st.floats(0.4, 2.0))
+def test_a_ramp_stays_a_ramp(height, width, scale):
+    score = seen(scales=(scale,)).score(blob((height, width), (20, 20)), BOTH)[0, 1]
+    ramp = torch.linspace(0, 1, width).expand(height, width)
+    inner = slice(width // 4, -(width // 4))  # cells at the ends average fewer pixels
+    assert (score - ramp)[:, inner].abs().max() < 0.1
+
+
+def test_scales_are_added():
+    image = blob((97, 97), (40, 50))
+    single = []
+    for scale in (0.5, 1.0):
+        method = seen(scales=(scale,))
+        sides = [round(96 * scale) + 1] * 2
+        view = image if scale == 1 else F.interpolate(
+            image, sides, mode="bicubic", antialias=True
+        ).clamp(0, 1)
+        single.append(resize_to(method.cam(view).relu(), (97, 97)))
+    total = single[0] + single[1]
+    low, high = total.amin((-2, -1), keepdim=True), total.amax((-2, -1), keepdim=True)
+    expected = (total - low) / (high - low)
+    score = seen(scales=(0.5, 1.0)).score(image, BOTH)
+    torch.testing.assert_close(score, expected, atol=1e-3, rtol=0)
+
+
+def sizes_seen(method, image):
+    seen_at = []
+    handle = method.net.encoder.register_forward_pre_hook(
+        lambda _module, inputs: seen_at.append(tuple(inputs[0].shape[-2:]))
+    )
+    method.score(image, BOTH)
+    handle.remove()
+    return seen_at
+
+
+def test_the_longer_side_is_brought_to_the_size_that_was_asked_for():
+    method = seen(scales=(1.0, 2.0), long_side=96)
+    assert sizes_seen(method, torch.rand(1, 3, 200, 400)) == [(49, 97), (97, 193)]
+
+
+def test_without_a_longer_side_the_image_is_seen_as_it_is():
+    assert sizes_seen(seen(stride=8), torch.rand(1, 3, 40, 64)) == [(41, 65)]
+
+
+def test_predicted_tags_are_the_classes_that_are_more_likely_than_not():
+    red, green = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    red[:, 0, :32], green[:, 1, :32] = 1, 1
+    score = seen(tags="predicted").score(torch.cat([red, green]), torch.zeros(2, 2))
+    assert (score.flatten(2).amax(-1) > 0.5).tolist() == [[True, False], [False, True]]
+
+
+def test_given_tags_count_even_where_the_network_sees_nothing_of_them():
+    dim = blob((64, 64), (30, 30)) * 0.2  # below the threshold of a prediction
+    assert seen(tags="given").score(dim, BOTH)[0, 0].max() > 0.9
+    assert not seen(tags="predicted").score(dim, BOTH).any()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"scales": ()}, "score.scales is"),
+        ({"scales": (1.0, 0.0)}, r"score.scales is \[1.0, 0.0\]; give at least one positive"),
+        ({"scales": (-1.0,)}, "score.scales is"),
+        ({"tags": "guessed"}, "score.tags is guessed; set it to given or predicted"),
+        ({"long_side": 0}, "score.long_side is 0"),
+    ],
+)
+def test_a_reading_that_makes_no_sense_is_an_input_error(how, message):
+    with pytest.raises(InputError, match=message):
+        Reading(**how)
+
+
+# Grad-CAM
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_grad_cam_of_the_last_layer_is_the_cam_by_its_size(method, inference):
+    with torch.inference_mode(inference):
+        image, tags = torch.rand(3, 3, 49, 81), TAGS.clone()
+        maps = method.grad_cam(image, tags, "encoder")
+        cam = method.cam(image).relu()
+    assert maps.shape == (3, 4, 4, 6)
+    expected = cam / (4 * 6) * tags[..., None, None]
+    torch.testing.assert_close(maps.clone(), expected.clone())
+    assert not maps.requires_grad
+
+
+def test_grad_cam_takes_no_gradient_of_parameters_along(method):
+    method.grad_cam(torch.rand(3, 3, 33, 33), TAGS, "encoder")
+    assert all(parameter.grad is None for parameter in method.parameters())
+    assert not method.net.encoder._forward_hooks
+
+
+def test_grad_cam_works_where_no_parameter_learns(method):
+    frozen = classifier()
+    frozen.load_state_dict(method.state_dict())
+    frozen.requires_grad_(False)
+    image = torch.rand(3, 3, 33, 33)
+    torch.testing.assert_close(
+        frozen.grad_cam(image, TAGS, "encoder"), method.grad_cam(image, TAGS, "encoder")
+    )
+
+
+def test_grad_cam_of_an_earlier_layer_has_its_size(method):
+    maps = method.grad_cam(torch.rand(1, 3, 64, 64), TAGS[:1], "encoder.model.layer2")
+    assert maps.shape == (1, 4, 8, 8)
+    assert maps.min() >= 0
+
+
+def test_a_misspelt_layer_is_answered_with_the_nearest(method):
+    with pytest.raises(
+        InputError, match=r"score.layer is encodr, but .* no such layer; did you mean encoder\?"
+    ):
+        method.grad_cam(torch.rand(1, 3, 33, 33), TAGS[:1], "encodr")
+
+
+class Pooled(nn.Module):
+    """A network whose head works on vectors, and which leaves a layer out."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.encoder = nn.Conv2d(3, 5, 3, 2, 1)
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(5, num_classes)
+        self.idle = nn.Conv2d(3, 3, 1)
+
+    def forward(self, image):
+        return self.head(self.pool(self.encoder(image)).flatten(1))
+
+
+@pytest.mark.parametrize(("layer", "what"), [("head", r"\(1, 4\)"), ("idle", "nothing")])
+def test_a_layer_without_maps_is_an_input_error(layer, what):
+    method = Classifier(Pooled, 4, SGD, head_factor=1, power=1.0).eval()
+    with pytest.raises(InputError, match=f"score.layer is {layer}, which puts out {what}; choose"):
+        method.grad_cam(torch.rand(1, 3, 9, 9), TAGS[:1], layer)
+
+
+# within Lightning
+
+
+def batches(sizes=((40, 40), (33, 50))):
+    for i, size in enumerate(sizes):
+        yield {
+            "image": torch.rand(3, 3, *size),
+            "tags": TAGS,
+            "name": [f"{i}_{j}" for j in range(3)],
+        }
+
+
+def trainer(**how):
+    usual = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "max_epochs": 1,
+    }
+    return pl.Trainer(**{**usual, **how})
+
+
+@pytest.mark.parametrize("layer", [None, "encoder"])
+def test_prediction_gives_names_and_scores(method, layer):
+    method.reading = Reading(layer=layer)
+    loader = list(batches())
+    outputs = trainer().predict(method, loader)  # in inference mode, Lightning's own
+    for batch, output in zip(loader, outputs, strict=True):
+        assert output["name"] == batch["name"]
+        torch.testing.assert_close(output["score"], method.score(batch["image"], TAGS).detach())
+
+
+def test_validation_gives_the_tags_figures():
+    sure = seen()
+    red, green = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+    red[:, 0], green[:, 1] = 1, 1
+    batch = {"image": torch.cat([red, green]), "tags": torch.eye(2), "name": ["r", "g"]}
+    for _ in range(2):  # nothing is left over from the first time
+        (metrics,) = trainer().validate(sure, [batch], verbose=False)
+        assert metrics["val/map"] == metrics["val/f1"] == 1
+        # logits are half on either side of nothing
+        expected = F.binary_cross_entropy_with_logits(torch.eye(2) - 0.5, torch.eye(2))
+        assert metrics["val/loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_head_learns_faster_and_all_rates_decay_to_nothing():
+    method = classifier()
+    fit = trainer(max_epochs=2)
+    fit.fit(method, list(batches()))
+    (optimizer,) = fit.optimizers
+    encoder = {id(p) for p in method.net.encoder.parameters()}
+    for group in optimizer.param_groups:
+        factor = 1 if id(group["params"][0]) in encoder else 10
+        bias = 2 if group["weight_decay"] == 0 else 1
+        assert group["initial_lr"] == pytest.approx(0.1 * factor * bias)
+        assert group["lr"] == pytest.approx(0, abs=1e-9)
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(method.parameters()))
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, partial(torch.optim.SGD, lr=0.1)])
+def test_an_optimiser_must_say_its_rate_and_decay(optimizer):
+    method = classifier()
+    with pytest.raises(InputError, match=r"optimizer sets .*; give both lr and weight_decay"):
+        configure(method, method.net, optimizer, 1.0, 0.9)
+
+
+def test_a_method_says_what_it_scores_and_how_it_learns():
+    with pytest.raises(TypeError, match="abstract"):
+        TagMethod(Brightness, 2, SGD, 1, 0.9)

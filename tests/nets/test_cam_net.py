@@ -1,0 +1,49 @@
+import pytest
+import torch
+from torch import nn
+
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.cam_net import CamNet
+
+
+def cam_net(stride=16, dropout=0.0, num_classes=3):
+    chosen = Backbone("test_resnet", stride, False, None, None, [], {})
+    return CamNet(chosen, dropout=dropout, num_classes=num_classes)
+
+
+def test_the_head_has_no_bias():
+    net = cam_net()
+    assert net.head.bias is None
+    assert net.head.weight.shape == (3, net.encoder.out_channels[-1], 1, 1)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 97), (33, 47)])
+def test_logits_are_the_mean_of_the_map_they_explain(size):
+    net = cam_net().eval()
+    image = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(net(image), net.cam(image).mean((-2, -1)))
+
+
+def test_pooling_then_weighing_equals_weighing_then_pooling():
+    net = cam_net().eval()
+    image = torch.rand(2, 3, 65, 97)
+    linear = nn.Linear(net.head.in_channels, 3, bias=False)
+    linear.weight.data = net.head.weight.data[..., 0, 0]
+    with torch.no_grad():
+        pooled = nn.functional.adaptive_avg_pool2d(net.features(image), 1).flatten(1)
+        torch.testing.assert_close(net(image), linear(pooled))
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_an_image_of_stride_times_n_plus_one_gives_n_plus_one_cells(stride):
+    cam = cam_net(stride).eval().cam(torch.rand(1, 3, 2 * stride + 1, 3 * stride + 1))
+    assert cam.shape == (1, 3, 3, 4)
+
+
+def test_dropout_acts_in_training_only():
+    net, image = cam_net(dropout=0.5), torch.rand(2, 3, 64, 64)
+    net.eval()
+    assert torch.equal(net(image), net(image))
+    net.dropout.train()
+    assert not torch.equal(net(image), net(image))

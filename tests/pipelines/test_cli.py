@@ -1,0 +1,379 @@
+"""Whole commands, as a user types them: what they leave behind, and how they answer slips."""
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MINE, SMALL, TINY, annotation, start, there
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image
+
+from wsss_lightning import cli
+
+pytestmark = pytest.mark.slow
+
+WEAK = {
+    "classifier/val/map",
+    "seeds/train/miou",
+    "seeds/train/miou_held_out",
+    "seeds/train/miou_oracle",
+    "crf/train/miou",
+    "pseudo/train/miou",
+}
+EXPERIMENTS = [name for name in cli.options("experiment") if not name.endswith("_voc2012")]
+
+
+def on_generated_data(experiment: str) -> bool:
+    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+        cfg = compose("config", overrides=[f"experiment={experiment}"])
+    return "generate" in cfg.data
+
+
+def check_contract(run, experiment: str) -> None:
+    """What `results.json`, the pictures and the terminal owe to the reader."""
+    results, scores = run.results, run.scores
+    assert list(results) == [
+        "experiment",
+        "data",
+        "seed",
+        "scores",
+        "protocol",
+        "seconds",
+        "versions",
+    ]
+    assert results["experiment"] == experiment
+    assert results["seed"] == 0
+    wanted = {"segmentation/val/miou"}
+    if results["protocol"]["trained_on"] == "tags":
+        wanted |= WEAK
+    assert wanted <= set(scores)
+    assert all(isinstance(value, float) and 0 <= value <= 1 for value in scores.values())
+    assert all(len(key.split("/")) == 3 for key in scores)
+    assert "torch" in results["versions"]
+    assert set(results["seconds"]) >= {"segmentation", "predictions/val"}
+    for split in ("train", "val"):
+        (sheet,) = (run.folder / "pictures" / split).glob("*.png")
+        with Image.open(sheet) as picture:
+            assert min(picture.size) > 100
+    assert f"{experiment} on {results['data']}, seed 0" in run.out  # the table's title
+    assert f"{100 * scores['segmentation/val/miou']:.1f}" in run.out
+    assert str(run.folder.relative_to(run.cwd)) in run.out
+
+
+@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name != "cam"])
+def test_every_experiment_ends_in_scores_and_pictures(here, voc, mine, experiment):
+    words = TINY if on_generated_data(experiment) else mine[1:]
+    check_contract(here(f"experiment={experiment}", *words), experiment)
+
+
+def test_a_repeated_command_does_nothing_again(tmp_path, here):
+    first = there("experiment=cam", *TINY, folder=tmp_path)
+    check_contract(first, "cam")
+    assert " done " in first.out
+    before = (first.folder / "results.json").read_bytes()
+    again = here("experiment=cam", *TINY)
+    assert again.folder == first.folder
+    assert " done " not in again.out
+    assert again.out.count(" found ") == len(again.results["seconds"])
+    assert (again.folder / "results.json").read_bytes() == before
+
+
+def kill_when(process, appears: Path, pattern: str) -> None:
+    """SIGKILL as soon as a path that matches is there."""
+    patience = time.monotonic() + 120
+    while not list(appears.glob(pattern)):
+        assert time.monotonic() < patience, "the moment to kill never came"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_killed_run_repeated_has_the_scores_of_an_unbroken_one(tmp_path, here):
+    words = ("experiment=cam", *TINY, "fit.method.max_epochs=6")
+    killed, stages = tmp_path / "killed", tmp_path / "killed/runs/stages"
+    kill_when(start(*words, folder=killed), stages, "fit-*.partial/last.ckpt")
+    assert not list(stages.glob("fit-*/stage.json"))  # amid training
+    kill_when(start(*words, folder=killed), stages, "score-*")  # behind it
+    assert not list(killed.rglob("results.json"))
+    resumed = here(*words, folder=killed)
+    assert "classifier           found" in resumed.out
+    unbroken = here(*words, folder=tmp_path / "unbroken")
+    assert resumed.scores == unbroken.scores
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "wandb"])
+def test_loggers_beside_csv_are_a_word_away_and_need_no_account(
+    here, monkeypatch, tmp_path, logger
+):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = here("experiment=full_supervision", *TINY, f"logger={logger}")
+    assert run.code == 0, run.err
+    logs = run.folder / "segmentation"
+    assert "train/" in next((logs / "csv").rglob("metrics.csv")).read_text()
+    pattern = {"tensorboard": "tensorboard/**/events.*", "wandb": "wandb/offline-run-*/*.wandb"}
+    assert list(logs.glob(pattern[logger]))
+
+
+def test_pascal_voc_is_read_as_it_comes(here, voc):
+    run = here("experiment=cam", "data=voc2012", f"data.root={voc}", *SMALL)
+    check_contract(run, "cam")
+    assert run.results["data"] == "voc2012"
+    assert run.results["protocol"]["tags_from"] == "xml"
+
+
+@pytest.mark.parametrize("tags", ["xml", "masks", "tags.csv", "cls_labels.npy"])
+def test_a_data_file_of_ones_own_gives_classes_and_the_mapping_of_mask_ids(here, mine, tags):
+    run = here(*mine, f"data.reader.tags={tags}")
+    check_contract(run, "cam")
+    seen = {key for key in run.scores if key.startswith("pseudo/train/iou_")}
+    assert seen == {f"pseudo/train/iou_{name}" for name in ("background", "bird", "cat", "dog")}
+    used = run.results["protocol"]["true_masks_of_train"]
+    assert used == ("tags and scoring" if tags == "masks" else "scoring only")
+
+
+def test_weak_methods_do_without_the_true_masks_of_the_training_split(here, mine, voc, tmp_path):
+    scored = here(*mine)
+    bare = shutil.copytree(voc, tmp_path / "bare")
+    for mask in (bare / "SegmentationClass").glob("train_*.png"):
+        mask.unlink()
+    unscored = here(*mine, f"data.root={bare}", "runs=bare_runs")
+    masks = {path.name: path.read_bytes() for path in (scored.folder / "pseudo").glob("*.png")}
+    assert len(masks) == 6
+    for name, content in masks.items():
+        assert (unscored.folder / "pseudo" / name).read_bytes() == content
+    assert not [key for key in unscored.scores if key.startswith(("seeds/train", "pseudo/train"))]
+    val = [key for key in scored.scores if "/val/" in key]
+    assert {key: unscored.scores[key] for key in val} == {key: scored.scores[key] for key in val}
+
+
+def test_an_image_without_a_tag_is_background_where_the_data_file_allows_it(here, mine, voc):
+    edit(voc / "tags.csv", "train_0,1,0,0", "train_0,0,0,0")
+    run = here(*mine, "data.reader.untagged=background")
+    with Image.open(run.folder / "pseudo/train_0.png") as mask:
+        assert not np.asarray(mask).any()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "words", "key"),
+    [
+        ("cam", ["refine=none"], "none/train/miou"),
+        ("cam", ["segmenter=deeplab_v3_plus", "test.crf=true"], "segmentation/val/miou"),
+        ("cam", ["score.tags=predicted"], "seeds/train/miou"),
+        ("grad_cam", ["score.layer=encoder.model.layer3"], "seeds/train/miou"),
+    ],
+)
+def test_parts_are_exchanged_by_a_word(here, shared, experiment, words, key):
+    run = here(f"experiment={experiment}", *TINY, *words, folder=shared)
+    assert key in run.scores
+
+
+def test_a_sweep_makes_a_folder_for_each_of_its_runs(here, tmp_path):
+    run = here("experiment=full_supervision", *TINY, "-m", "seed=0,1")
+    assert run.code == 0, run.err
+    folders = sorted(path.parent for path in tmp_path.glob("runs/sweep/*/*/results.json"))
+    assert [folder.name[:2] for folder in folders] == ["0_", "1_"]
+    results = [json.loads((folder / "results.json").read_text()) for folder in folders]
+    assert [result["seed"] for result in results] == [0, 1]
+    assert results[0]["scores"] != results[1]["scores"]
+
+
+def test_the_composed_configuration_can_be_printed(here):
+    run = here("experiment=cam", "--cfg", "job")
+    assert run.code == 0
+    assert OmegaConf.create(run.out).fit.method.max_epochs
+
+
+def test_options_may_stand_between_overrides(here, voc):
+    own = voc.with_name("own") / "data"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(MINE)
+    run = here("experiment=cam", "--config-dir", str(own.parent), "data=mine", "--cfg", "job")
+    assert run.code == 0, run.err
+    assert "- dog" in run.out
+
+
+SLIPS = {
+    ("experiment=caam",): "experiment=caam is not known; did you mean cam?",
+    ("experiment=cam", "backbone=resnet51"): "backbone=resnet51 is not known; did you mean resnet5",
+    ("experiment=cam", "bakbone=resnet18"): "bakbone is no key; did you mean backbone?",
+    (
+        "experiment=cam",
+        "fit.method.max_epoch=3",
+    ): "fit.method.max_epoch is no key; did you mean fit.method.max_epochs?",
+    (
+        "experiment=cam",
+        "+method.optimizer.lrr=1",
+    ): "method.optimizer.lrr is set, but torch.optim.",
+    ("experiment=cam", "+seed=1"): "seed is a key already; set it without the +",
+    ("experiment=cam", "seed=abc"): "Value 'abc' of type 'str' could not be converted to Integer",
+    ("experiment=cam", "test.crf=perhaps"): "'perhaps' is not a valid bool",
+    (
+        "experiment=cam",
+        "seeds.background_score=1.5",
+    ): "seeds.background_score is 1.5, but it lies in [0, 1]",
+    ("experiment=cam", "fit.method.batch_size=0"): "fit.method.batch_size is 0; set a whole number",
+    ("experiment=cam", "score.bits=7"): "score.bits is 7",
+    ("experiment=cam", "score.scales=[-1]"): "give at least one positive scale",
+    ("experiment=cam", "backbone.output_stride=7"): "backbone.output_stride is 7; set 8, 16 or 32",
+    ("experiment=cam", "backbone.name=resnet5"): "did you mean resnet50?",
+    ("experiment=cam", "crf.theta_alpha=-1"): "crf.theta_alpha is -1; set",
+    ("experiment=grad_cam", "score.layer=encoder.modle"): "did you mean encoder.model?",
+    ("experiment=cam", "data=voc2012"): "data.root is not set; give it, as in data.root=",
+    ("experiment=cam", "data.num_classes=7"): "data.num_classes is 7, but data.reader.classes",
+    (): "choose an experiment",
+}
+
+
+@pytest.mark.parametrize("words", SLIPS, ids=" ".join)
+def test_a_slip_is_answered_with_its_mend(here, shared, words):
+    tiny = [w for w in TINY if w.split("=")[0] not in {v.split("=")[0] for v in words}]
+    told = here(*words, *(tiny if words and "data=voc2012" not in words else ()), folder=shared)
+    assert told.code == 1
+    assert SLIPS[words] in told.err
+    assert "Traceback" not in told.out + told.err
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def cut(path: Path) -> None:
+    """Keep the header and half of the pixels."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def paint(path: Path, value: int, size: tuple[int, int]) -> None:
+    Image.fromarray(np.full(size, value, np.uint8)).save(path)
+
+
+def image(name: str) -> str:
+    return f"JPEGImages/{name}.jpg"
+
+
+def mask(name: str) -> str:
+    return f"SegmentationClass/{name}.png"
+
+
+# what is done to the data set, words behind those of `mine`, and what the answer holds
+BAD_DATA = {
+    "root is absent": (shutil.rmtree, [], ["voc, but there is no such folder; give", "data.root="]),
+    "list is absent": (
+        lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(),
+        [],
+        ["val.txt is missing, the list of val", "Set data.reader.lists.val"],
+    ),
+    "list names an absent image": (
+        lambda root: (root / image("train_1")).unlink(),
+        [],
+        ["not in", "JPEGImages (train_1)", "take them off the list"],
+    ),
+    "split is misspelt": (
+        lambda root: None,
+        ["data.train=trian"],
+        ["the split trian has no list", "did you mean train?"],
+    ),
+    "mask is of another size": (
+        lambda root: paint(root / mask("train_1"), 0, (10, 12)),
+        [],
+        ["train_1.png is of 12x10 pixels, but its image train_1.jpg is of 64x64; make"],
+    ),
+    "mask holds an unknown id": (
+        lambda root: None,
+        ["data.reader.mask_ids=null"],
+        ["val_", ".png holds id", "labels are 0 (background) to 3", "data.reader.mask_ids"],
+    ),
+    "mask is cut off": (
+        lambda root: cut(root / mask("train_1")),
+        [],
+        ["train_1.png cannot be read as an image", "replace it"],
+    ),
+    "CSV has an unknown class": (
+        lambda root: edit(root / "tags.csv", "cat", "kat"),
+        [],
+        ["tags.csv has no columns for the class cat", "did you mean kat?"],
+    ),
+    "CSV is absent": (
+        lambda root: (root / "tags.csv").unlink(),
+        [],
+        ["tags.csv is missing", "data.reader.tags="],
+    ),
+    "vectors are of other classes": (
+        lambda root: np.save(root / "cls_labels.npy", {"train_0": np.ones(20)}),
+        ["data.reader.tags=cls_labels.npy"],
+        ["cls_labels.npy has 20 tags for train_0, but there are 3 classes"],
+    ),
+    "image has no tag": (
+        lambda root: edit(root / "tags.csv", "train_0,1,0,0", "train_0,0,0,0"),
+        [],
+        ["1 images of train have no tag in tags.csv (train_0)", "data.reader.untagged=background"],
+    ),
+    "annotation names no class": (
+        lambda root: (root / "Annotations/train_1.xml").write_text(annotation(["kat"])),
+        ["data.reader.tags=xml"],
+        ["no tag in xml (train_1)"],
+    ),
+    "annotation is no XML": (
+        lambda root: (root / "Annotations/train_1.xml").write_text("<annotation>"),
+        ["data.reader.tags=xml"],
+        ["train_1.xml does not parse as XML", "mend the file"],
+    ),
+    "JPEG is none": (
+        lambda root: (root / image("train_1")).write_bytes(b"nonsense"),
+        [],
+        ["train_1.jpg cannot be read as an image", "replace it, or take it off the list"],
+    ),
+    "JPEG is cut off": (
+        lambda root: cut(root / image("train_1")),
+        [],
+        ["train_1.jpg cannot be read as an image", "replace it, or take it off the list"],
+    ),
+    "JPEG is cut off, and a worker finds it": (
+        lambda root: cut(root / image("train_1")),
+        ["workers=2"],
+        ["error: ", "train_1.jpg cannot be read as an image", "replace it, or take it off"],
+    ),
+    "classes are not as many as the head has": (
+        lambda root: None,
+        ["data.num_classes=4"],
+        ["data.num_classes is 4, but data.reader.classes names 3 (bird, cat, dog)", "make both"],
+    ),
+    "weights are absent": (
+        lambda root: None,
+        ["backbone.weights=away.pth"],
+        ["backbone.weights is away.pth, but there is no such file; give"],
+    ),
+    "weights are of another network": (
+        lambda root: torch.save({"odd": torch.zeros(3)}, root / "odd.pth"),
+        ["backbone.weights=${data.root}/odd.pth"],
+        ["odd.pth does not fit backbone.name=test_resnet", "missing", "1 unexpected (odd)", "Give"],
+    ),
+    "data file is misspelt": (lambda root: None, ["data=mien"], ["did you mean mine?"]),
+    "key of the data file is misspelt": (
+        lambda root: None,
+        ["data.reader.untaged=background"],
+        ["data.reader.untaged is no key; did you mean data.reader.untagged?"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_data_that_cannot_be_used_is_named_with_its_mend(here, mine, voc, case):
+    spoil, words, answers = BAD_DATA[case]
+    spoil(voc)
+    told = here(*mine, *words)
+    assert told.code == 1
+    for answer in answers:
+        assert answer in told.err
+    assert "Traceback" not in told.out + told.err
+    assert not list(Path.cwd().rglob("results.json"))
