@@ -31,7 +31,14 @@ if TYPE_CHECKING:
 
 console = Console()
 
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics", "timm")
+PACKAGES: tuple[str, ...] = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "torchmetrics",
+    "timm",
+)
 PACKAGES += ("segmentation-models-pytorch", "pydensecrf2", "numpy", "wsss-lightning")
 
 
@@ -66,7 +73,8 @@ def main() -> None:
 
 def options_first(words: list[str]) -> list[str]:
     """Hydra's own options before all KEY=VALUE words, which its parser takes in one piece only."""
-    options, overrides = [], []
+    options: list[str] = []
+    overrides: list[str] = []
     rest = iter(words)
     for word in rest:
         if word in WITH_VALUE:
@@ -76,8 +84,15 @@ def options_first(words: list[str]) -> list[str]:
     return options + overrides
 
 
-WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
-WITH_VALUE += ("--package", "-p", "--experimental-rerun")
+WITH_VALUE: tuple[str, ...] = (
+    "--config-dir",
+    "-cd",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+)
+WITH_VALUE += ("--cfg", "-c", "--package", "-p", "--experimental-rerun")
 
 
 def cause_of(error: BaseException | None) -> InputError | None:
@@ -119,7 +134,8 @@ def job(cfg: DictConfig) -> float | None:
         cfg.data.root = str(instantiate(cfg.data.generate))
     check_values(cfg)
     check_targets(cfg)
-    salt = check_data(cfg.data)
+    # the precision of arithmetic is the trainer's, but numbers depend on it
+    salt = f"{check_data(cfg.data)}-{cfg.trainer.get('precision')}"
     run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt)
     where = os.path.relpath(folder)
     console.print(
@@ -165,6 +181,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         "segmentation": {"scales": list(cfg.test.scales), "flip": cfg.test.flip},
         "segmentation_crf": cfg.test.crf,
         "initial_weights": _weights(cfg.backbone),
+        "precision": str(cfg.trainer.get("precision")),
     }
     if not weak:
         return told
@@ -190,7 +207,8 @@ def _weights(backbone: DictConfig) -> str:
 
 def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     """The score table, and where pictures and results lie."""
-    table = Table(title=f"{cfg.name} on {cfg.data.name}, seed {cfg.seed} (percent)")
+    title = f"{cfg.name} on {cfg.data.name}, seed {cfg.seed} (percent)"
+    table = Table(title=title, min_width=len(title))
     table.add_column("")
     splits = (cfg.data.train, cfg.data.val)
     for split in splits:

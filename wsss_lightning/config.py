@@ -121,6 +121,25 @@ def check_values(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if not 0 <= value <= 1:
             raise InputError(f"{key} is {value}, but it lies in [0, 1]; set it there ({hint}).")
+    if cfg.seeds.held_out > 0.5:
+        raise InputError(
+            f"seeds.held_out is {cfg.seeds.held_out}, but images must be left to score; set at "
+            "most 0.5."
+        )
+    if cfg.seeds.thresholds < 2:
+        raise InputError(
+            f"seeds.thresholds is {cfg.seeds.thresholds}; set 2 or more (101 gives steps of 0.01)."
+        )
+    for name in ("score", "test"):
+        scales = cfg[name].scales
+        if not scales or min(scales) <= 0:
+            raise InputError(
+                f"{name}.scales is {list(scales)}; give at least one positive scale, such as [1.0]."
+            )
+        if cfg[name].batch_size < 1:
+            raise InputError(f"{name}.batch_size is {cfg[name].batch_size}; set 1 or more.")
+    if cfg.score.tags not in ("given", "predicted"):
+        raise InputError(f"score.tags is {cfg.score.tags}; set it to given or predicted.")
     for name in ("method", "segmenter"):
         for key in ("max_epochs", "batch_size", "crop_size"):
             value = cfg.fit[name][key]
@@ -181,7 +200,15 @@ def _locate(target: str, key: str) -> Callable[..., Any]:
             f"{key}._target_ is {target}, but {module_name} has no {name}; "
             f"{did_you_mean(name, [n for n in vars(module) if not n.startswith('_')])}"
         )
-    return getattr(module, name)
+    made = getattr(module, name)
+    # a module's imports are not its own: `wsss_lightning.run.json` is Python's
+    home = f"{getattr(made, '__module__', '')}."
+    if not callable(made) or not home.startswith(ALLOWED):
+        raise InputError(
+            f"{key}._target_ is {target}, which is none of {module_name}'s own classes or "
+            "functions; name one."
+        )
+    return made
 
 
 def _check_signature(key: str, node: DictConfig, target: str, made: Callable[..., Any]) -> None:

@@ -25,7 +25,13 @@ def tags(cfg: DictConfig, run: Run) -> Scores:
         schedule=cfg.fit.method,
         supervision="tags",
     )
-    tested = run.stage("classifier_val", do.validate_tags, trained=trained, data=data)
+    tested = run.stage(
+        "classifier_val",
+        do.validate_tags,
+        trained=trained,
+        data=data,
+        long_side=cfg.score.long_side,
+    )
     found |= _named(f"classifier/{data.val}", tested)
 
     seeds, masks = {}, {}

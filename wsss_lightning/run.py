@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -98,11 +98,13 @@ class Run:
     def _link(self, name: str, final: Path) -> None:
         link = self.folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
-        if link.is_symlink():
-            link.unlink()
-        elif link.is_dir():
+        if link.is_dir() and not link.is_symlink():
             shutil.rmtree(link)
-        link.symlink_to(os.path.relpath(final, link.parent), target_is_directory=True)
+        # replaced in one step: another process may do the same
+        temporary = link.with_name(f".{link.name}.{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(os.path.relpath(final, link.parent), target_is_directory=True)
+        temporary.replace(link)
 
 
 @cache
@@ -119,12 +121,15 @@ def code_version() -> str:
 def write_json(path: Path, content: Any) -> None:
     """Write whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:
@@ -133,6 +138,8 @@ def _plain(value: Any) -> Any:
         return OmegaConf.to_container(value, resolve=True)
     if isinstance(value, Path):
         return value.name
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     return value

@@ -114,22 +114,25 @@ class Stages:
             if finish is not None:  # W&B hands a live run on to the next logger otherwise
                 finish()
 
-    def validate_tags(self, folder: Path, *, trained: Path, data: DictConfig) -> None:
+    def validate_tags(
+        self, folder: Path, *, trained: Path, data: DictConfig, long_side: int | None
+    ) -> None:
         """Mean average precision and F1 of the tags of the validation split."""
-        datamodule = self._data(data)
+        module: Any = load(trained)
+        module.reading = Reading(long_side=long_side)
         trainer = self._trainer(_name(folder))
-        (metrics,) = trainer.validate(load(trained), datamodule, verbose=False)
+        (metrics,) = trainer.validate(module, self._data(data), verbose=False)
         write_json(folder / "metrics.json", {k.removeprefix("val/"): v for k, v in metrics.items()})
 
     def score(
         self, folder: Path, *, trained: Path, data: DictConfig, split: str, reading: DictConfig
     ) -> None:
         """Score maps of every image of a split, `<name>.npz` with the classes that are present."""
-        module = load(trained)
+        module: Any = load(trained)
         if not isinstance(module, TagMethod):
             raise TypeError(f"{type(module).__name__} learns from masks; it has no score maps")
         done = {path.stem for path in folder.glob("*.npz")}
-        settings = OmegaConf.to_container(reading, resolve=True)
+        settings = _settings(reading)
         bits, batch_size = settings.pop("bits"), settings.pop("batch_size")
         stride = module.net.backbone.output_stride
         module.reading = Reading(**settings, stride=stride)
@@ -164,7 +167,7 @@ class Stages:
 
         Images are shared out over processes; an interrupted stage goes on with those left.
         """
-        settings = CRFParameters(**OmegaConf.to_container(parameters, resolve=True))
+        settings = CRFParameters(**_settings(parameters))
         reader = instantiate(data.reader)(split=split, with_masks=False)
         left = [i for i, name in enumerate(reader.names) if not (folder / f"{name}.npz").is_file()]
         work = partial(
@@ -192,7 +195,7 @@ class Stages:
         self, folder: Path, *, trained: Path, data: DictConfig, split: str, test: DictConfig
     ) -> None:
         """Label maps of a segmentation network, `<name>.png`; marginals too where a CRF follows."""
-        module = load(trained)
+        module: Any = load(trained)
         module.scales, module.flip = tuple(test.scales), test.flip
         done = {path.stem for path in folder.glob("*.png")}
         datamodule = self._data(data, eval_batch_size=test.batch_size, predict=split, skip=done)
@@ -374,16 +377,14 @@ def _crf_image(
     background_score: float | None,
 ) -> None:
     name = reader.names[i]
-    if background_power is None and background_score is None:  # marginals of a network
+    score, keys = _labelled(scores, reader, i)
+    maps = torch.from_numpy(score)
+    if background_power is not None:
+        full = with_power_background(maps, background_power).numpy()
+    elif background_score is not None:
+        full = with_constant_background(maps, background_score).numpy()
+    else:  # a network's marginals have their background already
         full, keys = load_score(scores / f"{name}.npz")
-    else:
-        score, keys = _labelled(scores, reader, i)
-        maps = torch.from_numpy(score)
-        full = (
-            with_constant_background(maps, background_score)
-            if background_power is None
-            else with_power_background(maps, background_power)
-        ).numpy()
     marginal = mean_field(np.asarray(reader.image(i)), unary_from_scores(full), parameters)
     save_score(folder / f"{name}.npz", marginal.clip(0, 1), keys, bits=8)
 
@@ -422,6 +423,10 @@ def _per_class(matrix: torch.Tensor, classes: list[str]) -> Metrics:
 
 def _rounded(values: torch.Tensor) -> list[float]:
     return [round(v, 6) for v in values.tolist()]
+
+
+def _settings(node: DictConfig) -> dict[str, Any]:
+    return {str(key): value for key, value in OmegaConf.to_container(node, resolve=True).items()}  # type: ignore[union-attr]
 
 
 def _name(folder: Path) -> str:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.resize import resize_to
@@ -41,9 +42,9 @@ class Brightness(nn.Module):
     def forward(self, image):
         # cell i is centred at pixel stride * i, as padded convolutions have it
         size, half = 2 * (self.stride // 2) + 1, self.stride // 2
-        return F.avg_pool2d(
-            self.encoder(image), size, self.stride, half, count_include_pad=False
-        )[:, :2]
+        return F.avg_pool2d(self.encoder(image), size, self.stride, half, count_include_pad=False)[
+            :, :2
+        ]
 
 
 class Seen(TagMethod):
@@ -71,8 +72,9 @@ def blob(size, centre, radius=9.0):
 
 
 def place(score):
-    """(y, x) of the centre of what scores above a half."""
-    return torch.nonzero(score > 0.5).float().mean(0)
+    """(y, x) of the centre of mass, which averaging and linear enlargement leave where it is."""
+    y, x = (torch.arange(float(side)) for side in score.shape)
+    return torch.stack([(score.sum(1) * y).sum(), (score.sum(0) * x).sum()]) / score.sum()
 
 
 BOTH = torch.ones(1, 2)
@@ -140,11 +142,11 @@ def test_without_flip_the_mirror_image_has_a_score_of_its_own(method):
 @pytest.mark.parametrize("size", [(128, 128), (113, 97), (100, 150)])
 @pytest.mark.parametrize("flip", [False, True])
 def test_maps_do_not_shift_at_any_scale(scale, size, flip):
-    for centre in ((40.0, 40.0), (60.0, 50.0), (50.0, 62.0)):
+    for centre in ((40.0, 40.0), (60.0, 50.0), (50.0, 55.0)):
         score = seen(scales=(scale,), flip=flip).score(blob(size, centre), BOTH)[0, 0]
         off = place(score) - torch.tensor(centre)
-        # below an eighth of a cell; without aligned corners it is half a cell
-        assert off.abs().max() < 2 / min(scale, 1), off
+        # resizing the view moves it by less than a pixel of its own; unaligned corners, by eight
+        assert off.abs().max() < 1.2 / min(scale, 1), off
 
 
 @given(st.integers(60, 120), st.integers(60, 120), st.floats(0.4, 2.0))
@@ -161,9 +163,11 @@ def test_scales_are_added():
     for scale in (0.5, 1.0):
         method = seen(scales=(scale,))
         sides = [round(96 * scale) + 1] * 2
-        view = image if scale == 1 else F.interpolate(
-            image, sides, mode="bicubic", antialias=True
-        ).clamp(0, 1)
+        view = (
+            image
+            if scale == 1
+            else F.interpolate(image, sides, mode="bicubic", antialias=True).clamp(0, 1)
+        )
         single.append(resize_to(method.cam(view).relu(), (97, 97)))
     total = single[0] + single[1]
     low, high = total.amin((-2, -1), keepdim=True), total.amax((-2, -1), keepdim=True)
@@ -287,12 +291,15 @@ def test_a_layer_without_maps_is_an_input_error(layer, what):
 
 
 def batches(sizes=((40, 40), (33, 50))):
-    for i, size in enumerate(sizes):
-        yield {
+    made = [
+        {
             "image": torch.rand(3, 3, *size),
             "tags": TAGS,
             "name": [f"{i}_{j}" for j in range(3)],
         }
+        for i, size in enumerate(sizes)
+    ]
+    return DataLoader(made, batch_size=None)
 
 
 def trainer(**how):
@@ -310,7 +317,7 @@ def trainer(**how):
 @pytest.mark.parametrize("layer", [None, "encoder"])
 def test_prediction_gives_names_and_scores(method, layer):
     method.reading = Reading(layer=layer)
-    loader = list(batches())
+    loader = batches()
     outputs = trainer().predict(method, loader)  # in inference mode, Lightning's own
     for batch, output in zip(loader, outputs, strict=True):
         assert output["name"] == batch["name"]
@@ -323,7 +330,7 @@ def test_validation_gives_the_tags_figures():
     red[:, 0], green[:, 1] = 1, 1
     batch = {"image": torch.cat([red, green]), "tags": torch.eye(2), "name": ["r", "g"]}
     for _ in range(2):  # nothing is left over from the first time
-        (metrics,) = trainer().validate(sure, [batch], verbose=False)
+        (metrics,) = trainer().validate(sure, DataLoader([batch], batch_size=None), verbose=False)
         assert metrics["val/map"] == metrics["val/f1"] == 1
         # logits are half on either side of nothing
         expected = F.binary_cross_entropy_with_logits(torch.eye(2) - 0.5, torch.eye(2))
@@ -331,9 +338,9 @@ def test_validation_gives_the_tags_figures():
 
 
 def test_the_head_learns_faster_and_all_rates_decay_to_nothing():
-    method = classifier()
+    method = classifier().train()
     fit = trainer(max_epochs=2)
-    fit.fit(method, list(batches()))
+    fit.fit(method, batches())
     (optimizer,) = fit.optimizers
     encoder = {id(p) for p in method.net.encoder.parameters()}
     for group in optimizer.param_groups:

@@ -3,6 +3,7 @@ from functools import partial
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader
 
 from wsss_lightning.methods.classifier import Classifier
 from wsss_lightning.nets.backbones import Backbone
@@ -42,6 +43,6 @@ def test_a_few_steps_tell_red_from_green():
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-    ).fit(method, [batch])
+    ).fit(method, DataLoader([batch], batch_size=None))
     with torch.no_grad():
         assert (method(batch["image"]).argmax(1) == torch.arange(2)).all()

@@ -9,6 +9,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.nets.backbones import Backbone, Normalise, submodule
@@ -173,7 +174,9 @@ def test_stages_that_a_feature_network_flattens_are_found_by_their_whole_names(t
     theirs = random_statistics(timm.create_model(name))
     path = written(tmp_path / "t.safetensors", theirs.state_dict())
     encoder = backbone(name, weights=path).build().eval()
-    stored = {k.removeprefix("model.").replace("_", "."): v for k, v in encoder.state_dict().items()}
+    stored = {
+        k.removeprefix("model.").replace("_", "."): v for k, v in encoder.state_dict().items()
+    }
     for key, value in theirs.state_dict().items():
         if key.startswith(("blocks.", "conv_stem.", "bn1.")):
             torch.testing.assert_close(stored[key.replace("_", ".")], value)
@@ -353,7 +356,8 @@ def test_lightning_trains_without_touching_kept_statistics(frozen):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(Toy(net), [torch.rand(2, 3, 64, 64)], [torch.rand(2, 3, 64, 64)])
+    loader = DataLoader([torch.rand(2, 3, 64, 64)], batch_size=None)
+    trainer.fit(Toy(net), loader, loader)
     after = [part.running_mean for part in norms(net.encoder)]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)) == frozen
 

@@ -28,6 +28,7 @@ TINY = (
     "fit.method.max_epochs=1",
     "fit.segmenter.max_epochs=1",
     "score.scales=[1.0]",
+    "score.long_side=64",
     "pictures=2",
     "workers=0",
     "trainer=cpu",

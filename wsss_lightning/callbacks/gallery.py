@@ -81,7 +81,8 @@ def save_sheet(path: Path, page: Image.Image) -> None:
 def _fit(picture: UInt8[np.ndarray, "H W 3"], tile: int) -> Image.Image:
     image = Image.fromarray(picture)
     ratio = tile / max(image.size)
-    return image.resize((round(image.width * ratio), round(image.height * ratio)))
+    width, height = (max(1, round(side * ratio)) for side in image.size)
+    return image.resize((width, height))
 
 
 def legend_of(masks: Sequence[UInt8[np.ndarray, "_ _"]], classes: Sequence[str]) -> dict[str, int]:

@@ -55,6 +55,11 @@ class Reading:
                 f"score.scales is {list(self.scales)}; give at least one positive scale, such as "
                 "[0.5, 1.0, 1.5, 2.0]."
             )
+        if self.long_side is not None and self.long_side < 1:
+            raise InputError(
+                f"score.long_side is {self.long_side}; set a number of pixels above 0, or null to "
+                "see images as they are."
+            )
         if self.tags not in ("given", "predicted"):
             raise InputError(f"score.tags is {self.tags}; set it to given or predicted.")
 
@@ -73,6 +78,8 @@ class TagMethod(pl.LightningModule, ABC):
         head_factor: learning rate of the head in units of the backbone's.
         power: exponent of the polynomial decay of the learning rate.
     """
+
+    net: Any
 
     def __init__(
         self,
@@ -153,18 +160,14 @@ class TagMethod(pl.LightningModule, ABC):
         Source: `infer_cls.py` of the official PSA code; normalisation of SEAM's `max_norm`.
         """
         how, size = self.reading, image.shape[-2:]
-        base = 1.0 if how.long_side is None else how.long_side / max(size)
         if how.tags == "predicted":
-            tags = (self(image).sigmoid() > 0.5).to(tags)
+            tags = (self(self._sized(image)).sigmoid() > 0.5).to(tags)
         total = image.new_zeros(*tags.shape, *size)
         here = torch.nonzero(tags.any(0)).squeeze(1)  # upsampling is the cost: skip what is absent
         if len(here) == 0:
             return total
         for scale in how.scales:
-            sides = [grid_side(side, scale * base, how.stride) for side in size]
-            view = images.resize_image(
-                image, sides, interpolation=images.InterpolationMode.BICUBIC, antialias=True
-            ).clamp(0, 1)
+            view = self._sized(image, scale)
             views = torch.cat([view, view.flip(-1)]) if how.flip else view
             present = tags.repeat(len(views) // len(view), 1)
             maps = self.grad_cam(views, present, how.layer) if how.layer else self.cam(views)
@@ -175,9 +178,20 @@ class TagMethod(pl.LightningModule, ABC):
             total[:, here] += maps
         return max_normalise(total * tags[..., None, None])
 
+    def _sized(
+        self, image: Float[Tensor, "b 3 H W"], scale: float = 1.0
+    ) -> Float[Tensor, "b 3 _ _"]:
+        """The image at a scale of the base size, its sides such that maps do not shift."""
+        size, how = image.shape[-2:], self.reading
+        base = 1.0 if how.long_side is None else how.long_side / max(size)
+        sides = [grid_side(side, scale * base, how.stride) for side in size]
+        return images.resize_image(
+            image, sides, interpolation=images.InterpolationMode.BICUBIC, antialias=True
+        ).clamp(0, 1)
+
     @final
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self(batch["image"])
+        logits = self(self._sized(batch["image"]))
         self.log("val/loss", tag_loss(logits, batch["tags"]), batch_size=len(logits))
         self.tag_metrics.update(logits.sigmoid(), batch["tags"].long())
 
@@ -202,13 +216,18 @@ def _deepest(output: Any) -> Tensor:
 
 def configure(
     module: pl.LightningModule,
-    net: nn.Module,
+    net: Any,
     optimizer: Callable[..., Optimizer],
     head_factor: float,
     power: float,
 ) -> dict[str, Any]:
     """Parameter groups and polynomial decay over the steps of the fit, as Lightning wants them."""
     settings = optimizer.keywords if isinstance(optimizer, partial) else {}
+    if not {"lr", "weight_decay"} <= set(settings):
+        raise InputError(
+            f"the optimizer sets {', '.join(settings) or 'nothing'}; give both lr and "
+            "weight_decay, from which the rates of backbone and head follow."
+        )
     groups = parameter_groups(
         net, net.encoder, settings["lr"], settings["weight_decay"], head_factor
     )

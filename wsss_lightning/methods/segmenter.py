@@ -34,6 +34,8 @@ class Segmenter(pl.LightningModule):
         power: exponent of the polynomial decay of the learning rate.
     """
 
+    net: Any
+
     def __init__(
         self,
         net: Callable[..., nn.Module],

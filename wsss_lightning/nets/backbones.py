@@ -108,8 +108,9 @@ class Backbone:
         """
         if self.options and not self.encoder_name.startswith("tu-"):
             raise InputError(
-                f"backbone.options is {dict(self.options)}, but {self.name} takes none; set it to "
-                f"{{}}, or name timm's network, as in backbone.name=tu-{self.name}."
+                f"backbone.options is {dict(self.options)}, but {self.name} takes none; choose a "
+                f"backbone without options (such as backbone=resnet50), or timm's network "
+                f"(backbone.name=tu-{self.name})."
             )
         return self.options
 

@@ -3,7 +3,7 @@
 Letters: b images, c classes, d channels, h w a map, H W an image.
 """
 
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,8 @@ class CamNet(nn.Module):
 
     Source: Zhou et al. 2016, eq. 1-2; without bias as in PSA and IRN.
     """
+
+    encoder: Any
 
     def __init__(self, backbone: Backbone, dropout: float, num_classes: int) -> None:
         super().__init__()

@@ -1,0 +1,164 @@
+import pytest
+from omegaconf import OmegaConf
+
+from wsss_lightning.config import check_targets, check_values
+from wsss_lightning.errors import InputError
+
+BACKBONE = {
+    "_target_": "wsss_lightning.nets.backbones.Backbone",
+    "name": "resnet18",
+    "output_stride": 16,
+    "pretrained": False,
+    "weights": None,
+    "freeze_norm": None,
+    "frozen": [],
+    "options": {},
+}
+OPTIMISER = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}
+
+
+def config(**nodes):
+    return OmegaConf.create(nodes)
+
+
+def without(node, *names):
+    return {key: value for key, value in node.items() if key not in names}
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        BACKBONE,
+        OPTIMISER,
+        {"_target_": "pytorch_lightning.Trainer", "_partial_": True, "devices": 1},
+        {"_target_": "pytorch_lightning.loggers.CSVLogger", "_partial_": True, "name": ""},
+        {"plain": 1},
+    ],
+)
+def test_what_can_be_built_passes(node):
+    check_targets(config(part=node, parts=[node, {"deep": node}]))
+
+
+def test_a_misspelt_parameter_is_answered_with_the_nearest():
+    cfg = config(net={"backbone": {**BACKBONE, "outptu_stride": 8}})
+    with pytest.raises(
+        InputError,
+        match=r"net.backbone.outptu_stride is set, but wsss_lightning.nets.backbones.Backbone has "
+        r"no such parameter; did you mean output_stride\?",
+    ):
+        check_targets(cfg)
+
+
+def test_a_partials_parameters_are_checked_too():
+    with pytest.raises(InputError, match=r"optimizer.weigth_decay .* did you mean weight_decay\?"):
+        check_targets(config(optimizer={**OPTIMISER, "weigth_decay": 0.1}))
+
+
+def test_a_parameter_that_is_needed_and_not_set_is_named():
+    with pytest.raises(InputError, match=r"backbone.weights is not set, but .* needs it"):
+        check_targets(config(backbone=without(BACKBONE, "weights")))
+
+
+def test_a_partial_may_leave_to_its_caller_what_it_needs():
+    check_targets(config(backbone={**without(BACKBONE, "weights"), "_partial_": True}))
+
+
+def test_a_mark_of_what_is_missing_counts_as_not_set():
+    with pytest.raises(InputError, match=r"backbone.weights is not set; give it"):
+        check_targets(config(backbone={**BACKBONE, "weights": "???"}))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "torch.load",
+        "torch.hub.load",
+        "wsss_lightning_evil.run",
+        "wsss_lightning",
+        "torch.optimal.Adam",
+        # what allowed modules import is not theirs
+        "wsss_lightning.run.shutil",
+        "wsss_lightning.stages.instantiate",
+        "wsss_lightning.stages.partial",
+        "wsss_lightning.stages.ProcessPoolExecutor",
+        "wsss_lightning.run.os.system",
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_configuration_does_not_build_what_it_likes(target, nested):
+    node = {"_target_": target}
+    cfg = config(a=[1, {"b": [node]}]) if nested else config(a=node)
+    place = r"a\[1\]\.b\[0\]" if nested else "a"
+    with pytest.raises(InputError, match=rf"{place}\._target_ is {target}"):
+        check_targets(cfg)
+
+
+def test_a_constant_is_no_target():
+    with pytest.raises(InputError, match="own classes or functions"):
+        check_targets(config(a={"_target_": "wsss_lightning.run.NOT_WORK"}))
+
+
+def test_a_misspelt_class_is_answered_with_the_nearest():
+    with pytest.raises(InputError, match=r"has no Backbon; did you mean Backbone\?"):
+        check_targets(config(a={**BACKBONE, "_target_": BACKBONE["_target_"][:-1]}))
+
+
+def test_a_module_that_is_not_there_is_named():
+    with pytest.raises(InputError, match=r"wsss_lightning.nets.bakcbones cannot be imported"):
+        check_targets(config(a={"_target_": "wsss_lightning.nets.bakcbones.Backbone"}))
+
+
+# values
+
+GOOD = {
+    "data": {"num_classes": 2, "reader": {"classes": ["cat", "dog"]}},
+    "seeds": {"background_score": 0.2, "thresholds": 11, "held_out": 0.1},
+    "pseudo": {"confidence": 0.0},
+    "fit": {
+        name: {"max_epochs": 1, "batch_size": 1, "crop_size": 32}
+        for name in ("method", "segmenter")
+    },
+    "score": {"bits": 8, "scales": [1.0], "tags": "given", "batch_size": 1, "long_side": None},
+    "test": {"scales": [1.0], "batch_size": 1},
+}
+
+
+def test_values_in_range_pass():
+    check_values(OmegaConf.create(GOOD))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seeds.background_score", 1.5, r"seeds.background_score is 1.5, but it lies in \[0, 1\]"),
+        ("seeds.background_score", -0.1, r"lies in \[0, 1\]"),
+        ("seeds.held_out", 2, r"lies in \[0, 1\]"),
+        ("seeds.held_out", 0.8, "seeds.held_out is 0.8, but images must be left to score"),
+        ("seeds.thresholds", 1, "seeds.thresholds is 1; set 2 or more"),
+        ("pseudo.confidence", 1.1, "pseudo.confidence is 1.1"),
+        ("fit.method.max_epochs", 0, "fit.method.max_epochs is 0"),
+        ("fit.segmenter.batch_size", 0, "fit.segmenter.batch_size is 0"),
+        ("fit.segmenter.crop_size", -1, "fit.segmenter.crop_size is -1"),
+        ("score.bits", 12, "score.bits is 12; scores are stored in 8 or 16"),
+        ("score.tags", "guessed", "score.tags is guessed; set it to given or predicted"),
+        ("score.scales", [], r"score.scales is \[\]; give at least one"),
+        ("score.batch_size", 0, "score.batch_size is 0"),
+        ("test.scales", [1.0, 0.0], r"test.scales is \[1.0, 0.0\]"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_the_range(key, value, message):
+    cfg = OmegaConf.create(GOOD)
+    OmegaConf.update(cfg, key, value)
+    with pytest.raises(InputError, match=message):
+        check_values(cfg)
+
+
+def test_there_is_an_output_of_the_head_for_every_class():
+    cfg = OmegaConf.create(GOOD)
+    cfg.data.num_classes = 3
+    with pytest.raises(
+        InputError, match=r"num_classes is 3, but data.reader.classes names 2 \(cat, dog\)"
+    ):
+        check_values(cfg)

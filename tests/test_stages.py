@@ -1,0 +1,382 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from omegaconf import OmegaConf
+from PIL import Image
+
+from wsss_lightning.data.scores import load_mask, load_score, save_mask, save_score
+from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.stages import Stages, load, metrics_of
+
+SIDE = 10
+NAMES = ["x0", "x1", "x2", "x3"]
+
+
+def write_set(root, truths, size=(SIDE, SIDE)):
+    """Images of noise, all tagged cat, with these masks, as split `val`; `train` is the same."""
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (root / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, truth in truths.items():
+        noise = rng.integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(noise).save(root / f"JPEGImages/{name}.png")
+        save_mask(root / f"SegmentationClass/{name}.png", truth)
+    (root / "val.txt").write_text("\n".join(truths))
+    (root / "tags.csv").write_text("\n".join(["image,cat", *(f"{name},1" for name in truths)]))
+    return OmegaConf.create(
+        {
+            "name": "four",
+            "train": "train",
+            "val": "val",
+            "num_classes": 1,
+            "reader": {
+                "_target_": "wsss_lightning.data.voc_layout.VOCLayout",
+                "_partial_": True,
+                "root": str(root),
+                "classes": ["cat"],
+                "lists": {"train": "val.txt", "val": "val.txt"},
+                "tags": "tags.csv",
+                "mask_ids": None,
+                "image_dir": "JPEGImages",
+                "mask_dir": "SegmentationClass",
+                "annotation_dir": "Annotations",
+                "untagged": "error",
+            },
+        }
+    )
+
+
+def columns(*counts):
+    """A map of 100 pixels with so many of each value, in order of (value, count)."""
+    values = np.concatenate([np.full(count, value) for value, count in counts])
+    return values.reshape(SIDE, SIDE)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Four images, the upper half cat."""
+    truth = columns((1, 50), (0, 50)).astype(np.uint8)
+    return write_set(tmp_path_factory.mktemp("set") / "set", dict.fromkeys(NAMES, truth))
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    """Of x0, scores find the cat above 0.6; of the others, above 0.2."""
+    folder = tmp_path_factory.mktemp("seeds")
+    for name in NAMES:
+        cat, rest = (1.0, 0.6) if name == "x0" else (0.4, 0.2)
+        score = columns((cat, 50), (rest, 50))[None].astype(np.float32)
+        save_score(folder / f"{name}.npz", score, np.array([1]), bits=8)
+    return folder
+
+
+def stages(workers=0):
+    trainer = OmegaConf.create(
+        {
+            "_target_": "pytorch_lightning.Trainer",
+            "_partial_": True,
+            "accelerator": "cpu",
+            "use_distributed_sampler": False,
+        }
+    )
+    return Stages(trainer, OmegaConf.create({}), workers)
+
+
+def evaluate(folder, data, seeds, **how):
+    usual = {"background_score": 0.3, "thresholds": 11, "held_out": 0.25}
+    settings = OmegaConf.create({**usual, **how})
+    folder.mkdir(exist_ok=True)
+    stages().evaluate_seeds(folder, scores=seeds, data=data, split="val", seeds=settings)
+    return metrics_of(folder)
+
+
+def mean_iou(*, tp, cat, found, pixels):
+    """Of cat and background, by hand."""
+    union = cat + found - tp
+    right = pixels - union
+    return (tp / union + right / (pixels - tp)) / 2
+
+
+# seeds
+
+# pixels found as cat over the four images: above 0.2 .. 0.39 all of x0 and the cats of the others;
+# above 0.4 .. 0.59 all of x0 alone; above 0.6 the cat of x0 alone
+LOW = mean_iou(tp=200, cat=200, found=250, pixels=400)
+HIGH = mean_iou(tp=50, cat=200, found=50, pixels=400)
+
+
+def test_seeds_are_scored_under_the_fixed_threshold(tmp_path, data, seeds):
+    metrics = evaluate(tmp_path / "low", data, seeds)
+    assert metrics["threshold"] == 0.3
+    assert metrics["miou"] == pytest.approx(LOW)
+    assert metrics["iou_cat"] == pytest.approx(200 / 250)
+    assert metrics["iou_background"] == pytest.approx(150 / 200)
+    assert evaluate(tmp_path / "high", data, seeds, background_score=0.7)["miou"] == pytest.approx(
+        HIGH
+    )
+
+
+@pytest.mark.parametrize("held_out", [0, 0.25, 0.5])
+def test_the_oracle_is_the_best_threshold_over_the_whole_split(tmp_path, data, seeds, held_out):
+    metrics = evaluate(tmp_path / "e", data, seeds, held_out=held_out)
+    assert metrics["threshold_oracle"] == pytest.approx(0.2)  # the lowest of equals
+    assert metrics["miou_oracle"] == pytest.approx(LOW)
+
+
+def test_the_held_out_threshold_is_chosen_on_a_part_and_scored_on_the_rest(tmp_path, data, seeds):
+    # of every four images the first chooses: above 0.6 x0 is perfect, the others lose all cats
+    metrics = evaluate(tmp_path / "e", data, seeds, held_out=0.25)
+    assert metrics["threshold_held_out"] == pytest.approx(0.6)
+    assert metrics["miou_held_out"] == pytest.approx(mean_iou(tp=0, cat=150, found=0, pixels=300))
+
+
+def test_half_the_images_choose_where_half_are_held_out(tmp_path, data, seeds):
+    # x0 and x2 choose: above 0.2 both cats are found with half of x0 too many
+    metrics = evaluate(tmp_path / "e", data, seeds, held_out=0.5)
+    assert metrics["threshold_held_out"] == pytest.approx(0.2)
+    assert metrics["miou_held_out"] == pytest.approx(1.0)
+
+
+def test_without_a_part_held_out_there_is_no_such_figure(tmp_path, data, seeds):
+    metrics = evaluate(tmp_path / "e", data, seeds, held_out=0)
+    assert not [key for key in metrics if "held_out" in key]
+
+
+def test_the_curve_agrees_with_the_fixed_threshold(tmp_path, data, seeds):
+    metrics = evaluate(tmp_path / "e", data, seeds)
+    curve = json.loads((tmp_path / "e/curve.json").read_text())
+    assert curve["threshold"] == [i / 10 for i in range(11)]
+    assert curve["miou"][3] == pytest.approx(metrics["miou"], abs=1e-6)
+    assert curve["miou"][7] == pytest.approx(HIGH, abs=1e-6)
+
+
+def test_ignored_pixels_of_the_truth_do_not_count(tmp_path, seeds):
+    truth = columns((1, 50), (IGNORE, 50)).astype(np.uint8)
+    data = write_set(tmp_path / "set", dict.fromkeys(NAMES, truth))
+    assert evaluate(tmp_path / "e", data, seeds)["iou_cat"] == 1
+
+
+def test_images_without_a_score_map_are_background(tmp_path, data):
+    empty = np.zeros((0, SIDE, SIDE), np.float32)
+    for name in NAMES:
+        save_score(tmp_path / f"{name}.npz", empty, np.zeros(0, np.int64), bits=8)
+    metrics = evaluate(tmp_path / "e", data, tmp_path)
+    assert metrics["iou_background"] == pytest.approx(0.5)
+    assert metrics["iou_cat"] == 0
+
+
+@pytest.mark.parametrize("evaluation", ["seeds", "masks"])
+def test_without_true_masks_nothing_is_scored(tmp_path, data, seeds, evaluation):
+    blind = data.copy()
+    blind.reader = {**data.reader, "mask_dir": "nowhere"}
+    if evaluation == "seeds":
+        assert evaluate(tmp_path / "e", blind, seeds) == {}
+    else:
+        stages().evaluate_masks(tmp_path, masks=tmp_path, data=blind, split="val")
+        assert metrics_of(tmp_path) == {}
+
+
+# masks
+
+
+def test_coverage_is_the_share_of_labelled_pixels_and_an_ignored_one_is_a_miss(tmp_path, data):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    # of each cat 30 pixels are found and 20 left open; of the background 10 are left open
+    found = columns((1, 30), (IGNORE, 30), (0, 40)).astype(np.uint8)
+    for name in NAMES:
+        save_mask(masks / f"{name}.png", found)
+    stages().evaluate_masks(tmp_path, masks=masks, data=data, split="val")
+    metrics = metrics_of(tmp_path)
+    assert metrics["coverage"] == pytest.approx(0.7)
+    assert metrics["iou_cat"] == pytest.approx(30 / 50)
+    assert metrics["iou_background"] == pytest.approx(40 / 50)
+    assert metrics["miou"] == pytest.approx(0.7)
+    assert json.loads((tmp_path / "confusion.json").read_text()) == [[160, 0, 40], [0, 120, 80]]
+
+
+def test_masks_are_the_most_probable_label_where_it_is_sure_enough(tmp_path, data):
+    share = columns((0.9, 30), (0.6, 30), (0.1, 40)).astype(np.float32)
+    for name in NAMES:
+        both = np.stack([1 - share, share])
+        save_score(tmp_path / f"{name}.npz", both, np.array([0, 1]), bits=16)
+    for confidence, expected in (
+        (0.0, columns((1, 60), (0, 40))),
+        (0.7, columns((1, 30), (IGNORE, 30), (0, 40))),
+    ):
+        stages().masks(tmp_path, scores=tmp_path, data=data, split="val", confidence=confidence)
+        for name in NAMES:
+            assert (load_mask(tmp_path / f"{name}.png") == expected).all()
+
+
+# dense CRF
+
+CRF = OmegaConf.create(
+    {"theta_alpha": 4, "theta_beta": 13, "theta_gamma": 1, "w1": 3, "w2": 1, "iterations": 2}
+)
+
+
+def smooth(folder, data, seeds, workers=0):
+    folder.mkdir(exist_ok=True)
+    stages(workers).crf(
+        folder,
+        scores=seeds,
+        data=data,
+        split="val",
+        parameters=CRF,
+        background_power=None,
+        background_score=0.3,
+    )
+    return {path.name: load_score(path) for path in sorted(folder.glob("*.npz"))}
+
+
+def test_one_process_and_several_smooth_alike(tmp_path, data, seeds):
+    alone, shared = smooth(tmp_path / "1", data, seeds), smooth(tmp_path / "2", data, seeds, 2)
+    assert list(alone) == list(shared) == [f"{name}.npz" for name in NAMES]
+    for name, (marginal, keys) in alone.items():
+        assert keys.tolist() == [0, 1]
+        assert (marginal == shared[name][0]).all()
+        assert np.abs(marginal.sum(0) - 1).max() < 1 / 255 + 1e-6
+
+
+def test_smoothing_goes_on_behind_the_images_that_are_done(tmp_path, data, seeds):
+    whole = smooth(tmp_path / "whole", data, seeds)
+    (part := tmp_path / "part").mkdir()
+    done = part / "x1.npz"
+    done.write_bytes(b"not touched again")
+    stamp = done.stat().st_mtime_ns
+    for name in ("x0", "x2"):
+        (part / f"{name}.npz").write_bytes((tmp_path / f"whole/{name}.npz").read_bytes())
+    left = {path.name: path.stat().st_mtime_ns for path in part.glob("*.npz")}
+    with pytest.raises(ValueError, match=r"x1.npz cannot be read"):  # by this test, not the stage
+        smooth(part, data, seeds)
+    assert done.read_bytes() == b"not touched again"
+    assert done.stat().st_mtime_ns == stamp
+    for name, time in left.items():
+        assert (part / name).stat().st_mtime_ns == time
+    assert (load_score(part / "x3.npz")[0] == whole["x3.npz"][0]).all()
+
+
+# networks
+
+
+def settings_of_fit(weights):
+    module = {
+        "_target_": "wsss_lightning.methods.classifier.Classifier",
+        "net": {
+            "_target_": "wsss_lightning.nets.cam_net.CamNet",
+            "_partial_": True,
+            "backbone": {
+                "_target_": "wsss_lightning.nets.backbones.Backbone",
+                "name": "mobilenet_v2",
+                "output_stride": 16,
+                "pretrained": False,
+                "weights": str(weights),
+                "freeze_norm": None,
+                "frozen": [],
+                "options": {},
+            },
+            "dropout": 0.0,
+        },
+        "num_classes": 1,
+        "optimizer": {
+            "_target_": "torch.optim.SGD",
+            "_partial_": True,
+            "lr": 0.01,
+            "weight_decay": 0.0,
+        },
+        "head_factor": 1,
+        "power": 0.9,
+    }
+    schedule = {
+        "max_epochs": 1,
+        "batch_size": 2,
+        "crop_size": 32,
+        "long_side": None,
+        "scale": None,
+        "flip": True,
+        "jitter": None,
+        "num_workers": 0,
+    }
+    return OmegaConf.create(module), OmegaConf.create(schedule)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory, data):
+    """A trained classifier, whose weights' file is gone; and the statistics that file held."""
+    folder, weights = tmp_path_factory.mktemp("fit"), tmp_path_factory.mktemp("w") / "w.pth"
+    theirs = torchvision.models.mobilenet_v2(weights=None)
+    torch.nn.init.constant_(theirs.features[0][1].running_mean, 0.25)
+    torch.save(theirs.state_dict(), weights)
+    module, schedule = settings_of_fit(weights)
+    stages().fit(folder, module=module, data=data, schedule=schedule, supervision="tags")
+    weights.unlink()
+    return folder, theirs
+
+
+def test_what_was_trained_is_loaded_without_the_weights_it_began_with(fitted):
+    folder, _ = fitted
+    method = load(folder)
+    stored = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    assert not method.training
+    assert method.state_dict().keys() == stored.keys()
+    assert all(torch.equal(value, stored[key]) for key, value in method.state_dict().items())
+
+
+def test_statistics_that_came_with_weights_are_kept_through_training_and_loading(fitted):
+    folder, theirs = fitted
+    method = load(folder)
+    norm = method.net.encoder.features[0][1]
+    assert torch.equal(norm.running_mean, theirs.features[0][1].running_mean)
+    assert not torch.equal(method.net.encoder.features[0][0].weight, theirs.features[0][0].weight)
+    method.train()
+    assert not norm.training
+
+
+def reading(**how):
+    usual = {
+        "scales": [1.0],
+        "flip": False,
+        "long_side": 33,
+        "layer": None,
+        "tags": "given",
+        "bits": 8,
+        "batch_size": 3,
+    }
+    return OmegaConf.create({**usual, **how})
+
+
+@pytest.mark.parametrize("layer", [None, "encoder"])
+def test_scores_are_written_for_every_image_that_is_left(tmp_path, data, fitted, layer):
+    (tmp_path / "x2.npz").write_bytes(b"not touched again")
+    stages().score(
+        tmp_path, trained=fitted[0], data=data, split="val", reading=reading(layer=layer)
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{name}.npz" for name in NAMES]
+    assert (tmp_path / "x2.npz").read_bytes() == b"not touched again"
+    assert load_score(tmp_path / "x0.npz")[0].shape[1:] == (SIDE, SIDE)
+
+
+def test_the_figures_of_the_tags_are_left(tmp_path, data, fitted):
+    stages().validate_tags(tmp_path, trained=fitted[0], data=data, long_side=None)
+    assert set(metrics_of(tmp_path)) == {"loss", "map", "f1"}
+    assert metrics_of(tmp_path)["map"] == 1  # every image is tagged
+
+
+# pictures
+
+
+def test_a_sheet_shows_evenly_chosen_images(tmp_path, data, seeds):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("x0", "x3"):  # of the four, the two ends
+        save_mask(masks / f"{name}.png", np.ones((SIDE, SIDE), np.uint8))
+    stages().gallery(
+        tmp_path, data=data, split="val", count=2, seeds=seeds, steps={"pseudo": masks}
+    )
+    page = Image.open(tmp_path / "val.png")
+    assert page.width > 4 * 200
+    assert page.height > 2 * 200
