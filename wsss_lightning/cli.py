@@ -180,6 +180,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         "labels that the split truly shows",
         "segmentation": {"scales": list(cfg.test.scales), "flip": cfg.test.flip},
         "segmentation_crf": cfg.test.crf,
+        "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
         "initial_weights": _weights(cfg.backbone),
         "precision": str(cfg.trainer.get("precision")),
     }

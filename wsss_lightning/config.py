@@ -39,9 +39,14 @@ class Schedule:
 
 
 @dataclass
+class SegmenterSchedule(Schedule):
+    encoder: str
+
+
+@dataclass
 class Fit:
     method: Schedule
-    segmenter: Schedule
+    segmenter: SegmenterSchedule
 
 
 @dataclass
@@ -145,6 +150,11 @@ def check_values(cfg: DictConfig) -> None:
             value = cfg.fit[name][key]
             if value < 1:
                 raise InputError(f"fit.{name}.{key} is {value}; set a whole number above 0.")
+    if cfg.fit.segmenter.encoder not in ("backbone", "classifier"):
+        raise InputError(
+            f"fit.segmenter.encoder is {cfg.fit.segmenter.encoder}; the segmentation network begins "
+            "with the weights of the backbone or of the trained classifier."
+        )
     if cfg.score.bits not in (8, 16):
         raise InputError(f"score.bits is {cfg.score.bits}; scores are stored in 8 or 16 bits.")
     classes = OmegaConf.select(cfg, "data.reader.classes")

@@ -69,7 +69,8 @@ def tags(cfg: DictConfig, run: Run) -> Scores:
             )
             found |= _scored(run, do, data, split, "pseudo", pseudo)
 
-    predicted = _segment(cfg, run, do, found, pseudo)
+    initial = trained if cfg.fit.segmenter.encoder == "classifier" else None
+    predicted = _segment(cfg, run, do, found, pseudo, initial)
     for split in (data.train, data.val):
         steps = {cfg.refine.name.upper(): masks[split]}
         if split == data.train:
@@ -90,7 +91,7 @@ def full_supervision(cfg: DictConfig, run: Run) -> Scores:
     """True masks -> segmentation network: what weak supervision is measured against."""
     do, data = Stages(cfg.trainer, cfg.logger, cfg.workers), cfg.data
     found: Scores = {}
-    predicted = _segment(cfg, run, do, found, masks=None)
+    predicted = _segment(cfg, run, do, found)
     for split in (data.train, data.val):
         run.stage(
             f"pictures/{split}",
@@ -105,7 +106,12 @@ def full_supervision(cfg: DictConfig, run: Run) -> Scores:
 
 
 def _segment(
-    cfg: DictConfig, run: Run, do: Stages, found: Scores, masks: Path | None
+    cfg: DictConfig,
+    run: Run,
+    do: Stages,
+    found: Scores,
+    masks: Path | None = None,
+    initial: Path | None = None,
 ) -> dict[str, Path]:
     """Train the segmentation network on masks, true ones where none are given, and test it."""
     data = cfg.data
@@ -117,6 +123,7 @@ def _segment(
         schedule=cfg.fit.segmenter,
         supervision="masks",
         masks=masks,
+        initial=initial,
     )
     predicted = {}
     for split in (data.val, data.train):

@@ -66,13 +66,20 @@ class Stages:
         schedule: DictConfig,
         supervision: str,
         masks: Path | None = None,
+        initial: Path | None = None,
     ) -> None:
         """Train a module on the training split; leaves module.yaml, last.ckpt and csv logs.
 
         In a folder where it was interrupted it goes on from its last epoch.
+
+        Args:
+            initial: folder of a trained module whose encoder this one begins with.
         """
         OmegaConf.save(module, folder / "module.yaml", resolve=True)
         built = instantiate(module)
+        if initial is not None:
+            trained: Any = load(initial)
+            built.net.encoder.load_state_dict(trained.net.encoder.state_dict())
         jitter = schedule.jitter or dict.fromkeys(
             ("brightness", "contrast", "saturation", "hue"), 0
         )
