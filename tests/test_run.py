@@ -30,7 +30,7 @@ def slow(folder, **inputs):
     draw(folder)
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     pass
 
 
@@ -155,11 +155,11 @@ def test_work_that_failed_is_never_taken_as_finished_and_goes_on_where_it_stoppe
             self.times += 1
             (folder / str(self.times)).touch()
             if self.times < 3:
-                raise Broken
+                raise BrokenError
 
     run, work = make(), Fails()
     for _ in range(2):
-        with pytest.raises(Broken):
+        with pytest.raises(BrokenError):
             run.stage("a", work)
         assert [p.suffix for p in run.store.iterdir() if p.is_dir()] == [".partial"]
         assert not (run.folder / "a").exists()

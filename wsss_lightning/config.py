@@ -152,8 +152,8 @@ def check_values(cfg: DictConfig) -> None:
                 raise InputError(f"fit.{name}.{key} is {value}; set a whole number above 0.")
     if cfg.fit.segmenter.encoder not in ("backbone", "classifier"):
         raise InputError(
-            f"fit.segmenter.encoder is {cfg.fit.segmenter.encoder}; the segmentation network begins "
-            "with the weights of the backbone or of the trained classifier."
+            f"fit.segmenter.encoder is {cfg.fit.segmenter.encoder}; set it to backbone or to "
+            "classifier, whose encoder the segmentation network shall begin with."
         )
     if cfg.score.bits not in (8, 16):
         raise InputError(f"score.bits is {cfg.score.bits}; scores are stored in 8 or 16 bits.")

@@ -30,7 +30,12 @@ def test_background_leaves_the_image_as_it_is():
 def test_a_label_tints_the_image_in_vocs_colour(label, colour):  # closed form
     image = picture(1, 2, (100, 40, 200))
     mask = np.array([[0, label]], np.uint8)
-    expected = [[(100, 40, 200), [round(0.35 * p + 0.65 * c) for p, c in zip(image[0, 0], colour)]]]
+    expected = [
+        [
+            (100, 40, 200),
+            [round(0.35 * p + 0.65 * c) for p, c in zip(image[0, 0], colour, strict=True)],
+        ]
+    ]
     assert np.abs(mask_overlay(image, mask).astype(int) - np.array(expected)).max() <= 1
 
 
