@@ -6,6 +6,10 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+# jaxtyping's hook compiles anew whatever is first imported by a module of ours: 20 s for these
+import pytorch_lightning  # noqa: F401
+import segmentation_models_pytorch  # noqa: F401
 import torch
 from hypothesis import settings
 

@@ -124,6 +124,8 @@ GOOD = {
     "test": {"scales": [1.0], "batch_size": 1},
 }
 
+GOOD["fit"]["segmenter"]["encoder"] = "backbone"
+
 
 def test_values_in_range_pass():
     check_values(OmegaConf.create(GOOD))
@@ -141,6 +143,7 @@ def test_values_in_range_pass():
         ("fit.method.max_epochs", 0, "fit.method.max_epochs is 0"),
         ("fit.segmenter.batch_size", 0, "fit.segmenter.batch_size is 0"),
         ("fit.segmenter.crop_size", -1, "fit.segmenter.crop_size is -1"),
+        ("fit.segmenter.encoder", "resnet18", "fit.segmenter.encoder is resnet18; set it to"),
         ("score.bits", 12, "score.bits is 12; scores are stored in 8 or 16"),
         ("score.tags", "guessed", "score.tags is guessed; set it to given or predicted"),
         ("score.scales", [], r"score.scales is \[\]; give at least one"),

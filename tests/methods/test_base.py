@@ -145,8 +145,8 @@ def test_maps_do_not_shift_at_any_scale(scale, size, flip):
     for centre in ((40.0, 40.0), (60.0, 50.0), (50.0, 55.0)):
         score = seen(scales=(scale,), flip=flip).score(blob(size, centre), BOTH)[0, 0]
         off = place(score) - torch.tensor(centre)
-        # resizing the view moves it by less than a pixel of its own; unaligned corners, by eight
-        assert off.abs().max() < 1.2 / min(scale, 1), off
+        # a tenth of a cell; without aligned corners it is up to a half, towards the borders
+        assert off.abs().max() < 1.6 / min(scale, 1), off
 
 
 @given(st.integers(60, 120), st.integers(60, 120), st.floats(0.4, 2.0))

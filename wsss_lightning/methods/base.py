@@ -15,7 +15,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
-from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
+from torchmetrics.classification import (
+    BinaryAveragePrecision,
+    BinaryF1Score,
+    MultilabelAveragePrecision,
+    MultilabelF1Score,
+)
 from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Batch
@@ -93,10 +98,12 @@ class TagMethod(pl.LightningModule, ABC):
         self.net = net(num_classes=num_classes)
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
         self.reading = Reading()
+        # torchmetrics wants two labels at least; of one class both are the binary figure
+        one = num_classes == 1
         self.tag_metrics = MetricCollection(
             {
-                "map": MultilabelAveragePrecision(num_classes),
-                "f1": MultilabelF1Score(num_classes, threshold=0.5),
+                "map": BinaryAveragePrecision() if one else MultilabelAveragePrecision(num_classes),
+                "f1": BinaryF1Score() if one else MultilabelF1Score(num_classes, threshold=0.5),
             }
         )
 

@@ -1,0 +1,92 @@
+"""Everything in `conf/` that can be chosen can be composed, and fits what it would build."""
+
+import re
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from wsss_lightning import cli
+from wsss_lightning.config import check_targets, check_values
+
+EXPERIMENTS = cli.options("experiment")
+OPTIONS = [
+    f"{group}={name}"
+    for group in sorted(cli.group_names())
+    if group != "experiment"
+    for name in cli.options(group)
+]
+# what a user gives to data that is not generated
+GIVEN = {"root": "anywhere", "num_classes": 2, "reader.classes": ["cat", "dog"]}
+
+
+def composed(*words: str) -> DictConfig:
+    """As `job` gets it, with what is missing filled in."""
+    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+        cfg = compose("config", overrides=[*words])
+    for key, value in GIVEN.items():
+        parent, _, name = f"data.{key}".rpartition(".")
+        if OmegaConf.is_missing(OmegaConf.select(cfg, parent), name):
+            OmegaConf.update(cfg, f"data.{key}", value)
+    return cfg
+
+
+def check(cfg: DictConfig) -> None:
+    check_values(cfg)
+    check_targets(cfg)
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_fits_what_it_builds(name):
+    cfg = composed(f"experiment={name}")
+    check(cfg)
+    assert cfg.name == name
+
+
+@pytest.mark.parametrize("word", OPTIONS)
+def test_every_option_of_every_group_goes_with_the_first_experiment(word):
+    check(composed("experiment=cam", word))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_second_line_of_every_experiment_says_what_it_is(name):
+    path = cli.conf_folder() / f"experiment/{name}.yaml"
+    package, line, *_ = path.read_text().splitlines()
+    assert package == "# @package _global_"
+    assert re.fullmatch(r"# [A-Z].{20,118}\.", line)
+
+
+@pytest.mark.parametrize("name", ["cam", "grad_cam", "full_supervision"])
+def test_plain_experiments_need_no_data_of_the_user(name):
+    cfg = composed(f"experiment={name}")
+    assert cfg.data.name == "tiny_world"
+    assert "generate" in cfg.data
+    assert not cfg.backbone.pretrained
+    assert not cfg.backbone.weights
+
+
+def test_help_lists_every_experiment_and_every_option(capsys):
+    cli.print_help()
+    told = capsys.readouterr().out
+    for name in EXPERIMENTS:
+        assert f"experiment={name} " in told
+    for word in OPTIONS:
+        group, name = word.split("=")
+        assert f"{group}= " in told
+        assert re.search(rf"\b{name}\b", told)
+
+
+def test_options_come_before_overrides_with_their_values():
+    words = ["experiment=cam", "--config-dir", "a=b", "-m", "seed=0,1", "--cfg", "job", "data=mine"]
+    assert cli.options_first(words) == [
+        *("--config-dir", "a=b", "-m", "--cfg", "job"),
+        *("experiment=cam", "seed=0,1", "data=mine"),
+    ]
+
+
+def test_runs_are_named_by_what_was_chosen_and_long_names_are_cut():
+    assert cli.run_name(["seed=1", "experiment=cam", "workers=4"]) == "experiment=cam,seed=1"
+    long = [f"experiment={'x' * 200}", "seed=1"]
+    assert len(cli.run_name(long)) <= 120
+    assert cli.run_name(long) != cli.run_name([long[0], "seed=2"])
