@@ -348,6 +348,7 @@ def quiet_lightning() -> None:
         ".*isinstance.treespec, LeafSpec.*",
         ".*exists and is not empty.*",  # a folder where an interrupted fit goes on
         ".*custom batch sampler.*",
+        ".*in eval mode at the start of training.*",  # batch norms that are kept as they are
         ".*number of training batches.*smaller than the logging interval.*",
     )
     for message in quiet:
