@@ -36,10 +36,12 @@ clean: ## remove the environment and caches; runs stay
 # One command installs all, so that torch and torchvision are chosen together. A stamp is younger
 # than pyproject.toml as long as nothing has to be installed anew.
 $(VENV)/.installed-crf: pyproject.toml | $(VENV)/bin/python
+	@echo "installing PyTorch and the rest into $(VENV); this takes some minutes"
 	$(RUN) pip install --quiet --editable ".[crf]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing PyTorch and the rest into $(VENV); this takes some minutes"
 	$(RUN) pip install --quiet --editable ".[dev]"
 	@touch $@ $(VENV)/.installed-crf
 

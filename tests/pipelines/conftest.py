@@ -123,7 +123,7 @@ def start(*words: str, folder: Path) -> subprocess.Popen:
 def there(*words: str, folder: Path) -> Outcome:
     """`start`, and wait for the end."""
     process = start(*words, folder=folder)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=600)
     return Outcome(process.returncode, out, err, folder)
 
 

@@ -86,7 +86,7 @@ def test_a_repeated_command_does_nothing_again(tmp_path, here):
 
 def kill_when(process, appears: Path, pattern: str) -> None:
     """SIGKILL as soon as a path that matches is there."""
-    patience = time.monotonic() + 120
+    patience = time.monotonic() + 300
     while not list(appears.glob(pattern)):
         assert time.monotonic() < patience, "the moment to kill never came"
         assert process.poll() is None, process.communicate()
@@ -127,7 +127,7 @@ def test_pascal_voc_is_read_as_it_comes(here, voc):
     assert run.results["protocol"]["tags_from"] == "xml"
 
 
-@pytest.mark.parametrize("tags", ["xml", "masks", "tags.csv", "cls_labels.npy"])
+@pytest.mark.parametrize("tags", ["masks", "cls_labels.npy"])  # other tests take XML and CSV
 def test_a_data_file_of_ones_own_gives_classes_and_the_mapping_of_mask_ids(here, mine, tags):
     run = here(*mine, f"data.reader.tags={tags}")
     check_contract(run, "cam")
