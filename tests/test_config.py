@@ -116,6 +116,9 @@ GOOD = {
     "data": {"num_classes": 2, "reader": {"classes": ["cat", "dog"]}},
     "seeds": {"background_score": 0.2, "thresholds": 11, "held_out": 0.1},
     "pseudo": {"confidence": 0.0},
+    "seed": 0,
+    "workers": 0,
+    "pictures": 1,
     "fit": {
         name: {"max_epochs": 1, "batch_size": 1, "crop_size": 32}
         for name in ("method", "segmenter")

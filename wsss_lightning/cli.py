@@ -335,7 +335,7 @@ def _keys(node: Any, prefix: str) -> list[str]:
 
 def run_name(words: Iterable[str]) -> str:
     """A folder name from overrides: what was chosen, without paths; long ones end in a digest."""
-    skip = ("data.root=", "runs=", "logger", "trainer", "workers=", "hydra.")
+    skip = ("runs=", "logger", "trainer", "workers=", "hydra.")
     said = [re.sub(r"=.*/", "=", w) for w in words if not w.startswith(skip)]
     name = ",".join(re.sub(r"[^\w=.,+-]+", "-", w) for w in sorted(said)) or "default"
     if len(name) > 120:

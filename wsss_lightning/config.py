@@ -145,6 +145,18 @@ def check_values(cfg: DictConfig) -> None:
             raise InputError(f"{name}.batch_size is {cfg[name].batch_size}; set 1 or more.")
     if cfg.score.tags not in ("given", "predicted"):
         raise InputError(f"score.tags is {cfg.score.tags}; set it to given or predicted.")
+    for part in ("method", "segmenter"):
+        outputs = OmegaConf.select(cfg, f"{part}.num_classes")
+        if outputs is not None and outputs != OmegaConf.select(cfg, "data.num_classes"):
+            raise InputError(
+                f"{part}.num_classes is {outputs}, but data.num_classes is {cfg.data.num_classes}; "
+                "leave it out, and the head has an output for every class of the data."
+            )
+    for key in ("seed", "workers"):
+        if cfg[key] < 0:
+            raise InputError(f"{key} is {cfg[key]}; set 0 or more.")
+    if cfg.pictures < 1:
+        raise InputError(f"pictures is {cfg.pictures}; set how many rows a sheet has, 1 or more.")
     for name in ("method", "segmenter"):
         for key in ("max_epochs", "batch_size", "crop_size"):
             value = cfg.fit[name][key]

@@ -5,6 +5,7 @@ Each stage is a function of the folder it writes below and of its inputs; `Run.s
 Letters: c classes, k = c + 1 labels with background first, H W an image.
 """
 
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -21,6 +22,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsss_lightning.callbacks.gallery import (
     heat_overlay,
@@ -317,12 +319,18 @@ class Stages:
         progress = [StageProgress(name)] if console.is_terminal else []
         usual: dict[str, Any] = {"logger": False, "enable_checkpointing": "max_epochs" in how}
         callbacks = [*how.pop("callbacks", []), *progress]
-        return instantiate(self.trainer)(
-            callbacks=callbacks,
-            enable_progress_bar=bool(progress),
-            enable_model_summary=False,
-            **{**usual, **how},
-        )
+        try:
+            return instantiate(self.trainer)(
+                callbacks=callbacks,
+                enable_progress_bar=bool(progress),
+                enable_model_summary=False,
+                **{**usual, **how},
+            )
+        except MisconfigurationException as error:
+            raise InputError(
+                f"this machine cannot run the chosen trainer ({error}); choose trainer=auto, which "
+                "takes what there is, or trainer=cpu."
+            ) from error
 
 
 def load(trained: Path) -> pl.LightningModule:
@@ -452,11 +460,15 @@ def check_data(data: DictConfig) -> str:
     """
     reader = instantiate(data.reader)
     digests = []
+    truth_digest = hashlib.sha256()
     for split in (data.train, data.val):
         read = reader(split=split)
         read.check()
         digests.append(read.fingerprint())
+        # only scores depend on true masks, but a stale score is worse than a stage done twice
+        for path in map(read.mask_path, range(len(read))):
+            truth_digest.update(path.read_bytes() if path.is_file() else b"none")
         tagged = int(read.tags.any(1).sum())
         truth = "true masks for scoring" if read.has_masks() else "no true masks: not scored"
         console.print(f"[dim]{data.name} {split}: {len(read)} images, {tagged} tagged, {truth}[/]")
-    return "-".join(digests)
+    return "-".join([*digests, truth_digest.hexdigest()[:12]])

@@ -226,6 +226,10 @@ SLIPS = {
     ("experiment=grad_cam", "score.layer=encoder.modle"): "did you mean encoder.model?",
     ("experiment=cam", "data=voc2012"): "data.root is not set; give it, as in data.root=",
     ("experiment=cam", "data.num_classes=7"): "data.num_classes is 7, but data.reader.classes",
+    ("experiment=cam", "method.num_classes=7"): "method.num_classes is 7, but data.num_classes is",
+    ("experiment=cam", "workers=-1"): "workers is -1; set 0 or more",
+    ("experiment=cam", "seed=-1"): "seed is -1; set 0 or more",
+    ("experiment=cam", "pictures=0"): "pictures is 0; set how many rows",
     (): "choose an experiment",
 }
 
