@@ -9,7 +9,7 @@ from PIL import Image
 
 from wsss_lightning.data.scores import load_mask, load_score, save_mask, save_score
 from wsss_lightning.functional.masks import IGNORE
-from wsss_lightning.stages import Stages, load, metrics_of
+from wsss_lightning.stages import Stages, check_data, load, metrics_of
 
 SIDE = 10
 NAMES = ["x0", "x1", "x2", "x3"]
@@ -382,3 +382,14 @@ def test_a_sheet_shows_evenly_chosen_images(tmp_path, data, seeds):
     page = Image.open(tmp_path / "val.png")
     assert page.width > 4 * 200
     assert page.height > 2 * 200
+
+
+def test_true_masks_that_change_change_the_digest_of_the_data(tmp_path):
+    truth = columns((1, 50), (0, 50)).astype(np.uint8)
+    data = write_set(tmp_path / "set", dict.fromkeys(NAMES, truth))
+    before = check_data(data)
+    assert check_data(data) == before
+    save_mask(tmp_path / f"set/SegmentationClass/{NAMES[0]}.png", 1 - truth)
+    mended = check_data(data)
+    (tmp_path / f"set/SegmentationClass/{NAMES[0]}.png").unlink()
+    assert len({before, mended}) == 2
