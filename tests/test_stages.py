@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from wsss_lightning.data.scores import load_mask, load_score, save_mask, save_score
+from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
 from wsss_lightning.stages import Stages, check_data, load, metrics_of
 
@@ -393,3 +394,13 @@ def test_true_masks_that_change_change_the_digest_of_the_data(tmp_path):
     mended = check_data(data)
     (tmp_path / f"set/SegmentationClass/{NAMES[0]}.png").unlink()
     assert len({before, mended}) == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is missed")
+def test_a_trainer_that_the_machine_cannot_run_is_answered_with_one_that_it_can(tmp_path, data):
+    gpu = OmegaConf.create(
+        {"_target_": "pytorch_lightning.Trainer", "_partial_": True, "accelerator": "gpu"}
+    )
+    do = Stages(gpu, OmegaConf.create({}), 0)
+    with pytest.raises(InputError, match="choose trainer=auto"):
+        do._trainer("fit")

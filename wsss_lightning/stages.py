@@ -37,6 +37,7 @@ from wsss_lightning.data.module import DataModule
 from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask, save_score
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.errors import InputError
 from wsss_lightning.functional.cam import with_constant_background, with_power_background
 from wsss_lightning.functional.crf import CRFParameters, mean_field, unary_from_scores
 from wsss_lightning.functional.masks import pseudo_mask
@@ -147,7 +148,6 @@ class Stages:
         module.reading = Reading(**settings, stride=stride)
         datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
         trainer = self._trainer(_name(folder), callbacks=[ScoreWriter(folder, bits)])
-        # inference_mode would forbid Grad-CAM's backward pass
         trainer.predict(module, datamodule, return_predictions=False)
 
     def background(
@@ -393,12 +393,12 @@ def _crf_image(
     background_score: float | None,
 ) -> None:
     name = reader.names[i]
-    score, keys = _labelled(scores, reader, i)
-    maps = torch.from_numpy(score)
     if background_power is not None:
-        full = with_power_background(maps, background_power).numpy()
+        score, keys = _labelled(scores, reader, i)
+        full = with_power_background(torch.from_numpy(score), background_power).numpy()
     elif background_score is not None:
-        full = with_constant_background(maps, background_score).numpy()
+        score, keys = _labelled(scores, reader, i)
+        full = with_constant_background(torch.from_numpy(score), background_score).numpy()
     else:  # a network's marginals have their background already
         full, keys = load_score(scores / f"{name}.npz")
     marginal = mean_field(np.asarray(reader.image(i)), unary_from_scores(full), parameters)
