@@ -21,9 +21,27 @@
 
 namespace {
 
-// Pixels worked on at a time: their values stay in the first cache. Images are walked in columns of
-// this width, so that lattice points that were touched lately are touched again.
-constexpr int BLOCK = 64;
+// Images are walked in columns of tiles: pixels near each other share lattice points, whose rows
+// are still in the first cache when the next line of the tile wants them.
+constexpr int TILE_WIDTH = 16, TILE_HEIGHT = 4, BLOCK = TILE_WIDTH * TILE_HEIGHT;
+
+struct Tile {
+  int x, y, width, height;
+  int count() const { return width * height; }
+};
+
+// visit(tile, number of pixels before it)
+template <typename Visit>
+void for_tiles(int height, int width, Visit visit) {
+  size_t begin = 0;
+  for (int x = 0; x < width; x += TILE_WIDTH)
+    for (int y = 0; y < height; y += TILE_HEIGHT) {
+      const Tile tile = {x, y, std::min(TILE_WIDTH, width - x), std::min(TILE_HEIGHT, height - y)};
+      visit(tile, begin);
+      begin += tile.count();
+    }
+}
+
 // below this, probabilities count as zero; products of smaller ones would become denormal and slow
 constexpr float LEAST_EXPONENT = -60;
 
@@ -113,7 +131,7 @@ class Lattice {
   std::vector<uint32_t> chains[V];
   static constexpr int AHEAD = 8;  // places behind the chains that may be read
 
-  // features(x, y, count, f) writes those of `count` pixels; they lie between 0 and `highest`
+  // features(tile, f) writes those of the tile's pixels; they lie between 0 and `highest`
   template <typename Features>
   void build(int height, int width, const float (&highest)[D], Features features) {
     const size_t pixels = size_t(height) * width;
@@ -130,7 +148,8 @@ class Lattice {
     }
     for (int i = 0; i < D; ++i) {
       // rounding, corners and neighbours reach a few steps further
-      const double low = i > 0 ? std::floor(-i * double(highest[i - 1]) * scale[i - 1] / V) - 4 : -4;
+      const double low =
+          i > 0 ? std::floor(-i * double(highest[i - 1]) * scale[i - 1] / V) - 4 : -4;
       const double span = std::ceil(reach[i] / V) + 5 - low;
       if (span * static_cast<double>(radix) * V > 9e18) throw TooNarrow();
       stride[i] = radix;
@@ -153,88 +172,96 @@ class Lattice {
     alignas(64) float sorted[V][BLOCK];
     alignas(64) int32_t rank[V][BLOCK], which[V][BLOCK], sum[BLOCK];
     alignas(64) uint64_t key[V][BLOCK];
-    size_t begin = 0;
-    for (int x = 0; x < width; x += BLOCK)
-      for (int y = 0; y < height; ++y) {
-        const int count = std::min(BLOCK, width - x);
-        features(x, y, count, f);
-        for (int i = 0; i < D; ++i) std::fill(f[i] + count, f[i] + BLOCK, 0.f);
-        for (int i = D; i > 0; --i)
-          for (int p = 0; p < BLOCK; ++p) {
-            f[i - 1][p] *= scale[i - 1];
-            part[i][p] = i * f[i - 1][p];
-          }
-        // Products are stored before they are added: fused, they would round otherwise than in
-        // other engines, and pixels on the border of two simplices would fall into the other.
-        __asm__ volatile("" : : "r"(f), "r"(part) : "memory");
-        std::fill_n(elevated[0], BLOCK, 0.f);
-        for (int i = D; i > 0; --i)
-          for (int p = 0; p < BLOCK; ++p) {
-            elevated[i][p] = elevated[0][p] - part[i][p];
-            elevated[0][p] += f[i - 1][p];
-          }
-        // the nearest point of remainder zero, and the rank of each coordinate's distance from it
-        std::fill_n(sum, BLOCK, 0);
-        for (int i = 0; i < V; ++i)
-          for (int p = 0; p < BLOCK; ++p) {
-            base[i][p] = __builtin_rintf(elevated[i][p] * (1.f / V));
-            sum[p] += static_cast<int32_t>(base[i][p]);
-            part[i][p] = elevated[i][p] - base[i][p] * V;
-            rank[i][p] = 0;
-          }
-        for (int i = 0; i < V; ++i)
-          for (int j = i + 1; j < V; ++j)
-            for (int p = 0; p < BLOCK; ++p) {
-              const int32_t less = part[i][p] < part[j][p];
-              rank[i][p] += less;
-              rank[j][p] += 1 - less;
-            }
-        for (int i = 0; i < V; ++i)
-          for (int p = 0; p < BLOCK; ++p) {
-            const int32_t r = rank[i][p] + sum[p];
-            const int32_t turn = (r < 0) - (r > D);
-            rank[i][p] = r + turn * V;
-            base[i][p] += turn;
-            part[i][p] = (part[i][p] - turn * V) * (1.f / V);
-          }
-        for (int r = 0; r < V; ++r) {
-          std::fill_n(sorted[r], BLOCK, 0.f);
-          std::fill_n(which[r], BLOCK, 0);
-          for (int i = 0; i < V; ++i)
-            for (int p = 0; p < BLOCK; ++p) {
-              sorted[r][p] += rank[i][p] == r ? part[i][p] : 0.f;
-              which[r][p] += rank[i][p] == r ? i : 0;
-            }
+    for_tiles(height, width, [&](const Tile& tile, size_t begin) {
+      const int count = tile.count();
+      features(tile, f);
+      for (int i = 0; i < D; ++i) std::fill(f[i] + count, f[i] + BLOCK, 0.f);
+      for (int i = D; i > 0; --i)
+        for (int p = 0; p < BLOCK; ++p) {
+          f[i - 1][p] *= scale[i - 1];
+          part[i][p] = i * f[i - 1][p];
         }
-        // from corner to corner the coordinate of the next lower rank steps back
-        std::fill_n(key[0], BLOCK, origin);
-        for (int i = 0; i < D; ++i)
-          for (int p = 0; p < BLOCK; ++p)
-            key[0][p] += static_cast<uint64_t>(static_cast<int64_t>(base[i][p])) * stride[i];
-        for (int r = 1; r < V; ++r)
-          for (int p = 0; p < BLOCK; ++p) key[r][p] = key[r - 1][p] + step[which[V - r][p]];
-
-        for (int r = 0; r < V; ++r)
-          for (int p = 0; p < count; ++p)
-            weight[(begin + p) * V + r] =
-                r > 0 ? sorted[D - r][p] - sorted[V - r][p] : 1 + sorted[D][p] - sorted[0][p];
-        for (int r = 0; r < V; ++r)
-          for (int p = 0; p < count; ++p)
-            if (key[r][p] != (p > 0 ? key[r][p - 1] : last_key[r])) table.prefetch(key[r][p]);
-        for (int p = 0; p < count; ++p)
-          for (int r = 0; r < V; ++r) {
-            if (key[r][p] != last_key[r]) {
-              last_key[r] = key[r][p];
-              last_point[r] = table.insert(key[r][p]);
-            }
-            at[(begin + p) * V + r] = last_point[r];
+      // Products are stored before they are added: fused, they would round otherwise than in
+      // other engines, and pixels on the border of two simplices would fall into the other.
+      __asm__ volatile("" : : "r"(f), "r"(part) : "memory");
+      std::fill_n(elevated[0], BLOCK, 0.f);
+      for (int i = D; i > 0; --i)
+        for (int p = 0; p < BLOCK; ++p) {
+          elevated[i][p] = elevated[0][p] - part[i][p];
+          elevated[0][p] += f[i - 1][p];
+        }
+      // the nearest point of remainder zero, and the rank of each coordinate's distance from it
+      std::fill_n(sum, BLOCK, 0);
+      for (int i = 0; i < V; ++i)
+        for (int p = 0; p < BLOCK; ++p) {
+          base[i][p] = __builtin_rintf(elevated[i][p] * (1.f / V));
+          sum[p] += static_cast<int32_t>(base[i][p]);
+          part[i][p] = elevated[i][p] - base[i][p] * V;
+          rank[i][p] = 0;
+        }
+      for (int i = 0; i < V; ++i)
+        for (int j = i + 1; j < V; ++j)
+          for (int p = 0; p < BLOCK; ++p) {
+            const int32_t less = part[i][p] < part[j][p];
+            rank[i][p] += less;
+            rank[j][p] += 1 - less;
           }
-        begin += count;
+      for (int i = 0; i < V; ++i)
+        for (int p = 0; p < BLOCK; ++p) {
+          const int32_t r = rank[i][p] + sum[p];
+          const int32_t turn = (r < 0) - (r > D);
+          rank[i][p] = r + turn * V;
+          base[i][p] += turn;
+          part[i][p] = (part[i][p] - turn * V) * (1.f / V);
+        }
+      for (int r = 0; r < V; ++r) {
+        std::fill_n(sorted[r], BLOCK, 0.f);
+        std::fill_n(which[r], BLOCK, 0);
+        for (int i = 0; i < V; ++i)
+          for (int p = 0; p < BLOCK; ++p) {
+            sorted[r][p] += rank[i][p] == r ? part[i][p] : 0.f;
+            which[r][p] += rank[i][p] == r ? i : 0;
+          }
       }
+      // from corner to corner the coordinate of the next lower rank steps back
+      std::fill_n(key[0], BLOCK, origin);
+      for (int i = 0; i < D; ++i)
+        for (int p = 0; p < BLOCK; ++p)
+          key[0][p] += static_cast<uint64_t>(static_cast<int64_t>(base[i][p])) * stride[i];
+      for (int r = 1; r < V; ++r)
+        for (int p = 0; p < BLOCK; ++p) key[r][p] = key[r - 1][p] + step[which[V - r][p]];
 
+      for (int r = 0; r < V; ++r)
+        for (int p = 0; p < count; ++p)
+          weight[(begin + p) * V + r] =
+              r > 0 ? sorted[D - r][p] - sorted[V - r][p] : 1 + sorted[D][p] - sorted[0][p];
+      for (int r = 0; r < V; ++r)
+        for (int p = 0; p < count; ++p)
+          if (key[r][p] != (p > 0 ? key[r][p - 1] : last_key[r])) table.prefetch(key[r][p]);
+      for (int p = 0; p < count; ++p)
+        for (int r = 0; r < V; ++r) {
+          if (key[r][p] != last_key[r]) {
+            last_key[r] = key[r][p];
+            last_point[r] = table.insert(key[r][p]);
+          }
+          at[(begin + p) * V + r] = last_point[r];
+        }
+    });
+
+    connect(table, stride, radix, all);
+  }
+
+  // Scales the weights such that splat, blur and slice make up
+  // factor D^-1/2 K D^-1/2 with D = diag(K 1).
+  void normalise(size_t pixels, float factor);
+
+ private:
+  // finds the chains of lattice points; `all` is the sum of the strides
+  void connect(const HashTable& table, const uint64_t (&stride)[V], uint64_t radix, uint64_t all) {
     points = table.keys.size();
     std::vector<uint32_t> next(points);
     std::vector<uint8_t> follows(points);
+    uint64_t key[BLOCK];
     for (int j = 0; j < V; ++j) {
       // one up along axis j: all coordinates less 1, but its own D more
       const uint64_t up = stride[j] - radix, round = stride[j] - all + D * radix;
@@ -242,10 +269,10 @@ class Lattice {
       for (size_t from = 1; from < points; from += BLOCK) {
         const size_t to = std::min(points, from + BLOCK);
         for (size_t v = from; v < to; ++v) {
-          key[0][v - from] = table.keys[v] + (table.keys[v] >= radix ? up : round);
-          table.prefetch(key[0][v - from]);
+          key[v - from] = table.keys[v] + (table.keys[v] >= radix ? up : round);
+          table.prefetch(key[v - from]);
         }
-        for (size_t v = from; v < to; ++v) follows[next[v] = table.find(key[0][v - from])] = 1;
+        for (size_t v = from; v < to; ++v) follows[next[v] = table.find(key[v - from])] = 1;
       }
       chains[j].clear();
       for (size_t v = 1; v < points; ++v) {
@@ -256,10 +283,6 @@ class Lattice {
       chains[j].resize(chains[j].size() + AHEAD);
     }
   }
-
-  // Scales the weights such that splat, blur and slice make up
-  // factor D^-1/2 K D^-1/2 with D = diag(K 1).
-  void normalise(size_t pixels, float factor);
 };
 
 typedef float four __attribute__((vector_size(16)));
@@ -428,48 +451,49 @@ void infer(const Problem& problem) {
     const bool first = t == 0, last = t == problem.iterations;
     if (!first && appearance.used()) appearance.turn();
     if (!first && smoothness.used()) smoothness.turn();
-    size_t begin = 0;
-    for (int x = 0; x < width; x += BLOCK)
-      for (int y = 0; y < height; ++y) {
-        const int count = std::min(BLOCK, width - x);
-        const size_t corner = size_t(y) * width + x;
-        Vector* const energy = negated.get() + begin * N;
-        if (first)
-          for (int l = 0; l < P; ++l)
-            for (int p = 0; p < count; ++p)
-              reinterpret_cast<float*>(energy)[p * P + l] =
-                  l < labels ? -problem.unary[l * pixels + corner + p] : -1e30f;
-        for (int p = 0; p < count; ++p) {
-          __builtin_prefetch(energy + (p + 8) * N);
-          Vector sum[N];
-          for (int l = 0; l < N; ++l) sum[l] = energy[p * N + l];
-          if (!first && appearance.used()) appearance.slice(begin + p, sum);
-          if (!first && smoothness.used()) smoothness.slice(begin + p, sum);
-          Vector most = sum[0];
-          for (int l = 1; l < N; ++l) most = larger(most, sum[l]);
-          most = largest(most);
-          for (int l = 0; l < N; ++l) v[p * N + l] = sum[l] - most;
-        }
-        for (int i = 0; i < count * P; ++i) value[i] = exponential(value[i]);
-        for (int p = 0; p < count; ++p) {
-          Vector sum = v[p * N];
-          for (int l = 1; l < N; ++l) sum += v[p * N + l];
-          const Vector scale = 1 / total(sum);
-          Vector marginal[N];
-          for (int l = 0; l < N; ++l) marginal[l] = v[p * N + l] * scale;
-          if (last) {
-            for (int l = 0; l < N; ++l) v[p * N + l] = marginal[l];
-          } else {
-            if (appearance.used()) appearance.splat(begin + p, marginal);
-            if (smoothness.used()) smoothness.splat(begin + p, marginal);
-          }
-        }
-        if (last)
-          for (int l = 0; l < labels; ++l)
-            for (int p = 0; p < count; ++p)
-              problem.marginal[l * pixels + corner + p] = value[p * P + l];
-        begin += count;
+    for_tiles(height, width, [&](const Tile& tile, size_t begin) {
+      const int count = tile.count();
+      const size_t corner = size_t(tile.y) * width + tile.x;
+      Vector* const energy = negated.get() + begin * N;
+      if (first) {
+        float* to = reinterpret_cast<float*>(energy);
+        std::fill(to, to + count * P, -1e30f);
+        for (int l = 0; l < labels; ++l)
+          for (int p = 0, r = 0; r < tile.height; ++r)
+            for (int c = 0; c < tile.width; ++c, ++p)
+              to[p * P + l] = -problem.unary[l * pixels + corner + size_t(r) * width + c];
       }
+      for (int p = 0; p < count; ++p) {
+        __builtin_prefetch(energy + (p + 8) * N);
+        Vector sum[N];
+        for (int l = 0; l < N; ++l) sum[l] = energy[p * N + l];
+        if (!first && appearance.used()) appearance.slice(begin + p, sum);
+        if (!first && smoothness.used()) smoothness.slice(begin + p, sum);
+        Vector most = sum[0];
+        for (int l = 1; l < N; ++l) most = larger(most, sum[l]);
+        most = largest(most);
+        for (int l = 0; l < N; ++l) v[p * N + l] = sum[l] - most;
+      }
+      for (int i = 0; i < count * P; ++i) value[i] = exponential(value[i]);
+      for (int p = 0; p < count; ++p) {
+        Vector sum = v[p * N];
+        for (int l = 1; l < N; ++l) sum += v[p * N + l];
+        const Vector scale = 1 / total(sum);
+        Vector marginal[N];
+        for (int l = 0; l < N; ++l) marginal[l] = v[p * N + l] * scale;
+        if (last) {
+          for (int l = 0; l < N; ++l) v[p * N + l] = marginal[l];
+        } else {
+          if (appearance.used()) appearance.splat(begin + p, marginal);
+          if (smoothness.used()) smoothness.splat(begin + p, marginal);
+        }
+      }
+      if (last)
+        for (int l = 0; l < labels; ++l)
+          for (int p = 0, r = 0; r < tile.height; ++r)
+            for (int c = 0; c < tile.width; ++c, ++p)
+              problem.marginal[l * pixels + corner + size_t(r) * width + c] = value[p * P + l];
+    });
   }
 }
 
@@ -503,25 +527,26 @@ extern "C" int mean_field(const uint8_t* image, const float* unary, float* margi
       const float right = (width - 1) / theta_alpha, bottom = (height - 1) / theta_alpha;
       const float white = 255 / theta_beta;
       appearance.build(height, width, {right, bottom, white, white, white},
-                       [=](int x, int y, int count, float(&f)[5][BLOCK]) {
-                         const uint8_t* rgb = image + 3 * (size_t(y) * width + x);
-                         for (int p = 0; p < count; ++p) {
-                           f[0][p] = (x + p) / theta_alpha;
-                           f[1][p] = y / theta_alpha;
-                           for (int c = 0; c < 3; ++c) f[2 + c][p] = rgb[3 * p + c] / theta_beta;
-                         }
+                       [=](const Tile& tile, float (&f)[5][BLOCK]) {
+                         for (int p = 0, y = tile.y; y < tile.y + tile.height; ++y)
+                           for (int x = tile.x; x < tile.x + tile.width; ++x, ++p) {
+                             const uint8_t* rgb = image + 3 * (size_t(y) * width + x);
+                             f[0][p] = x / theta_alpha;
+                             f[1][p] = y / theta_alpha;
+                             for (int c = 0; c < 3; ++c) f[2 + c][p] = rgb[c] / theta_beta;
+                           }
                        });
       appearance.normalise(pixels, w1);
     }
     if (nearby) {
       const float right = (width - 1) / theta_gamma, bottom = (height - 1) / theta_gamma;
-      smoothness.build(height, width, {right, bottom},
-                       [=](int x, int y, int count, float(&f)[2][BLOCK]) {
-                         for (int p = 0; p < count; ++p) {
-                           f[0][p] = (x + p) / theta_gamma;
-                           f[1][p] = y / theta_gamma;
-                         }
-                       });
+      smoothness.build(height, width, {right, bottom}, [=](const Tile& tile, float (&f)[2][BLOCK]) {
+        for (int p = 0, y = tile.y; y < tile.y + tile.height; ++y)
+          for (int x = tile.x; x < tile.x + tile.width; ++x, ++p) {
+            f[0][p] = x / theta_gamma;
+            f[1][p] = y / theta_gamma;
+          }
+      });
       smoothness.normalise(pixels, w2);
     }
     infer_labels({by_colour ? &appearance : nullptr, nearby ? &smoothness : nullptr, unary,
