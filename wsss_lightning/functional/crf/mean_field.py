@@ -95,7 +95,7 @@ def choose(engine: str, unaries: Sequence[Float[Tensor, "_ _ _"]]) -> str:
     if native.reason_why_not() is None:
         return "native"
     warnings.warn(
-        f"the CRF runs on torch, about five times slower than compiled: {native.reason_why_not()}",
+        f"the CRF runs on torch, about ten times slower than compiled: {native.reason_why_not()}",
         stacklevel=2,
     )
     return "torch"
