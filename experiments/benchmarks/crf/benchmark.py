@@ -78,8 +78,12 @@ def problems(args, size, labels):
     ]
 
 
-def of_run(folder, count):
-    """Photos of a finished run with the unaries of its seeds, as its CRF stage makes them."""
+def of_run(folder, count, side=None):
+    """Photos of a finished run with the unaries of its seeds, as its CRF stage makes them.
+
+    Args:
+        side: longer side to which both are brought, in pixels; None: as they are.
+    """
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
@@ -87,8 +91,27 @@ def of_run(folder, count):
     reader = instantiate(cfg.data.reader)(split=cfg.data.train, with_masks=False)
     for i in range(0, len(reader), max(1, len(reader) // count)):
         score, _ = load_score(folder / "seeds" / cfg.data.train / f"{reader.names[i]}.npz")
-        full = with_constant_background(torch.from_numpy(score), cfg.seeds.background_score)
-        yield torch.from_numpy(np.array(reader.image(i))), unary_from_scores(full)
+        image, maps = reader.image(i), torch.from_numpy(score)
+        if side is not None:
+            width, height = (round(s * side / max(image.size)) for s in image.size)
+            image = image.resize((width, height))
+            maps = F.interpolate(maps[None], (height, width), mode="bilinear", antialias=True)[0]
+        full = with_constant_background(maps, cfg.seeds.background_score)
+        yield torch.from_numpy(np.array(image)), unary_from_scores(full)
+
+
+def against_whole_kernels(work, p):
+    """Of each engine: share of pixels with the label of `exact`, mean difference of marginals."""
+    found = {name: [] for name in ("pydensecrf", "native", "torch")}
+    for picture, unary in work:
+        truth = mean_field(picture, unary, p, "exact")
+        for name, own in found.items():
+            marginal = engine(name)(picture, unary, p)
+            same = (marginal.argmax(0) == truth.argmax(0)).float().mean()
+            own.append((float(same), float((marginal - truth).abs().mean())))
+    return {
+        name: tuple(map(statistics.mean, zip(*own, strict=True))) for name, own in found.items()
+    }
 
 
 def reference(picture, unary, p):
@@ -295,7 +318,15 @@ def main():
     console.print(table)
     found = {"rows": rows, "copy_gigabytes_per_second": bandwidth() / 1e9}
     console.print(f"one core copies {found['copy_gigabytes_per_second']:.1f} GB/s")
-    if not args.run:
+    if args.run:
+        for side in (48, 64, 96):
+            work = list(of_run(args.run, args.pictures, side))
+            close = against_whole_kernels(work, PRESETS[args.presets[0]])
+            found[f"against_exact_at_{side}"] = close
+            for name, (same, error) in close.items():
+                told = f"argmax {100 * same:.2f} %, mean dQ {error:.4f}"
+                console.print(f"{name} against whole kernels at {side} px: {told}")
+    else:
         gain, rates = scaling(problems(args, (500, 375), 3), PRESETS[args.presets[0]])
         found["two_processes"] = {"gain": gain, "images_per_second": rates}
         console.print(f"two processes: {gain:.2f} times one ({rates[0]:.1f} -> {rates[1]:.1f}/s)")
