@@ -255,6 +255,7 @@ def main():
     parser.add_argument("--engines", nargs="+", default=["pydensecrf", "native", "torch"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
+    parser.add_argument("--no-scaling", action="store_true", help="do not time two processes")
     parser.add_argument("--out", type=Path, help="write the figures there, as JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -326,7 +327,7 @@ def main():
             for name, (same, error) in close.items():
                 told = f"argmax {100 * same:.2f} %, mean dQ {error:.4f}"
                 console.print(f"{name} against whole kernels at {side} px: {told}")
-    else:
+    elif not args.no_scaling:
         gain, rates = scaling(problems(args, (500, 375), 3), PRESETS[args.presets[0]])
         found["two_processes"] = {"gain": gain, "images_per_second": rates}
         console.print(f"two processes: {gain:.2f} times one ({rates[0]:.1f} -> {rates[1]:.1f}/s)")
