@@ -183,7 +183,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         "labels that the split truly shows",
         "segmentation": {"scales": list(cfg.test.scales), "flip": cfg.test.flip},
         "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
-        "initial_weights": _weights(cfg.backbone),
+        "initial_weights": _weights(cfg, weak),
         "precision": str(cfg.trainer.get("precision")),
     }
     if not weak:
@@ -202,7 +202,10 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def _weights(backbone: DictConfig) -> str:
+def _weights(cfg: DictConfig, weak: bool) -> str:
+    backbone, whole = cfg.backbone, OmegaConf.select(cfg, "method.net.weights")
+    if weak and whole:
+        return Path(whole).name
     if backbone.weights:
         return Path(backbone.weights).name
     return "of the hub" if backbone.pretrained else "random"

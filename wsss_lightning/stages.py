@@ -430,6 +430,8 @@ def _without_weights(node: Any) -> None:
             if node.freeze_norm is None:
                 node.freeze_norm = bool(node.pretrained or node.weights)
             node.pretrained, node.weights = False, None
+        elif node.get("weights"):  # a network that was given whole
+            node.weights = None
         for name in node:
             _without_weights(node[name])
 

@@ -7,8 +7,10 @@ from torch import nn
 
 from wsss_lightning.functional.cam import (
     channel_weights,
+    gather_present,
     grad_cam,
     max_normalise,
+    one_hot,
     present,
     seed_mask,
     with_constant_background,
@@ -137,3 +139,28 @@ def test_a_higher_background_score_only_turns_pixels_into_background(seed, low, 
     score = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
     loose, strict = seed_mask(score, low), seed_mask(score, high)
     assert torch.equal(strict[strict > 0], loose[strict > 0])
+
+
+def test_masking_by_the_strongest_class_is_that_of_the_official_code():  # V3
+    cam = torch.from_numpy(np.random.RandomState(2).rand(2, 5, 6, 7).astype(np.float32))
+    assert float(one_hot(cam).sum()) == pytest.approx(106.631126, abs=1e-4)
+
+
+def test_ties_and_background_survive_the_masking():  # worked example
+    cam = torch.tensor([0.1, 0.7, 0.7, 0.6]).view(1, 4, 1, 1)
+    expected = torch.tensor([0.1, 0.7, 0.7, 0.0]).view(1, 4, 1, 1)
+    assert torch.equal(one_hot(cam), expected)
+
+
+def test_background_and_the_tagged_classes_are_gathered_in_order():
+    maps = torch.arange(8.0).view(2, 4, 1, 1)
+    chosen, here = gather_present(maps, torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]))
+    assert chosen[0].flatten().tolist() == [0, 2, 3]
+    assert here.flatten(1).tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert (chosen * here)[1].flatten().tolist() == [4, 7, 0]
+
+
+def test_images_without_tags_still_have_a_class_that_is_absent():
+    chosen, here = gather_present(torch.ones(2, 4, 1, 1), torch.zeros(2, 3))
+    assert chosen.shape == (2, 2, 1, 1)
+    assert here.flatten(1).tolist() == [[1, 0], [1, 0]]

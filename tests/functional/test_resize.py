@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from wsss_lightning.functional.resize import grid_side, resize, resize_to
+from wsss_lightning.functional.resize import grid_side, mean_once_resized, resize, resize_to
 
 
 def test_a_side_is_rounded_down_as_by_interpolate():
@@ -68,3 +68,12 @@ def test_symmetrically_padded_strides_keep_a_centred_pattern_centred():
     maps, mirrored = net(image), net(image.flip(-1))
     assert maps.shape[-1] == 9
     torch.testing.assert_close(mirrored.flip(-1), maps)
+
+
+@given(
+    h=st.integers(1, 8), w=st.integers(1, 8), height=st.integers(1, 40), width=st.integers(1, 40)
+)
+def test_the_mean_of_a_map_once_resized_needs_no_resizing(h, w, height, width):  # property
+    maps = torch.randn(2, 3, h, w, generator=torch.Generator().manual_seed(h + 9 * w))
+    expected = resize_to(maps, (height, width)).mean((-2, -1))
+    torch.testing.assert_close(mean_once_resized(maps, (height, width)), expected)

@@ -5,6 +5,7 @@ Letters: b images, n maps, h w a map.
 
 import math
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -29,6 +30,26 @@ def resize_to(maps: Float[Tensor, "b n h w"], size: tuple[int, int]) -> Float[Te
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+
+
+def mean_once_resized(
+    maps: Float[Tensor, "b n h w"], size: tuple[int, int]
+) -> Float[Tensor, "b n"]:
+    """resize_to(maps, size).mean((-2, -1)), without the large maps: resizing is linear.
+
+    It differs from the mean of the cells, since those at the rim stand for fewer pixels.
+    """
+    down, across = (
+        _shares(cells, side, maps) for cells, side in zip(maps.shape[-2:], size, strict=True)
+    )
+    return torch.einsum("bnhw,h,w->bn", maps, down, across)
+
+
+def _shares(cells: int, side: int, like: Tensor) -> Float[Tensor, "_"]:
+    """How much each of a row of cells counts among `side` pixels; adds up to 1."""
+    each = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
+    pixels = F.interpolate(each, size=side, mode="linear", align_corners=True)
+    return pixels[0].mean(-1)
 
 
 def grid_side(side: int, scale: float, stride: int) -> int:

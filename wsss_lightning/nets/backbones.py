@@ -12,16 +12,26 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.nets.resnet38 import ResNet38
+from wsss_lightning.nets.weights import (
+    is_official,
+    misfits,
+    read_official,
+    read_weights,
+    shapes_of,
+)
 from wsss_lightning.optim import freeze_batch_norm
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 # what a classification network has after its features
 HEADS = ("fc.", "classifier.", "head.", "last_linear.")
+
+# so that decoders of segmentation_models_pytorch find it by its name, as they find their own
+smp.encoders.encoders["resnet38"] = {"encoder": ResNet38, "pretrained_settings": {}, "params": {}}
 
 
 class Normalise(nn.Module):
@@ -51,7 +61,7 @@ class Backbone:
             become dilations.
         pretrained: take the ImageNet weights of the hub.
         weights: local .safetensors or .pth file of a classification network of this name; loaded
-            strictly, its classification head left out.
+            strictly, its classification head left out. For resnet38: an official checkpoint.
         freeze_norm: keep batch norms at their stored statistics; None: just where there are
             weights to keep, since small batches spoil good statistics.
         frozen: parts that are not trained, by their names inside the encoder.
@@ -76,6 +86,11 @@ class Backbone:
             raise InputError(
                 f"backbone.pretrained=true and backbone.weights={self.weights} exclude each "
                 "other; set one of them."
+            )
+        if self.pretrained and self.name == "resnet38":
+            raise InputError(
+                "backbone.pretrained is true, but no hub has ResNet38; set backbone.weights=FILE "
+                "to an official .pth of PSA, SEAM or SC-CAM, or of ImageNet in their layout."
             )
 
     @property
@@ -168,32 +183,6 @@ def _nearest(name: str, named: Mapping[str, nn.Module]) -> str:
     return did_you_mean(name, [n for n in named if n and (n.count(".") < 2 or len(named) < 40)])
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors or .pth file, read without running any code of theirs.
-
-    Raises:
-        InputError: the file is absent or holds something else.
-    """
-    if not path.is_file():
-        raise InputError(
-            f"backbone.weights is {path}, but there is no such file; give the path of a "
-            ".safetensors or .pth file, or leave it out for random weights."
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read as weights ({error}); expected .safetensors, or .pth with "
-            "plain tensors (torch.save(model.state_dict(), ...))."
-        ) from error
-    state = state.get("state_dict", state.get("model", state)) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"{path} holds no state dict; save one by model.state_dict().")
-    return state
-
-
 def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str, Any]) -> None:
     """Load a file of the classification network `name` into its encoder, strictly.
 
@@ -201,7 +190,9 @@ def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str
         InputError: keys or shapes differ; the message lists them.
     """
     state = read_weights(path)
-    wanted = {key: tuple(value.shape) for key, value in encoder.state_dict().items()}
+    if isinstance(encoder, ResNet38) and is_official(state):
+        state = dict(read_official(state, path).encoder)
+    wanted = shapes_of(encoder)
     given = {key: key for key in state if not key.startswith(HEADS)}
     if hasattr(encoder, "model") and not set(given) & set(wanted):
         # timm names the stages of a feature network blocks_0 where the whole one says blocks.0,
@@ -213,26 +204,11 @@ def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str
             whole = timm.create_model(name.removeprefix("tu-"), pretrained=False, **options)
             behind = set(whole.state_dict())
             given = {o: key for o, key in given.items() if o in wanted or key not in behind}
-    missing = sorted(key for key in set(wanted) - set(given) if "num_batches_tracked" not in key)
-    unexpected = sorted(set(given) - set(wanted))
-    shapes = [
-        f"{key}: file {tuple(state[given[key]].shape)}, network {wanted[key]}"
-        for key in sorted(set(given) & set(wanted))
-        if tuple(state[given[key]].shape) != wanted[key]
-    ]
-    if missing or unexpected or shapes:
-        lists = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-        parts = [f"{len(v)} {k} ({_shorten(v)})" for k, v in lists.items() if v]
+    by_ours = {ours: state[key] for ours, key in given.items()}
+    wrong = misfits(by_ours, wanted, set(given) - set(wanted))
+    if wrong:
         raise InputError(
-            f"{path} does not fit backbone.name={name}: {'; '.join(parts)}. Give the file of this "
+            f"{path} does not fit backbone.name={name}: {wrong}. Give the file of this "
             "very network, or set backbone.name to the one the file was made from."
         )
-    nn.Module.load_state_dict(
-        encoder, {ours: state[key] for ours, key in given.items()}, strict=False
-    )
-
-
-def _shorten(words: Sequence[str], most: int = 5) -> str:
-    return ", ".join(words[:most]) + (
-        f", ... {len(words) - most} more" if len(words) > most else ""
-    )
+    nn.Module.load_state_dict(encoder, by_ours, strict=False)

@@ -1,0 +1,114 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import HEADS, layout
+from safetensors.torch import load_file
+
+from wsss_lightning import import_weights
+from wsss_lightning.errors import InputError
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.cam_net import CamNet
+from wsss_lightning.nets.weights import read_official
+
+
+def state_of(network):
+    """A checkpoint of that layout whose tensors take no memory of their own."""
+    return {key: torch.zeros(1).expand(shape) for key, shape in layout(network).items()}
+
+
+def read(state):
+    return read_official(state, Path("x.pth"))
+
+
+@pytest.mark.parametrize("network", HEADS)
+def test_a_checkpoint_is_told_by_its_heads(network):
+    found = read(state_of(network))
+    assert found.network == network
+    assert set(found.encoder) == set(layout("ImageNet"))
+    heads = {f"{name}.weight" for name in HEADS[network]}
+    assert len(heads) == len(found.heads) + len(found.left_out)
+
+
+def test_layers_get_the_names_of_our_networks():
+    assert {k: v.shape[0] for k, v in read(state_of("SEAM")).heads.items()} == {
+        "head.weight": 21,
+        "squeeze.0.weight": 64,
+        "squeeze.1.weight": 128,
+        "embed.weight": 192,
+    }
+    scrambled = read(state_of("SC-CAM"))
+    assert scrambled.heads["head.weight"].shape[0] == 20
+    assert scrambled.left_out == ["fc8_200.weight"]
+
+
+def test_a_classifier_of_psa_is_a_cam_net():
+    state = read(state_of("PSA")).state
+    with torch.device("meta"):
+        net = CamNet(Backbone("resnet38", 8, False, None, True, [], {}), 0.5, num_classes=20)
+    wanted = {key for key in net.state_dict() if "num_batches_tracked" not in key}
+    assert set(state) == wanted
+
+
+def test_copies_of_several_gpus_and_counters_of_batches_are_taken():
+    state = {f"module.{key}": value for key, value in state_of("PSA").items()}
+    state["module.bn7.num_batches_tracked"] = torch.tensor(3)
+    assert read(state).network == "PSA"
+
+
+SPOILT = {
+    "1 missing (b3.conv_branch1.weight)": lambda s: s.pop("b3.conv_branch1.weight"),
+    "1 unexpected (extra.weight)": lambda s: (
+        s.pop("fc8.weight"),
+        s.update({"extra.weight": torch.zeros(1)}),
+    ),
+    "1 of another shape (bn7.bias: file (2,), network (4096,))": lambda s: s.update(
+        {"bn7.bias": torch.zeros(2)}
+    ),
+}
+
+
+@pytest.mark.parametrize("message", SPOILT)
+def test_keys_that_do_not_fit_are_listed(message):
+    state = state_of("PSA")
+    SPOILT[message](state)
+    with pytest.raises(InputError, match=r"x.pth does not fit resnet38: " + re.escape(message)):
+        read(state)
+
+
+def test_the_importer_writes_our_names_and_says_what_it_left_out(tmp_path, monkeypatch, capsys):
+    whole = {key: torch.zeros(shape) for key, shape in layout("SC-CAM").items()}
+    torch.save(whole, tmp_path / "in.pth")
+    out = tmp_path / "out.safetensors"
+    monkeypatch.setattr("sys.argv", ["import_weights", str(tmp_path / "in.pth"), str(out)])
+    import_weights.main()
+    told = capsys.readouterr().out
+    assert "SC-CAM, 191 tensors of the backbone and 1 of heads (head.weight)" in told
+    assert "left out, since nothing here has them: fc8_200.weight" in told
+    written = load_file(out)
+    assert len(written) == 192
+    assert written["head.weight"].shape == (20, 4096, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "target", "message"),
+    [
+        ({"odd": torch.zeros(1)}, "o.safetensors", "not of the ResNet38 family: .*odd"),
+        ({"odd": torch.zeros(1)}, "o.pth", "does not end in .safetensors"),
+        (None, "o.safetensors", "IN is .*in.pth, but there is no such file"),
+    ],
+)
+def test_the_importer_refuses_what_it_cannot_turn(tmp_path, state, target, message):
+    if state:
+        torch.save(state, tmp_path / "in.pth")
+    with pytest.raises(InputError, match=message):
+        import_weights.convert(tmp_path / "in.pth", tmp_path / target)
+    assert not (tmp_path / target).exists()
+
+
+def test_a_slip_of_the_importer_ends_in_its_mend(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["x", str(tmp_path / "in.pth"), str(tmp_path / "o.pth")])
+    with pytest.raises(SystemExit, match="1"):
+        import_weights.main()
+    assert capsys.readouterr().err.startswith("error: ")

@@ -1,0 +1,133 @@
+"""A classification network whose maps are refined by how alike its pixels are.
+
+Letters: b images, k = c + 1 with background first, d channels, h w a map, H W an image.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wsss_lightning.errors import InputError
+from wsss_lightning.functional.correlation import pixel_correlation, strongest_only
+from wsss_lightning.functional.resize import resize_to
+from wsss_lightning.nets.backbones import Backbone, Normalise, submodule
+from wsss_lightning.nets.weights import load_network
+
+
+@final
+class SeamNet(nn.Module):
+    """cam = head(features); refined = PCM of cam over features of earlier layers and the image.
+
+    The PCM learns from neither the backbone nor the cam, and they do not learn from it: its inputs
+    carry no gradient.
+
+    Args:
+        backbone: where the encoder comes from.
+        dropout: of whole channels before the head.
+        taps: names of encoder layers whose maps say how alike pixels are, such as layer2, layer3;
+            None: the encoder's own two maps before its last (conv4, conv5 of ResNet38).
+        tap_channels: what each tap is squeezed to by a 1x1 convolution.
+        embedding: channels of what is compared.
+        block_mib: MiB that a block of the affinity between all pixels may take.
+        weights: local file of a whole network: an official SEAM .pth, or this network's own state.
+        num_classes: without background, which has a row of its own that no loss reaches.
+
+    Source: Wang et al. 2020 (SEAM), sec. 3.3; `network/resnet38_SEAM.py` of the official code.
+    """
+
+    encoder: Any
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        dropout: float,
+        taps: Sequence[str] | None,
+        tap_channels: Sequence[int],
+        embedding: int,
+        block_mib: float,
+        weights: str | Path | None,
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.taps, self.block_mib = backbone, taps, block_mib
+        self.normalise = Normalise()
+        self.encoder = backbone.build()
+        self._tapped: dict[str, Any] = {}
+        for name in taps or ():
+            submodule(self.encoder, name, "method.net.taps").register_forward_hook(
+                lambda _module, _inputs, output, name=name: self._tapped.update({name: output})
+            )
+        channels = self._channels()
+        if len(tap_channels) != len(channels):
+            raise InputError(
+                f"method.net.tap_channels is {list(tap_channels)}, but there are {len(channels)} "
+                "taps; give a number of channels for each."
+            )
+        self.dropout = nn.Dropout2d(dropout)
+        self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes + 1, 1, bias=False)
+        self.squeeze = nn.ModuleList(
+            nn.Conv2d(inside, outside, 1, bias=False)
+            for inside, outside in zip(channels, tap_channels, strict=True)
+        )
+        self.embed = nn.Conv2d(3 + sum(tap_channels), embedding, 1, bias=False)
+        nn.init.xavier_uniform_(self.head.weight)
+        for layer in self.squeeze:
+            nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]
+        nn.init.xavier_uniform_(self.embed.weight, gain=4)
+        if weights:
+            load_network(self, Path(weights), "method.net.weights")
+        self.to(memory_format=torch.channels_last)
+        self.train()  # Lightning trains a network in the mode in which it finds it
+
+    def train(self, mode: bool = True) -> "SeamNet":
+        super().train(mode)
+        self.backbone.keep(self.encoder)
+        return self
+
+    def cam(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k h w"]:
+        """Class activation of background and every class, unbounded."""
+        deepest, _ = self._features(self.normalise(image))
+        return self.head(self.dropout(deepest))
+
+    def forward(
+        self, image: Float[Tensor, "b 3 H W"]
+    ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k h w"]]:
+        """cam, unbounded, and refined, whose labels add up to 1 at each pixel."""
+        normalised = self.normalise(image)
+        deepest, tapped = self._features(normalised)
+        cam = self.head(self.dropout(deepest))
+        size = (cam.shape[-2], cam.shape[-1])
+        squeezed = [
+            layer(maps.detach()).relu_() for layer, maps in zip(self.squeeze, tapped, strict=True)
+        ]
+        seen = [resize_to(maps, size) for maps in (normalised, *squeezed)]
+        features = self.embed(torch.cat(seen, dim=1))
+        return cam, pixel_correlation(strongest_only(cam), features, self.block_mib)
+
+    def _features(self, normalised: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, list[Any]]:
+        """The deepest map, and those of the taps."""
+        maps = self.encoder(normalised)
+        if not self.taps:
+            return maps[-1], list(maps[-3:-1])
+        tapped = [self._tapped[name] for name in self.taps]
+        self._tapped.clear()  # the graph of a step must not outlive it
+        return maps[-1], tapped
+
+    def _channels(self) -> list[int]:
+        """How many channels each tap has, seen on a small image."""
+        was = self.encoder.training
+        with torch.no_grad():
+            _, tapped = self.eval()._features(torch.zeros(1, 3, 64, 64))
+        self.encoder.train(was)
+        for name, maps in zip(self.taps or (), tapped, strict=False):
+            if not isinstance(maps, Tensor) or maps.dim() != 4:
+                shape = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+                raise InputError(
+                    f"method.net.taps names {name}, which puts out {shape}; choose layers with "
+                    "maps (b d h w), such as layer2 of a ResNet."
+                )
+        return [maps.shape[1] for maps in tapped]

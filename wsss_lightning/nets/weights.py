@@ -1,0 +1,157 @@
+"""Files of weights: reading them safely, official layouts, and telling what does not fit.
+
+Letters: c classes, k = c + 1 with background first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from wsss_lightning.errors import InputError
+from wsss_lightning.nets.resnet38 import ResNet38
+
+# heads of the official ResNet38 networks, and what ours calls them (None: it has no such layer)
+OFFICIAL_HEADS: dict[str, dict[str, str | None]] = {
+    "ImageNet": {},
+    "PSA": {"fc8": "head"},
+    "SEAM": {"fc8": "head", "f8_3": "squeeze.0", "f8_4": "squeeze.1", "f9": "embed"},
+    "AffinityNet": {"f8_3": None, "f8_4": None, "f8_5": None, "f9": None},
+    "SC-CAM": {"fc8_20": "head", "fc8_200": None},
+}
+
+
+@dataclass(frozen=True)
+class Official:
+    """An official checkpoint of ResNet38, in our names.
+
+    Args:
+        network: whose layout it has; a key of OFFICIAL_HEADS.
+        encoder: tensors of the backbone.
+        heads: tensors of what stands on it, as CamNet and SeamNet call them.
+        left_out: keys of the file that no network here has.
+    """
+
+    network: str
+    encoder: Mapping[str, Tensor]
+    heads: Mapping[str, Tensor]
+    left_out: Sequence[str]
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """As `load_state_dict` of CamNet or SeamNet takes it."""
+        return {f"encoder.{key}": value for key, value in self.encoder.items()} | {**self.heads}
+
+
+def read_weights(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
+    """Tensors of a .safetensors or .pth file, read without running any code of theirs.
+
+    Raises:
+        InputError: the file is absent or holds something else.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{key} is {path}, but there is no such file; give the path of a "
+            ".safetensors or .pth file, or leave it out for random weights."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read as weights ({error}); expected .safetensors, or .pth with "
+            "plain tensors (torch.save(model.state_dict(), ...))."
+        ) from error
+    state = state.get("state_dict", state.get("model", state)) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"{path} holds no state dict; save one by model.state_dict().")
+    return state
+
+
+def is_official(state: Mapping[str, Tensor]) -> bool:
+    """Whether a file has the layout of the official ResNet38 networks."""
+    return any(key.removeprefix("module.") == "conv1a.weight" for key in state)
+
+
+def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
+    """Tell which official network a state is of, and name its tensors as ours.
+
+    Raises:
+        InputError: keys or shapes are not those of ResNet38 with the heads of one official network.
+    """
+    plain = {key.removeprefix("module."): value for key, value in state.items()}
+    with torch.device("meta"):
+        wanted = shapes_of(ResNet38())
+    encoder = {key: value for key, value in plain.items() if key in wanted}
+    rest = {key: value for key, value in plain.items() if key not in wanted}
+    heads = {key.removesuffix(".weight") for key in rest}
+    networks = [name for name, layers in OFFICIAL_HEADS.items() if heads == set(layers)]
+    wrong = misfits(encoder, wanted, () if networks else rest)
+    if wrong:
+        raise InputError(
+            f"{path} does not fit resnet38: {wrong}. Give an official checkpoint of ResNet38 whose "
+            f"other layers are those of one of {', '.join(OFFICIAL_HEADS)}."
+        )
+    layers = OFFICIAL_HEADS[networks[0]]
+    known = {name: f"{ours}.weight" for name, ours in layers.items() if ours}
+    return Official(
+        networks[0],
+        encoder,
+        {ours: rest[f"{name}.weight"] for name, ours in known.items()},
+        sorted(f"{name}.weight" for name in set(layers) - set(known)),
+    )
+
+
+def load_network(net: nn.Module, path: Path, key: str) -> None:
+    """Load a whole network strictly: an official checkpoint, or a state of its own.
+
+    Args:
+        net: what is loaded.
+        path: of the file.
+        key: of the configuration, for messages.
+
+    Raises:
+        InputError: keys or shapes differ; the message lists them.
+    """
+    state = read_weights(path, key)
+    if is_official(state):
+        state = read_official(state, path).state
+    wrong = misfits(state, shapes_of(net), set(state) - set(shapes_of(net)))
+    if wrong:
+        raise InputError(
+            f"{path} does not fit {key}: {wrong}. Give the file of this very network, with as many "
+            "classes and the same layers."
+        )
+    net.load_state_dict(state, strict=False)  # counters of batches may lack, and nothing else
+
+
+def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor in the state of a module."""
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+
+
+def misfits(
+    given: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]], unexpected: Iterable[str]
+) -> str:
+    """Missing and unexpected keys and other shapes, a few of each; empty where all fits."""
+    lists = {
+        # counters of batches are missing in older files
+        "missing": sorted(k for k in set(wanted) - set(given) if "num_batches_tracked" not in k),
+        "unexpected": sorted(unexpected),
+        "of another shape": [
+            f"{key}: file {tuple(given[key].shape)}, network {wanted[key]}"
+            for key in sorted(set(given) & set(wanted))
+            if tuple(given[key].shape) != wanted[key]
+        ],
+    }
+    return "; ".join(f"{len(v)} {k} ({_shorten(v)})" for k, v in lists.items() if v)
+
+
+def _shorten(words: Sequence[str], most: int = 5) -> str:
+    return ", ".join(words[:most]) + (
+        f", ... {len(words) - most} more" if len(words) > most else ""
+    )
