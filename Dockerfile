@@ -2,7 +2,7 @@
 # docker run --gpus all -v "$PWD:/home/wsss/work" wsss_lightning experiment=cam trainer=gpu
 FROM nvidia/cuda:12.8.1-cudnn-runtime-ubuntu22.04
 
-# the compiler builds pydensecrf2, which has no wheels
+# the compiler makes the CRF's loops when they are first used, and builds pydensecrf2
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         g++ git python3 python3-dev python3-pip python3-venv \

@@ -1,5 +1,6 @@
 # From a fresh clone: `make demo` shows what this does, `make test` that it works.
-# Both need Python 3.10 to 3.12, git and a C++ compiler, and install the rest into .venv.
+# Both need Python 3.10 to 3.12 and git, and install the rest into .venv. A C++ compiler makes the
+# CRF ten times faster, and the tests need it, since they compare with pydensecrf.
 
 SHELL := bash
 PYTHON ?= python3
@@ -11,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test check lint types floors clean
 
-demo: $(VENV)/.installed-crf ## the whole pipeline on generated data
+demo: $(VENV)/.installed ## the whole pipeline on generated data
 	$(RUN) wsss_lightning experiment=cam
 
 test: lint types floors ## everything that CI runs
@@ -35,19 +36,19 @@ clean: ## remove the environment and caches; runs stay
 
 # One command installs all, so that torch and torchvision are chosen together. A stamp is younger
 # than pyproject.toml as long as nothing has to be installed anew.
-$(VENV)/.installed-crf: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "installing PyTorch and the rest into $(VENV); this takes some minutes"
-	$(RUN) pip install --quiet --editable ".[crf]"
+	$(RUN) pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@command -v $${CXX:-c++} > /dev/null || \
+		{ echo "there is no C++ compiler; install one (on Debian: apt-get install g++ python3-dev)"; exit 1; }
 	@echo "installing PyTorch and the rest into $(VENV); this takes some minutes"
 	$(RUN) pip install --quiet --editable ".[dev]"
-	@touch $@ $(VENV)/.installed-crf
+	@touch $@ $(VENV)/.installed
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
 		{ echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12; name one, as in: make demo PYTHON=python3.12"; exit 1; }
-	@command -v $${CXX:-c++} > /dev/null || \
-		{ echo "there is no C++ compiler; install one (on Debian: apt-get install g++ python3-dev)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -7,10 +7,12 @@ import torchvision
 from omegaconf import OmegaConf
 from PIL import Image
 
+import wsss_lightning.stages
 from wsss_lightning.data.scores import load_mask, load_score, save_mask, save_score
 from wsss_lightning.errors import InputError
+from wsss_lightning.functional.crf.reference import EngineError
 from wsss_lightning.functional.masks import IGNORE
-from wsss_lightning.stages import Stages, check_data, load, metrics_of
+from wsss_lightning.stages import Stages, check_data, crf_settings, load, metrics_of
 
 SIDE = 10
 NAMES = ["x0", "x1", "x2", "x3"]
@@ -216,20 +218,29 @@ def test_masks_are_the_most_probable_label_where_it_is_sure_enough(tmp_path, dat
 # dense CRF
 
 CRF = OmegaConf.create(
-    {"theta_alpha": 4, "theta_beta": 13, "theta_gamma": 1, "w1": 3, "w2": 1, "iterations": 2}
+    {
+        "theta_alpha": 4,
+        "theta_beta": 13,
+        "theta_gamma": 1,
+        "w1": 3,
+        "w2": 1,
+        "iterations": 2,
+        "engine": "auto",
+    }
 )
 
 
-def smooth(folder, data, seeds, workers=0):
+def smooth(folder, data, seeds, workers=0, area_factor=None, **changed):
     folder.mkdir(exist_ok=True)
     stages(workers).crf(
         folder,
         scores=seeds,
         data=data,
         split="val",
-        parameters=CRF,
+        parameters=OmegaConf.create({**CRF, **changed}),
         background_power=None,
         background_score=0.3,
+        area_factor=area_factor,
     )
     return {path.name: load_score(path) for path in sorted(folder.glob("*.npz"))}
 
@@ -241,6 +252,85 @@ def test_one_process_and_several_smooth_alike(tmp_path, data, seeds):
         assert keys.tolist() == [0, 1]
         assert (marginal == shared[name][0]).all()
         assert np.abs(marginal.sum(0) - 1).max() < 1 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("engine", ["torch", "pydensecrf", "exact"])
+def test_engines_smooth_alike(tmp_path, data, seeds, engine):
+    if engine == "pydensecrf":
+        pytest.importorskip("pydensecrf", reason="the reference is an extra")
+    expected = smooth(tmp_path / "1", data, seeds)
+    found = smooth(tmp_path / "2", data, seeds, engine=engine)
+    for name, (marginal, _) in expected.items():
+        assert np.abs(marginal - found[name][0]).mean() < 0.05
+
+
+def test_a_gpus_batches_over_threads_smooth_alike(tmp_path, data, seeds, monkeypatch):
+    expected = smooth(tmp_path / "1", data, seeds, engine="torch")
+    monkeypatch.setattr(Stages, "_gpu", lambda self: True)
+    monkeypatch.setattr("wsss_lightning.stages.GPU", "cpu")
+    found = smooth(tmp_path / "2", data, seeds, workers=2, engine="torch")
+    for name, (marginal, _) in expected.items():
+        assert np.abs(marginal - found[name][0]).max() <= 1 / 255
+
+
+def test_images_that_the_gate_takes_out_keep_their_seeds_and_are_counted(tmp_path, data, seeds):
+    # so strong a pull leaves one label only
+    strong = {"theta_alpha": 1000, "theta_beta": 1000, "w1": 1000, "iterations": 10}
+    flooded = smooth(tmp_path / "flooded", data, seeds, **strong)
+    gated = smooth(tmp_path / "gated", data, seeds, workers=2, area_factor=10, **strong)
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    stages().background(plain, scores=seeds, data=data, split="val", background_score=0.3)
+    kept = 0
+    for name, (marginal, _) in gated.items():
+        before = load_score(plain / name)[0]
+        if len(np.unique(before.argmax(0))) == 1:  # nothing could be lost
+            assert (marginal == flooded[name][0]).all()
+        else:
+            kept += 1
+            assert len(np.unique(flooded[name][0].argmax(0))) == 1
+            np.testing.assert_allclose(marginal, before, atol=1 / 255)
+    assert kept
+    share = kept / len(NAMES)
+    metrics = json.loads((tmp_path / "gated/metrics.json").read_text())
+    assert metrics == {"kept": share, "kept_lost": share, "kept_area": 0.0, "kept_crash": 0.0}
+    assert not (tmp_path / "flooded/metrics.json").exists()
+
+
+def test_an_open_gate_lets_all_refined_maps_through(tmp_path, data, seeds):
+    expected = smooth(tmp_path / "1", data, seeds)
+    found = smooth(tmp_path / "2", data, seeds, area_factor=1000)
+    for name, (marginal, _) in expected.items():
+        assert (marginal == found[name][0]).all()
+    assert json.loads((tmp_path / "2/metrics.json").read_text())["kept"] == 0
+
+
+def test_a_crash_of_the_engine_costs_one_image(tmp_path, data, seeds, monkeypatch):
+    refine, crashed = wsss_lightning.stages.mean_field_batch, []
+
+    def crash_once(*work):
+        if not crashed:
+            crashed.append(True)
+            raise EngineError("the process died")
+        return refine(*work)
+
+    monkeypatch.setattr(wsss_lightning.stages, "mean_field_batch", crash_once)
+    smooth(tmp_path / "s", data, seeds)
+    metrics = json.loads((tmp_path / "s/metrics.json").read_text())
+    assert metrics["kept"] == metrics["kept_crash"] == pytest.approx(1 / len(NAMES))
+    assert [path.name for path in (tmp_path / "s/kept").iterdir()] == [f"{NAMES[0]}.txt"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"engine": "fast"}, r"crf\.engine is fast; known are"),
+        ({"theta_beta": 0}, r"crf\.theta_beta is 0"),
+    ],
+)
+def test_a_crf_that_cannot_be_had_is_refused_before_work_starts(changed, message):
+    with pytest.raises(InputError, match=message):
+        crf_settings(OmegaConf.create({**CRF, **changed}))
 
 
 def test_smoothing_goes_on_behind_the_images_that_are_done(tmp_path, data, seeds):

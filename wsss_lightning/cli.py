@@ -119,12 +119,13 @@ def job(cfg: DictConfig) -> float | None:
     """One run, from its composed configuration to `results.json`.
 
     Returns:
-        mIoU of the segmentation network on val, the objective of sweeps; None if not scored.
+        mIoU of the segmentation network on val (behind the CRF, where there is one), the objective
+        of sweeps; None if not scored.
     """
     from hydra.utils import instantiate
 
     from wsss_lightning.run import Run, write_json
-    from wsss_lightning.stages import check_data
+    from wsss_lightning.stages import check_data, crf_settings
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     store = Path(cfg.runs) / "stages"
@@ -134,6 +135,7 @@ def job(cfg: DictConfig) -> float | None:
         cfg.data.root = str(instantiate(cfg.data.generate))
     check_values(cfg)
     check_targets(cfg)
+    crf_settings(cfg.crf)
     # the precision of arithmetic is the trainer's, but numbers depend on it
     salt = f"{check_data(cfg.data)}-{cfg.trainer.get('precision')}"
     run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt)
@@ -144,7 +146,8 @@ def job(cfg: DictConfig) -> float | None:
     scores = instantiate(cfg.pipeline)(cfg, run)
     write_json(folder / "results.json", results(cfg, run, scores))
     show(cfg, scores, run)
-    return scores.get(f"segmentation/{cfg.data.val}/miou")
+    last = "segmentation_crf" if cfg.test.crf else "segmentation"
+    return scores.get(f"{last}/{cfg.data.val}/miou")
 
 
 def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
@@ -179,7 +182,6 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         "miou": "one confusion matrix a split, background included, 255 left out, mean over the "
         "labels that the split truly shows",
         "segmentation": {"scales": list(cfg.test.scales), "flip": cfg.test.flip},
-        "segmentation_crf": cfg.test.crf,
         "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
         "initial_weights": _weights(cfg, weak),
         "precision": str(cfg.trainer.get("precision")),
@@ -220,7 +222,7 @@ def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for key, value in scores.items():
         step, split, metric = key.split("/")
-        if not metric.startswith(("iou_", "threshold", "loss", "coverage")):
+        if not metric.startswith(("iou_", "threshold", "loss", "coverage", "kept_")):
             rows.setdefault((step, metric), {})[split] = value
     for (step, metric), values in rows.items():
         cells = (f"{100 * values[s]:.1f}" if s in values else "" for s in splits)
@@ -241,6 +243,7 @@ METRICS = {
     "miou": "mIoU",
     "miou_held_out": "mIoU, held-out threshold",
     "miou_oracle": "mIoU, oracle threshold",
+    "kept": "images left as they were",
 }
 
 

@@ -41,6 +41,7 @@ class Schedule:
 @dataclass
 class SegmenterSchedule(Schedule):
     encoder: str
+    validate_crf: bool
 
 
 @dataclass
@@ -152,6 +153,12 @@ def check_values(cfg: DictConfig) -> None:
                 f"{part}.num_classes is {outputs}, but data.num_classes is {cfg.data.num_classes}; "
                 "leave it out, and the head has an output for every class of the data."
             )
+    factor = OmegaConf.select(cfg, "refine.area_factor")
+    if factor is not None and not factor >= 1:
+        raise InputError(
+            f"refine.area_factor is {factor}, but it bounds how many times larger or smaller a "
+            "label may become; set 1 or more (5 is a start), or null to keep every refined map."
+        )
     for key in ("seed", "workers"):
         if cfg[key] < 0:
             raise InputError(f"{key} is {cfg[key]}; set 0 or more.")

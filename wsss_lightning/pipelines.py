@@ -58,6 +58,8 @@ def tags(cfg: DictConfig, run: Run) -> Scores:
             confidence=0.0,
         )
         found |= _scored(run, do, data, split, cfg.refine.name, masks[split])
+        if (refined / "metrics.json").is_file():
+            found |= _named(f"{cfg.refine.name}/{split}", refined)
         if split == data.train:
             pseudo = run.stage(
                 "pseudo",
@@ -124,6 +126,7 @@ def _segment(
         supervision="masks",
         masks=masks,
         initial=initial,
+        crf=cfg.crf if cfg.fit.segmenter.validate_crf else None,
     )
     predicted = {}
     for split in (data.val, data.train):
@@ -135,6 +138,7 @@ def _segment(
             split=split,
             test=cfg.test,
         )
+        found |= _scored(run, do, data, split, "segmentation", predicted[split])
         if cfg.test.crf:
             smoothed = run.stage(
                 f"predictions_crf/{split}",
@@ -154,7 +158,7 @@ def _segment(
                 split=split,
                 confidence=0.0,
             )
-        found |= _scored(run, do, data, split, "segmentation", predicted[split])
+            found |= _scored(run, do, data, split, "segmentation_crf", predicted[split])
     return predicted
 
 

@@ -40,8 +40,12 @@ def crf(
     parameters: DictConfig,
     background_power: float | None,
     background_score: float | None,
+    area_factor: float | None,
 ) -> Path:
-    """DenseCRF; background as (1 - max) ** background_power, or constant where that is null."""
+    """DenseCRF; background as (1 - max) ** background_power, or constant where that is null.
+
+    With `area_factor`, an image keeps its seeds where refinement visibly does harm.
+    """
     return run.stage(
         f"{name}/{split}",
         do.crf,
@@ -51,4 +55,5 @@ def crf(
         parameters=parameters,
         background_power=background_power,
         background_score=None if background_power is not None else background_score,
+        area_factor=area_factor,
     )

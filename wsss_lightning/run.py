@@ -112,7 +112,7 @@ def code_version() -> str:
     """Digest of the package's source, but for what chooses and shows work."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted([*package.rglob("*.py"), *package.rglob("*.cpp")]):
         if path.name not in NOT_WORK:
             digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]

@@ -11,7 +11,7 @@ import logging
 import multiprocessing
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from wsss_lightning.callbacks.dense_crf import DenseCRF
 from wsss_lightning.callbacks.gallery import (
     heat_overlay,
     legend_of,
@@ -38,14 +39,24 @@ from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask, 
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.cam import with_constant_background, with_power_background
-from wsss_lightning.functional.crf import CRFParameters, mean_field, unary_from_scores
+from wsss_lightning.functional.cam import (
+    share_of,
+    with_constant_background,
+    with_power_background,
+)
+from wsss_lightning.functional.crf.gate import harm
+from wsss_lightning.functional.crf.mean_field import choose, mean_field, mean_field_batch
+from wsss_lightning.functional.crf.parameters import CRFParameters
+from wsss_lightning.functional.crf.reference import EngineError
+from wsss_lightning.functional.crf.unary import unary_from_scores
 from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
 from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou
 from wsss_lightning.run import write_json
 
 Metrics = dict[str, float]
+GPU = "cuda"
+GPU_BATCH = 8  # images that its CRF takes at once
 
 
 class Stages:
@@ -70,12 +81,14 @@ class Stages:
         supervision: str,
         masks: Path | None = None,
         initial: Path | None = None,
+        crf: DictConfig | None = None,
     ) -> None:
         """Train a module on the training split; leaves module.yaml, last.ckpt and csv logs.
 
         In a folder where it was interrupted it goes on from its last epoch.
 
         Args:
+            crf: log mIoU of the validation split with this CRF and without it.
             initial: folder of a trained module whose encoder this one begins with.
         """
         OmegaConf.save(module, folder / "module.yaml", resolve=True)
@@ -107,13 +120,17 @@ class Stages:
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
+        callbacks: list[pl.Callback] = [checkpoint]
+        if crf is not None and watched:
+            parameters, engine = crf_settings(crf)
+            callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
         loggers = [instantiate(node)(save_dir=folder) for node in self.logger.values()]
         name = _name(folder)
         trainer = self._trainer(
             name,
             max_epochs=schedule.max_epochs,
             logger=loggers,
-            callbacks=[checkpoint],
+            callbacks=callbacks,
             limit_val_batches=None if watched else 0,
         )
         last = folder / "last.ckpt"
@@ -158,8 +175,7 @@ class Stages:
         for i in track(range(len(reader)), len(reader), _name(folder)):
             score, keys = _labelled(scores, reader, i)
             full = with_constant_background(torch.from_numpy(score), background_score)
-            share = full / full.sum(0, keepdim=True).clamp(min=1e-6)
-            save_score(folder / f"{reader.names[i]}.npz", share, keys, bits=16)
+            save_score(folder / f"{reader.names[i]}.npz", share_of(full), keys, bits=16)
 
     def crf(
         self,
@@ -171,24 +187,47 @@ class Stages:
         parameters: DictConfig,
         background_power: float | None,
         background_score: float | None,
+        area_factor: float | None = None,
     ) -> None:
         """DenseCRF of every image's scores: marginals (k H W) of the labels that are present.
 
-        Images are shared out over processes; an interrupted stage goes on with those left.
+        Images are shared out over processes, or in batches over a GPU; an interrupted stage goes
+        on with those left. An image that the gate (`functional.crf.gate`, where `area_factor` is
+        given) or a crash of the engine takes out keeps its scores as they are; metrics.json tells
+        how many did.
         """
-        settings = CRFParameters(**_settings(parameters))
+        settings, engine = crf_settings(parameters)
         reader = instantiate(data.reader)(split=split, with_masks=False)
         left = [i for i, name in enumerate(reader.names) if not (folder / f"{name}.npz").is_file()]
+        on_gpu = engine in ("auto", "torch") and self._gpu()
         work = partial(
-            _crf_image,
+            _crf_images,
             folder=folder,
             scores=scores,
             reader=reader,
             parameters=settings,
+            engine=engine,
+            device=GPU if on_gpu else "cpu",
             background_power=background_power,
             background_score=background_score,
+            area_factor=area_factor,
         )
-        _share_out(work, left, self.workers, _name(folder))
+        size = GPU_BATCH if on_gpu else 1
+        batches = [left[i : i + size] for i in range(0, len(left), size)]
+        _share_out(work, batches, self.workers, _name(folder), threads=on_gpu)
+        kept = {path.stem: path.read_text() for path in (folder / "kept").glob("*.txt")}
+        if area_factor is not None or kept:
+            share = {
+                f"kept_{why}": sum(w == why for w in kept.values()) / len(reader)
+                for why in ("lost", "area", "crash")
+            }
+            write_json(folder / "metrics.json", {"kept": len(kept) / len(reader), **share})
+        if kept:
+            console.print(
+                f"[yellow]{len(kept)} of {len(reader)} images keep their scores without CRF "
+                f"(reasons: {folder.with_suffix('')}/kept)[/]",
+                soft_wrap=True,
+            )
 
     def masks(
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, confidence: float
@@ -314,6 +353,10 @@ class Stages:
             **{**usual, **how},
         )
 
+    def _gpu(self) -> bool:
+        """Whether the chosen trainer may use a CUDA device that is there."""
+        return self.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
     def _trainer(self, name: str, **how: Any) -> pl.Trainer:
         quiet_lightning()
         progress = [StageProgress(name)] if console.is_terminal else []
@@ -341,6 +384,23 @@ def load(trained: Path) -> pl.LightningModule:
     stored = torch.load(trained / "last.ckpt", map_location="cpu", weights_only=True)
     built.load_state_dict(stored["state_dict"])
     return built.eval()
+
+
+def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
+    """Kernels and engine, checked: the engine is to be had here.
+
+    Raises:
+        InputError: a value has no meaning, or the engine is unknown or absent.
+    """
+    settings = _settings(node)
+    engine = settings.pop("engine")
+    parameters = CRFParameters(**settings)
+    choose(engine, [])
+    if engine in ("native", "pydensecrf"):
+        mean_field(
+            torch.zeros(1, 1, 3, dtype=torch.uint8), torch.zeros(2, 1, 1), parameters, engine
+        )
+    return parameters, engine
 
 
 def metrics_of(folder: Path) -> Metrics:
@@ -384,42 +444,71 @@ def _labelled(scores: Path, reader: VOCLayout, i: int) -> tuple[np.ndarray, np.n
     return score, np.concatenate([[0], keys]).astype(np.int64)
 
 
-def _crf_image(
-    i: int,
+def _crf_images(
+    batch: list[int],
     *,
     folder: Path,
     scores: Path,
     reader: VOCLayout,
     parameters: CRFParameters,
+    engine: str,
+    device: str,
     background_power: float | None,
     background_score: float | None,
+    area_factor: float | None,
 ) -> None:
-    name = reader.names[i]
-    if background_power is not None:
-        score, keys = _labelled(scores, reader, i)
-        full = with_power_background(torch.from_numpy(score), background_power).numpy()
-    elif background_score is not None:
-        score, keys = _labelled(scores, reader, i)
-        full = with_constant_background(torch.from_numpy(score), background_score).numpy()
-    else:  # a network's marginals have their background already
-        full, keys = load_score(scores / f"{name}.npz")
-    marginal = mean_field(np.asarray(reader.image(i)), unary_from_scores(full), parameters)
-    save_score(folder / f"{name}.npz", marginal.clip(0, 1), keys, bits=8)
+    full, keys = [], []
+    for i in batch:
+        if background_power is None and background_score is None:
+            # a network's marginals have their background already
+            score, labels = load_score(scores / f"{reader.names[i]}.npz")
+            full.append(torch.from_numpy(score))
+        else:
+            score, labels = _labelled(scores, reader, i)
+            maps = torch.from_numpy(score)
+            if background_power is not None:
+                full.append(with_power_background(maps, background_power))
+            elif background_score is not None:
+                full.append(with_constant_background(maps, background_score))
+        keys.append(labels)
+    images = [torch.from_numpy(np.array(reader.image(i))) for i in batch]
+    unaries = [unary_from_scores(score.to(device)) for score in full]
+    crashed = False
+    try:
+        refined = mean_field_batch(images, unaries, parameters, engine)
+    except EngineError:
+        refined, crashed = full, True
+    for i, before, after, labels in zip(batch, full, refined, keys, strict=True):
+        name, why = reader.names[i], "crash" if crashed else None
+        if area_factor is not None and not crashed:
+            why = harm(before.argmax(0), after.cpu().argmax(0), area_factor)
+        if why is not None:
+            after = share_of(before)
+            (folder / "kept").mkdir(exist_ok=True)
+            (folder / "kept" / f"{name}.txt").write_text(why)
+        save_score(folder / f"{name}.npz", after.clamp(0, 1), labels, bits=8)
 
 
-def _share_out(work: Callable[[int], None], items: list[int], workers: int, name: str) -> None:
-    """Do `work` on every item, in processes where there are several."""
+def _share_out(
+    work: Callable[[Any], None], items: list[Any], workers: int, name: str, threads: bool
+) -> None:
+    """Do `work` on every item, in processes (or threads) where there are several."""
     if workers < 2 or len(items) < 2:
         for item in track(items, len(items), name):
             work(item)
         return
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context(method),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-    ) as pool:
+    pool: Executor
+    if threads:
+        pool = ThreadPoolExecutor(workers)
+    else:
+        method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+        pool = ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context(method),
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        )
+    with pool:
         pending = [pool.submit(work, item) for item in items]
         try:
             for done in track(as_completed(pending), len(pending), name):

@@ -163,7 +163,12 @@ def test_an_image_without_a_tag_is_background_where_the_data_file_allows_it(here
     ("experiment", "words", "key"),
     [
         ("cam", ["refine=none"], "none/train/miou"),
-        ("cam", ["segmenter=deeplab_v3_plus", "test.crf=true"], "segmentation/val/miou"),
+        (
+            "cam",
+            ["segmenter=deeplab_v3_plus", "test.crf=true", "fit.segmenter.validate_crf=true"],
+            "segmentation_crf/val/miou",
+        ),
+        ("cam", ["crf.engine=torch", "refine.area_factor=3"], "crf/train/kept"),
         ("cam", ["score.tags=predicted"], "seeds/train/miou"),
         ("grad_cam", ["score.layer=encoder.model.layer3"], "seeds/train/miou"),
     ],
@@ -223,6 +228,8 @@ SLIPS = {
     ("experiment=cam", "backbone.output_stride=7"): "backbone.output_stride is 7; set 8, 16 or 32",
     ("experiment=cam", "backbone.name=resnet5"): "did you mean resnet50?",
     ("experiment=cam", "crf.theta_alpha=-1"): "crf.theta_alpha is -1; set",
+    ("experiment=cam", "crf.engine=torhc"): "crf.engine is torhc; did you mean torch?",
+    ("experiment=cam", "refine.area_factor=0.5"): "refine.area_factor is 0.5, but it bounds",
     ("experiment=grad_cam", "score.layer=encoder.modle"): "did you mean encoder.model?",
     ("experiment=cam", "data=voc2012"): "data.root is not set; give it, as in data.root=",
     ("experiment=cam", "data.num_classes=7"): "data.num_classes is 7, but data.reader.classes",

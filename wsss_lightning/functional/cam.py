@@ -120,6 +120,11 @@ def with_power_background(
     return torch.cat([background, score], dim=-3)
 
 
+def share_of(score: Float[Tensor, "k h w"]) -> Float[Tensor, "k h w"]:
+    """Scores of all labels as probabilities: each pixel's divided by their sum."""
+    return score / score.sum(0, keepdim=True).clamp(min=1e-6)
+
+
 def seed_mask(
     score: Float[Tensor, "*batch c h w"], background_score: float
 ) -> Int[Tensor, "*batch h w"]:

@@ -75,8 +75,10 @@ class Segmenter(pl.LightningModule):
             total = total + (logits if scale == 1 else resize_to(logits, size))
         return (total / len(self.scales)).softmax(1)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.confusion.update(self(batch["image"]).argmax(1), batch["mask"])
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        marginal = self(batch["image"]).softmax(1)
+        self.confusion.update(marginal.argmax(1), batch["mask"])
+        return {"marginal": marginal}
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/miou", torch.tensor(miou(self.confusion.compute())).float(), prog_bar=True)

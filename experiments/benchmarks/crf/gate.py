@@ -1,0 +1,77 @@
+"""mIoU of seeds, of the CRF, and of the CRF behind its gate, on both splits of a finished run.
+
+python experiments/benchmarks/crf/gate.py RUN --thresholds 0.3 0.45 --theta-alpha 80 50
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmark import PRESETS
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from wsss_lightning.data.scores import load_score
+from wsss_lightning.functional.cam import with_constant_background
+from wsss_lightning.functional.crf.gate import harm
+from wsss_lightning.functional.crf.mean_field import mean_field
+from wsss_lightning.functional.crf.unary import unary_from_scores
+from wsss_lightning.metrics import Confusion, miou
+
+
+def evaluate(reader, seeds, threshold, parameters, factors):
+    """mIoU by name, and the share of images that each gate keeps."""
+    gates = {f"gate {factor:g}": factor for factor in factors}
+    matrices = {n: Confusion(reader.num_classes + 1) for n in ("seeds", "CRF", *gates)}
+    kept = dict.fromkeys(gates, 0)
+    for i in track(range(len(reader)), transient=True):
+        score, keys = load_score(seeds / f"{reader.names[i]}.npz")
+        maps = torch.from_numpy(score if len(score) else np.zeros((0, *reader.image_size(i))))
+        full = with_constant_background(maps.float(), threshold)
+        image = torch.from_numpy(np.array(reader.image(i)))
+        before = full.argmax(0)
+        after = mean_field(image, unary_from_scores(full), parameters).argmax(0)
+        labels, truth = torch.tensor([0, *keys]), torch.from_numpy(reader.mask(i).astype(np.int64))
+        matrices["seeds"].update(labels[before], truth)
+        matrices["CRF"].update(labels[after], truth)
+        for name, factor in gates.items():
+            harmed = harm(before, after, factor) is not None
+            kept[name] += harmed
+            matrices[name].update(labels[before if harmed else after], truth)
+    shares = {name: count / len(reader) for name, count in kept.items()}
+    return {name: miou(m.compute()) for name, m in matrices.items()}, shares
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("--thresholds", nargs="+", type=float, default=[0.3])
+    parser.add_argument("--theta-alpha", nargs="+", type=float, default=[80.0])
+    parser.add_argument("--factors", nargs="+", type=float, default=[3.0, 5.0, 10.0])
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    cfg = OmegaConf.load(args.run / "hydra/config.yaml")
+    table = Table(title=f"{cfg.data.name}, percent mIoU (images that keep their seeds)")
+    gates = [f"gate {factor:g}" for factor in args.factors]
+    for heading in ("split", "threshold", "theta_alpha", "seeds", "CRF", *gates):
+        table.add_column(heading, justify="right")
+    for split in (cfg.data.train, cfg.data.val):
+        reader = instantiate(cfg.data.reader)(split=split)
+        for threshold in args.thresholds:
+            for theta_alpha in args.theta_alpha:
+                parameters = replace(PRESETS["psa"], theta_alpha=theta_alpha)
+                seeds = args.run / "seeds" / split
+                found, kept = evaluate(reader, seeds, threshold, parameters, args.factors)
+                cells = [f"{100 * found[name]:.1f}" for name in ("seeds", "CRF")]
+                cells += [f"{100 * found[g]:.1f} ({100 * kept[g]:.0f} %)" for g in gates]
+                table.add_row(split, f"{threshold:g}", f"{theta_alpha:g}", *cells)
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Images per second of a whole CRF pass: our stage against a loop as the official scripts write it.
+
+python experiments/benchmarks/crf/whole_pass.py RUN      # a finished run of experiment=cam...
+
+Both read photos and seeds from disk and leave refined maps there. The loop is one process that goes
+from image to image with pydensecrf and keeps float maps with numpy, as PSA, SEAM and SC-CAM do. Our
+stage is `Stages.crf` with 1 process and with 2.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from wsss_lightning.data.scores import load_score
+from wsss_lightning.stages import Stages
+
+
+def official_loop(reader, floats, out, p, background_score):
+    from pydensecrf import densecrf, utils
+
+    for i, name in enumerate(reader.names):
+        cam_dict = np.load(floats / f"{name}.npy", allow_pickle=True).item()
+        image = np.asarray(reader.image(i))
+        height, width = image.shape[:2]
+        cams = np.array(list(cam_dict.values())).reshape(-1, height, width)
+        background = np.full((1, height, width), background_score, np.float32)
+        full = np.concatenate([background, cams])
+        model = densecrf.DenseCRF2D(width, height, len(full))
+        model.setUnaryEnergy(np.ascontiguousarray(utils.unary_from_softmax(full)))
+        model.addPairwiseGaussian(sxy=p.theta_gamma, compat=p.w2)
+        model.addPairwiseBilateral(
+            sxy=p.theta_alpha, srgb=p.theta_beta, rgbim=np.copy(image), compat=p.w1
+        )
+        refined = np.array(model.inference(p.iterations)).reshape(len(full), height, width)
+        keys = [0, *cam_dict]
+        np.save(out / f"{name}.npy", dict(zip(keys, refined, strict=True)), allow_pickle=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    cfg = OmegaConf.load(args.run / "hydra/config.yaml")
+    split, data = cfg.data.train, cfg.data
+    seeds = (args.run / "seeds" / split).resolve()
+    reader = instantiate(data.reader)(split=split, with_masks=False)
+    parameters = OmegaConf.merge(cfg.crf, {"engine": "auto"})
+    background = cfg.seeds.background_score
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        floats, out = folder / "floats", folder / "official"
+        floats.mkdir()
+        out.mkdir()
+        for name in reader.names:
+            score, keys = load_score(seeds / f"{name}.npz")
+            maps = dict(zip(keys.tolist(), score, strict=True))
+            np.save(floats / f"{name}.npy", maps, allow_pickle=True)
+        table = Table(title=f"CRF of {len(reader)} images ({data.name}, {split})")
+        for heading in ("", "seconds", "images/s", "ratio"):
+            table.add_column(heading, justify="right")
+        base = None
+        for label, workers in (("pydensecrf loop", 0), ("1 process", 1), ("2 processes", 2)):
+            begun = time.perf_counter()
+            if base is None:
+                official_loop(reader, floats, out, parameters, background)
+            else:
+                made = folder / str(workers)
+                made.mkdir()
+                Stages(cfg.trainer, cfg.logger, workers).crf(
+                    made,
+                    scores=seeds,
+                    data=data,
+                    split=split,
+                    parameters=parameters,
+                    background_power=None,
+                    background_score=background,
+                )
+            seconds = time.perf_counter() - begun
+            base = base or seconds
+            rate = len(reader) / seconds
+            table.add_row(label, f"{seconds:.1f}", f"{rate:.1f}", f"{base / seconds:.1f}x")
+        Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The benchmarks' commands, on work so small that their figures mean nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CRF = ROOT / "experiments/benchmarks/crf"
+pytestmark = pytest.mark.slow
+
+
+def command(*words) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, words)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_engines_of_the_crf_are_compared(tmp_path):
+    pytest.importorskip("pydensecrf", reason="the reference is an extra: wsss-lightning[crf]")
+    small = ("--sizes", "40x30", "--labels", 2, "--pictures", 1, "--repeats", 1)
+    told = command(CRF / "benchmark.py", *small, "--no-scaling", "--out", tmp_path / "found.json")
+    assert "pydensecrf" in told
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert {row["engine"] for row in rows} >= {"pydensecrf", "native", "torch"}
+    assert all(row["argmax_worst"] > 0.999 for row in rows if row["engine"] != "torch on GPU")
+
+
+def test_a_runs_crf_is_timed_and_gated(here, mine):
+    pytest.importorskip("pydensecrf", reason="the reference is an extra: wsss-lightning[crf]")
+    run = here(*mine)
+    assert "2 processes" in command(CRF / "whole_pass.py", run.folder)
+    assert "gate 3" in command(CRF / "gate.py", run.folder, "--factors", 3)
+    told = command(CRF / "benchmark.py", "--run", run.folder, "--pictures", 2, "--repeats", 1)
+    assert "native against whole kernels at 96 px" in told

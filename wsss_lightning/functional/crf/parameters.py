@@ -1,0 +1,68 @@
+"""Widths and weights of the two kernels."""
+
+import math
+import numbers
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from wsss_lightning.errors import InputError
+
+# least and usual values; a kernel narrower than 0.1 reaches no neighbour, and a width of 1e-9
+# makes the lattice crash the process
+_RANGES: Final[dict[str, tuple[float, str]]] = {
+    "theta_alpha": (0.1, "50 to 120 pixels"),
+    "theta_beta": (0.1, "3 to 13 levels"),
+    "theta_gamma": (0.1, "1 to 3 pixels"),
+    "w1": (0, "4 to 10"),
+    "w2": (0, "3"),
+    "iterations": (0, "10"),
+}
+
+
+@dataclass(frozen=True)
+class CRFParameters:
+    """Kernel widths and weights, named as in the paper.
+
+    k(i, j) = w1 exp(-|p|^2 / 2 theta_alpha^2 - |I|^2 / 2 theta_beta^2) + w2 exp(-|p|^2 / 2
+    theta_gamma^2), p the difference of positions in pixels and I that of colours in levels 0..255.
+
+    Args:
+        theta_alpha: width of the appearance kernel in space, pixels, 0.1 or more.
+        theta_beta: its width in colour, levels, 0.1 or more.
+        theta_gamma: width of the smoothness kernel, pixels, 0.1 or more.
+        w1: weight of the appearance kernel; 0 leaves it out.
+        w2: weight of the smoothness kernel; 0 leaves it out.
+        iterations: of mean field; 0 leaves softmax(-unary).
+
+    Raises:
+        InputError: a width is below 0.1, a weight is negative, a value is not finite, or the
+            number of iterations is not a whole one.
+
+    Source: Kraehenbuehl & Koltun 2011, eq. 3.
+    """
+
+    theta_alpha: float
+    theta_beta: float
+    theta_gamma: float
+    w1: float
+    w2: float
+    iterations: int
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            lowest, usual = _RANGES[name]
+            whole = name == "iterations"
+            kind = numbers.Integral if whole else numbers.Real
+            if not (isinstance(value, kind) and math.isfinite(value) and float(value) >= lowest):
+                raise InputError(
+                    f"crf.{name} is {value!r}; set a {'whole' if whole else 'finite'} number of "
+                    f"{lowest} or more ({usual} is usual)."
+                )
+
+    def too_narrow(self, height: int, width: int) -> str:
+        """What to say of kernels whose lattice has more points than 64 bits can number."""
+        return (
+            f"crf.theta_alpha={self.theta_alpha}, theta_beta={self.theta_beta} and theta_gamma="
+            f"{self.theta_gamma} are too narrow for an image of {height}x{width} pixels: their "
+            "lattice would have too many points; widen them."
+        )
