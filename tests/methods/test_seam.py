@@ -23,7 +23,7 @@ TERMS = ["classification", "min_pooling", "er", "ecr"]
 
 def seam(num_classes=2, **how):
     chosen = Backbone("test_resnet", 8, False, None, None, [], {})
-    net = partial(SeamNet, chosen, 0.0, None, [4, 4], 8, 256, None)
+    net = partial(SeamNet, chosen, 0.0, [-3, -2], [4, 4], 8, 256, None)
     usual = {
         "scale": 0.5,
         "min_pooling_weight": 1.0,

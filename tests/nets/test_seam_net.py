@@ -10,7 +10,9 @@ from wsss_lightning.nets.cam_net import CamNet
 from wsss_lightning.nets.seam_net import SeamNet
 
 
-def seam_net(name="test_resnet", stride=8, taps=None, tap_channels=(4, 6), weights=None, mib=256.0):
+def seam_net(
+    name="test_resnet", stride=8, taps=(-3, -2), tap_channels=(4, 6), weights=None, mib=256.0
+):
     chosen = Backbone(name, stride, False, None, None, [], {})
     return SeamNet(chosen, 0.5, taps, tap_channels, 8, mib, weights, num_classes=3)
 
@@ -19,7 +21,7 @@ def seam_net(name="test_resnet", stride=8, taps=None, tap_channels=(4, 6), weigh
 def official(seam_file):
     """Ours with the weights of the reference's whole-network rows."""
     chosen = Backbone("resnet38", 8, False, None, True, [], {})
-    return SeamNet(chosen, 0.5, None, [64, 128], 192, 256, seam_file, num_classes=20).eval()
+    return SeamNet(chosen, 0.5, [-3, -2], [64, 128], 192, 256, seam_file, num_classes=20).eval()
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def test_the_official_network_has_as_many_parameters_as_was_counted(official):
 def test_an_official_file_of_another_number_of_classes_is_refused(seam_file):
     chosen = Backbone("resnet38", 8, False, None, True, [], {})
     with pytest.raises(InputError, match=r"method.net.weights: .*head.weight: file \(21, 4096"):
-        SeamNet(chosen, 0.5, None, [64, 128], 192, 256, seam_file, num_classes=2)
+        SeamNet(chosen, 0.5, [-3, -2], [64, 128], 192, 256, seam_file, num_classes=2)
 
 
 def test_the_encoder_takes_an_official_file_without_its_heads(seam_file):
@@ -122,6 +124,12 @@ def test_taps_are_chosen_by_name():
 def test_a_misspelt_tap_is_answered_with_the_nearest():
     with pytest.raises(InputError, match=r"method.net.taps is layr2, .* did you mean layer2\?"):
         seam_net("resnet18", taps=["layr2", "layer3"])
+
+
+@pytest.mark.parametrize("tap", [6, -7])
+def test_a_tap_behind_the_last_map_is_refused(tap):
+    with pytest.raises(InputError, match=rf"taps has {tap}, but the encoder has 6 maps; count"):
+        seam_net(taps=[1, tap])
 
 
 def test_as_many_channels_are_given_as_taps():

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CRF = ROOT / "experiments/benchmarks/crf"
+SEAM = ROOT / "experiments/benchmarks/seam/benchmark.py"
 pytestmark = pytest.mark.slow
 
 
@@ -42,3 +43,17 @@ def test_a_runs_crf_is_timed_and_gated(here, mine):
     assert "gate 3" in command(CRF / "gate.py", run.folder, "--factors", 3)
     told = command(CRF / "benchmark.py", "--run", run.folder, "--pictures", 2, "--repeats", 1)
     assert "native against whole kernels at 96 px" in told
+
+
+def test_the_memory_of_seam_is_measured():
+    small = ("--height", 40, "--width", 48, "--block-mib", 0.01)
+    for part in ("pcm", "forward", "train"):
+        told = command(SEAM, "memory", "--of", part, *small)
+        assert told.startswith(f"{part} 48x40: peak ")
+
+
+@pytest.mark.skipif("WSSS_OFFICIAL_SEAM" not in os.environ, reason="set it to YudeWang/SEAM's code")
+def test_seam_equals_the_official_code():
+    told = command(SEAM, "equal", os.environ["WSSS_OFFICIAL_SEAM"])
+    assert told.count("gradients reach 39 tensors there, the same here: True") == 2
+    assert float(told.split("of all gradients ")[-1].split()[0]) < 1e-7

@@ -28,8 +28,9 @@ class SeamNet(nn.Module):
     Args:
         backbone: where the encoder comes from.
         dropout: of whole channels before the head.
-        taps: names of encoder layers whose maps say how alike pixels are, such as layer2, layer3;
-            None: the encoder's own two maps before its last (conv4, conv5 of ResNet38).
+        taps: whose maps say how alike pixels are: numbers of the encoder's own maps, 0 being the
+            image and -1 the deepest (-3 and -2 are conv4 and conv5 of ResNet38), or names of
+            layers, such as layer2.
         tap_channels: what each tap is squeezed to by a 1x1 convolution.
         embedding: channels of what is compared.
         block_mib: MiB that a block of the affinity between all pixels may take.
@@ -45,7 +46,7 @@ class SeamNet(nn.Module):
         self,
         backbone: Backbone,
         dropout: float,
-        taps: Sequence[str] | None,
+        taps: Sequence[int | str],
         tap_channels: Sequence[int],
         embedding: int,
         block_mib: float,
@@ -57,7 +58,7 @@ class SeamNet(nn.Module):
         self.normalise = Normalise()
         self.encoder = backbone.build()
         self._tapped: dict[str, Any] = {}
-        for name in taps or ():
+        for name in (tap for tap in taps if isinstance(tap, str)):
             submodule(self.encoder, name, "method.net.taps").register_forward_hook(
                 lambda _module, _inputs, output, name=name: self._tapped.update({name: output})
             )
@@ -111,19 +112,22 @@ class SeamNet(nn.Module):
     def _features(self, normalised: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, list[Any]]:
         """The deepest map, and those of the taps."""
         maps = self.encoder(normalised)
-        if not self.taps:
-            return maps[-1], list(maps[-3:-1])
-        tapped = [self._tapped[name] for name in self.taps]
+        tapped = [self._tapped[t] if isinstance(t, str) else maps[t] for t in self.taps]
         self._tapped.clear()  # the graph of a step must not outlive it
         return maps[-1], tapped
 
     def _channels(self) -> list[int]:
         """How many channels each tap has, seen on a small image."""
-        was = self.encoder.training
+        count = len(self.encoder.out_channels)
+        for tap in self.taps:
+            if isinstance(tap, int) and not -count <= tap < count:
+                raise InputError(
+                    f"method.net.taps has {tap}, but the encoder has {count} maps; count them from "
+                    f"0 (the image) to {count - 1}, or from -1 backwards."
+                )
         with torch.no_grad():
             _, tapped = self.eval()._features(torch.zeros(1, 3, 64, 64))
-        self.encoder.train(was)
-        for name, maps in zip(self.taps or (), tapped, strict=False):
+        for name, maps in zip(self.taps, tapped, strict=True):
             if not isinstance(maps, Tensor) or maps.dim() != 4:
                 shape = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
                 raise InputError(

@@ -92,7 +92,7 @@ def pair(code: SimpleNamespace) -> tuple[nn.Module, SEAM]:
             part.running_var.uniform_(0.5, 2.0, generator=generator)
     theirs.train()
     chosen = Backbone("resnet38", 8, False, None, True, FROZEN, {})
-    net = partial(SeamNet, chosen, 0.5, None, [64, 128], 192, 256, None)
+    net = partial(SeamNet, chosen, 0.5, [-3, -2], [64, 128], 192, 256, None)
     ours = SEAM(net, CLASSES, SGD, 10, 0.9, SCALE, 1.0, 1.0, 1.0, 0.2)
     converted = read_official(theirs.state_dict(), Path("official"))
     ours.net.load_state_dict(converted.state)
@@ -239,7 +239,7 @@ def memory(height: int, width: int, what: str, block_mib: float) -> None:
         features = torch.rand(1, 192, h, w, requires_grad=True)
         pixel_correlation(maps, features, block_mib).square().sum().backward()
     else:
-        net = SeamNet(chosen, 0.5, None, [64, 128], 192, block_mib, None, CLASSES)
+        net = SeamNet(chosen, 0.5, [-3, -2], [64, 128], 192, block_mib, None, CLASSES)
         image = torch.rand(1, 3, height, width)
         if what == "forward":
             with torch.no_grad():
