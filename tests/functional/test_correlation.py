@@ -76,6 +76,14 @@ def test_pixels_that_are_alike_share_what_they_show():  # closed form
     torch.testing.assert_close(refined, expected, atol=1e-4, rtol=0)
 
 
+def test_a_pixel_that_is_like_none_shows_nothing():
+    features = torch.zeros(1, 2, 1, 2)
+    features[..., 0] = 1
+    refined = pixel_correlation(torch.ones(1, 1, 1, 2), features, block_mib=1)
+    expected = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
+    torch.testing.assert_close(refined, expected, atol=1e-4, rtol=0)
+
+
 def test_a_block_of_no_memory_is_refused():
     with pytest.raises(InputError, match="block_mib is 0; set MiB above 0"):
         pixel_correlation(torch.rand(1, 2, 3, 3), torch.rand(1, 2, 3, 3), block_mib=0)

@@ -47,7 +47,7 @@ def test_a_runs_crf_is_timed_and_gated(here, mine):
 
 def test_the_memory_of_seam_is_measured():
     small = ("--height", 40, "--width", 48, "--block-mib", 0.01)
-    for part in ("pcm", "forward", "train"):
+    for part in ("pcm", "train"):
         told = command(SEAM, "memory", "--of", part, *small)
         assert told.startswith(f"{part} 48x40: peak ")
 
