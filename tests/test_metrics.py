@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.cam import seed_mask
 from wsss_lightning.functional.masks import IGNORE
-from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou
+from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou, precision_recall
 
 K = 4
 
@@ -246,3 +246,17 @@ def test_scores_of_too_few_classes_are_refused():
 def test_true_labels_that_do_not_exist_are_refused():
     with pytest.raises(InputError, match="the truth holds label 7"):
         ThresholdCurve(K, 11).update(torch.rand(3, 1, 1), torch.full((1, 1), 7))
+
+
+def test_precision_and_recall_count_objects_and_their_classes():  # worked example
+    # true background, first and second class; called background, first, second
+    matrix = torch.tensor([[90, 6, 4], [5, 20, 5], [10, 0, 10]])
+    precision, recall = precision_recall(matrix)
+    assert float(precision) == pytest.approx(30 / (6 + 4 + 20 + 5 + 10))
+    assert float(recall) == pytest.approx(30 / (5 + 20 + 5 + 10 + 10))
+
+
+def test_precision_of_nothing_is_not_a_number():
+    precision, recall = precision_recall(torch.tensor([[5, 0], [5, 0]]))
+    assert precision.isnan()
+    assert float(recall) == 0

@@ -152,6 +152,9 @@ def test_the_curve_agrees_with_the_fixed_threshold(tmp_path, data, seeds):
     metrics = evaluate(tmp_path / "e", data, seeds)
     curve = json.loads((tmp_path / "e/curve.json").read_text())
     assert curve["threshold"] == [i / 10 for i in range(11)]
+    assert {key: len(values) for key, values in curve.items()} == dict.fromkeys(
+        ("threshold", "miou", "precision", "recall"), 11
+    )
     assert curve["miou"][3] == pytest.approx(metrics["miou"], abs=1e-6)
     assert curve["miou"][7] == pytest.approx(HIGH, abs=1e-6)
 

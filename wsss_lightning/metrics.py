@@ -88,6 +88,25 @@ def miou(matrix: Int[Tensor, "k _"]) -> float:
     return float(iou(matrix).nanmean())
 
 
+def precision_recall(
+    matrix: Int[Tensor, "*batch k k"],
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """How much of what is called an object is the right one, and how much of objects is found.
+
+    A pixel is right where its class is; background is neither found nor missed.
+
+    Args:
+        matrix: pixels by true label (rows) and predicted label.
+
+    Returns:
+        Precision and recall, in [0, 1], float64; precision is NaN where nothing is called an
+        object.
+    """
+    exact = matrix.double()
+    right = exact.diagonal(dim1=-2, dim2=-1)[..., 1:].sum(-1)
+    return right / exact[..., 1:].sum((-2, -1)), right / exact[..., 1:, :].sum((-2, -1))
+
+
 @final
 class ThresholdCurve(Metric):
     """Confusion matrices of seeds under every constant background score, in one pass.

@@ -51,7 +51,7 @@ from wsss_lightning.functional.crf.reference import EngineError
 from wsss_lightning.functional.crf.unary import unary_from_scores
 from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
-from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou
+from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou, precision_recall
 from wsss_lightning.run import write_json
 
 Metrics = dict[str, float]
@@ -284,10 +284,16 @@ class Stages:
             metrics["threshold_held_out"] = chosen
         rest.counts += part.counts
         metrics["threshold_oracle"], metrics["miou_oracle"] = rest.best()
-        curve = iou(rest.compute()).nanmean(-1)
+        matrices = rest.compute()
+        precision, recall = precision_recall(matrices)
         write_json(
             folder / "curve.json",
-            {"threshold": _rounded(rest.thresholds), "miou": _rounded(curve)},
+            {
+                "threshold": _rounded(rest.thresholds),
+                "miou": _rounded(iou(matrices).nanmean(-1)),
+                "precision": _rounded(precision.nan_to_num(1.0)),  # nothing called an object
+                "recall": _rounded(recall.nan_to_num(0.0)),
+            },
         )
         write_json(folder / "metrics.json", metrics)
 
