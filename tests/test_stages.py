@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -430,6 +431,28 @@ def test_statistics_that_came_with_weights_are_kept_through_training_and_loading
     assert not all(torch.equal(value, begun[key]) for key, value in learnt)
     method.train()
     assert not norm.training
+
+
+def test_a_network_that_was_given_whole_is_loaded_without_its_file(tmp_path):
+    module, _ = settings_of_fit("gone.pth")
+    module._target_ = "wsss_lightning.methods.seam.SEAM"
+    module.net.update(
+        {
+            "_target_": "wsss_lightning.nets.seam_net.SeamNet",
+            "taps": [-3, -2],
+            "tap_channels": [4, 4],
+            "embedding": 8,
+            "block_mib": 16,
+            "weights": None,
+        }
+    )
+    module.net.backbone.weights = None
+    for key in ("scale", "min_pooling_weight", "er_weight", "ecr_weight", "hard_fraction"):
+        module[key] = 0.5
+    torch.save({"state_dict": instantiate(module).state_dict()}, tmp_path / "last.ckpt")
+    module.net.weights = "gone.pth"
+    OmegaConf.save(module, tmp_path / "module.yaml")
+    assert not load(tmp_path).training
 
 
 def reading(**how):
