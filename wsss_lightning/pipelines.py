@@ -11,8 +11,12 @@ from wsss_lightning.stages import Stages, metrics_of
 Scores = dict[str, float]
 
 
-def tags(cfg: DictConfig, run: Run) -> Scores:
-    """Tags -> classifier -> seeds -> refined seeds -> pseudo masks -> segmentation network."""
+def tags(cfg: DictConfig, run: Run, segment: bool) -> Scores:
+    """Tags -> classifier -> seeds -> refined seeds -> pseudo masks -> segmentation network.
+
+    Args:
+        segment: train and test the segmentation network too.
+    """
     do, data = Stages(cfg.trainer, cfg.logger, cfg.workers), cfg.data
     refine = instantiate(cfg.refine, _convert_="none")
     found: Scores = {}
@@ -71,12 +75,16 @@ def tags(cfg: DictConfig, run: Run) -> Scores:
             )
             found |= _scored(run, do, data, split, "pseudo", pseudo)
 
-    initial = trained if cfg.fit.segmenter.encoder == "classifier" else None
-    predicted = _segment(cfg, run, do, found, pseudo, initial)
+    predicted = {}
+    if segment:
+        initial = trained if cfg.fit.segmenter.encoder == "classifier" else None
+        predicted = _segment(cfg, run, do, found, pseudo, initial)
     for split in (data.train, data.val):
         steps = {cfg.refine.name.upper(): masks[split]}
         if split == data.train:
             steps["pseudo mask"] = pseudo
+        if segment:
+            steps["prediction"] = predicted[split]
         run.stage(
             f"pictures/{split}",
             do.gallery,
@@ -84,7 +92,7 @@ def tags(cfg: DictConfig, run: Run) -> Scores:
             split=split,
             count=cfg.pictures,
             seeds=seeds[split],
-            steps={**steps, "prediction": predicted[split]},
+            steps=steps,
         )
     return found
 

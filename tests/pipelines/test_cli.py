@@ -391,3 +391,11 @@ def test_data_that_cannot_be_used_is_named_with_its_mend(here, mine, voc, case):
         assert answer in told.err
     assert "Traceback" not in told.out + told.err
     assert not list(Path.cwd().rglob("results.json"))
+
+
+def test_seeds_are_made_and_scored_without_a_segmentation_network(here):
+    run = here("experiment=cam", *TINY, "pipeline=seeds")
+    assert {"seeds/train/miou", "crf/val/miou", "pseudo/train/miou"} <= set(run.scores)
+    assert not any(key.startswith("segmentation") for key in run.scores)
+    assert not (run.folder / "segmentation").exists()
+    assert (run.folder / "pictures/val/val.png").is_file()
