@@ -221,7 +221,7 @@ def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
         table.add_column(split, justify="right")
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for key, value in scores.items():
-        step, split, metric = key.split("/")
+        step, split, metric = key.rsplit("/", 2)
         if not metric.startswith(("iou_", "threshold", "loss", "coverage", "kept_")):
             rows.setdefault((step, metric), {})[split] = value
     for (step, metric), values in rows.items():

@@ -17,41 +17,90 @@ def tags(cfg: DictConfig, run: Run, segment: bool) -> Scores:
     Args:
         segment: train and test the segmentation network too.
     """
-    do, data = Stages(cfg.trainer, cfg.logger, cfg.workers), cfg.data
-    refine = instantiate(cfg.refine, _convert_="none")
+    do = Stages(cfg.trainer, cfg.logger, cfg.workers)
     found: Scores = {}
-
     trained = run.stage(
         "classifier",
         do.fit,
         module=cfg.method,
-        data=data,
+        data=cfg.data,
         schedule=cfg.fit.method,
         supervision="tags",
     )
+    found |= _tag_scores(cfg, run, do, trained)
+    seeds = _seeds(cfg, run, do, found, trained)
+    return found | _masks(cfg, run, do, seeds, trained, segment)
+
+
+def full_supervision(cfg: DictConfig, run: Run) -> Scores:
+    """True masks -> segmentation network: what weak supervision is measured against."""
+    do, data = Stages(cfg.trainer, cfg.logger, cfg.workers), cfg.data
+    found: Scores = {}
+    predicted = _segment(cfg, run, do, found)
+    for split in (data.train, data.val):
+        run.stage(
+            f"pictures/{split}",
+            do.gallery,
+            data=data,
+            split=split,
+            count=cfg.pictures,
+            seeds=None,
+            steps={"prediction": predicted[split]},
+        )
+    return found
+
+
+def _tag_scores(cfg: DictConfig, run: Run, do: Stages, trained: Path, prefix: str = "") -> Scores:
+    """How well a trained method tells the tags of the validation split."""
     tested = run.stage(
-        "classifier_val",
+        f"{prefix}classifier_val",
         do.validate_tags,
         trained=trained,
-        data=data,
+        data=cfg.data,
         long_side=cfg.score.long_side,
     )
-    found |= _named(f"classifier/{data.val}", tested)
+    return _named(f"{prefix}classifier/{cfg.data.val}", tested)
 
-    seeds, masks = {}, {}
+
+def _seeds(
+    cfg: DictConfig, run: Run, do: Stages, found: Scores, trained: Path, prefix: str = ""
+) -> dict[str, Path]:
+    """Score maps of a trained method over both splits, and their mIoU into `found`."""
+    data, seeds = cfg.data, {}
     for split in (data.train, data.val):
         seeds[split] = run.stage(
-            f"seeds/{split}", do.score, trained=trained, data=data, split=split, reading=cfg.score
+            f"{prefix}seeds/{split}",
+            do.score,
+            trained=trained,
+            data=data,
+            split=split,
+            reading=cfg.score,
         )
         tested = run.stage(
-            f"seeds_miou/{split}",
+            f"{prefix}seeds_miou/{split}",
             do.evaluate_seeds,
             scores=seeds[split],
             data=data,
             split=split,
             seeds=cfg.seeds,
         )
-        found |= _named(f"seeds/{split}", tested)
+        found |= _named(f"{prefix}seeds/{split}", tested)
+    return seeds
+
+
+def _masks(
+    cfg: DictConfig,
+    run: Run,
+    do: Stages,
+    seeds: dict[str, Path],
+    trained: Path,
+    segment: bool,
+) -> Scores:
+    """Seeds -> refined seeds -> pseudo masks -> segmentation network, and pictures of them all."""
+    data, masks = cfg.data, {}
+    found: Scores = {}
+    refine = instantiate(cfg.refine, _convert_="none")
+    for split in (data.train, data.val):
         refined = refine(run, do, data, split, seeds[split])
         masks[split] = run.stage(
             f"{cfg.refine.name}_masks/{split}",
@@ -93,24 +142,6 @@ def tags(cfg: DictConfig, run: Run, segment: bool) -> Scores:
             count=cfg.pictures,
             seeds=seeds[split],
             steps=steps,
-        )
-    return found
-
-
-def full_supervision(cfg: DictConfig, run: Run) -> Scores:
-    """True masks -> segmentation network: what weak supervision is measured against."""
-    do, data = Stages(cfg.trainer, cfg.logger, cfg.workers), cfg.data
-    found: Scores = {}
-    predicted = _segment(cfg, run, do, found)
-    for split in (data.train, data.val):
-        run.stage(
-            f"pictures/{split}",
-            do.gallery,
-            data=data,
-            split=split,
-            count=cfg.pictures,
-            seeds=None,
-            steps={"prediction": predicted[split]},
         )
     return found
 
