@@ -1,8 +1,9 @@
-"""`python -m wsss_lightning.import_weights IN.pth OUT.safetensors`: official ResNet38 networks.
+"""`python -m wsss_lightning.import_weights IN.pth OUT.safetensors`: official networks.
 
-IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, or ImageNet's weights in their layout. OUT
-has the names of `CamNet` (PSA, SC-CAM) or `SeamNet` here. A recipe needs no such step:
-backbone.weights and method.net.weights read official files as they are.
+IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, ImageNet's weights in their layout, or IRN's
+boundaries. OUT has the names of `CamNet` (PSA, SC-CAM), `SeamNet`, `AffinityNet` or `BoundaryNet`
+here. A recipe needs no such step: backbone.weights, method.net.weights and
+refine.module.net.weights read official files as they are.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def convert(source: Path, target: Path) -> str:
     state = read_weights(source, "IN")
     if not is_official(state):
         raise InputError(
-            f"{source} is not of the ResNet38 family: it has no conv1a.weight, but "
+            f"{source} is neither of the ResNet38 family nor IRN's: it has no conv1a.weight, but "
             f"{', '.join(sorted(state)[:5])}. Weights of other backbones need no conversion: set "
             "backbone.weights to the file."
         )

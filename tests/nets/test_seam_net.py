@@ -118,7 +118,7 @@ def test_taps_are_chosen_by_name():
     with torch.no_grad():
         for ours, theirs in zip(usual.eval()(image), chosen.eval()(image), strict=True):
             assert torch.equal(ours, theirs)
-    assert not chosen._tapped  # nothing of a step is kept for the next
+    assert not chosen._taps.kept  # nothing of a step is kept for the next
 
 
 def test_a_misspelt_tap_is_answered_with_the_nearest():

@@ -94,7 +94,11 @@ def test_the_importer_writes_our_names_and_says_what_it_left_out(tmp_path, monke
 @pytest.mark.parametrize(
     ("state", "target", "message"),
     [
-        ({"odd": torch.zeros(1)}, "o.safetensors", "not of the ResNet38 family: .*odd"),
+        (
+            {"odd": torch.zeros(1)},
+            "o.safetensors",
+            "neither of the ResNet38 family nor IRN's: .*odd",
+        ),
         ({"odd": torch.zeros(1)}, "o.pth", "does not end in .safetensors"),
         (None, "o.safetensors", "IN is .*in.pth, but there is no such file"),
     ],

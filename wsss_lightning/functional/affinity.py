@@ -195,7 +195,7 @@ def random_walk(
     """maps P^steps, P_ij = a_ij^beta / sum_i a_ij^beta with a_ii = 1: what flows to each pixel.
 
     A pixel of the outcome is a weighted mean of the maps, for the columns of P add up to 1. The
-    maps are multiplied by the sparse P once a step, which costs (2 n + 1) k h w a step. The official
+    maps are multiplied by the sparse P once a step, which costs (2 n + 1) k h w a step. Official
     codes square the whole P, (h w)^3 a squaring: cheaper only where h w is less than
     sqrt(steps / log2(steps) * (2 n + 1) * k), about 80 pixels for 256 steps, n = 34 and k = 3.
     P takes 8 bytes an entry, so 8 (2 n + 1) b h w in all: 6.5 MB for a map of 94 x 125, where the

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from wsss_lightning.errors import InputError
 from wsss_lightning.functional.correlation import pixel_correlation, strongest_only
 from wsss_lightning.functional.resize import resize_to
-from wsss_lightning.nets.backbones import Backbone, Normalise, submodule
+from wsss_lightning.nets.backbones import Backbone, Normalise
+from wsss_lightning.nets.taps import Taps
 from wsss_lightning.nets.weights import load_network
 
 
@@ -28,9 +28,7 @@ class SeamNet(nn.Module):
     Args:
         backbone: where the encoder comes from.
         dropout: of whole channels before the head.
-        taps: whose maps say how alike pixels are: numbers of the encoder's own maps, 0 being the
-            image and -1 the deepest (-3 and -2 are conv4 and conv5 of ResNet38), or names of
-            layers, such as layer2.
+        taps: whose maps say how alike pixels are, as of `Taps`.
         tap_channels: what each tap is squeezed to by a 1x1 convolution.
         embedding: channels of what is compared.
         block_mib: MiB that a block of the affinity between all pixels may take.
@@ -54,26 +52,13 @@ class SeamNet(nn.Module):
         num_classes: int,
     ) -> None:
         super().__init__()
-        self.backbone, self.taps, self.block_mib = backbone, taps, block_mib
+        self.backbone, self.block_mib = backbone, block_mib
         self.normalise = Normalise()
         self.encoder = backbone.build()
-        self._tapped: dict[str, Any] = {}
-        for name in (tap for tap in taps if isinstance(tap, str)):
-            submodule(self.encoder, name, "method.net.taps").register_forward_hook(
-                lambda _module, _inputs, output, name=name: self._tapped.update({name: output})
-            )
-        channels = self._channels()
-        if len(tap_channels) != len(channels):
-            raise InputError(
-                f"method.net.tap_channels is {list(tap_channels)}, but there are {len(channels)} "
-                "taps; give a number of channels for each."
-            )
+        self._taps = Taps(self.encoder, taps, "method.net.taps")
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes + 1, 1, bias=False)
-        self.squeeze = nn.ModuleList(
-            nn.Conv2d(inside, outside, 1, bias=False)
-            for inside, outside in zip(channels, tap_channels, strict=True)
-        )
+        self.squeeze = self._taps.squeezed(tap_channels, "method.net.tap_channels")
         self.embed = nn.Conv2d(3 + sum(tap_channels), embedding, 1, bias=False)
         nn.init.xavier_uniform_(self.head.weight)
         for layer in self.squeeze:
@@ -91,7 +76,7 @@ class SeamNet(nn.Module):
 
     def cam(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k h w"]:
         """Class activation of background and every class, unbounded."""
-        deepest, _ = self._features(self.normalise(image))
+        deepest, _ = self._taps(self.normalise(image))
         return self.head(self.dropout(deepest))
 
     def forward(
@@ -99,7 +84,7 @@ class SeamNet(nn.Module):
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k h w"]]:
         """cam, unbounded, and refined, whose labels add up to 1 at each pixel."""
         normalised = self.normalise(image)
-        deepest, tapped = self._features(normalised)
+        deepest, tapped = self._taps(normalised)
         cam = self.head(self.dropout(deepest))
         size = (cam.shape[-2], cam.shape[-1])
         squeezed = [
@@ -108,30 +93,3 @@ class SeamNet(nn.Module):
         seen = [resize_to(maps, size) for maps in (normalised, *squeezed)]
         features = self.embed(torch.cat(seen, dim=1))
         return cam, pixel_correlation(strongest_only(cam), features, self.block_mib)
-
-    def _features(self, normalised: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, list[Any]]:
-        """The deepest map, and those of the taps."""
-        maps = self.encoder(normalised)
-        tapped = [self._tapped[t] if isinstance(t, str) else maps[t] for t in self.taps]
-        self._tapped.clear()  # the graph of a step must not outlive it
-        return maps[-1], tapped
-
-    def _channels(self) -> list[int]:
-        """How many channels each tap has, seen on a small image."""
-        count = len(self.encoder.out_channels)
-        for tap in self.taps:
-            if isinstance(tap, int) and not -count <= tap < count:
-                raise InputError(
-                    f"method.net.taps has {tap}, but the encoder has {count} maps; count them from "
-                    f"0 (the image) to {count - 1}, or from -1 backwards."
-                )
-        with torch.no_grad():
-            _, tapped = self.eval()._features(torch.zeros(1, 3, 64, 64))
-        for name, maps in zip(self.taps, tapped, strict=True):
-            if not isinstance(maps, Tensor) or maps.dim() != 4:
-                shape = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
-                raise InputError(
-                    f"method.net.taps names {name}, which puts out {shape}; choose layers with "
-                    "maps (b d h w), such as layer2 of a ResNet."
-                )
-        return [maps.shape[1] for maps in tapped]

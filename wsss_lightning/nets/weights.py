@@ -3,6 +3,7 @@
 Letters: c classes, k = c + 1 with background first.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +20,23 @@ OFFICIAL_HEADS: dict[str, dict[str, str | None]] = {
     "ImageNet": {},
     "PSA": {"fc8": "head"},
     "SEAM": {"fc8": "head", "f8_3": "squeeze.0", "f8_4": "squeeze.1", "f9": "embed"},
-    "AffinityNet": {"f8_3": None, "f8_4": None, "f8_5": None, "f9": None},
+    "AffinityNet": {"f8_3": "squeeze.0", "f8_4": "squeeze.1", "f8_5": "squeeze.2", "f9": "embed"},
     "SC-CAM": {"fc8_20": "head", "fc8_200": None},
 }
 
 
+# a layer that IRN's boundary and displacement network has, and no other
+IRN_MARK = "fc_edge6.weight"
+
+
 @dataclass(frozen=True)
 class Official:
-    """An official checkpoint of ResNet38, in our names.
+    """An official checkpoint, in our names.
 
     Args:
-        network: whose layout it has; a key of OFFICIAL_HEADS.
+        network: whose layout it has; a key of OFFICIAL_HEADS, or IRN.
         encoder: tensors of the backbone.
-        heads: tensors of what stands on it, as CamNet and SeamNet call them.
+        heads: tensors of what stands on it, as our networks call them.
         left_out: keys of the file that no network here has.
     """
 
@@ -42,7 +47,7 @@ class Official:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """As `load_state_dict` of CamNet or SeamNet takes it."""
+        """As `load_state_dict` of our network takes it."""
         return {f"encoder.{key}": value for key, value in self.encoder.items()} | {**self.heads}
 
 
@@ -73,8 +78,8 @@ def read_weights(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]
 
 
 def is_official(state: Mapping[str, Tensor]) -> bool:
-    """Whether a file has the layout of the official ResNet38 networks."""
-    return any(key.removeprefix("module.") == "conv1a.weight" for key in state)
+    """Whether a file has the layout of the official ResNet38 networks, or of IRN."""
+    return any(key.removeprefix("module.") in ("conv1a.weight", IRN_MARK) for key in state)
 
 
 def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
@@ -84,6 +89,8 @@ def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
         InputError: keys or shapes are not those of ResNet38 with the heads of one official network.
     """
     plain = {key.removeprefix("module."): value for key, value in state.items()}
+    if IRN_MARK in plain:
+        return _read_irn(plain)
     with torch.device("meta"):
         wanted = shapes_of(ResNet38())
     encoder = {key: value for key, value in plain.items() if key in wanted}
@@ -104,6 +111,25 @@ def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
         {ours: rest[f"{name}.weight"] for name, ours in known.items()},
         sorted(f"{name}.weight" for name in set(layers) - set(known)),
     )
+
+
+def _read_irn(state: Mapping[str, Tensor]) -> Official:
+    """IRN's boundary branch on ResNet50; the file holds most of its tensors under several names."""
+    backbone = {
+        key.removeprefix("resnet50."): value
+        for key, value in state.items()
+        if key.startswith("resnet50.") and not key.startswith("resnet50.fc.")
+    }
+    heads, left_out = {}, []
+    for key, value in state.items():
+        branch = re.fullmatch(r"fc_edge(\d)\.(?:([01])\.)?(weight|bias)", key)
+        if branch:
+            number, layer, kind = branch.groups()
+            ours = {"0": "squeeze", "1": "norm", None: "head"}[layer]
+            heads[f"{ours}.{int(number) - 1}.{kind}" if layer else f"{ours}.{kind}"] = value
+        elif key.startswith(("fc_dp", "mean_shift.")):
+            left_out.append(key)
+    return Official("IRN", backbone, heads, sorted(left_out))
 
 
 def load_network(net: nn.Module, path: Path, key: str) -> None:
