@@ -244,6 +244,8 @@ METRICS = {
     "miou_held_out": "mIoU, held-out threshold",
     "miou_oracle": "mIoU, oracle threshold",
     "kept": "images left as they were",
+    "stability": "stability (ARI)",
+    "recovery": "true looks found (ARI)",
 }
 
 

@@ -58,6 +58,7 @@ class Score:
     flip: bool
     long_side: int | None
     layer: str | None
+    sub_maps: bool
     tags: str
     bits: int
     batch_size: int
@@ -146,6 +147,12 @@ def check_values(cfg: DictConfig) -> None:
             raise InputError(f"{name}.batch_size is {cfg[name].batch_size}; set 1 or more.")
     if cfg.score.tags not in ("given", "predicted"):
         raise InputError(f"score.tags is {cfg.score.tags}; set it to given or predicted.")
+    if cfg.score.sub_maps and OmegaConf.select(cfg, "method.net.sub_categories") is None:
+        raise InputError(
+            "score.sub_maps is true, but method="
+            f"{cfg.method.get('_target_', '').rpartition('.')[2]} knows no sub-categories; set it "
+            "to false, or choose experiment=sc_cam."
+        )
     for part in ("method", "segmenter"):
         outputs = OmegaConf.select(cfg, f"{part}.num_classes")
         if outputs is not None and outputs != OmegaConf.select(cfg, "data.num_classes"):

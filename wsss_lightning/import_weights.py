@@ -1,8 +1,8 @@
 """`python -m wsss_lightning.import_weights IN.pth OUT.safetensors`: official ResNet38 networks.
 
 IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, or ImageNet's weights in their layout. OUT
-has the names of `CamNet` (PSA, SC-CAM) or `SeamNet` here. A recipe needs no such step:
-backbone.weights and method.net.weights read official files as they are.
+has the names of `CamNet` (PSA), `SubCamNet` (SC-CAM) or `SeamNet` here. A recipe needs no such
+step: backbone.weights and method.net.weights read official files as they are.
 """
 
 import argparse

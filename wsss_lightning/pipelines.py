@@ -1,10 +1,12 @@
 """Whole experiments, one function each."""
 
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from wsss_lightning.errors import InputError
 from wsss_lightning.run import Run
 from wsss_lightning.stages import Stages, metrics_of
 
@@ -29,6 +31,93 @@ def tags(cfg: DictConfig, run: Run, segment: bool) -> Scores:
     )
     found |= _tag_scores(cfg, run, do, trained)
     seeds = _seeds(cfg, run, do, found, trained)
+    return found | _masks(cfg, run, do, seeds, trained, segment)
+
+
+def sc_cam(
+    cfg: DictConfig,
+    run: Run,
+    rounds: int,
+    begin: str,
+    clusters: DictConfig,
+    first: DictConfig,
+    segment: bool,
+) -> Scores:
+    """Tags -> classifier -> rounds of clustering each class and learning its clusters -> as `tags`.
+
+    Args:
+        rounds: 1 or more.
+        begin: a round's network begins "initial", from the backbone's weights, or with the "last"
+            round's encoder.
+        clusters: how features are clustered.
+        first: module of round 0, by whose features round 1 clusters.
+        segment: train and test the segmentation network too.
+
+    Source: Chang et al. 2020 (SC-CAM); `script.sh` of the official code begins each round anew.
+    """
+    if rounds < 1:
+        raise InputError(f"pipeline.rounds is {rounds}; set 1 or more (the paper's is 3).")
+    if begin not in ("initial", "last"):
+        raise InputError(
+            f"pipeline.begin is {begin}; set it to initial, where each round begins anew, or to "
+            "last, where it goes on with the last one's encoder."
+        )
+    count = OmegaConf.select(cfg, "method.net.sub_categories")
+    if count is None:
+        raise InputError(
+            f"pipeline=sc_cam makes sub-categories, but {cfg.method._target_} does not learn them; "
+            "choose method=sc_cam, or pipeline=tags."
+        )
+    do, data, train = Stages(cfg.trainer, cfg.logger, cfg.workers), cfg.data, cfg.data.train
+    how: dict[str, Any] = {"data": data, "schedule": cfg.fit.method, "supervision": "tags"}
+    found: Scores = {}
+    trained = run.stage("round_0/classifier", do.fit, module=first, **how)
+    found |= _tag_scores(cfg, run, do, trained, "round_0/")
+    plain = cfg.copy()
+    plain.score.sub_maps = False  # it has none yet
+    _seeds(plain, run, do, found, trained, "round_0/")
+    for r in range(1, rounds + 1):
+        name = f"round_{r}"
+        features = run.stage(
+            f"{name}/features",
+            do.features,
+            trained=trained,
+            data=data,
+            split=train,
+            reading=cfg.score,
+        )
+        clustered = run.stage(
+            f"{name}/clusters",
+            do.cluster,
+            features=features,
+            data=data,
+            split=train,
+            count=count,
+            clusters=clusters,
+        )
+        found |= _named(f"{name}/clusters/{train}", clustered)
+        run.stage(
+            f"pictures/{name}",
+            do.contact_sheets,
+            features=features,
+            clusters=clustered,
+            data=data,
+            split=train,
+        )
+        initial = trained if begin == "last" else None
+        trained = run.stage(
+            f"{name}/classifier",
+            do.fit,
+            module=cfg.method,
+            clusters=clustered,
+            initial=initial,
+            **how,
+        )
+        found |= _tag_scores(cfg, run, do, trained, f"{name}/")
+        seeds = _seeds(cfg, run, do, found, trained, f"{name}/")
+    # the last round's are the method's
+    last = f"round_{rounds}/"
+    found |= {k.removeprefix(last): v for k, v in found.items() if k.startswith(last)}
     return found | _masks(cfg, run, do, seeds, trained, segment)
 
 

@@ -20,7 +20,7 @@ OFFICIAL_HEADS: dict[str, dict[str, str | None]] = {
     "PSA": {"fc8": "head"},
     "SEAM": {"fc8": "head", "f8_3": "squeeze.0", "f8_4": "squeeze.1", "f9": "embed"},
     "AffinityNet": {"f8_3": None, "f8_4": None, "f8_5": None, "f9": None},
-    "SC-CAM": {"fc8_20": "head", "fc8_200": None},
+    "SC-CAM": {"fc8_20": "head", "fc8_200": "sub_head"},
 }
 
 
@@ -31,7 +31,7 @@ class Official:
     Args:
         network: whose layout it has; a key of OFFICIAL_HEADS.
         encoder: tensors of the backbone.
-        heads: tensors of what stands on it, as CamNet and SeamNet call them.
+        heads: tensors of what stands on it, as CamNet, SeamNet and SubCamNet call them.
         left_out: keys of the file that no network here has.
     """
 
@@ -42,7 +42,7 @@ class Official:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """As `load_state_dict` of CamNet or SeamNet takes it."""
+        """As `load_state_dict` of CamNet, SeamNet or SubCamNet takes it."""
         return {f"encoder.{key}": value for key, value in self.encoder.items()} | {**self.heads}
 
 
