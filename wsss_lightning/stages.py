@@ -82,6 +82,8 @@ class Stages:
         masks: Path | None = None,
         initial: Path | None = None,
         crf: DictConfig | None = None,
+        start: Path | None = None,
+        epochs_before: int = 0,
     ) -> None:
         """Train a module on the training split; leaves module.yaml, last.ckpt and csv logs.
 
@@ -90,12 +92,17 @@ class Stages:
         Args:
             crf: log mIoU of the validation split with this CRF and without it.
             initial: folder of a trained module whose encoder this one begins with.
+            start: folder of a trained module of the same kind that this one goes on from, with a
+                schedule of its own.
+            epochs_before: that were trained already, so that images come in another order.
         """
         OmegaConf.save(module, folder / "module.yaml", resolve=True)
         built = instantiate(module)
         if initial is not None:
             trained: Any = load(initial)
             built.net.encoder.load_state_dict(trained.net.encoder.state_dict())
+        if start is not None:
+            built.load_state_dict(load(start).state_dict())
         jitter = schedule.jitter or dict.fromkeys(
             ("brightness", "contrast", "saturation", "hue"), 0
         )
@@ -112,6 +119,7 @@ class Stages:
             num_workers=schedule.num_workers,
             supervision=supervision,
             masks=masks,
+            seed=(torch.initial_seed() + epochs_before) % 2**32,
         )
         reader = instantiate(data.reader)
         # masks of the validation split are read for a curve only where tags do not give one
@@ -214,7 +222,7 @@ class Stages:
         )
         size = GPU_BATCH if on_gpu else 1
         batches = [left[i : i + size] for i in range(0, len(left), size)]
-        _share_out(work, batches, self.workers, _name(folder), threads=on_gpu)
+        share_out(work, batches, self.workers, _name(folder), threads=on_gpu)
         kept = {path.stem: path.read_text() for path in (folder / "kept").glob("*.txt")}
         if area_factor is not None or kept:
             share = {
@@ -350,12 +358,12 @@ class Stages:
             "batch_size": 1,
             "eval_batch_size": 8,
             "num_workers": self.workers,
+            "seed": torch.initial_seed() % 2**32,
         }
         return DataModule(
             instantiate(data.reader),
             train=data.train,
             val=data.val,
-            seed=torch.initial_seed() % 2**32,
             **{**usual, **how},
         )
 
@@ -495,7 +503,7 @@ def _crf_images(
         save_score(folder / f"{name}.npz", after.clamp(0, 1), labels, bits=8)
 
 
-def _share_out(
+def share_out(
     work: Callable[[Any], None], items: list[Any], workers: int, name: str, threads: bool
 ) -> None:
     """Do `work` on every item, in processes (or threads) where there are several."""
@@ -546,8 +554,11 @@ def _name(folder: Path) -> str:
     return folder.name.split("-")[0]
 
 
-def check_data(data: DictConfig) -> str:
+def check_data(data: DictConfig, with_boxes: bool = False) -> str:
     """Read lists, tags and headers of all splits before anything starts.
+
+    Args:
+        with_boxes: read the boxes of the training split too.
 
     Returns:
         Digest of what was read.
@@ -559,7 +570,7 @@ def check_data(data: DictConfig) -> str:
     digests = []
     truth_digest = hashlib.sha256()
     for split in (data.train, data.val):
-        read = reader(split=split)
+        read = reader(split=split, with_boxes=with_boxes and split == data.train)
         read.check()
         digests.append(read.fingerprint())
         # only scores depend on true masks, but a stale score is worse than a stage done twice
@@ -568,4 +579,10 @@ def check_data(data: DictConfig) -> str:
         tagged = int(read.tags.any(1).sum())
         truth = "true masks for scoring" if read.has_masks() else "no true masks: not scored"
         console.print(f"[dim]{data.name} {split}: {len(read)} images, {tagged} tagged, {truth}[/]")
+        if read.with_boxes:
+            told = read.count_boxes()
+            console.print(
+                f"[dim]{data.name} {split}: {told.boxes} boxes from {read.boxes_from}, {told.cut} "
+                f"cut to their image; {told.unboxed} tags of an image without a box of the class[/]"
+            )
     return "-".join([*digests, truth_digest.hexdigest()[:12]])

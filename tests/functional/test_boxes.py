@@ -4,10 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsss_lightning.errors import InputError
 from wsss_lightning.functional.boxes import (
     Prediction,
-    check_inner,
     clip_marginal,
     clip_to_boxes,
     core,
@@ -129,19 +127,6 @@ def test_an_inner_share_of_one_is_the_box_itself():
     for of in ("side", "area"):
         same = paint_cores(boxes, canvas(6, 9), 1.0, of)
         assert torch.equal(same, paint_boxes(boxes, canvas(6, 9)))
-
-
-@pytest.mark.parametrize(
-    ("inner", "of", "said"),
-    [
-        (0.2, "sides", "box_labels.of"),
-        (0, "side", "box_labels.inner is 0"),
-        (1.5, "area", "within"),
-    ],
-)
-def test_a_share_that_is_none_is_refused(inner, of, said):
-    with pytest.raises(InputError, match=said):
-        check_inner(inner, of)
 
 
 BOXES = st.lists(st.tuples(st.integers(1, 3), *[st.integers(-3, 12)] * 4), max_size=5).map(

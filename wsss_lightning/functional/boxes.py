@@ -8,20 +8,17 @@ Letters: n boxes, k = c + 1 labels with background first, H W an image.
 
 import math
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from wsss_lightning.errors import InputError
 from wsss_lightning.functional.crf.unary import unary_from_scores
 from wsss_lightning.functional.masks import IGNORE
 
-INNER_OF: Final = ("side", "area")
-
-Refine = Callable[[UInt8[Tensor, "H W 3"], Float[Tensor, "l H W"]], Float[Tensor, "l H W"]]
-"""A CRF: marginals of an image from unary energies."""
+Refine = Callable[..., Any]
+"""A CRF: marginals (l H W) of an image (H W 3) from unary energies (l H W)."""
 
 
 class Window(NamedTuple):
@@ -298,18 +295,3 @@ def smaller(seen: Prediction, refine: Refine) -> UInt8[Tensor, "H W"]:
     for label, region in sorted(regions, key=lambda found: -int(found[1].sum())):
         labels[region] = label
     return labels
-
-
-def check_inner(inner: float, of: str) -> None:
-    """Refuse what is no share of a box.
-
-    Raises:
-        InputError: `inner` or `of` has no meaning.
-    """
-    if of not in INNER_OF:
-        raise InputError(f"box_labels.of is {of}; set it to {' or '.join(INNER_OF)}.")
-    if not 0 < inner <= 1:
-        raise InputError(
-            f"box_labels.inner is {inner}, but it is a share of a box; set it within (0, 1] (the "
-            "paper has 0.2)."
-        )
