@@ -583,6 +583,6 @@ def check_data(data: DictConfig, with_boxes: bool = False) -> str:
             told = read.count_boxes()
             console.print(
                 f"[dim]{data.name} {split}: {told.boxes} boxes from {read.boxes_from}, {told.cut} "
-                f"cut to their image; {told.unboxed} tags of an image without a box of the class[/]"
+                f"cut to the image, {told.unboxed} tags without a box[/]"
             )
     return "-".join([*digests, truth_digest.hexdigest()[:12]])

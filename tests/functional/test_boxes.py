@@ -194,12 +194,47 @@ def test_clipping_twice_is_clipping_once_and_boxes_themselves_stay(boxes, class_
     assert not once[full == 0].any()
 
 
-def test_probabilities_are_shared_among_the_labels_that_are_possible():
-    possible = possible_labels(boxes_of((2, 0, 0, 1, 1)), 3, 1, 2, class_wise=True)
-    assert possible.tolist() == [[[True, True]], [[False, False]], [[True, False]]]
-    marginal = torch.tensor([[0.1, 0.0], [0.7, 0.5], [0.2, 0.5]])[:, None]
-    expected = torch.tensor([[1 / 3, 1.0], [0.0, 0.0], [2 / 3, 0.0]])[:, None]
-    torch.testing.assert_close(clip_marginal(marginal, possible), expected)
+MARGINAL = torch.tensor([[0.1, 0.0, 0.0], [0.7, 0.5, 1.0], [0.2, 0.5, 0.0]])[:, None]
+IN_TWO_BOXES = boxes_of((2, 0, 0, 1, 1), (2, 2, 0, 3, 1))
+
+
+def test_a_label_is_possible_in_a_box_of_its_own_or_in_any():
+    own = possible_labels(IN_TWO_BOXES, 3, 1, 3, class_wise=True).int().tolist()
+    assert own == [[[1, 1, 1]], [[0, 0, 0]], [[1, 0, 1]]]
+    any_box = possible_labels(IN_TWO_BOXES, 3, 1, 3, class_wise=False).int().tolist()
+    assert any_box == [[[1, 1, 1]], [[1, 0, 1]], [[1, 0, 1]]]
+
+
+def test_probability_of_impossible_classes_is_dropped_and_the_rest_scaled_up():
+    possible = possible_labels(IN_TWO_BOXES, 3, 1, 3, class_wise=True)
+    expected = torch.tensor([[1 / 3, 1.0, 1.0], [0, 0, 0], [2 / 3, 0, 0]])[:, None]
+    torch.testing.assert_close(clip_marginal(MARGINAL, possible, fold=False), expected)
+
+
+def test_folded_it_goes_to_the_classes_that_are_possible():
+    possible = possible_labels(IN_TWO_BOXES, 3, 1, 3, class_wise=True)
+    expected = torch.tensor([[0.1, 1.0, 0.0], [0, 0, 0], [0.9, 0, 1.0]])[:, None]
+    torch.testing.assert_close(clip_marginal(MARGINAL, possible, fold=True), expected)
+
+
+def test_folded_it_is_shared_in_proportion_to_what_the_possible_classes_had():
+    possible = possible_labels(boxes_of((1, 0, 0, 1, 1), (2, 0, 0, 1, 1)), 4, 1, 1, class_wise=True)
+    marginal = torch.tensor([0.1, 0.1, 0.3, 0.5])[:, None, None]
+    found = clip_marginal(marginal, possible, fold=True).flatten()
+    torch.testing.assert_close(found, torch.tensor([0.1, 0.225, 0.675, 0.0]), atol=1e-5, rtol=0)
+
+
+@given(boxes=BOXES, class_wise=st.booleans(), fold=st.booleans(), seed=st.integers(0, 99))
+def test_clipped_probabilities_sum_to_one_and_are_zero_where_impossible(
+    boxes, class_wise, fold, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    marginal = (4 * torch.randn(4, 8, 9, generator=generator)).softmax(0)
+    possible = possible_labels(boxes, 4, 8, 9, class_wise)
+    clipped = clip_marginal(marginal, possible, fold)
+    torch.testing.assert_close(clipped.sum(0), torch.ones(8, 9))
+    assert not clipped[~possible].any()
+    assert (clipped >= 0).all()
 
 
 # small segments
@@ -276,8 +311,8 @@ def no_crf(image, unary):
     return (-unary).softmax(0)
 
 
-def mend(prediction, refine=no_crf, class_wise=True, least=0.5, certainty=0.9):
-    return denoised(prediction, refine, class_wise, least, certainty)
+def mend(prediction, refine=no_crf, class_wise=True, fold=False, least=0.5, certainty=0.9):
+    return denoised(prediction, refine, class_wise, fold, least, certainty)
 
 
 def test_naive_labels_are_the_prediction():
@@ -298,6 +333,13 @@ def test_a_class_that_may_not_be_gives_way_to_the_likelier_of_those_that_may():
     prediction = Prediction(canvas(1, 1), marginal, boxes, labels_of([1]))
     assert mend(prediction, class_wise=True).tolist() == [[1]]
     assert mend(prediction, class_wise=False, least=0).tolist() == [[2]]
+
+
+def test_what_is_taken_for_another_class_is_an_object_still_if_that_is_folded():
+    marginal = torch.tensor([[0.2], [0.1], [0.7]])[:, None]
+    prediction = Prediction(canvas(1, 1), marginal, boxes_of((1, 0, 0, 1, 1)), labels_of([1]))
+    assert mend(prediction, least=0, fold=False).tolist() == [[0]]
+    assert mend(prediction, least=0, fold=True).tolist() == [[1]]
 
 
 def test_the_crf_may_not_leak_over_the_edge_of_a_box():

@@ -15,7 +15,7 @@ GREY = (200, 200, 200)
 def line_chart(
     points: Mapping[str, Sequence[Sequence[float]]], title: str, width: int = 640, height: int = 400
 ) -> Image.Image:
-    """Lines through (round, figure) points, figures in percent, names below.
+    """Lines through (round, figure) points, figures in percent, names of lines below.
 
     Args:
         points: of each line, by its name; at least one point in all.
@@ -48,6 +48,8 @@ def line_chart(
     for number in range(first, last + 1, every_nth):
         across, down = at(number, low)
         draw.text((across, down + 5 * FINER), str(number), fill="black", font=font, anchor="mt")
+    end = ((width - RIGHT) * FINER, (height - 14) * FINER)
+    draw.text(end, "round", fill="black", font=font, anchor="rm")
     left = float(LEFT * FINER)
     for i, (name, line) in enumerate(points.items()):
         colour = COLOURS[i % len(COLOURS)]

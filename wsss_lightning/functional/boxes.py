@@ -158,13 +158,30 @@ def clip_to_boxes(
 
 
 def clip_marginal(
-    marginal: Float[Tensor, "k H W"], possible: Bool[Tensor, "k H W"]
+    marginal: Float[Tensor, "k H W"], possible: Bool[Tensor, "k H W"], fold: bool
 ) -> Float[Tensor, "k H W"]:
-    """Probabilities among the labels that a pixel may have; background where none was likely."""
+    """Probabilities of the labels that a pixel may have, zero for all others.
+
+    Args:
+        marginal: sum 1 over k.
+        possible: of `possible_labels`.
+        fold: what impossible classes had goes to the possible ones, in proportion: a dog in a box
+            of a cat that the network takes for a dog is still no background. Otherwise it is
+            dropped, and the rest scaled up. Where no class is possible, all is background.
+
+    Returns:
+        In [0, 1], sum 1 over k.
+    """
     clipped = marginal * possible
+    if fold:
+        lost = 1 - clipped.sum(0)
+        # so little that it only counts where no possible class had any
+        weight = clipped[1:] + 1e-6 * possible[1:]
+        clipped[1:] += lost * weight / weight.sum(0).clamp(min=1e-6)
     total = clipped.sum(0)
     clipped[0] = torch.where(total > 0, clipped[0], 1)
-    return clipped / torch.where(total > 0, total, 1)
+    clipped[0] = torch.where(possible[1:].any(0), clipped[0], 1)
+    return clipped / clipped.sum(0)
 
 
 def small_segments(
@@ -233,7 +250,12 @@ def naive(seen: Prediction, refine: Refine) -> UInt8[Tensor, "H W"]:
 
 
 def denoised(
-    seen: Prediction, refine: Refine, class_wise: bool, least: float, certainty: float
+    seen: Prediction,
+    refine: Refine,
+    class_wise: bool,
+    fold: bool,
+    least: float,
+    certainty: float,
 ) -> UInt8[Tensor, "H W"]:
     """Clip to the boxes, reset small segments, CRF, clip again (the CRF leaks over edges).
 
@@ -244,6 +266,7 @@ def denoised(
     Args:
         refine: the CRF.
         class_wise: a class only inside boxes of its own; otherwise inside any box.
+        fold: probability of impossible classes goes to the possible ones (`clip_marginal`).
         least: share of a box that a segment must fill, in [0, 1].
         certainty: probability that the CRF gives to a label that was reset, in (0, 1).
 
@@ -252,7 +275,7 @@ def denoised(
     image, marginal, boxes, initial = seen
     k, height, width = marginal.shape
     possible = possible_labels(boxes, k, height, width, class_wise)
-    prior = clip_marginal(marginal, possible)
+    prior = clip_marginal(marginal, possible, fold)
     labels, was_reset = reset_small(prior.argmax(0).to(torch.uint8), boxes, initial, least)
     prior = torch.where(was_reset, _belief(labels, possible, certainty), prior)
     here = prior.flatten(1).any(1)
