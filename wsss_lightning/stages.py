@@ -34,6 +34,7 @@ from wsss_lightning.callbacks.gallery import (
 )
 from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
+from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.data.module import DataModule
 from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask, save_score
 from wsss_lightning.data.transforms import TrainTransform
@@ -128,7 +129,7 @@ class Stages:
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
-        callbacks: list[pl.Callback] = [checkpoint]
+        callbacks: list[pl.Callback] = [StepSeed(torch.initial_seed() + epochs_before), checkpoint]
         if crf is not None and watched:
             parameters, engine = crf_settings(crf)
             callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
