@@ -202,6 +202,7 @@ def test_coverage_is_the_share_of_labelled_pixels_and_an_ignored_one_is_a_miss(t
     assert metrics["iou_cat"] == pytest.approx(30 / 50)
     assert metrics["iou_background"] == pytest.approx(40 / 50)
     assert metrics["miou"] == pytest.approx(0.7)
+    assert metrics["miou_labelled"] == pytest.approx(1.0)
     assert json.loads((tmp_path / "confusion.json").read_text()) == [[160, 0, 40], [0, 120, 80]]
 
 

@@ -39,7 +39,13 @@ PACKAGES: tuple[str, ...] = (
     "torchmetrics",
     "timm",
 )
-PACKAGES += ("segmentation-models-pytorch", "pydensecrf2", "numpy", "wsss-lightning")
+PACKAGES += (
+    "segmentation-models-pytorch",
+    "pydensecrf2",
+    "opencv-python-headless",
+    "numpy",
+    "wsss-lightning",
+)
 
 
 def conf_folder() -> Path:
@@ -256,6 +262,7 @@ METRICS = {
     "map": "mAP of tags",
     "f1": "F1 of tags",
     "miou": "mIoU",
+    "miou_labelled": "mIoU of labelled pixels",
     "miou_held_out": "mIoU, held-out threshold",
     "miou_oracle": "mIoU, oracle threshold",
     "kept": "images left as they were",

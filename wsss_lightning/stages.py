@@ -307,7 +307,10 @@ class Stages:
         write_json(folder / "metrics.json", metrics)
 
     def evaluate_masks(self, folder: Path, *, masks: Path, data: DictConfig, split: str) -> None:
-        """mIoU and per-class IoU of label maps over a split, and how many pixels they label."""
+        """mIoU and per-class IoU of label maps over a split, and how many pixels they label.
+
+        Ignored pixels are misses; where there are any, `miou_labelled` leaves them out.
+        """
         reader = instantiate(data.reader)(split=split)
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
@@ -318,6 +321,10 @@ class Stages:
         matrix = confusion.compute()
         coverage = 1 - float(matrix[:, -1].sum() / matrix.sum())
         metrics = {"miou": miou(matrix), "coverage": coverage}
+        if coverage < 1:
+            labelled = matrix.clone()
+            labelled[:, -1] = 0
+            metrics["miou_labelled"] = miou(labelled)
         write_json(folder / "metrics.json", {**metrics, **_per_class(matrix, reader.classes)})
         write_json(folder / "confusion.json", matrix.tolist())
 
