@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, TINY, start
 from PIL import Image
+from test_benchmarks import command
 from test_cli import edit, kill_when
 
 pytestmark = pytest.mark.slow
@@ -265,3 +266,20 @@ def test_a_slip_about_boxes_is_answered_with_its_mend(here, shared, words, messa
     assert told.code == 1
     assert message in told.err
     assert "Traceback" not in told.out + told.err
+
+
+def test_labels_over_rounds_of_several_runs_are_compared(here, shared, tmp_path):
+    runs = [
+        here(f"experiment={name}", *TINY, *ROUNDS, folder=shared) for name in ("box", "box_naive")
+    ]
+    script = Path(__file__).parents[2] / "experiments/boxes/rounds.py"
+    wanted = ("--csv", tmp_path / "found.csv", "--chart", tmp_path / "found.png")
+    told = command(script, *(run.folder for run in runs), *wanted)
+    score = runs[1].scores["round_2/labels/train/miou"]
+    assert f"{100 * score:.1f}" in told
+    assert (
+        f"box_naive,tiny_world,0,round_2/labels/train/miou,{round(score, 6)}"
+        in (tmp_path / "found.csv").read_text()
+    )
+    with Image.open(tmp_path / "found.png") as chart:
+        assert chart.size == (640, 400)
