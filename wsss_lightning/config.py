@@ -192,7 +192,7 @@ def _check_boxes(cfg: DictConfig) -> None:
     """Ranges of what boxes are learnt by; keys that the chosen rules lack are not asked for."""
     shares = {
         "box_labels.inner": "the paper has 0.2",
-        "box_labels.least": "the paper has 0.5",
+        "box_labels.least": "0.15 is usual",
         "box_labels.jitter": "the paper has 0.05",
         "relabel.least": "the paper has 0.5",
         "relabel.certainty": "0.7 to 0.9 is usual",
