@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Sample
-from wsss_lightning.data.boxes import (
+from wsss_lightning.data.box_files import (
     Drawn,
     boxes_of_instances,
     fitted,

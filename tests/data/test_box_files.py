@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsss_lightning.data.boxes import (
+from wsss_lightning.data.box_files import (
     Drawn,
     boxes_of_instances,
     fitted,
