@@ -205,6 +205,7 @@ def test_coverage_is_the_share_of_labelled_pixels_and_an_ignored_one_is_a_miss(t
     assert metrics["iou_cat"] == pytest.approx(30 / 50)
     assert metrics["iou_background"] == pytest.approx(40 / 50)
     assert metrics["miou"] == pytest.approx(0.7)
+    assert metrics["miou_labelled"] == pytest.approx(1.0)
     assert json.loads((tmp_path / "confusion.json").read_text()) == [[160, 0, 40], [0, 120, 80]]
 
 
@@ -434,6 +435,46 @@ def test_statistics_that_came_with_weights_are_kept_through_training_and_loading
     assert not all(torch.equal(value, begun[key]) for key, value in learnt)
     method.train()
     assert not norm.training
+
+
+def test_a_fit_goes_on_from_the_whole_of_a_trained_module(fitted, data, tmp_path):
+    folder, _ = fitted
+    module = OmegaConf.load(folder / "module.yaml")
+    module.net.backbone.weights, module.net.backbone.freeze_norm = None, True
+    module.optimizer.lr = 0.0  # what is learnt on top is nothing
+    _, schedule = settings_of_fit(None)
+    how = {"data": data, "schedule": schedule, "supervision": "tags"}
+    stages().fit(tmp_path, module=module, **how, start=folder, epochs_before=1)
+    before, after = (
+        torch.load(place / "last.ckpt", weights_only=True)["state_dict"]
+        for place in (folder, tmp_path)
+    )
+    assert all(torch.equal(value, before[key]) for key, value in after.items())
+
+
+def test_images_come_in_another_order_behind_epochs_that_were_trained_before(
+    data, monkeypatch, tmp_path
+):
+    seeds = []
+
+    def listen(self, data, **how):
+        seeds.append(how.get("seed"))
+        raise InterruptedError
+
+    monkeypatch.setattr(Stages, "_data", listen)
+    module, schedule = settings_of_fit(None)
+    module.net.backbone.weights = None
+    for epochs in (0, 4):
+        with pytest.raises(InterruptedError):
+            stages().fit(
+                tmp_path,
+                module=module,
+                data=data,
+                schedule=schedule,
+                supervision="tags",
+                epochs_before=epochs,
+            )
+    assert seeds[1] == seeds[0] + 4
 
 
 def test_a_network_that_was_given_whole_is_loaded_without_its_file(tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from wsss_lightning.box_stages import BoxStages
 from wsss_lightning.errors import InputError
 from wsss_lightning.run import Run
 from wsss_lightning.stages import Stages, metrics_of
@@ -139,6 +140,108 @@ def full_supervision(cfg: DictConfig, run: Run) -> Scores:
     return found
 
 
+def boxes(
+    cfg: DictConfig,
+    run: Run,
+    rounds: int,
+    plateau: float | None,
+    network: str,
+    epochs: int | None,
+) -> Scores:
+    """Boxes -> labels, rounds of training on them and relabelling -> segmentation network.
+
+    Scores of a round lead with `round_<r>/`; its labels are those made behind its training, and
+    round 0's are made from boxes alone.
+
+    Args:
+        rounds: of training and relabelling, at most.
+        plateau: relabelling ends when a smaller share of the pixels changes; None: never.
+        network: of each round, `afresh` or `continued` from the round before.
+        epochs: of each round's training; None: as many as the last training has.
+    """
+    do, own = Stages(cfg.trainer, cfg.logger, cfg.workers), BoxStages(cfg.workers)
+    data, train, found = cfg.data, cfg.data.train, Scores()
+    schedule, marginals = cfg.fit.segmenter, OmegaConf.merge(cfg.test, {"crf": True})
+    if epochs is not None:
+        schedule = OmegaConf.merge(schedule, {"max_epochs": epochs})
+    initial = labels = run.stage(
+        "round_0/labels", own.box_labels, data=data, split=train, rule=cfg.box_labels
+    )
+    found |= _scored(run, do, data, train, "round_0/labels", labels)
+    kept, trained = {"boxes": labels}, None
+    for r in range(1, rounds + 1):
+        trained = run.stage(
+            f"round_{r}/segmentation",
+            do.fit,
+            module=cfg.segmenter,
+            data=data,
+            schedule=schedule,
+            supervision="masks",
+            masks=labels,
+            start=trained if network == "continued" else None,
+            epochs_before=(r - 1) * schedule.max_epochs if network == "continued" else 0,
+        )
+        predicted = {}
+        for split, test in ((data.val, cfg.test), (train, marginals)):
+            predicted[split] = run.stage(
+                f"round_{r}/predictions/{split}",
+                do.predict,
+                trained=trained,
+                data=data,
+                split=split,
+                test=test,
+            )
+            found |= _scored(run, do, data, split, f"round_{r}/segmentation", predicted[split])
+        labels = run.stage(
+            f"round_{r}/labels",
+            own.relabel,
+            data=data,
+            split=train,
+            predictions=predicted[train],
+            initial=initial,
+            previous=labels,
+            rule=cfg.relabel,
+            crf=cfg.crf,
+        )
+        found |= _named(f"round_{r}/labels/{train}", labels)
+        found |= _scored(run, do, data, train, f"round_{r}/labels", labels)
+        kept[f"round {r}"] = labels
+        if plateau is not None and found[f"round_{r}/labels/{train}/changed"] < plateau:
+            break
+
+    found |= _scored(run, do, data, train, "pseudo", labels)
+    done = len(kept) - 1
+    start = trained if network == "continued" else None
+    shift = done * schedule.max_epochs if start is not None else 0
+    last = _segment(cfg, run, do, found, labels, start=start, epochs_before=shift)
+    lines = {
+        f"labels, {train}": [(r, f"round_{r}/labels/{train}/miou") for r in range(done + 1)],
+        f"network, {data.val}": [
+            *((r, f"round_{r}/segmentation/{data.val}/miou") for r in range(1, done + 1)),
+            (done + 1, f"segmentation/{data.val}/miou"),
+        ],
+    }
+    points = {
+        name: [(r, found[key]) for r, key in line if key in found] for name, line in lines.items()
+    }
+    if any(points.values()):
+        title = f"{cfg.name} on {data.name}, seed {cfg.seed}: mIoU over rounds"
+        run.stage("pictures/rounds", own.curve, points=points, title=title)
+    sheets: dict[str, dict[str, Path]] = {"labels": kept, train: {"labels": labels}, data.val: {}}
+    for name, steps in sheets.items():
+        split = train if name == "labels" else name
+        run.stage(
+            f"pictures/{name}",
+            do.gallery,
+            data=data,
+            split=split,
+            count=cfg.pictures,
+            seeds=None,
+            steps=steps if name == "labels" else {**steps, "prediction": last[split]},
+        )
+    return found
+
+
 def _tag_scores(cfg: DictConfig, run: Run, do: Stages, trained: Path, prefix: str = "") -> Scores:
     """How well a trained method tells the tags of the validation split."""
     tested = run.stage(
@@ -242,6 +345,8 @@ def _segment(
     found: Scores,
     masks: Path | None = None,
     initial: Path | None = None,
+    start: Path | None = None,
+    epochs_before: int = 0,
 ) -> dict[str, Path]:
     """Train the segmentation network on masks, true ones where none are given, and test it."""
     data = cfg.data
@@ -255,6 +360,8 @@ def _segment(
         masks=masks,
         initial=initial,
         crf=cfg.crf if cfg.fit.segmenter.validate_crf else None,
+        start=start,
+        epochs_before=epochs_before,
     )
     predicted = {}
     for split in (data.val, data.train):

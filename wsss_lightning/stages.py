@@ -35,6 +35,7 @@ from wsss_lightning.callbacks.gallery import (
 )
 from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
+from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.data.features import (
     CLUSTERS,
     FEATURES,
@@ -105,6 +106,8 @@ class Stages:
         clusters: Path | None = None,
         initial: Path | None = None,
         crf: DictConfig | None = None,
+        start: Path | None = None,
+        epochs_before: int = 0,
     ) -> None:
         """Train a module on the training split; leaves module.yaml, last.ckpt and csv logs.
 
@@ -114,6 +117,9 @@ class Stages:
             clusters: folder of `cluster`: sub-categories to learn beside the tags.
             crf: log mIoU of the validation split with this CRF and without it.
             initial: folder of a trained module whose encoder this one begins with.
+            start: folder of a trained module of the same kind that this one goes on from, with a
+                schedule of its own.
+            epochs_before: that were trained already, so that images come in another order.
         """
         OmegaConf.save(module, folder / "module.yaml", resolve=True)
         built = instantiate(module)
@@ -126,6 +132,8 @@ class Stages:
         if initial is not None:
             trained: Any = load(initial)
             built.net.encoder.load_state_dict(trained.net.encoder.state_dict())
+        if start is not None:
+            built.load_state_dict(load(start).state_dict())
         jitter = schedule.jitter or dict.fromkeys(
             ("brightness", "contrast", "saturation", "hue"), 0
         )
@@ -143,6 +151,7 @@ class Stages:
             supervision=supervision,
             masks=masks,
             sub_tags=None if clusters is None else sub_tags_of(clusters),
+            seed=(torch.initial_seed() + epochs_before) % 2**32,
         )
         reader = instantiate(data.reader)
         # masks of the validation split are read for a curve only where tags do not give one
@@ -151,7 +160,7 @@ class Stages:
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
-        callbacks: list[pl.Callback] = [checkpoint]
+        callbacks: list[pl.Callback] = [StepSeed(torch.initial_seed() + epochs_before), checkpoint]
         if crf is not None and watched:
             parameters, engine = crf_settings(crf)
             callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
@@ -306,7 +315,7 @@ class Stages:
         )
         size = GPU_BATCH if on_gpu else 1
         batches = [left[i : i + size] for i in range(0, len(left), size)]
-        _share_out(work, batches, self.workers, _name(folder), threads=on_gpu)
+        share_out(work, batches, self.workers, _name(folder), threads=on_gpu)
         kept = {path.stem: path.read_text() for path in (folder / "kept").glob("*.txt")}
         if area_factor is not None or kept:
             share = {
@@ -390,7 +399,10 @@ class Stages:
         write_json(folder / "metrics.json", metrics)
 
     def evaluate_masks(self, folder: Path, *, masks: Path, data: DictConfig, split: str) -> None:
-        """mIoU and per-class IoU of label maps over a split, and how many pixels they label."""
+        """mIoU and per-class IoU of label maps over a split, and how many pixels they label.
+
+        Ignored pixels are misses; where there are any, `miou_labelled` leaves them out.
+        """
         reader = instantiate(data.reader)(split=split)
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
@@ -401,6 +413,10 @@ class Stages:
         matrix = confusion.compute()
         coverage = 1 - float(matrix[:, -1].sum() / matrix.sum())
         metrics = {"miou": miou(matrix), "coverage": coverage}
+        if coverage < 1:
+            labelled = matrix.clone()
+            labelled[:, -1] = 0
+            metrics["miou_labelled"] = miou(labelled)
         write_json(folder / "metrics.json", {**metrics, **_per_class(matrix, reader.classes)})
         write_json(folder / "confusion.json", matrix.tolist())
 
@@ -465,12 +481,12 @@ class Stages:
             "batch_size": 1,
             "eval_batch_size": 8,
             "num_workers": self.workers,
+            "seed": torch.initial_seed() % 2**32,
         }
         return DataModule(
             instantiate(data.reader),
             train=data.train,
             val=data.val,
-            seed=torch.initial_seed() % 2**32,
             **{**usual, **how},
         )
 
@@ -616,7 +632,7 @@ def _crf_images(
         save_score(folder / f"{name}.npz", after.clamp(0, 1), labels, bits=8)
 
 
-def _share_out(
+def share_out(
     work: Callable[[Any], None], items: list[Any], workers: int, name: str, threads: bool
 ) -> None:
     """Do `work` on every item, in processes (or threads) where there are several."""
@@ -667,8 +683,11 @@ def _name(folder: Path) -> str:
     return folder.name.split("-")[0]
 
 
-def check_data(data: DictConfig) -> str:
+def check_data(data: DictConfig, with_boxes: bool = False) -> str:
     """Read lists, tags and headers of all splits before anything starts.
+
+    Args:
+        with_boxes: read the boxes of the training split too.
 
     Returns:
         Digest of what was read.
@@ -680,7 +699,7 @@ def check_data(data: DictConfig) -> str:
     digests = []
     truth_digest = hashlib.sha256()
     for split in (data.train, data.val):
-        read = reader(split=split)
+        read = reader(split=split, with_boxes=with_boxes and split == data.train)
         read.check()
         digests.append(read.fingerprint())
         if data.looks:
@@ -692,4 +711,10 @@ def check_data(data: DictConfig) -> str:
         tagged = int(read.tags.any(1).sum())
         truth = "true masks for scoring" if read.has_masks() else "no true masks: not scored"
         console.print(f"[dim]{data.name} {split}: {len(read)} images, {tagged} tagged, {truth}[/]")
+        if read.with_boxes:
+            told = read.count_boxes()
+            console.print(
+                f"[dim]{data.name} {split}: {told.boxes} boxes from {read.boxes_from}, {told.cut} "
+                f"cut to the image, {told.unboxed} tags without a box[/]"
+            )
     return "-".join([*digests, truth_digest.hexdigest()[:12]])
