@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import wsss_lightning.stages
-from wsss_lightning.data.features import load_features, save_features
+from wsss_lightning.data.features import Features, load_features, save_features
 from wsss_lightning.data.scores import load_mask, load_score, save_mask, save_score
 from wsss_lightning.errors import InputError
+from wsss_lightning.functional.clusters import ABSENT
 from wsss_lightning.functional.crf.reference import EngineError
 from wsss_lightning.functional.masks import IGNORE
 from wsss_lightning.methods.base import Reading
@@ -611,14 +612,15 @@ READING = OmegaConf.create({"long_side": 33, "batch_size": 2})
 
 def test_features_are_the_pooled_maps_and_an_interrupted_stage_goes_on(tmp_path, data):
     trained = trained_classifier(tmp_path / "net")
-    how = {"trained": trained, "data": data, "split": "val", "reading": READING}
+    how = {"trained": trained, "data": data, "split": "val", "reading": READING, "peak": None}
     folder = tmp_path / "features"
     folder.mkdir()
     # left by an interrupted run: it is believed, not made again
     width = load(trained).net.head.in_channels
-    save_features(folder / "part-x2.npz", ["x2"], np.full((1, width), 7, np.float32))
+    believed = Features(["x2"], np.array([0]), np.full((1, width), 7, np.float32))
+    save_features(folder / "part-x2.npz", believed)
     stages().features(folder, **how)
-    names, found = load_features(folder / "features.npz")
+    names, _, found = load_features(folder / "features.npz")
     assert names == NAMES
     assert (found[2] == 7).all()
     module = load(trained)
@@ -634,7 +636,7 @@ def test_clusters_are_numbered_stored_and_judged(tmp_path, data):
     features.mkdir()
     folder.mkdir()
     rows = np.array([[0, 0], [9, 9], [0, 1], [9, 8]], np.float32)
-    save_features(features / "features.npz", NAMES, rows)
+    save_features(features / "features.npz", Features(NAMES, np.full(4, ABSENT), rows))
     how = {"algorithm": "kmeans", "n_init": 3, "max_iter": 10, "stability": 2}
     looks = tmp_path / "looks.csv"
     looks.write_text("name,class,look\n" + "".join(f"x{i},cat,{i // 2}\n" for i in range(4)))

@@ -40,6 +40,7 @@ def sc_cam(
     run: Run,
     rounds: int,
     begin: str,
+    peak: float | None,
     clusters: DictConfig,
     first: DictConfig,
     segment: bool,
@@ -50,6 +51,8 @@ def sc_cam(
         rounds: 1 or more.
         begin: a round's network begins "initial", from the backbone's weights, or with the "last"
             round's encoder.
+        peak: None: features are of whole images, as in the paper; else of each class, over the
+            cells where its map reaches this share of the way to its maximum.
         clusters: how features are clustered.
         first: module of round 0, by whose features round 1 clusters.
         segment: train and test the segmentation network too.
@@ -62,6 +65,11 @@ def sc_cam(
         raise InputError(
             f"pipeline.begin is {begin}; set it to initial, where each round begins anew, or to "
             "last, where it goes on with the last one's encoder."
+        )
+    if peak is not None and not 0 <= peak <= 1:
+        raise InputError(
+            f"pipeline.peak is {peak}, but it is a share of a map's range; set it within [0, 1] "
+            "(0.7 is a start), or to null to compare whole images."
         )
     count = OmegaConf.select(cfg, "method.net.sub_categories")
     if count is None:
@@ -86,6 +94,7 @@ def sc_cam(
             data=data,
             split=train,
             reading=cfg.score,
+            peak=peak,
         )
         clustered = run.stage(
             f"{name}/clusters",

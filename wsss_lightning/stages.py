@@ -192,9 +192,21 @@ class Stages:
         write_json(folder / "metrics.json", {k.removeprefix("val/"): v for k, v in metrics.items()})
 
     def features(
-        self, folder: Path, *, trained: Path, data: DictConfig, split: str, reading: DictConfig
+        self,
+        folder: Path,
+        *,
+        trained: Path,
+        data: DictConfig,
+        split: str,
+        reading: DictConfig,
+        peak: float | None,
     ) -> None:
-        """A feature of every image of a split, into one file (n d): its averaged deepest map."""
+        """Features of every image of a split, into one file: its averaged deepest map.
+
+        Args:
+            peak: None: over the whole image; else of each class where its map is near its maximum
+                (`TagMethod.pooled`).
+        """
         module: Any = load(trained)
         module.reading = Reading(
             long_side=reading.long_side, stride=module.net.backbone.output_stride
@@ -204,7 +216,7 @@ class Stages:
             data, eval_batch_size=reading.batch_size, predict=split, skip=writer.done()
         )
         trainer = self._trainer(_name(folder), callbacks=[writer])
-        trainer.predict(PooledFeatures(module), datamodule, return_predictions=False)
+        trainer.predict(PooledFeatures(module, peak), datamodule, return_predictions=False)
         collect_features(folder, instantiate(data.reader)(split=split, with_masks=False).names)
 
     def cluster(
@@ -224,7 +236,7 @@ class Stages:
         sub-categories are known (`data.looks`) agreement with them; metrics.json their means.
         """
         reader = instantiate(data.reader)(split=split, with_masks=False)
-        names, found = load_features(features / FEATURES)
+        names, found = reader.names, load_features(features / FEATURES)
         seed = torch.initial_seed() % 2**32
         how = _settings(clusters)
         others = range(1, how.pop("stability") + 1)
@@ -235,7 +247,7 @@ class Stages:
             here = np.flatnonzero(reader.tags[:, c].numpy())
             if len(here) == 0:
                 continue
-            own = found[here]
+            own = found.of_class(c, [names[i] for i in here])
             numbers[here, c] = cluster(own, count, **how, seed=seed)
             again = [cluster(own, count, **how, seed=seed + other) for other in others]
             known = None if looks is None else looks[here, c]
@@ -457,15 +469,16 @@ class Stages:
     ) -> None:
         """A picture of each class, a row a cluster: images nearest its mean, and the farthest."""
         reader = instantiate(data.reader)(split=split, with_masks=False)
-        _, numbers, count = load_clusters(clusters / CLUSTERS)
-        _, found = load_features(features / FEATURES)
+        names, numbers, count = load_clusters(clusters / CLUSTERS)
+        found = load_features(features / FEATURES)
         for c, name in track(list(enumerate(reader.classes)), reader.num_classes, _name(folder)):
             rows, captions = [], []
             for k in range(count):
                 here = np.flatnonzero(numbers[:, c] == k)
                 if len(here) == 0:
                     continue
-                far = np.linalg.norm(found[here] - found[here].mean(0), axis=1)
+                own = found.of_class(c, [names[i] for i in here])
+                far = np.linalg.norm(own - own.mean(0), axis=1)
                 near = here[np.argsort(far, kind="stable")]
                 shown = [*near[: CONTACTS - 1], *near[CONTACTS - 1 :][-1:]]
                 pictures = [np.asarray(reader.image(int(i))) for i in shown]

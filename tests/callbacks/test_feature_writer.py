@@ -1,3 +1,4 @@
+import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
@@ -5,6 +6,7 @@ from torch.utils.data import DataLoader
 
 from wsss_lightning.callbacks.feature_writer import FeatureWriter
 from wsss_lightning.data.features import load_features
+from wsss_lightning.functional.clusters import ABSENT
 
 
 class Says(pl.LightningModule):
@@ -16,11 +18,12 @@ class Says(pl.LightningModule):
         return batch
 
 
-def test_each_batch_is_a_file_and_is_known_afterwards(tmp_path):
-    features = torch.rand(3, 5)
+@pytest.mark.parametrize("classes", [1, 2])
+def test_each_batch_is_a_file_and_is_known_afterwards(tmp_path, classes):
+    features, tags = torch.rand(3, classes, 5), torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     batches = [
-        {"name": ["b", "a"], "feature": features[:2].bfloat16()},
-        {"name": ["c"], "feature": features[2:]},
+        {"name": ["b", "a"], "tags": tags[:2], "feature": features[:2].bfloat16()},
+        {"name": ["c"], "tags": tags[2:], "feature": features[2:]},
     ]
     writer = FeatureWriter(tmp_path)
     assert writer.done() == set()
@@ -33,6 +36,11 @@ def test_each_batch_is_a_file_and_is_known_afterwards(tmp_path):
         callbacks=[writer],
     ).predict(Says(), DataLoader(batches, batch_size=None), return_predictions=False)
     assert writer.done() == {"a", "b", "c"}
-    names, stored = load_features(tmp_path / "part-b.npz")
-    assert names == ["b", "a"]
-    torch.testing.assert_close(torch.from_numpy(stored), features[:2], atol=4e-3, rtol=0)
+    names, owners, rows = load_features(tmp_path / "part-b.npz")
+    if classes == 1:
+        assert (names, owners.tolist()) == (["b", "a"], [ABSENT, ABSENT])
+        expected = features[:2, 0]
+    else:
+        assert (names, owners.tolist()) == (["b", "a", "a"], [0, 0, 1])
+        expected = features[[0, 1, 1], [0, 0, 1]]
+    torch.testing.assert_close(torch.from_numpy(rows), expected, atol=4e-3, rtol=0)

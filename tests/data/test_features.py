@@ -4,6 +4,7 @@ import pytest
 from wsss_lightning.data.features import (
     CLUSTERS,
     FEATURES,
+    Features,
     collect_features,
     load_clusters,
     load_features,
@@ -17,13 +18,25 @@ from wsss_lightning.functional.clusters import ABSENT
 
 def test_parts_are_put_together_in_the_order_of_the_split(tmp_path):
     rows = np.arange(8, dtype=np.float32).reshape(4, 2)
-    save_features(tmp_path / "part-c.npz", ["c", "a"], rows[:2])
-    save_features(tmp_path / "part-b.npz", ["b", "d"], rows[2:])
+    whole = np.full(2, ABSENT)
+    save_features(tmp_path / "part-c.npz", Features(["c", "a"], whole, rows[:2]))
+    save_features(tmp_path / "part-b.npz", Features(["b", "d"], whole, rows[2:]))
     collect_features(tmp_path, ["a", "b", "c", "d"])
-    names, features = load_features(tmp_path / FEATURES)
-    assert names == ["a", "b", "c", "d"]
-    assert features.tolist() == [[2, 3], [4, 5], [0, 1], [6, 7]]
+    found = load_features(tmp_path / FEATURES)
+    assert found.names == ["a", "b", "c", "d"]
+    assert found.rows.tolist() == [[2, 3], [4, 5], [0, 1], [6, 7]]
+    assert found.of_class(3, ["d", "a"]).tolist() == [[6, 7], [2, 3]]
     assert [path.name for path in tmp_path.iterdir()] == [FEATURES]
+
+
+def test_an_image_may_have_a_row_for_each_of_its_classes(tmp_path):
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    save_features(tmp_path / "part-b.npz", Features(["b", "b", "a"], np.array([2, 0, 2]), rows))
+    collect_features(tmp_path, ["a", "b"])
+    found = load_features(tmp_path / FEATURES)
+    assert (found.names, found.classes.tolist()) == (["a", "b", "b"], [2, 0, 2])
+    assert found.of_class(2, ["b", "a"]).tolist() == [[0, 1], [4, 5]]
+    assert found.of_class(0, ["b"]).tolist() == [[2, 3]]
 
 
 def test_clusters_are_read_as_they_were_written(tmp_path):

@@ -441,7 +441,13 @@ def test_sub_categories_are_sought_in_rounds_which_a_repeated_command_goes_on_wi
     assert re.search(r"classifier +found", plain.out)
     assert plain.scores["seeds/train/miou"] == run.scores["round_0/seeds/train/miou"]
 
-    words = (*words, "pipeline.begin=last", "pipeline.rounds=1", "score.sub_maps=true")
+    words = (
+        *words,
+        "pipeline.begin=last",
+        "pipeline.rounds=1",
+        "pipeline.peak=0.7",
+        "score.sub_maps=true",
+    )
     other = here(*words, "pipeline.segment=false", folder=killed)
     assert other.scores["seeds/train/miou"] != run.scores["round_1/seeds/train/miou"]
 
@@ -452,6 +458,10 @@ def test_sub_categories_are_sought_in_rounds_which_a_repeated_command_goes_on_wi
         (("experiment=cam", "method=sc_cam"), "SCCAM and the pipeline do not go together"),
         (("experiment=cam", "pipeline=sc_cam"), "Classifier does not learn them"),
         (("experiment=sc_cam", "pipeline.rounds=0"), "pipeline.rounds is 0; set 1 or more"),
+        (
+            ("experiment=sc_cam", "pipeline.peak=2"),
+            "pipeline.peak is 2, but it is a share of a map",
+        ),
         (("experiment=sc_cam", "pipeline.begin=first"), "pipeline.begin is first; set it to init"),
         (("experiment=cam", "score.sub_maps=true"), "score.sub_maps is true, but method="),
         (("experiment=sc_cam", "data.looks=none.csv"), "none.csv is missing, the table of known"),

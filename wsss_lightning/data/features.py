@@ -1,11 +1,12 @@
 """Features and clusters of a split's images on disk; each file is whole or absent.
 
-Letters: n images, c classes, d numbers of a feature.
+Letters: n images, m rows, c classes, d numbers of a feature.
 """
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -18,30 +19,57 @@ FEATURES = "features.npz"
 CLUSTERS = "clusters.npz"
 
 
-def save_features(path: Path, names: Sequence[str], features: Float32[np.ndarray, "n d"]) -> None:
-    """Store features under the names of their images."""
-    write_whole(path, lambda file: np.savez(file, names=np.array(names), features=features))
+class Features(NamedTuple):
+    """Features of images.
+
+    names: image of each row.
+    classes: class of each row; ABSENT where a row is of the whole image.
+    rows: (m d).
+    """
+
+    names: list[str]
+    classes: Int64[np.ndarray, "m"]
+    rows: Float32[np.ndarray, "m d"]
+
+    def of_class(self, c: int, names: Sequence[str]) -> Float32[np.ndarray, "n d"]:
+        """Of each of these images, which show class c, its row."""
+        place = {
+            key: i for i, key in enumerate(zip(self.names, self.classes.tolist(), strict=True))
+        }
+        of = [(name, c) if (name, c) in place else (name, ABSENT) for name in names]
+        return self.rows[[place[key] for key in of]]
 
 
-def load_features(path: Path) -> tuple[list[str], Float32[np.ndarray, "n d"]]:
-    """Names of images, and a feature of each.
+def save_features(path: Path, features: Features) -> None:
+    """Store features, whole or not at all."""
+    names, classes, rows = features
+    write_whole(
+        path, lambda file: np.savez(file, names=np.array(names), classes=classes, rows=rows)
+    )
+
+
+def load_features(path: Path) -> Features:
+    """Features that were stored.
 
     Raises:
         InputError: the file is absent or damaged.
     """
-    names, features = _load(path, "names", "features")
-    return names.tolist(), features
+    names, classes, rows = _load(path, "features", "names", "classes", "rows")
+    return Features(names.tolist(), classes, rows)
 
 
 def collect_features(folder: Path, names: Sequence[str]) -> None:
     """Put the parts that a prediction left in a folder into one file, in the order of `names`."""
-    by_name: dict[str, np.ndarray] = {}
-    parts = sorted(folder.glob("part-*.npz"))
-    for part in parts:
-        by_name.update(zip(*load_features(part), strict=True))
-    save_features(folder / FEATURES, names, np.stack([by_name[name] for name in names]))
-    for part in parts:
-        part.unlink()
+    paths = sorted(folder.glob("part-*.npz"))
+    parts = [load_features(path) for path in paths]
+    joined = [name for part in parts for name in part.names]
+    classes = np.concatenate([part.classes for part in parts])
+    place = {name: i for i, name in enumerate(names)}
+    order = np.lexsort((classes, np.array([place[name] for name in joined])))
+    rows = np.concatenate([part.rows for part in parts])[order]
+    save_features(folder / FEATURES, Features([joined[i] for i in order], classes[order], rows))
+    for path in paths:
+        path.unlink()
 
 
 def save_clusters(
@@ -66,17 +94,17 @@ def load_clusters(path: Path) -> tuple[list[str], Int64[np.ndarray, "n c"], int]
     Raises:
         InputError: the file is absent or damaged.
     """
-    names, clusters, count = _load(path, "names", "clusters", "count")
+    names, clusters, count = _load(path, "clusters", "names", "clusters", "count")
     return names.tolist(), clusters, int(count[0])
 
 
-def _load(path: Path, *keys: str) -> list[np.ndarray]:
+def _load(path: Path, what: str, *keys: str) -> list[np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return [stored[key] for key in keys]
     except Exception as error:  # damage can raise almost anything from zipfile, zlib and numpy
         raise InputError(
-            f"{path} cannot be read as {keys[1]} of images ({error}); delete its folder, and the "
+            f"{path} cannot be read as {what} of images ({error}); delete its folder, and the "
             "next run makes it again."
         ) from error
 

@@ -1,6 +1,6 @@
 """What all methods that learn from tags share, so that comparing them is fair.
 
-Letters: b images, c classes, h w a map, H W an image.
+Letters: b images, c classes, d channels, h w a map, H W an image.
 """
 
 from abc import ABC, abstractmethod
@@ -136,9 +136,21 @@ class TagMethod(pl.LightningModule, ABC):
         )
 
     @final
-    def pooled(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d"]:
-        """The deepest map of the whole image, averaged: by what images can be compared."""
-        return self.net.features(self._sized(image)).mean((-2, -1))
+    def pooled(self, image: Float[Tensor, "b 3 H W"], peak: float | None) -> Float[Tensor, "b p d"]:
+        """The deepest map, averaged: by what images can be compared.
+
+        Args:
+            peak: None: over the whole image, so p is 1; else p is c, of each class over the cells
+                where its map reaches this share of the way from its minimum to its maximum.
+        """
+        view = self._sized(image)
+        features = self.net.features(view)
+        if peak is None:
+            return features.mean((-2, -1)).unsqueeze(1)
+        cam = self.cam(view)
+        low, high = cam.amin((-2, -1), keepdim=True), cam.amax((-2, -1), keepdim=True)
+        cells = (cam >= low + peak * (high - low)).to(features)
+        return torch.einsum("bdhw,bphw->bpd", features, cells) / cells.sum((-2, -1)).unsqueeze(-1)
 
     @final
     def grad_cam(

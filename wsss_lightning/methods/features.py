@@ -1,4 +1,4 @@
-"""What a trained network makes of whole images, for comparing them."""
+"""What a trained network makes of images, for comparing them."""
 
 from typing import Any, final
 
@@ -10,11 +10,17 @@ from wsss_lightning.methods.base import TagMethod
 
 @final
 class PooledFeatures(pl.LightningModule):
-    """Predicts `feature` (b d), the averaged deepest map of each image."""
+    """Predicts `feature` (b p d), the averaged deepest map of each image, beside its `tags`.
 
-    def __init__(self, method: TagMethod) -> None:
+    Args:
+        method: trained.
+        peak: as of `TagMethod.pooled`.
+    """
+
+    def __init__(self, method: TagMethod, peak: float | None) -> None:
         super().__init__()
-        self.method = method
+        self.method, self.peak = method, peak
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        return {"name": batch["name"], "feature": self.method.pooled(batch["image"])}
+        feature = self.method.pooled(batch["image"], self.peak)
+        return {"name": batch["name"], "tags": batch["tags"], "feature": feature}
