@@ -42,7 +42,9 @@ def few_rounds(experiment: str) -> list[str]:
         cfg = compose("config", overrides=[f"experiment={experiment}"])
     words = []
     if cfg.pipeline.get("rounds"):
-        words += ["pipeline.rounds=2", "pipeline.epochs=1"]
+        words.append("pipeline.rounds=2")
+    if "epochs" in cfg.pipeline:
+        words.append("pipeline.epochs=1")
     if "runs" in cfg.box_labels:
         words += ["box_labels.runs=3"]
     return words
