@@ -17,7 +17,7 @@ ENV PATH="/home/wsss/venv/bin:$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONUNBUFFERED=1
 COPY --chown=wsss pyproject.toml README.md LICENSE ./
 COPY --chown=wsss conf conf
 COPY --chown=wsss wsss_lightning wsss_lightning
-RUN pip install --no-cache-dir ".[crf,tensorboard,wandb]"
+RUN pip install --no-cache-dir ".[boxes,crf,tensorboard,wandb]"
 
 # runs and the cache of generated data land here; mount a folder of yours
 WORKDIR /home/wsss/work

@@ -123,8 +123,16 @@ GOOD = {
         name: {"max_epochs": 1, "batch_size": 1, "crop_size": 32}
         for name in ("method", "segmenter")
     },
-    "score": {"bits": 8, "scales": [1.0], "tags": "given", "batch_size": 1, "long_side": None},
+    "score": {
+        "bits": 8,
+        "scales": [1.0],
+        "tags": "given",
+        "batch_size": 1,
+        "long_side": None,
+        "sub_maps": False,
+    },
     "test": {"scales": [1.0], "batch_size": 1},
+    "method": {"_target_": "wsss_lightning.methods.classifier.Classifier"},
 }
 
 GOOD["fit"]["segmenter"]["encoder"] = "backbone"
@@ -148,6 +156,7 @@ def test_values_in_range_pass():
         ("fit.segmenter.crop_size", -1, "fit.segmenter.crop_size is -1"),
         ("fit.segmenter.encoder", "resnet18", "fit.segmenter.encoder is resnet18; set it to"),
         ("score.bits", 12, "score.bits is 12; scores are stored in 8 or 16"),
+        ("score.sub_maps", True, "score.sub_maps is true, but method=.* knows no sub-categories"),
         ("score.tags", "guessed", "score.tags is guessed; set it to given or predicted"),
         ("score.scales", [], r"score.scales is \[\]; give at least one"),
         ("score.batch_size", 0, "score.batch_size is 0"),

@@ -9,11 +9,14 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import wsss_lightning.stages
+from wsss_lightning.data.features import Features, load_features, save_features
 from wsss_lightning.data.scores import load_mask, load_score, save_mask, save_score
 from wsss_lightning.errors import InputError
+from wsss_lightning.functional.clusters import ABSENT
 from wsss_lightning.functional.crf.reference import EngineError
 from wsss_lightning.functional.masks import IGNORE
-from wsss_lightning.stages import Stages, check_data, crf_settings, load, metrics_of
+from wsss_lightning.methods.base import Reading
+from wsss_lightning.stages import Stages, check_data, crf_settings, load, metrics_of, sub_tags_of
 
 SIDE = 10
 NAMES = ["x0", "x1", "x2", "x3"]
@@ -36,6 +39,7 @@ def write_set(root, truths, size=(SIDE, SIDE)):
             "train": "train",
             "val": "val",
             "num_classes": 1,
+            "looks": None,
             "reader": {
                 "_target_": "wsss_lightning.data.voc_layout.VOCLayout",
                 "_partial_": True,
@@ -202,6 +206,7 @@ def test_coverage_is_the_share_of_labelled_pixels_and_an_ignored_one_is_a_miss(t
     assert metrics["iou_cat"] == pytest.approx(30 / 50)
     assert metrics["iou_background"] == pytest.approx(40 / 50)
     assert metrics["miou"] == pytest.approx(0.7)
+    assert metrics["miou_labelled"] == pytest.approx(1.0)
     assert json.loads((tmp_path / "confusion.json").read_text()) == [[160, 0, 40], [0, 120, 80]]
 
 
@@ -433,6 +438,46 @@ def test_statistics_that_came_with_weights_are_kept_through_training_and_loading
     assert not norm.training
 
 
+def test_a_fit_goes_on_from_the_whole_of_a_trained_module(fitted, data, tmp_path):
+    folder, _ = fitted
+    module = OmegaConf.load(folder / "module.yaml")
+    module.net.backbone.weights, module.net.backbone.freeze_norm = None, True
+    module.optimizer.lr = 0.0  # what is learnt on top is nothing
+    _, schedule = settings_of_fit(None)
+    how = {"data": data, "schedule": schedule, "supervision": "tags"}
+    stages().fit(tmp_path, module=module, **how, start=folder, epochs_before=1)
+    before, after = (
+        torch.load(place / "last.ckpt", weights_only=True)["state_dict"]
+        for place in (folder, tmp_path)
+    )
+    assert all(torch.equal(value, before[key]) for key, value in after.items())
+
+
+def test_images_come_in_another_order_behind_epochs_that_were_trained_before(
+    data, monkeypatch, tmp_path
+):
+    seeds = []
+
+    def listen(self, data, **how):
+        seeds.append(how.get("seed"))
+        raise InterruptedError
+
+    monkeypatch.setattr(Stages, "_data", listen)
+    module, schedule = settings_of_fit(None)
+    module.net.backbone.weights = None
+    for epochs in (0, 4):
+        with pytest.raises(InterruptedError):
+            stages().fit(
+                tmp_path,
+                module=module,
+                data=data,
+                schedule=schedule,
+                supervision="tags",
+                epochs_before=epochs,
+            )
+    assert seeds[1] == seeds[0] + 4
+
+
 def test_a_network_that_was_given_whole_is_loaded_without_its_file(tmp_path):
     module, _ = settings_of_fit("gone.pth")
     module._target_ = "wsss_lightning.methods.seam.SEAM"
@@ -520,3 +565,99 @@ def test_a_trainer_that_the_machine_cannot_run_is_answered_with_one_that_it_can(
     do = Stages(gpu, OmegaConf.create({}), 0)
     with pytest.raises(InputError, match="choose trainer=auto"):
         do._trainer("fit")
+
+
+# sub-categories
+
+
+def trained_classifier(folder):
+    """A network of chance, as `fit` leaves it."""
+    module = OmegaConf.create(
+        {
+            "_target_": "wsss_lightning.methods.classifier.Classifier",
+            "net": {
+                "_target_": "wsss_lightning.nets.cam_net.CamNet",
+                "_partial_": True,
+                "backbone": {
+                    "_target_": "wsss_lightning.nets.backbones.Backbone",
+                    "name": "test_resnet",
+                    "output_stride": 16,
+                    "pretrained": False,
+                    "weights": None,
+                    "freeze_norm": None,
+                    "frozen": [],
+                    "options": {},
+                },
+                "dropout": 0.0,
+            },
+            "num_classes": 1,
+            "optimizer": {
+                "_target_": "torch.optim.SGD",
+                "_partial_": True,
+                "lr": 0.1,
+                "weight_decay": 0.0,
+            },
+            "head_factor": 1,
+            "power": 0.9,
+        }
+    )
+    folder.mkdir()
+    OmegaConf.save(module, folder / "module.yaml")
+    torch.save({"state_dict": instantiate(module).state_dict()}, folder / "last.ckpt")
+    return folder
+
+
+READING = OmegaConf.create({"long_side": 33, "batch_size": 2})
+
+
+def test_features_are_the_pooled_maps_and_an_interrupted_stage_goes_on(tmp_path, data):
+    trained = trained_classifier(tmp_path / "net")
+    how = {"trained": trained, "data": data, "split": "val", "reading": READING, "peak": None}
+    folder = tmp_path / "features"
+    folder.mkdir()
+    # left by an interrupted run: it is believed, not made again
+    width = load(trained).net.head.in_channels
+    believed = Features(["x2"], np.array([0]), np.full((1, width), 7, np.float32))
+    save_features(folder / "part-x2.npz", believed)
+    stages().features(folder, **how)
+    names, _, found = load_features(folder / "features.npz")
+    assert names == NAMES
+    assert (found[2] == 7).all()
+    module = load(trained)
+    module.reading = Reading(long_side=33)
+    images = torch.stack([instantiate(data.reader)(split="val")[i]["image"] for i in range(4)])
+    with torch.no_grad():
+        expected = module.net.features(module._sized(images)).mean((-2, -1))
+    np.testing.assert_allclose(found[[0, 1, 3]], expected[[0, 1, 3]], rtol=1e-4)
+
+
+def test_clusters_are_numbered_stored_and_judged(tmp_path, data):
+    features, folder = tmp_path / "features", tmp_path / "clusters"
+    features.mkdir()
+    folder.mkdir()
+    rows = np.array([[0, 0], [9, 9], [0, 1], [9, 8]], np.float32)
+    save_features(features / "features.npz", Features(NAMES, np.full(4, ABSENT), rows))
+    how = {"algorithm": "kmeans", "n_init": 3, "max_iter": 10, "stability": 2}
+    looks = tmp_path / "looks.csv"
+    looks.write_text("name,class,look\n" + "".join(f"x{i},cat,{i // 2}\n" for i in range(4)))
+    told = OmegaConf.merge(data, {"looks": str(looks)})
+    settings = OmegaConf.create(how)
+    stages().cluster(folder, features=features, data=told, split="val", count=2, clusters=settings)
+    (report,) = json.loads((folder / "classes.json").read_text()).values()
+    assert report["sizes"] == [2, 2]
+    assert report["stability"] == 1
+    metrics = metrics_of(folder)
+    assert metrics["recovery"] == pytest.approx(-0.5)  # each cluster has one of each look
+    assert metrics["silhouette"] > 0.8
+    lines = (folder / "clusters.csv").read_text().splitlines()
+    numbers = [line.split(",")[-1] for line in lines[1:]]
+    assert lines[0] == "name,class,cluster"
+    assert numbers[0] == numbers[2] != numbers[1] == numbers[3]
+    sheets = tmp_path / "sheets"
+    sheets.mkdir()
+    stages().contact_sheets(sheets, features=features, clusters=folder, data=data, split="val")
+    with Image.open(sheets / "cat.png") as page:
+        assert page.width > 8 * 100
+    found = sub_tags_of(folder)
+    assert found["x0"].tolist() == found["x2"].tolist() != found["x1"].tolist()
+    assert found["x0"].sum() == 1

@@ -39,7 +39,13 @@ PACKAGES: tuple[str, ...] = (
     "torchmetrics",
     "timm",
 )
-PACKAGES += ("segmentation-models-pytorch", "pydensecrf2", "numpy", "wsss-lightning")
+PACKAGES += (
+    "segmentation-models-pytorch",
+    "pydensecrf2",
+    "opencv-python-headless",
+    "numpy",
+    "wsss-lightning",
+)
 
 
 def conf_folder() -> Path:
@@ -137,7 +143,8 @@ def job(cfg: DictConfig) -> float | None:
     check_targets(cfg)
     crf_settings(cfg.crf)
     # the precision of arithmetic is the trainer's, but numbers depend on it
-    salt = f"{check_data(cfg.data)}-{cfg.trainer.get('precision')}"
+    digest = check_data(cfg.data, with_boxes=supervision(cfg) == "boxes")
+    salt = f"{digest}-{cfg.trainer.get('precision')}"
     run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt)
     where = os.path.relpath(folder)
     console.print(
@@ -171,12 +178,18 @@ def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, 
     }
 
 
+def supervision(cfg: DictConfig) -> str:
+    """What a pipeline learns from."""
+    name = cfg.pipeline._target_.rpartition(".")[2]
+    return {"full_supervision": "true masks", "boxes": "boxes"}.get(name, "tags")
+
+
 def protocol(cfg: DictConfig) -> dict[str, Any]:
     """Under which rules the scores were made; a number without them means little."""
-    weak = cfg.pipeline._target_.rpartition(".")[2] != "full_supervision"
+    weak = supervision(cfg) == "tags"
     tags = cfg.data.reader.tags
     told = {
-        "trained_on": "tags" if weak else "true masks",
+        "trained_on": supervision(cfg),
         "splits": {"train": cfg.data.train, "val": cfg.data.val},
         "tags_from": tags,
         "miou": "one confusion matrix a split, background included, 255 left out, mean over the "
@@ -186,6 +199,14 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         "initial_weights": _weights(cfg, weak),
         "precision": str(cfg.trainer.get("precision")),
     }
+    if supervision(cfg) == "boxes":
+        boxes = cfg.data.reader.boxes
+        return told | {
+            "boxes_from": boxes,
+            "labels": cfg.box_labels._target_.rpartition(".")[2],
+            "relabelled_by": cfg.relabel._target_.rpartition(".")[2],
+            "true_masks_of_train": "boxes and scoring" if boxes == "masks" else "scoring only",
+        }
     if not weak:
         return told
     aside = round(1 / cfg.seeds.held_out) if cfg.seeds.held_out else 0
@@ -241,9 +262,13 @@ METRICS = {
     "map": "mAP of tags",
     "f1": "F1 of tags",
     "miou": "mIoU",
+    "miou_labelled": "mIoU of labelled pixels",
     "miou_held_out": "mIoU, held-out threshold",
     "miou_oracle": "mIoU, oracle threshold",
     "kept": "images left as they were",
+    "stability": "stability (ARI)",
+    "recovery": "true looks found (ARI)",
+    "changed": "pixels relabelled",
 }
 
 

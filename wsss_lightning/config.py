@@ -58,6 +58,7 @@ class Score:
     flip: bool
     long_side: int | None
     layer: str | None
+    sub_maps: bool
     tags: str
     bits: int
     batch_size: int
@@ -98,6 +99,8 @@ class Config:
     method: Any
     crf: Any
     refine: Any
+    box_labels: Any
+    relabel: Any
     segmenter: Any
     pipeline: Any
     trainer: Any
@@ -146,6 +149,12 @@ def check_values(cfg: DictConfig) -> None:
             raise InputError(f"{name}.batch_size is {cfg[name].batch_size}; set 1 or more.")
     if cfg.score.tags not in ("given", "predicted"):
         raise InputError(f"score.tags is {cfg.score.tags}; set it to given or predicted.")
+    if cfg.score.sub_maps and OmegaConf.select(cfg, "method.net.sub_categories") is None:
+        raise InputError(
+            "score.sub_maps is true, but method="
+            f"{cfg.method.get('_target_', '').rpartition('.')[2]} knows no sub-categories; set it "
+            "to false, or choose experiment=sc_cam."
+        )
     for part in ("method", "segmenter"):
         outputs = OmegaConf.select(cfg, f"{part}.num_classes")
         if outputs is not None and outputs != OmegaConf.select(cfg, "data.num_classes"):
@@ -159,6 +168,7 @@ def check_values(cfg: DictConfig) -> None:
             f"refine.area_factor is {factor}, but it bounds how many times larger or smaller a "
             "label may become; set 1 or more (5 is a start), or null to keep every refined map."
         )
+    _check_boxes(cfg)
     for key in ("seed", "workers"):
         if cfg[key] < 0:
             raise InputError(f"{key} is {cfg[key]}; set 0 or more.")
@@ -183,6 +193,59 @@ def check_values(cfg: DictConfig) -> None:
             f"{len(classes)} ({', '.join(map(str, classes))}); the head has one output a class, so "
             "make both agree (background counts in neither)."
         )
+
+
+def _check_boxes(cfg: DictConfig) -> None:
+    """Ranges of what boxes are learnt by; keys that the chosen rules lack are not asked for."""
+    shares = {
+        "box_labels.inner": "the paper has 0.2",
+        "box_labels.least": "0.15 is usual",
+        "box_labels.jitter": "the paper has 0.05",
+        "relabel.least": "the paper has 0.5",
+        "relabel.certainty": "0.7 to 0.9 is usual",
+        "pipeline.plateau": "0.01 ends when less than a hundredth of the pixels changes",
+    }
+    for key, hint in shares.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not 0 <= value <= 1:
+            raise InputError(f"{key} is {value}, but it is a share; set it in [0, 1] ({hint}).")
+    certainty, inner = (OmegaConf.select(cfg, key) for key in ("relabel.certainty", _INNER))
+    if certainty in (0, 1):
+        raise InputError(f"relabel.certainty is {certainty}; set it within (0, 1).")
+    if inner == 0:
+        raise InputError(f"{_INNER} is 0, but boxes must have a centre; set it within (0, 1].")
+    for key, words in (
+        ("box_labels.of", ("side", "area")),
+        ("pipeline.network", ("afresh", "continued")),
+    ):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and value not in words:
+            raise InputError(f"{key} is {value}; set it to {' or '.join(words)}.")
+    for key, least in (
+        ("box_labels.iterations", 1),
+        ("box_labels.runs", 1),
+        ("pipeline.rounds", 0),
+        ("pipeline.epochs", 1),
+    ):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not (isinstance(value, int) and value >= least):
+            raise InputError(f"{key} is {value}; set a whole number of {least} or more.")
+    agree = OmegaConf.select(cfg, "box_labels.agree")
+    if agree is not None and not (len(agree) == 2 and 0 <= agree[0] <= agree[1] <= 1):
+        raise InputError(
+            f"box_labels.agree is {list(agree)}; give two shares, the smaller first, such as "
+            "[0.2, 0.7]."
+        )
+    context = OmegaConf.select(cfg, "box_labels.context")
+    widths = [context] if isinstance(context, (int, float)) else list(context or [])
+    if any(width <= 0 for width in widths) or widths != sorted(widths):
+        raise InputError(
+            f"box_labels.context is {context}; give widths above 0 in sides of a box, the smaller "
+            "first, such as [0.1, 0.6]."
+        )
+
+
+_INNER = "box_labels.inner"
 
 
 def check_targets(cfg: DictConfig) -> None:

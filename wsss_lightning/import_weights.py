@@ -1,8 +1,8 @@
 """`python -m wsss_lightning.import_weights IN.pth OUT.safetensors`: official networks.
 
 IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, ImageNet's weights in their layout, or IRN's
-boundaries. OUT has the names of `CamNet` (PSA, SC-CAM), `SeamNet`, `AffinityNet` or `BoundaryNet`
-here. A recipe needs no such step: backbone.weights, method.net.weights and
+boundaries. OUT has the names of `CamNet` (PSA), `SubCamNet` (SC-CAM), `SeamNet`, `AffinityNet`
+or `BoundaryNet` here. A recipe needs no such step: backbone.weights, method.net.weights and
 refine.module.net.weights read official files as they are.
 """
 

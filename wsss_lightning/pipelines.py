@@ -1,10 +1,13 @@
 """Whole experiments, one function each."""
 
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from wsss_lightning.box_stages import BoxStages
+from wsss_lightning.errors import InputError
 from wsss_lightning.run import Run
 from wsss_lightning.stages import Stages, metrics_of
 
@@ -32,6 +35,102 @@ def tags(cfg: DictConfig, run: Run, segment: bool) -> Scores:
     return found | _masks(cfg, run, do, seeds, trained, segment)
 
 
+def sc_cam(
+    cfg: DictConfig,
+    run: Run,
+    rounds: int,
+    begin: str,
+    peak: float | None,
+    clusters: DictConfig,
+    first: DictConfig,
+    segment: bool,
+) -> Scores:
+    """Tags -> classifier -> rounds of clustering each class and learning its clusters -> as `tags`.
+
+    Args:
+        rounds: 1 or more.
+        begin: a round's network begins "initial", from the backbone's weights, or with the "last"
+            round's encoder.
+        peak: None: features are of whole images, as in the paper; else of each class, over the
+            cells where its map reaches this share of the way to its maximum.
+        clusters: how features are clustered.
+        first: module of round 0, by whose features round 1 clusters.
+        segment: train and test the segmentation network too.
+
+    Source: Chang et al. 2020 (SC-CAM); `script.sh` of the official code begins each round anew.
+    """
+    if rounds < 1:
+        raise InputError(f"pipeline.rounds is {rounds}; set 1 or more (the paper's is 3).")
+    if begin not in ("initial", "last"):
+        raise InputError(
+            f"pipeline.begin is {begin}; set it to initial, where each round begins anew, or to "
+            "last, where it goes on with the last one's encoder."
+        )
+    if peak is not None and not 0 <= peak <= 1:
+        raise InputError(
+            f"pipeline.peak is {peak}, but it is a share of a map's range; set it within [0, 1] "
+            "(0.7 is a start), or to null to compare whole images."
+        )
+    count = OmegaConf.select(cfg, "method.net.sub_categories")
+    if count is None:
+        raise InputError(
+            f"pipeline=sc_cam makes sub-categories, but {cfg.method._target_} does not learn them; "
+            "choose method=sc_cam, or pipeline=tags."
+        )
+    do, data, train = Stages(cfg.trainer, cfg.logger, cfg.workers), cfg.data, cfg.data.train
+    how: dict[str, Any] = {"data": data, "schedule": cfg.fit.method, "supervision": "tags"}
+    found: Scores = {}
+    trained = run.stage("round_0/classifier", do.fit, module=first, **how)
+    found |= _tag_scores(cfg, run, do, trained, "round_0/")
+    plain = cfg.copy()
+    plain.score.sub_maps = False  # it has none yet
+    _seeds(plain, run, do, found, trained, "round_0/")
+    for r in range(1, rounds + 1):
+        name = f"round_{r}"
+        features = run.stage(
+            f"{name}/features",
+            do.features,
+            trained=trained,
+            data=data,
+            split=train,
+            reading=cfg.score,
+            peak=peak,
+        )
+        clustered = run.stage(
+            f"{name}/clusters",
+            do.cluster,
+            features=features,
+            data=data,
+            split=train,
+            count=count,
+            clusters=clusters,
+        )
+        found |= _named(f"{name}/clusters/{train}", clustered)
+        run.stage(
+            f"pictures/{name}",
+            do.contact_sheets,
+            features=features,
+            clusters=clustered,
+            data=data,
+            split=train,
+        )
+        initial = trained if begin == "last" else None
+        trained = run.stage(
+            f"{name}/classifier",
+            do.fit,
+            module=cfg.method,
+            clusters=clustered,
+            initial=initial,
+            **how,
+        )
+        found |= _tag_scores(cfg, run, do, trained, f"{name}/")
+        seeds = _seeds(cfg, run, do, found, trained, f"{name}/")
+    # the last round's are the method's
+    last = f"round_{rounds}/"
+    found |= {k.removeprefix(last): v for k, v in found.items() if k.startswith(last)}
+    return found | _masks(cfg, run, do, seeds, trained, segment)
+
+
 def full_supervision(cfg: DictConfig, run: Run) -> Scores:
     """True masks -> segmentation network: what weak supervision is measured against."""
     do, data = Stages(cfg.trainer, cfg.logger, cfg.workers), cfg.data
@@ -46,6 +145,108 @@ def full_supervision(cfg: DictConfig, run: Run) -> Scores:
             count=cfg.pictures,
             seeds=None,
             steps={"prediction": predicted[split]},
+        )
+    return found
+
+
+def boxes(
+    cfg: DictConfig,
+    run: Run,
+    rounds: int,
+    plateau: float | None,
+    network: str,
+    epochs: int | None,
+) -> Scores:
+    """Boxes -> labels, rounds of training on them and relabelling -> segmentation network.
+
+    Scores of a round lead with `round_<r>/`; its labels are those made behind its training, and
+    round 0's are made from boxes alone.
+
+    Args:
+        rounds: of training and relabelling, at most.
+        plateau: relabelling ends when a smaller share of the pixels changes; None: never.
+        network: of each round, `afresh` or `continued` from the round before.
+        epochs: of each round's training; None: as many as the last training has.
+    """
+    do, own = Stages(cfg.trainer, cfg.logger, cfg.workers), BoxStages(cfg.workers)
+    data, train, found = cfg.data, cfg.data.train, Scores()
+    schedule, marginals = cfg.fit.segmenter, OmegaConf.merge(cfg.test, {"crf": True})
+    if epochs is not None:
+        schedule = OmegaConf.merge(schedule, {"max_epochs": epochs})
+    initial = labels = run.stage(
+        "round_0/labels", own.box_labels, data=data, split=train, rule=cfg.box_labels
+    )
+    found |= _scored(run, do, data, train, "round_0/labels", labels)
+    kept, trained = {"boxes": labels}, None
+    for r in range(1, rounds + 1):
+        trained = run.stage(
+            f"round_{r}/segmentation",
+            do.fit,
+            module=cfg.segmenter,
+            data=data,
+            schedule=schedule,
+            supervision="masks",
+            masks=labels,
+            start=trained if network == "continued" else None,
+            epochs_before=(r - 1) * schedule.max_epochs if network == "continued" else 0,
+        )
+        predicted = {}
+        for split, test in ((data.val, cfg.test), (train, marginals)):
+            predicted[split] = run.stage(
+                f"round_{r}/predictions/{split}",
+                do.predict,
+                trained=trained,
+                data=data,
+                split=split,
+                test=test,
+            )
+            found |= _scored(run, do, data, split, f"round_{r}/segmentation", predicted[split])
+        labels = run.stage(
+            f"round_{r}/labels",
+            own.relabel,
+            data=data,
+            split=train,
+            predictions=predicted[train],
+            initial=initial,
+            previous=labels,
+            rule=cfg.relabel,
+            crf=cfg.crf,
+        )
+        found |= _named(f"round_{r}/labels/{train}", labels)
+        found |= _scored(run, do, data, train, f"round_{r}/labels", labels)
+        kept[f"round {r}"] = labels
+        if plateau is not None and found[f"round_{r}/labels/{train}/changed"] < plateau:
+            break
+
+    found |= _scored(run, do, data, train, "pseudo", labels)
+    done = len(kept) - 1
+    start = trained if network == "continued" else None
+    shift = done * schedule.max_epochs if start is not None else 0
+    last = _segment(cfg, run, do, found, labels, start=start, epochs_before=shift)
+    lines = {
+        f"labels, {train}": [(r, f"round_{r}/labels/{train}/miou") for r in range(done + 1)],
+        f"network, {data.val}": [
+            *((r, f"round_{r}/segmentation/{data.val}/miou") for r in range(1, done + 1)),
+            (done + 1, f"segmentation/{data.val}/miou"),
+        ],
+    }
+    points = {
+        name: [(r, found[key]) for r, key in line if key in found] for name, line in lines.items()
+    }
+    if any(points.values()):
+        title = f"{cfg.name} on {data.name}, seed {cfg.seed}: mIoU over rounds"
+        run.stage("pictures/rounds", own.curve, points=points, title=title)
+    sheets: dict[str, dict[str, Path]] = {"labels": kept, train: {"labels": labels}, data.val: {}}
+    for name, steps in sheets.items():
+        split = train if name == "labels" else name
+        run.stage(
+            f"pictures/{name}",
+            do.gallery,
+            data=data,
+            split=split,
+            count=cfg.pictures,
+            seeds=None,
+            steps=steps if name == "labels" else {**steps, "prediction": last[split]},
         )
     return found
 
@@ -153,6 +354,8 @@ def _segment(
     found: Scores,
     masks: Path | None = None,
     initial: Path | None = None,
+    start: Path | None = None,
+    epochs_before: int = 0,
 ) -> dict[str, Path]:
     """Train the segmentation network on masks, true ones where none are given, and test it."""
     data = cfg.data
@@ -166,6 +369,8 @@ def _segment(
         masks=masks,
         initial=initial,
         crf=cfg.crf if cfg.fit.segmenter.validate_crf else None,
+        start=start,
+        epochs_before=epochs_before,
     )
     predicted = {}
     for split in (data.val, data.train):

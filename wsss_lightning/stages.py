@@ -25,6 +25,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsss_lightning.callbacks.dense_crf import DenseCRF
+from wsss_lightning.callbacks.feature_writer import FeatureWriter
 from wsss_lightning.callbacks.gallery import (
     heat_overlay,
     legend_of,
@@ -34,8 +35,25 @@ from wsss_lightning.callbacks.gallery import (
 )
 from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
+from wsss_lightning.callbacks.step_seed import StepSeed
+from wsss_lightning.data.features import (
+    CLUSTERS,
+    FEATURES,
+    collect_features,
+    load_clusters,
+    load_features,
+    read_looks,
+    save_clusters,
+)
 from wsss_lightning.data.module import DataModule
-from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask, save_score
+from wsss_lightning.data.scores import (
+    dense,
+    load_mask,
+    load_score,
+    save_mask,
+    save_score,
+    write_table,
+)
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
@@ -44,6 +62,7 @@ from wsss_lightning.functional.cam import (
     with_constant_background,
     with_power_background,
 )
+from wsss_lightning.functional.clusters import ABSENT, cluster, quality, sub_tags
 from wsss_lightning.functional.crf.gate import harm
 from wsss_lightning.functional.crf.mean_field import choose, mean_field, mean_field_batch
 from wsss_lightning.functional.crf.parameters import CRFParameters
@@ -51,12 +70,16 @@ from wsss_lightning.functional.crf.reference import EngineError
 from wsss_lightning.functional.crf.unary import unary_from_scores
 from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
+from wsss_lightning.methods.features import PooledFeatures
 from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou, precision_recall
 from wsss_lightning.run import write_json
 
 Metrics = dict[str, float]
 GPU = "cuda"
 GPU_BATCH = 8  # images that its CRF takes at once
+CONTACTS = 8  # pictures of a sub-category
+CONTACT_HEADINGS = ("nearest", *(f"{i}." for i in range(2, CONTACTS)), "farthest")
+BLANK = np.full((1, 1, 3), 255, np.uint8)
 
 
 class Stages:
@@ -80,22 +103,37 @@ class Stages:
         schedule: DictConfig,
         supervision: str,
         masks: Path | None = None,
+        clusters: Path | None = None,
         initial: Path | None = None,
         crf: DictConfig | None = None,
+        start: Path | None = None,
+        epochs_before: int = 0,
     ) -> None:
         """Train a module on the training split; leaves module.yaml, last.ckpt and csv logs.
 
         In a folder where it was interrupted it goes on from its last epoch.
 
         Args:
+            clusters: folder of `cluster`: sub-categories to learn beside the tags.
             crf: log mIoU of the validation split with this CRF and without it.
             initial: folder of a trained module whose encoder this one begins with.
+            start: folder of a trained module of the same kind that this one goes on from, with a
+                schedule of its own.
+            epochs_before: that were trained already, so that images come in another order.
         """
         OmegaConf.save(module, folder / "module.yaml", resolve=True)
         built = instantiate(module)
+        if getattr(built, "wants_sub_tags", False) != (clusters is not None):
+            raise InputError(
+                f"{type(built).__name__} and the pipeline do not go together: sub-categories are "
+                "made by pipeline=sc_cam and learnt by method=sc_cam; choose both, as in "
+                "experiment=sc_cam, or neither."
+            )
         if initial is not None:
             trained: Any = load(initial)
             built.net.encoder.load_state_dict(trained.net.encoder.state_dict())
+        if start is not None:
+            built.load_state_dict(load(start).state_dict())
         jitter = schedule.jitter or dict.fromkeys(
             ("brightness", "contrast", "saturation", "hue"), 0
         )
@@ -112,6 +150,8 @@ class Stages:
             num_workers=schedule.num_workers,
             supervision=supervision,
             masks=masks,
+            sub_tags=None if clusters is None else sub_tags_of(clusters),
+            seed=(torch.initial_seed() + epochs_before) % 2**32,
         )
         reader = instantiate(data.reader)
         # masks of the validation split are read for a curve only where tags do not give one
@@ -120,7 +160,7 @@ class Stages:
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
-        callbacks: list[pl.Callback] = [checkpoint]
+        callbacks: list[pl.Callback] = [StepSeed(torch.initial_seed() + epochs_before), checkpoint]
         if crf is not None and watched:
             parameters, engine = crf_settings(crf)
             callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
@@ -150,6 +190,79 @@ class Stages:
         trainer = self._trainer(_name(folder))
         (metrics,) = trainer.validate(module, self._data(data), verbose=False)
         write_json(folder / "metrics.json", {k.removeprefix("val/"): v for k, v in metrics.items()})
+
+    def features(
+        self,
+        folder: Path,
+        *,
+        trained: Path,
+        data: DictConfig,
+        split: str,
+        reading: DictConfig,
+        peak: float | None,
+    ) -> None:
+        """Features of every image of a split, into one file: its averaged deepest map.
+
+        Args:
+            peak: None: over the whole image; else of each class where its map is near its maximum
+                (`TagMethod.pooled`).
+        """
+        module: Any = load(trained)
+        module.reading = Reading(
+            long_side=reading.long_side, stride=module.net.backbone.output_stride
+        )
+        writer = FeatureWriter(folder)
+        datamodule = self._data(
+            data, eval_batch_size=reading.batch_size, predict=split, skip=writer.done()
+        )
+        trainer = self._trainer(_name(folder), callbacks=[writer])
+        trainer.predict(PooledFeatures(module, peak), datamodule, return_predictions=False)
+        collect_features(folder, instantiate(data.reader)(split=split, with_masks=False).names)
+
+    def cluster(
+        self,
+        folder: Path,
+        *,
+        features: Path,
+        data: DictConfig,
+        split: str,
+        count: int,
+        clusters: DictConfig,
+    ) -> None:
+        """Sub-categories: clusters of the images of each class, and how good they are.
+
+        clusters.npz holds the number of each image's cluster; clusters.csv the same to look at;
+        classes.json sizes, silhouette and stability of each class's clusters, and where true
+        sub-categories are known (`data.looks`) agreement with them; metrics.json their means.
+        """
+        reader = instantiate(data.reader)(split=split, with_masks=False)
+        names, found = reader.names, load_features(features / FEATURES)
+        seed = torch.initial_seed() % 2**32
+        how = _settings(clusters)
+        others = range(1, how.pop("stability") + 1)
+        looks = read_looks(reader.root / data.looks, names, reader.classes) if data.looks else None
+        numbers = np.full((len(names), reader.num_classes), ABSENT, np.int64)
+        told = {}
+        for c in track(range(reader.num_classes), reader.num_classes, _name(folder)):
+            here = np.flatnonzero(reader.tags[:, c].numpy())
+            if len(here) == 0:
+                continue
+            own = found.of_class(c, [names[i] for i in here])
+            numbers[here, c] = cluster(own, count, **how, seed=seed)
+            again = [cluster(own, count, **how, seed=seed + other) for other in others]
+            known = None if looks is None else looks[here, c]
+            told[reader.classes[c]] = quality(own, numbers[here, c], count, again, known, seed)
+        save_clusters(folder / CLUSTERS, names, numbers, count)
+        there = zip(*np.nonzero(numbers != ABSENT), strict=True)
+        rows = [(names[i], reader.classes[c], numbers[i, c]) for i, c in there]
+        write_table(folder / "clusters.csv", [("name", "class", "cluster"), *rows])
+        write_json(folder / "classes.json", told)
+        means = {}
+        for key in ("silhouette", "stability", "recovery"):
+            values = [one[key] for one in told.values() if one.get(key) is not None]
+            if values:
+                means[key] = float(np.mean(values))
+        write_json(folder / "metrics.json", means)
 
     def score(
         self, folder: Path, *, trained: Path, data: DictConfig, split: str, reading: DictConfig
@@ -214,7 +327,7 @@ class Stages:
         )
         size = GPU_BATCH if on_gpu else 1
         batches = [left[i : i + size] for i in range(0, len(left), size)]
-        _share_out(work, batches, self.workers, _name(folder), threads=on_gpu)
+        share_out(work, batches, self.workers, _name(folder), threads=on_gpu)
         kept = {path.stem: path.read_text() for path in (folder / "kept").glob("*.txt")}
         if area_factor is not None or kept:
             share = {
@@ -298,7 +411,10 @@ class Stages:
         write_json(folder / "metrics.json", metrics)
 
     def evaluate_masks(self, folder: Path, *, masks: Path, data: DictConfig, split: str) -> None:
-        """mIoU and per-class IoU of label maps over a split, and how many pixels they label."""
+        """mIoU and per-class IoU of label maps over a split, and how many pixels they label.
+
+        Ignored pixels are misses; where there are any, `miou_labelled` leaves them out.
+        """
         reader = instantiate(data.reader)(split=split)
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
@@ -309,6 +425,10 @@ class Stages:
         matrix = confusion.compute()
         coverage = 1 - float(matrix[:, -1].sum() / matrix.sum())
         metrics = {"miou": miou(matrix), "coverage": coverage}
+        if coverage < 1:
+            labelled = matrix.clone()
+            labelled[:, -1] = 0
+            metrics["miou_labelled"] = miou(labelled)
         write_json(folder / "metrics.json", {**metrics, **_per_class(matrix, reader.classes)})
         write_json(folder / "confusion.json", matrix.tolist())
 
@@ -344,18 +464,42 @@ class Stages:
         page = sheet(rows, captions, legend_of(used, reader.classes), tile=200)
         save_sheet(folder / f"{split}.png", page)
 
+    def contact_sheets(
+        self, folder: Path, *, features: Path, clusters: Path, data: DictConfig, split: str
+    ) -> None:
+        """A picture of each class, a row a cluster: images nearest its mean, and the farthest."""
+        reader = instantiate(data.reader)(split=split, with_masks=False)
+        names, numbers, count = load_clusters(clusters / CLUSTERS)
+        found = load_features(features / FEATURES)
+        for c, name in track(list(enumerate(reader.classes)), reader.num_classes, _name(folder)):
+            rows, captions = [], []
+            for k in range(count):
+                here = np.flatnonzero(numbers[:, c] == k)
+                if len(here) == 0:
+                    continue
+                own = found.of_class(c, [names[i] for i in here])
+                far = np.linalg.norm(own - own.mean(0), axis=1)
+                near = here[np.argsort(far, kind="stable")]
+                shown = [*near[: CONTACTS - 1], *near[CONTACTS - 1 :][-1:]]
+                pictures = [np.asarray(reader.image(int(i))) for i in shown]
+                pictures += [BLANK] * (CONTACTS - len(pictures))
+                rows.append(dict(zip(CONTACT_HEADINGS, pictures, strict=True)))
+                captions.append(f"{name}, sub-category {k}: {len(here)} images")
+            if rows:
+                save_sheet(folder / f"{name}.png", sheet(rows, captions, {}, tile=120))
+
     def _data(self, data: DictConfig, **how: Any) -> DataModule:
         usual: dict[str, Any] = {
             "transform": None,
             "batch_size": 1,
             "eval_batch_size": 8,
             "num_workers": self.workers,
+            "seed": torch.initial_seed() % 2**32,
         }
         return DataModule(
             instantiate(data.reader),
             train=data.train,
             val=data.val,
-            seed=torch.initial_seed() % 2**32,
             **{**usual, **how},
         )
 
@@ -390,6 +534,12 @@ def load(trained: Path) -> pl.LightningModule:
     stored = torch.load(trained / "last.ckpt", map_location="cpu", weights_only=True)
     built.load_state_dict(stored["state_dict"])
     return built.eval()
+
+
+def sub_tags_of(clusters: Path) -> dict[str, torch.Tensor]:
+    """Multi-hot sub-categories (ck) of each image that `cluster` saw, by name."""
+    names, numbers, count = load_clusters(clusters / CLUSTERS)
+    return dict(zip(names, sub_tags(numbers, count), strict=True))
 
 
 def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
@@ -495,7 +645,7 @@ def _crf_images(
         save_score(folder / f"{name}.npz", after.clamp(0, 1), labels, bits=8)
 
 
-def _share_out(
+def share_out(
     work: Callable[[Any], None], items: list[Any], workers: int, name: str, threads: bool
 ) -> None:
     """Do `work` on every item, in processes (or threads) where there are several."""
@@ -546,8 +696,11 @@ def _name(folder: Path) -> str:
     return folder.name.split("-")[0]
 
 
-def check_data(data: DictConfig) -> str:
+def check_data(data: DictConfig, with_boxes: bool = False) -> str:
     """Read lists, tags and headers of all splits before anything starts.
+
+    Args:
+        with_boxes: read the boxes of the training split too.
 
     Returns:
         Digest of what was read.
@@ -559,13 +712,22 @@ def check_data(data: DictConfig) -> str:
     digests = []
     truth_digest = hashlib.sha256()
     for split in (data.train, data.val):
-        read = reader(split=split)
+        read = reader(split=split, with_boxes=with_boxes and split == data.train)
         read.check()
         digests.append(read.fingerprint())
+        if data.looks:
+            looks = read_looks(read.root / data.looks, read.names, read.classes)
+            truth_digest.update(looks.tobytes())
         # only scores depend on true masks, but a stale score is worse than a stage done twice
         for path in map(read.mask_path, range(len(read))):
             truth_digest.update(path.read_bytes() if path.is_file() else b"none")
         tagged = int(read.tags.any(1).sum())
         truth = "true masks for scoring" if read.has_masks() else "no true masks: not scored"
         console.print(f"[dim]{data.name} {split}: {len(read)} images, {tagged} tagged, {truth}[/]")
+        if read.with_boxes:
+            told = read.count_boxes()
+            console.print(
+                f"[dim]{data.name} {split}: {told.boxes} boxes from {read.boxes_from}, {told.cut} "
+                f"cut to the image, {told.unboxed} tags without a box[/]"
+            )
     return "-".join([*digests, truth_digest.hexdigest()[:12]])

@@ -18,12 +18,18 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--split", default="train")
     told = parser.parse_args()
-    print("experiment  seed ", *(f"precision {p:.0%}" for p in PRECISIONS))
+    shown = " ".join(f"recall at {p:.0%}" for p in PRECISIONS)
+    print(f"{'experiment':12} seed  fixed  held-out  oracle  {shown}")
     for run in told.runs:
         results = json.loads((run / "results.json").read_text())
         curve = json.loads((run / "seeds_miou" / told.split / "curve.json").read_text())
-        found = (f"{100 * recall_at(p, curve):13.1f}" for p in PRECISIONS)
-        print(f"{results['experiment']:11} {results['seed']:4} ", *found)
+        key = f"seeds/{told.split}/miou"
+        miou = [results["scores"][key + end] for end in ("", "_held_out", "_oracle")]
+        recalls = [recall_at(p, curve) for p in PRECISIONS]
+        fixed, held_out, oracle = (f"{100 * v:.1f}" for v in miou)
+        figures = " ".join(f"{100 * v:13.1f}" for v in recalls)
+        name, seed = results["experiment"], results["seed"]
+        print(f"{name:12} {seed:4} {fixed:>6} {held_out:>9} {oracle:>7}  {figures}")
 
 
 if __name__ == "__main__":

@@ -332,6 +332,101 @@ def test_a_box_that_is_none_is_refused_before_work_starts(root, box, message):
         read(root, with_boxes=True).check()
 
 
+def test_all_boxes_that_are_none_are_counted_at_once(root):
+    for name in ("b", NAMES[0]):
+        path = root / f"Annotations/{name}.xml"
+        path.write_text(path.read_text().replace("<xmin>2", "<xmin>7"))
+    with pytest.raises(InputError, match=r"(?s)^2 boxes of train are none:.*000032\.xml.*b\.xml"):
+        read(root, with_boxes=True).check()
+
+
+def test_of_many_boxes_that_are_none_five_are_told(root):
+    (root / "Annotations/b.xml").write_text(annotation(["dog"] * 9, (6, 3, 2, 8)))
+    with pytest.raises(InputError, match=r"(?s)^9 boxes of train.*and 4 more$"):
+        read(root, with_boxes=True).check()
+
+
+def test_an_image_without_boxes_is_refused_unless_it_may_be_background(root):
+    (root / "Annotations/b.xml").write_text(annotation([]))
+    how = {"with_boxes": True, "tags": "masks"}
+    with pytest.raises(InputError, match=r"1 images of train have no box in xml \(b\); draw one"):
+        read(root, **how).check()
+    data = read(root, **how, untagged="background")
+    data.check()
+    assert data.count_boxes() == (3, 0, 1)
+
+
+def test_boxes_cut_to_the_image_are_counted(root):
+    (root / "Annotations/b.xml").write_text(annotation(["dog"], (0, 1, 99, 4)))
+    assert read(root).boxes(2).tolist() == [[3, 0, 0, 8, 4]]
+    assert read(root).count_boxes() == (4, 1, 0)
+
+
+def test_difficult_objects_have_boxes_unless_they_are_left_out(root):
+    assert len(read(root).boxes(1)) == 2
+    assert len(read(root, difficult=False).boxes(1)) == 0
+
+
+def test_a_view_of_some_classes_has_boxes_of_these_only(root):
+    data = read(root, classes=["dog"], mask_ids={0: "background", 3: "dog"}, untagged="background")
+    assert [len(data.boxes(i)) for i in range(3)] == [0, 1, 1]
+    assert data.boxes(1)[0, 0] == 1
+
+
+def test_boxes_come_from_instance_masks_with_the_class_of_the_true_mask(root):
+    (root / "SegmentationObject").mkdir()
+    for name, size in zip(NAMES, SIZES, strict=True):
+        instances = np.zeros(size, np.uint8)
+        instances[0, 0], instances[-1] = 1, 255
+        save_mask(root / f"SegmentationObject/{name}.png", instances)
+    data = read(root, boxes="masks", with_boxes=True)
+    data.check()
+    assert [data.boxes(i).tolist() for i in range(3)] == [[[c, 0, 0, 1, 1]] for c in (1, 2, 3)]
+    instances[4, 4] = 2  # of b, where its mask has background
+    save_mask(root / "SegmentationObject/b.png", instances)
+    with pytest.raises(InputError, match=r"b\.png does not fit.*instance 2 lies on background"):
+        data.check()
+    (root / "SegmentationObject/b.png").unlink()
+    with pytest.raises(InputError, match=r"SegmentationObject/b\.png is missing"):
+        data.check()
+
+
+@pytest.mark.parametrize("name", ["boxes.csv", "boxes_train.csv"])
+def test_boxes_of_a_file_are_found_by_name_and_its_name_may_hold_the_split(root, name):
+    (root / name).write_text(f"image,class,x0,y0,x1,y1\nb,dog,1,2,6,8\n{NAMES[0]},bird,0,0,1,1\n")
+    data = read(root, boxes=name.replace("train", "{split}"))
+    assert [data.boxes(i).tolist() for i in range(3)] == [[[1, 0, 0, 1, 1]], [], [[3, 1, 2, 6, 8]]]
+    (root / name).write_text("image,class,x0,y0,x1,y1\nb,dog,9,2,12,8\n")
+    with pytest.raises(
+        InputError, match=rf"{name} has a dog in b whose box \(9, 2, 12, 8\) holds no"
+    ):
+        read(root, boxes=name).boxes(2)
+
+
+def test_tags_may_be_the_classes_of_the_boxes(root):
+    (root / "boxes.csv").write_text("image,class,x0,y0,x1,y1\nb,dog,1,2,6,8\nb,cat,1,2,3,4\n")
+    data = read(root, boxes="boxes.csv", tags="boxes", untagged="background")
+    assert data.tags.tolist() == [[0, 0, 0], [0, 0, 0], [0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    "content", ["<!DOCTYPE a [<!ENTITY x 'cat'>]><annotation>&x;</annotation>"]
+)
+def test_an_annotation_with_entities_is_refused(root, content):
+    (root / "Annotations/b.xml").write_text(content)
+    with refused(r"b\.xml declares entities, which are not expanded"):
+        read(root)
+
+
+def test_the_fingerprint_notices_boxes_where_they_are_asked_for(root):
+    before = [read(root, with_boxes=asked).fingerprint() for asked in (False, True)]
+    path = root / "Annotations/b.xml"
+    path.write_text(path.read_text().replace("<xmin>2", "<xmin>3"))
+    after = [read(root, with_boxes=asked).fingerprint() for asked in (False, True)]
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+
+
 def test_a_split_need_not_have_masks(root):
     for path in (root / "SegmentationClass").iterdir():
         path.unlink()

@@ -10,6 +10,7 @@ from wsss_lightning.functional.cam import (
     gather_present,
     grad_cam,
     max_normalise,
+    normalise_jointly,
     one_hot,
     present,
     seed_mask,
@@ -164,3 +165,11 @@ def test_images_without_tags_still_have_a_class_that_is_absent():
     chosen, here = gather_present(torch.ones(2, 4, 1, 1), torch.zeros(2, 3))
     assert chosen.shape == (2, 2, 1, 1)
     assert here.flatten(1).tolist() == [[1, 0], [1, 0]]
+
+
+def test_maps_of_sub_categories_share_one_maximum_as_in_the_official_code():  # C1
+    views = [np.random.RandomState(s).rand(200, 6, 7).astype(np.float32) for s in (30, 31)]
+    maps = normalise_jointly(torch.from_numpy(sum(views)).unflatten(0, (20, 10)))
+    assert float(maps.double().sum()) == pytest.approx(4335.12610, abs=1e-3)
+    assert float(maps[3].max()) == pytest.approx(0.999995, abs=1e-6)
+    assert float(maps.amax((-2, -1)).min()) == pytest.approx(0.760929, abs=1e-6)

@@ -361,3 +361,27 @@ def test_an_optimiser_must_say_its_rate_and_decay(optimizer):
 def test_a_method_says_what_it_scores_and_how_it_learns():
     with pytest.raises(TypeError, match="abstract"):
         TagMethod(Brightness, 2, SGD, 1, 0.9)
+
+
+# features
+
+
+def test_features_of_a_class_are_those_of_the_cells_where_its_map_is_near_its_maximum(method):
+    method.reading = Reading(stride=16)
+    image = torch.rand(2, 3, 49, 65)
+    with torch.no_grad():
+        whole, near = method.pooled(image, None), method.pooled(image, 0.7)
+        features, cam = method.net.features(image), method.cam(image)
+    assert whole.shape == (2, 1, features.shape[1])
+    torch.testing.assert_close(whole[:, 0], features.mean((-2, -1)))
+    assert near.shape == (2, 4, features.shape[1])
+    for i, c in [(0, 0), (1, 3)]:
+        chosen = cam[i, c] >= cam[i, c].min() + 0.7 * (cam[i, c].max() - cam[i, c].min())
+        assert 0 < chosen.sum() < chosen.numel()
+        torch.testing.assert_close(near[i, c], features[i][:, chosen].mean(1))
+    with torch.no_grad():
+        everywhere = method.pooled(image, 0.0)
+        at_most = method.pooled(image, 1.0)
+    torch.testing.assert_close(everywhere, whole.expand(-1, 4, -1))
+    best = cam[0, 0].flatten().argmax()
+    torch.testing.assert_close(at_most[0, 0], features[0].flatten(1)[:, best])

@@ -38,9 +38,9 @@ def test_layers_get_the_names_of_our_networks():
         "squeeze.1.weight": 128,
         "embed.weight": 192,
     }
-    scrambled = read(state_of("SC-CAM"))
-    assert scrambled.heads["head.weight"].shape[0] == 20
-    assert scrambled.left_out == ["fc8_200.weight"]
+    two = read(state_of("SC-CAM")).heads
+    assert {k: v.shape[0] for k, v in two.items()} == {"head.weight": 20, "sub_head.weight": 200}
+    assert read(state_of("AffinityNet")).left_out[0] == "f8_3.weight"
 
 
 def test_a_classifier_of_psa_is_a_cam_net():
@@ -78,17 +78,17 @@ def test_keys_that_do_not_fit_are_listed(message):
 
 
 def test_the_importer_writes_our_names_and_says_what_it_left_out(tmp_path, monkeypatch, capsys):
-    whole = {key: torch.zeros(shape) for key, shape in layout("SC-CAM").items()}
+    whole = {key: torch.zeros(shape) for key, shape in layout("AffinityNet").items()}
     torch.save(whole, tmp_path / "in.pth")
     out = tmp_path / "out.safetensors"
     monkeypatch.setattr("sys.argv", ["import_weights", str(tmp_path / "in.pth"), str(out)])
     import_weights.main()
     told = capsys.readouterr().out
-    assert "SC-CAM, 191 tensors of the backbone and 1 of heads (head.weight)" in told
-    assert "left out, since nothing here has them: fc8_200.weight" in told
+    assert "AffinityNet, 191 tensors of the backbone and 0 of heads (none)" in told
+    assert "left out, since nothing here has them: f8_3.weight" in told
     written = load_file(out)
-    assert len(written) == 192
-    assert written["head.weight"].shape == (20, 4096, 1, 1)
+    assert len(written) == 191
+    assert written["encoder.bn7.bias"].shape == (4096,)
 
 
 @pytest.mark.parametrize(

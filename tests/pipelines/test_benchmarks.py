@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CRF = ROOT / "experiments/benchmarks/crf"
 SEAM = ROOT / "experiments/benchmarks/seam/benchmark.py"
+CLUSTERS = ROOT / "experiments/benchmarks/clusters/benchmark.py"
 pytestmark = pytest.mark.slow
 
 
@@ -57,3 +58,10 @@ def test_seam_equals_the_official_code():
     told = command(SEAM, "equal", os.environ["WSSS_OFFICIAL_SEAM"])
     assert told.count("gradients reach 39 tensors there, the same here: True") == 2
     assert float(told.split("of all gradients ")[-1].split()[0]) < 1e-7
+
+
+@pytest.mark.skipif("WSSS_OFFICIAL_SC_CAM" not in os.environ, reason="set it to SC-CAM's code")
+def test_sub_categories_equal_those_of_the_official_script():
+    small = ("--images", 1500, "--features", 256)
+    told = command(CLUSTERS, os.environ["WSSS_OFFICIAL_SC_CAM"], *small)
+    assert "images whose sub-categories are the same: 100.00%" in told

@@ -1,6 +1,7 @@
 """Whole commands, as a user types them: what they leave behind, and how they answer slips."""
 
 import json
+import re
 import shutil
 import signal
 import time
@@ -35,6 +36,20 @@ def on_generated_data(experiment: str) -> bool:
     return "generate" in cfg.data
 
 
+def few_rounds(experiment: str) -> list[str]:
+    """Words that keep an experiment of rounds small."""
+    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+        cfg = compose("config", overrides=[f"experiment={experiment}"])
+    words = []
+    if cfg.pipeline.get("rounds"):
+        words.append("pipeline.rounds=2")
+    if "epochs" in cfg.pipeline:
+        words.append("pipeline.epochs=1")
+    if "runs" in cfg.box_labels:
+        words += ["box_labels.runs=3"]
+    return words
+
+
 def check_contract(run, experiment: str) -> None:
     """What `results.json`, the pictures and the terminal owe to the reader."""
     results, scores = run.results, run.scores
@@ -53,8 +68,11 @@ def check_contract(run, experiment: str) -> None:
     if results["protocol"]["trained_on"] == "tags":
         wanted |= WEAK
     assert wanted <= set(scores)
-    assert all(isinstance(value, float) and 0 <= value <= 1 for value in scores.values())
-    assert all(len(key.split("/")) == 3 for key in scores)
+    # agreement and silhouettes of clusters may lie below 0
+    least = {key: -1 if "clusters/" in key else 0 for key in scores}
+    assert all(isinstance(value, float) for value in scores.values())
+    assert all(least[key] <= value <= 1 for key, value in scores.items())
+    assert all(re.fullmatch(r"(round_\d+/)?\w+/\w+/\w+", key) for key in scores)
     assert "torch" in results["versions"]
     assert set(results["seconds"]) >= {"segmentation", "predictions/val"}
     for split in ("train", "val"):
@@ -69,7 +87,8 @@ def check_contract(run, experiment: str) -> None:
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name != "cam"])
 def test_every_experiment_ends_in_scores_and_pictures(here, voc, mine, experiment):
     words = TINY if on_generated_data(experiment) else mine[1:]
-    check_contract(here(f"experiment={experiment}", *words), experiment)
+    few = few_rounds(experiment)
+    check_contract(here(f"experiment={experiment}", *words, *few), experiment)
 
 
 def test_a_repeated_command_does_nothing_again(tmp_path, here):
@@ -399,3 +418,58 @@ def test_seeds_are_made_and_scored_without_a_segmentation_network(here):
     assert not any(key.startswith("segmentation") for key in run.scores)
     assert not (run.folder / "segmentation").exists()
     assert (run.folder / "pictures/val/val.png").is_file()
+
+
+def test_sub_categories_are_sought_in_rounds_which_a_repeated_command_goes_on_with(tmp_path, here):
+    words = ("experiment=sc_cam", *TINY, "data.generate.num_train=30")
+    killed = tmp_path / "killed"
+    kill_when(start(*words, folder=killed), killed / "runs", "*/round_2/clusters")
+    run = here(*words, folder=killed)
+    for found in ("round_0/classifier", "round_1/classifier", "round_2/features"):
+        assert re.search(rf"{found} +found", run.out)
+    assert re.search(r"round_3/classifier +done", run.out)
+    for r in range(4):
+        assert f"round_{r}/seeds/train/miou" in run.scores
+    assert run.scores["seeds/train/miou"] == run.scores["round_3/seeds/train/miou"]
+    told = {key for key in run.scores if key.startswith("round_1/clusters/train")}
+    assert {key.rsplit("/", 1)[1] for key in told} == {"silhouette", "stability", "recovery"}
+    sheets = {path.stem for path in (run.folder / "pictures/round_1").glob("*.png")}
+    assert sheets == {"boat", "car", "cat", "dog", "sheep", "train"}
+    # each round begins anew: nothing but its clusters tells it from the one before
+    modules = [(run.folder / f"round_{r}/classifier/module.yaml").read_text() for r in (1, 2, 3)]
+    assert len(set(modules)) == 1
+
+    plain = here("experiment=cam", *TINY, "data.generate.num_train=30", folder=killed)
+    assert re.search(r"classifier +found", plain.out)
+    assert plain.scores["seeds/train/miou"] == run.scores["round_0/seeds/train/miou"]
+
+    words = (
+        *words,
+        "pipeline.begin=last",
+        "pipeline.rounds=1",
+        "pipeline.peak=0.7",
+        "score.sub_maps=true",
+    )
+    other = here(*words, "pipeline.segment=false", folder=killed)
+    assert other.scores["seeds/train/miou"] != run.scores["round_1/seeds/train/miou"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("experiment=cam", "method=sc_cam"), "SCCAM and the pipeline do not go together"),
+        (("experiment=cam", "pipeline=sc_cam"), "Classifier does not learn them"),
+        (("experiment=sc_cam", "pipeline.rounds=0"), "pipeline.rounds is 0; set 1 or more"),
+        (
+            ("experiment=sc_cam", "pipeline.peak=2"),
+            "pipeline.peak is 2, but it is a share of a map",
+        ),
+        (("experiment=sc_cam", "pipeline.begin=first"), "pipeline.begin is first; set it to init"),
+        (("experiment=cam", "score.sub_maps=true"), "score.sub_maps is true, but method="),
+        (("experiment=sc_cam", "data.looks=none.csv"), "none.csv is missing, the table of known"),
+    ],
+)
+def test_slips_about_sub_categories_are_told(here, words, message):
+    run = here(*words, *TINY)
+    assert run.code == 1
+    assert message in run.err

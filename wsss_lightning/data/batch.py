@@ -1,6 +1,6 @@
 """What flows from the data to the methods.
 
-Letters: b images, c classes, n a count of boxes or of maps, H W an image.
+Letters: b images, c classes, k sub-categories a class, n a count of boxes or of maps, H W an image.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ class Sample(TypedDict, total=False):
     mask: int64 (H W), 0 background, 1..c, 255 ignored; where masks are asked for.
     boxes: float32 (n 5): class 1..c, x0, y0, x1, y1 in pixels, ends exclusive; likewise.
     score: float32 (n H W), maps in [0, 1] that go through the same crops; where a caller adds them.
+    sub_tags: float32 (ck), multi-hot sub-categories; likewise.
     """
 
     image: Tensor
@@ -27,13 +28,14 @@ class Sample(TypedDict, total=False):
     mask: Tensor
     boxes: Tensor
     score: Tensor
+    sub_tags: Tensor
 
 
 class Batch(TypedDict, total=False):
     """Samples of one size.
 
     image: float32 (b 3 H W); tags: float32 (b c); mask: int64 (b H W); score: float32 (b n H W);
-    name, boxes: lists of b.
+    sub_tags: float32 (b ck); name, boxes: lists of b.
     """
 
     image: Tensor
@@ -42,6 +44,7 @@ class Batch(TypedDict, total=False):
     mask: Tensor
     boxes: list[Tensor]
     score: Tensor
+    sub_tags: Tensor
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

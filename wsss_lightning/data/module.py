@@ -2,13 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import pytorch_lightning as pl
-from torch import distributed
+from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from wsss_lightning.data.batch import Batch, Sample, collate
@@ -76,15 +76,25 @@ class SameSizeBatchSampler(Sampler[list[int]]):
 class _Augmented(Dataset[Sample]):
     """A split as training sees it; its randomness depends on seed, epoch and index alone."""
 
-    def __init__(self, data: VOCLayout, transform: TrainTransform, seed: int) -> None:
+    def __init__(
+        self,
+        data: VOCLayout,
+        transform: TrainTransform,
+        seed: int,
+        sub_tags: Mapping[str, Tensor] | None,
+    ) -> None:
         self.data, self.transform, self.seed = data, transform, seed
+        self.sub_tags = sub_tags
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, at: tuple[int, int]) -> Sample:
         epoch, i = at
-        return self.transform(self.data[i], np.random.default_rng([self.seed, epoch, i]))
+        sample = self.data[i]
+        if self.sub_tags is not None:
+            sample["sub_tags"] = self.sub_tags[sample["name"]]
+        return self.transform(sample, np.random.default_rng([self.seed, epoch, i]))
 
 
 @final
@@ -102,6 +112,7 @@ class DataModule(pl.LightningDataModule):
         seed: of order and transforms.
         supervision: what training samples carry: `tags`, or `masks`.
         masks: folder of pseudo masks that stand for the true ones in training.
+        sub_tags: sub-categories of each training image by its name, which samples shall carry.
         predict: split to predict.
         skip: names that prediction leaves out.
     """
@@ -118,6 +129,7 @@ class DataModule(pl.LightningDataModule):
         seed: int,
         supervision: str = "tags",
         masks: Path | None = None,
+        sub_tags: Mapping[str, Tensor] | None = None,
         predict: str | None = None,
         skip: Collection[str] = (),
     ) -> None:
@@ -125,7 +137,7 @@ class DataModule(pl.LightningDataModule):
         self.reader, self.train, self.val, self.transform = reader, train, val, transform
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
-        self.supervision, self.masks = supervision, masks
+        self.supervision, self.masks, self.sub_tags = supervision, masks, sub_tags
         self.predict, self.skip = predict, frozenset(skip)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -136,7 +148,7 @@ class DataModule(pl.LightningDataModule):
         )
         sampler = EpochSampler(len(data), self.seed)
         return self._loader(
-            _Augmented(data, self.transform, self.seed),
+            _Augmented(data, self.transform, self.seed, self.sub_tags),
             batch_size=self.batch_size,
             sampler=sampler,
             # a last batch of one image is no base for batch statistics

@@ -3,8 +3,10 @@
 Letters: n maps, l labels, H W an image.
 """
 
+import csv
+import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -44,7 +46,7 @@ def save_score(
         )
     levels = (values * (2**bits - 1)).round().astype(LEVELS[bits])
     labels = torch.as_tensor(keys).cpu().numpy().astype(np.int64)
-    _replace(path, lambda file: np.savez_compressed(file, score=levels, keys=labels))
+    write_whole(path, lambda file: np.savez_compressed(file, score=levels, keys=labels))
 
 
 def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.ndarray, "n"]]:
@@ -86,7 +88,7 @@ def save_mask(path: Path, mask: UInt8[np.ndarray, "H W"]) -> None:
     """Store labels as an index image with VOC's colours."""
     image = Image.fromarray(mask)
     image.putpalette(voc_palette())
-    _replace(path, lambda file: image.save(file, format="PNG"))
+    write_whole(path, lambda file: image.save(file, format="PNG"))
 
 
 def load_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
@@ -152,7 +154,15 @@ def voc_palette() -> bytes:
     return colours.tobytes()
 
 
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Rows as CSV, the first of them the names of the columns."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_whole(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file that appears whole, on disk, or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

@@ -17,7 +17,6 @@ An image depends on the knobs, the seed and its own number, not on how many othe
 Letters: H W an image, h w the box of one object, n points of a polygon.
 """
 
-import csv
 import hashlib
 import json
 import math
@@ -34,6 +33,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy.random import Generator
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from wsss_lightning.data.scores import write_table
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
 
@@ -594,11 +594,6 @@ def _write_picture(root: Path, name: str, picture: Picture) -> None:
         mask.save(root / folder / f"{name}.png")
 
 
-def _write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-
-
 def _write_world(root: Path, num_train: int, num_val: int, knobs: Knobs) -> None:
     for folder in ("JPEGImages", "SegmentationClass", "SegmentationObject", "Annotations"):
         (root / folder).mkdir(parents=True)
@@ -622,8 +617,8 @@ def _write_world(root: Path, num_train: int, num_val: int, knobs: Knobs) -> None
         (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     np.save(root / "cls_labels.npy", np.array(tags, dtype=object), allow_pickle=True)
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in ("background", *CLASSES)))
-    _write_table(root / "looks.csv", looks)
-    _write_table(root / "scenes.csv", scenes)
+    write_table(root / "looks.csv", looks)
+    write_table(root / "scenes.csv", scenes)
 
 
 def _check(num_train: int, num_val: int, knobs: Knobs) -> None:

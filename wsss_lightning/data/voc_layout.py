@@ -6,11 +6,11 @@ Letters: c classes, n boxes, H W an image.
 import csv
 import hashlib
 import pickle
-import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Final, final
+from typing import Any, BinaryIO, Final, NamedTuple, final
 
 import numpy as np
 import torch
@@ -21,13 +21,30 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Sample
+from wsss_lightning.data.box_files import (
+    Drawn,
+    boxes_of_instances,
+    fitted,
+    objects_of,
+    reaches_out,
+    read_coco,
+    read_csv,
+    read_xml,
+)
 from wsss_lightning.data.scores import load_ids, load_mask, opened
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.functional.masks import IGNORE
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 BACKGROUND: Final = "background"
-SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
+
+
+class BoxCounts(NamedTuple):
+    """Of a split: boxes, those cut to their image, and tags whose class has no box there."""
+
+    boxes: int
+    cut: int
+    unboxed: int
 
 
 @final
@@ -42,14 +59,21 @@ class VOCLayout(Dataset[Sample]):
             path of an image, as the lists of PSA and SEAM do.
         tags: where tags come from: `xml` (objects in annotations, difficult ones too), `masks`
             (labels in true masks, all of which are read), or a file below root: a .csv with one
-            0/1 column a class, or a .npy with a dictionary of vectors (`cls_labels.npy`).
+            0/1 column a class, or a .npy with a dictionary of vectors (`cls_labels.npy`); or
+            `boxes`: the classes of an image's boxes.
         mask_ids: class, or `background`, of each id in the masks; ids it lacks are ignored, and so
             are classes of annotations and CSV columns that `classes` lacks. None: masks hold our
             labels already, and all names must be known.
         image_dir: folder of images, below root.
         mask_dir: folder of true masks, below root.
         annotation_dir: folder of XML annotations, below root.
-        untagged: an image without any tag is an `error`, or `background` and kept.
+        untagged: an image without any tag, or without any box where boxes are asked for, is an
+            `error`, or `background` and kept.
+        boxes: where boxes come from: `xml`; `masks` (around the instances in `instance_dir`, their
+            class from the true masks); or a file below root: a .json of COCO, or a .csv; `{split}`
+            in its name stands for the split.
+        instance_dir: folder of instance masks, below root.
+        difficult: keep boxes that the XML marks as difficult.
         masks: folder of pseudo masks `<name>.png`, of our labels, read in place of the true ones.
         with_masks: samples carry masks.
         with_boxes: samples carry boxes.
@@ -70,6 +94,9 @@ class VOCLayout(Dataset[Sample]):
         mask_dir: str,
         annotation_dir: str,
         untagged: str,
+        boxes: str = "xml",
+        instance_dir: str = "SegmentationObject",
+        difficult: bool = True,
         masks: str | Path | None = None,
         with_masks: bool = True,
         with_boxes: bool = False,
@@ -79,6 +106,8 @@ class VOCLayout(Dataset[Sample]):
         self.num_classes = len(self.classes)
         self.image_dir, self.mask_dir = self.root / image_dir, self.root / mask_dir
         self.annotation_dir = self.root / annotation_dir
+        self.boxes_from, self.difficult = boxes, difficult
+        self.instance_dir = self.root / instance_dir
         self.pseudo = None if masks is None else Path(masks)
         self.with_masks, self.with_boxes = with_masks, with_boxes
         if not self.root.is_dir():
@@ -91,6 +120,7 @@ class VOCLayout(Dataset[Sample]):
                 f"data.reader.untagged is {untagged}; set it to error, or to background to keep "
                 "images without tags as pure background."
             )
+        self.untagged = untagged
         self._check_classes()
         self.subset = mask_ids is not None
         self.table = self._table(mask_ids)
@@ -191,34 +221,99 @@ class VOCLayout(Dataset[Sample]):
         return any(self.mask_path(i).is_file() for i in range(len(self)))
 
     def boxes(self, i: int) -> Float[np.ndarray, "n 5"]:
-        """Class 1..c, x0, y0, x1, y1 in pixels from 0, ends exclusive, cut to the image.
-
-        Source: the XML counts from 1 and includes the ends; some files hold decimals.
-        """
-        height, width = self.image_size(i)
-        path = self._annotation(i)
+        """Class 1..c, x0, y0, x1, y1 in pixels from 0, ends exclusive, cut to the image."""
+        if self.boxes_from == "masks":
+            return self._boxes_of_instances(i).astype(np.float32)
+        size = self.image_size(i)
         found = []
-        for node in self._objects(i):
-            name = node.findtext("name", "").strip()
-            known = self._known(name, path)
-            if known is None:
-                continue
-            try:
-                corners = [round(float(node.findtext(f"bndbox/{side}", ""))) for side in SIDES]
-            except (ValueError, OverflowError) as error:
-                raise InputError(
-                    f"{path} has a {name} without a box in numbers; mend its bndbox "
-                    f"({', '.join(SIDES)})."
-                ) from error
-            x0, y0 = max(corners[0] - 1, 0), max(corners[1] - 1, 0)
-            x1, y1 = min(corners[2], width), min(corners[3], height)
-            if x0 >= x1 or y0 >= y1:
-                raise InputError(
-                    f"{path} has a {name} whose box ({_some(corners)}) holds no pixel of the image "
-                    f"of {width}x{height}; mend its bndbox."
-                )
-            found.append((known + 1, x0, y0, x1, y1))
+        for drawn in self._drawn(i):
+            label = self._label_of(drawn, size, i)
+            if label is not None:
+                found.append((label, *(fitted(drawn, *size) or ())))
         return np.array(found, np.float32).reshape(-1, 5)
+
+    def _label_of(self, drawn: Drawn, size: tuple[int, int], i: int) -> int | None:
+        """Label of a box; None for one that a view of some classes leaves out.
+
+        Raises:
+            InputError: its class is not known, or it holds no pixel of the image.
+        """
+        path = self._box_path(i)
+        known = self._known(drawn.name, path)
+        if known is None:
+            return None
+        where = f"{path} has a {drawn.name}"
+        if path.suffix != ".xml":
+            where += f" in {self.names[i]}"
+        if drawn.corners is None:
+            raise InputError(
+                f"{where} without a box in numbers ({drawn.told}); give all four as numbers."
+            )
+        if fitted(drawn, *size) is None:
+            raise InputError(
+                f"{where} whose box ({drawn.told}) holds no pixel of the image of "
+                f"{size[1]}x{size[0]}; mend the box, or take it out."
+            )
+        return known + 1
+
+    def _drawn(self, i: int) -> list[Drawn]:
+        """Boxes of an image as they stand in the file."""
+        if self.boxes_from == "xml":
+            drawn = read_xml(self._annotation(i))
+            return [box for box in drawn if self.difficult or not box.difficult]
+        return self._box_table.get(self.names[i], [])
+
+    @cached_property
+    def _box_table(self) -> dict[str, list[Drawn]]:
+        """Boxes of all images, of a file that holds them together."""
+        path = self._box_path(0)
+        readers = {".json": read_coco, ".csv": read_csv}
+        if path.suffix not in readers:
+            raise InputError(
+                f"data.reader.boxes is {self.boxes_from}; set it to xml, masks, or a .json (COCO) "
+                "or .csv file below data.root."
+            )
+        if not path.is_file():
+            raise InputError(
+                f"{path} is missing; give the file of boxes by data.reader.boxes=FILE."
+            )
+        return readers[path.suffix](path)
+
+    def _box_path(self, i: int) -> Path:
+        """The file that boxes of an image come from."""
+        if self.boxes_from == "xml":
+            return self._annotation(i)
+        if self.boxes_from == "masks":
+            return self.instance_dir / f"{self.names[i]}.png"
+        return self.root / self.boxes_from.replace("{split}", self.split)
+
+    def _boxes_of_instances(self, i: int) -> np.ndarray:
+        path = self._box_path(i)
+        instances = load_ids(path)
+        self._check_size(path, instances.shape, i)
+        try:
+            return boxes_of_instances(instances, self._true_mask(i))
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{path} does not fit the mask of its image: {error}; mend one of them."
+            ) from error
+
+    def count_boxes(self) -> BoxCounts:
+        """How many boxes there are, and what of them was mended."""
+        boxes = cut = unboxed = 0
+        for i in range(len(self)):
+            found = self.boxes(i)
+            boxes += len(found)
+            tagged = (self.tags[i].nonzero().flatten() + 1).tolist()
+            unboxed += len(set(tagged) - set(found[:, 0].astype(int).tolist()))
+            if self.boxes_from != "masks":
+                size = self.image_size(i)
+                for drawn in self._drawn(i):
+                    known = self._known(drawn.name, self._box_path(i)) is not None
+                    cut += known and reaches_out(drawn, *size)
+        return BoxCounts(boxes, cut, unboxed)
 
     def check(self) -> None:
         """Look at every header before work starts; pixels are judged where they are read.
@@ -237,8 +332,35 @@ class VOCLayout(Dataset[Sample]):
                 path = self.mask_path(i)
                 self._check_mask_is_there(path, i)
                 self._check_size(path, _size(path), i)
-            if self.with_boxes:
-                self.boxes(i)
+        if self.with_boxes:
+            self._check_boxes()
+
+    def _check_boxes(self) -> None:
+        """All boxes at once, so that all that is wrong can be mended at once."""
+        wrong: list[str] = []
+        without: list[str] = []
+        for i, name in enumerate(self.names):
+            size, before = self.image_size(i), len(wrong)
+            if self.boxes_from == "masks":
+                wrong += _complaints(self._boxes_of_instances, i)
+            else:
+                wrong += _complaints(self._drawn, i)
+                for box in self._drawn(i) if len(wrong) == before else []:
+                    wrong += _complaints(self._label_of, box, size, i)
+            if len(wrong) == before and not len(self.boxes(i)):
+                without.append(name)
+        if len(wrong) > 1:
+            first = "\n  ".join(wrong[:5])
+            more = f"\n  and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+            raise InputError(f"{len(wrong)} boxes of {self.split} are none:\n  {first}{more}")
+        if wrong:
+            raise InputError(wrong[0])
+        if without and self.untagged == "error":
+            raise InputError(
+                f"{len(without)} images of {self.split} have no box in {self.boxes_from} "
+                f"({_some(without)}); draw one, take them off the list, or set "
+                "data.reader.untagged=background to keep them as pure background."
+            )
 
     def fingerprint(self) -> str:
         """Digest of names, tags, labels and the images' sizes in bytes: notices changed data."""
@@ -246,6 +368,9 @@ class VOCLayout(Dataset[Sample]):
         digest.update(self.table.tobytes())
         digest.update(self.tags.numpy().tobytes())
         digest.update(repr([path.stat().st_size for path in self._images]).encode())
+        if self.with_boxes:
+            for i in range(len(self)):
+                digest.update(self.boxes(i).tobytes() + b"|")
         return digest.hexdigest()[:12]
 
     def _check_classes(self) -> None:
@@ -312,28 +437,19 @@ class VOCLayout(Dataset[Sample]):
     def _annotation(self, i: int) -> Path:
         return self.annotation_dir / f"{self.names[i]}.xml"
 
-    def _objects(self, i: int) -> list[ET.Element]:
-        path = self._annotation(i)
-        try:
-            # an <object> has <part>s with names of their own; only direct children are meant
-            return ET.parse(path).getroot().findall("object")
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{path} is missing; add it, or take tags from elsewhere (data.reader.tags)."
-            ) from error
-        # an encoding that Python lacks, or text that is not of the one declared
-        except (ET.ParseError, LookupError, ValueError) as error:
-            raise InputError(f"{path} does not parse as XML ({error}); mend the file.") from error
-
     def _read_tags(self, source: str) -> Float[Tensor, "n c"]:
         tags = torch.zeros(len(self.names), self.num_classes)
         if source == "xml":
             for i in range(len(self.names)):
-                for node in self._objects(i):
+                for node in objects_of(self._annotation(i)):
                     name = node.findtext("name", "").strip()
                     known = self._known(name, self._annotation(i))
                     if known is not None:
                         tags[i, known] = 1
+            return tags
+        if source == "boxes":
+            for i in range(len(self.names)):
+                tags[i, self.boxes(i)[:, 0].astype(int) - 1] = 1
             return tags
         if source == "masks":
             for i in range(len(self.names)):
@@ -347,8 +463,8 @@ class VOCLayout(Dataset[Sample]):
         }
         if path.suffix not in readers:
             raise InputError(
-                f"data.reader.tags is {source}; set it to xml, masks, or a .csv or .npy file below "
-                "data.root."
+                f"data.reader.tags is {source}; set it to xml, masks, boxes, or a .csv or "
+                ".npy file below data.root."
             )
         if not path.is_file():
             raise InputError(f"{path} is missing; give the file of tags by data.reader.tags=FILE.")
@@ -420,6 +536,15 @@ class VOCLayout(Dataset[Sample]):
                 )
             found[name] = vector
         return found
+
+
+def _complaints(look: Callable[..., object], *at: object) -> list[str]:
+    """What an InputError of `look(*at)` says, if there is one."""
+    try:
+        look(*at)
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def _size(path: Path) -> tuple[int, int]:

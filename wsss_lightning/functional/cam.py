@@ -68,6 +68,24 @@ def max_normalise(
     return (evidence - low - eps).relu() / (high - low + eps)
 
 
+def normalise_jointly(
+    maps: Float[Tensor, "*batch n h w"], eps: float = 1e-5
+) -> Float[Tensor, "*batch n h w"]:
+    """Divide all n maps of a class by their common maximum: x / (max + eps) of x = relu(maps).
+
+    Args:
+        maps: raw maps of the sub-categories of a class, unbounded.
+        eps: floor of evidence, in units of `maps`.
+
+    Returns:
+        Scores in [0, 1).
+
+    Source: `cam_subcls_norm` of the official SC-CAM code.
+    """
+    evidence = maps.relu()
+    return evidence / (evidence.amax((-3, -2, -1), keepdim=True) + eps)
+
+
 def channel_weights(gradient: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d"]:
     """Importance of each channel: the mean of the score's gradient over the map.
 

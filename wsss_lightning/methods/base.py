@@ -1,6 +1,6 @@
 """What all methods that learn from tags share, so that comparing them is fair.
 
-Letters: b images, c classes, h w a map, H W an image.
+Letters: b images, c classes, d channels, h w a map, H W an image.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.cam import grad_cam, max_normalise
+from wsss_lightning.functional.cam import grad_cam, max_normalise, normalise_jointly
 from wsss_lightning.functional.losses import tag_loss
 from wsss_lightning.functional.resize import grid_side, resize_to
 from wsss_lightning.nets.backbones import submodule
@@ -42,6 +42,7 @@ class Reading:
         long_side: longer side at scale 1 in pixels; None: as the image is.
         layer: Grad-CAM of this layer of the network (a dotted name such as `encoder.layer4`);
             None: the method's own map.
+        sub_maps: the strongest of the maps of a class's sub-categories in place of its own map.
         tags: "given" zeroes classes that the tags lack; "predicted" those with probability <= 0.5.
         stride: distance in pixels of the cells of the map; the image is sized to stride * n + 1,
             where cells at the ends lie on the outermost pixels and maps do not shift.
@@ -51,6 +52,7 @@ class Reading:
     flip: bool = False
     long_side: int | None = None
     layer: str | None = None
+    sub_maps: bool = False
     tags: str = "given"
     stride: int = 16
 
@@ -67,6 +69,11 @@ class Reading:
             )
         if self.tags not in ("given", "predicted"):
             raise InputError(f"score.tags is {self.tags}; set it to given or predicted.")
+        if self.sub_maps and self.layer is not None:
+            raise InputError(
+                f"score.sub_maps is true and score.layer is {self.layer}, but maps come from one "
+                "place; set sub_maps to false, or layer to null."
+            )
 
 
 class TagMethod(pl.LightningModule, ABC):
@@ -76,7 +83,8 @@ class TagMethod(pl.LightningModule, ABC):
     (`cam`). How maps become scores, how tags are validated and what optimises are the same for all.
 
     Args:
-        net: builds the network from `num_classes`; it has an `encoder`, all else counts as head.
+        net: builds the network from `num_classes`; it has an `encoder`, all else counts as head,
+            and `features`, the deepest map.
         num_classes: without background.
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
@@ -85,6 +93,7 @@ class TagMethod(pl.LightningModule, ABC):
     """
 
     net: Any
+    wants_sub_tags = False  # whether it learns from sub-categories too
 
     def __init__(
         self,
@@ -114,6 +123,34 @@ class TagMethod(pl.LightningModule, ABC):
     @abstractmethod
     def cam(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
         """Raw map of every class, unbounded."""
+
+    def sub_cam(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b ck h w"]:
+        """Raw map of every sub-category, those of the first class first; unbounded.
+
+        Raises:
+            InputError: the method has none.
+        """
+        raise InputError(
+            "score.sub_maps is true, but this method knows no sub-categories; set it to false, or "
+            "choose experiment=sc_cam."
+        )
+
+    @final
+    def pooled(self, image: Float[Tensor, "b 3 H W"], peak: float | None) -> Float[Tensor, "b p d"]:
+        """The deepest map, averaged: by what images can be compared.
+
+        Args:
+            peak: None: over the whole image, so p is 1; else p is c, of each class over the cells
+                where its map reaches this share of the way from its minimum to its maximum.
+        """
+        view = self._sized(image)
+        features = self.net.features(view)
+        if peak is None:
+            return features.mean((-2, -1)).unsqueeze(1)
+        cam = self.cam(view)
+        low, high = cam.amin((-2, -1), keepdim=True), cam.amax((-2, -1), keepdim=True)
+        cells = (cam >= low + peak * (high - low)).to(features)
+        return torch.einsum("bdhw,bphw->bpd", features, cells) / cells.sum((-2, -1)).unsqueeze(-1)
 
     @final
     def grad_cam(
@@ -169,21 +206,32 @@ class TagMethod(pl.LightningModule, ABC):
         how, size = self.reading, image.shape[-2:]
         if how.tags == "predicted":
             tags = (self(self._sized(image)).sigmoid() > 0.5).to(tags)
-        total = image.new_zeros(*tags.shape, *size)
+        score = image.new_zeros(*tags.shape, *size)
         here = torch.nonzero(tags.any(0)).squeeze(1)  # upsampling is the cost: skip what is absent
         if len(here) == 0:
-            return total
+            return score
+        total = image.new_zeros(())
         for scale in how.scales:
             view = self._sized(image, scale)
             views = torch.cat([view, view.flip(-1)]) if how.flip else view
             present = tags.repeat(len(views) // len(view), 1)
-            maps = self.grad_cam(views, present, how.layer) if how.layer else self.cam(views)
-            maps = resize_to(maps[:, here].relu(), (size[0], size[1]))
+            if how.layer:
+                maps = self.grad_cam(views, present, how.layer)
+            else:
+                maps = self.sub_cam(views) if how.sub_maps else self.cam(views)
+            # maps of a class lie side by side: one, or one of each sub-category
+            maps = maps.unflatten(1, (tags.shape[1], -1))[:, here].flatten(1, 2)
+            maps = resize_to(maps.relu(), (size[0], size[1]))
             if how.flip:
                 maps, mirrored = maps.chunk(2)
                 maps = maps + mirrored.flip(-1)
-            total[:, here] += maps
-        return max_normalise(total * tags[..., None, None])
+            total = total + maps
+        if how.sub_maps:
+            seen = normalise_jointly(total.unflatten(1, (len(here), -1))).amax(2)
+        else:
+            seen = max_normalise(total)
+        score[:, here] = seen * tags[:, here, None, None]
+        return score
 
     def _sized(
         self, image: Float[Tensor, "b 3 H W"], scale: float = 1.0

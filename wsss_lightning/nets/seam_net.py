@@ -74,10 +74,14 @@ class SeamNet(nn.Module):
         self.backbone.keep(self.encoder)
         return self
 
+    def features(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d h w"]:
+        """The deepest map of the backbone."""
+        deepest, _ = self._taps(self.normalise(image))
+        return deepest
+
     def cam(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k h w"]:
         """Class activation of background and every class, unbounded."""
-        deepest, _ = self._taps(self.normalise(image))
-        return self.head(self.dropout(deepest))
+        return self.head(self.dropout(self.features(image)))
 
     def forward(
         self, image: Float[Tensor, "b 3 H W"]

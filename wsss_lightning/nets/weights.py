@@ -21,7 +21,7 @@ OFFICIAL_HEADS: dict[str, dict[str, str | None]] = {
     "PSA": {"fc8": "head"},
     "SEAM": {"fc8": "head", "f8_3": "squeeze.0", "f8_4": "squeeze.1", "f9": "embed"},
     "AffinityNet": {"f8_3": "squeeze.0", "f8_4": "squeeze.1", "f8_5": "squeeze.2", "f9": "embed"},
-    "SC-CAM": {"fc8_20": "head", "fc8_200": None},
+    "SC-CAM": {"fc8_20": "head", "fc8_200": "sub_head"},
 }
 
 

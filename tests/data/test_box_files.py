@@ -1,0 +1,200 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsss_lightning.data.box_files import (
+    Drawn,
+    boxes_of_instances,
+    fitted,
+    objects_of,
+    reaches_out,
+    read_coco,
+    read_csv,
+    read_xml,
+)
+from wsss_lightning.errors import InputError
+
+
+def xml(*objects: str) -> str:
+    return f"<annotation>{''.join(f'<object>{o}</object>' for o in objects)}</annotation>"
+
+
+def bndbox(*corners) -> str:
+    sides = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+    return f"<bndbox>{''.join(f'<{s}>{v}</{s}>' for s, v in sides)}</bndbox>"
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(name: str, content) -> object:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return write
+
+
+# VOC's XML
+
+
+def test_xml_counts_from_one_with_its_ends_included(written):
+    path = written("a.xml", xml(f"<name> cat </name>{bndbox(1, 2, 4, 5)}"))
+    (box,) = read_xml(path)
+    assert box == Drawn("cat", (0, 1, 4, 5), False, "1, 2, 4, 5")
+    assert fitted(box, 5, 4) == (0, 1, 4, 5)  # 4 pixels wide and 4 high, as the file says
+
+
+def test_decimals_are_rounded_as_the_file_counts(written):
+    (box,) = read_xml(written("a.xml", xml(f"<name>cat</name>{bndbox('1.4', '2.6', '9', '10.2')}")))
+    assert fitted(box, 99, 99) == (0, 2, 9, 10)
+
+
+def test_difficult_objects_are_marked_and_parts_are_no_objects(written):
+    part = f"<part><name>hand</name>{bndbox(7, 7, 8, 8)}</part>"
+    path = written(
+        "a.xml",
+        xml(
+            f"<name>cat</name>{part}<difficult>1</difficult>{bndbox(1, 1, 2, 2)}",
+            f"<name>dog</name>{bndbox(3, 3, 4, 4)}{part}",
+        ),
+    )
+    assert [(b.name, b.difficult, b.told) for b in read_xml(path)] == [
+        ("cat", True, "1, 1, 2, 2"),
+        ("dog", False, "3, 3, 4, 4"),
+    ]
+
+
+@pytest.mark.parametrize("corners", [("", 1, 2, 3), ("nan", 1, 2, 3), ("a", 1, 2, 3)])
+def test_corners_that_are_no_numbers_are_none(written, corners):
+    (box,) = read_xml(written("a.xml", xml(f"<name>cat</name>{bndbox(*corners)}")))
+    assert box.corners is None
+    assert fitted(box, 9, 9) is None
+    (bare,) = read_xml(written("b.xml", xml("<name>cat</name>")))
+    assert bare.corners is None
+
+
+def test_entities_are_not_expanded(written):
+    bomb = '<!DOCTYPE a [<!ENTITY x "yyyyyyyyyy"><!ENTITY z "&x;&x;&x;">]>'
+    path = written("a.xml", f"{bomb}<annotation><object><name>&z;</name></object></annotation>")
+    with pytest.raises(InputError, match=r"a\.xml declares entities"):
+        objects_of(path)
+    secret = written("secret.txt", "cat")
+    outside = f'<!DOCTYPE a [<!ENTITY x SYSTEM "{secret}">]>'
+    path = written("b.xml", f"{outside}<annotation><object><name>&x;</name></object></annotation>")
+    with pytest.raises(InputError, match="not expanded"):
+        objects_of(path)
+
+
+# COCO
+
+
+def coco(**changes):
+    return {
+        "images": [{"id": 7, "file_name": "train/a.jpg"}, {"id": 8, "file_name": "b.jpg"}],
+        "categories": [{"id": 17, "name": "cat"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 17, "bbox": [1, 2, 3, 4]},
+            {"image_id": 7, "category_id": 17, "bbox": [0, 0, 9, 9], "iscrowd": 1},
+        ],
+        **changes,
+    }
+
+
+def test_coco_gives_corner_width_and_height_from_zero(written):
+    found = read_coco(written("a.json", coco()))
+    assert found == {"a": [Drawn("cat", (1, 2, 4, 6), False, "1, 2, 3, 4")], "b": []}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        coco(images=[{"id": 7}]),
+        coco(annotations=[{"image_id": 7, "category_id": 99, "bbox": [1, 1, 1, 1]}]),
+        coco(annotations=[{"image_id": 99, "category_id": 17, "bbox": [1, 1, 1, 1]}]),
+        coco(annotations=[{"image_id": 7, "category_id": 17, "bbox": None}]),
+    ],
+)
+def test_a_file_that_is_not_of_coco_is_named(written, content):
+    with pytest.raises(InputError, match=r"a\.json cannot be read as boxes of COCO.*bbox"):
+        read_coco(written("a.json", content))
+
+
+# CSV
+
+
+def test_csv_holds_our_convention(written):
+    lines = (
+        "\ufeffimage,class,x0,y0,x1,y1",
+        "a,cat,0,1,4,5",
+        "",
+        "b,dog,2.4,0,3.6,9",
+        "a,dog,x,1,2,3",
+    )
+    found = read_csv(written("a.csv", "\n".join(lines)))
+    assert [fitted(b, 9, 9) for b in found["a"]] == [(0, 1, 4, 5), None]
+    assert fitted(found["b"][0], 9, 9) == (2, 0, 4, 9)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("", "begins with nothing"),
+        ("image,class,xmin,ymin,xmax,ymax", "the first line of boxes is image,class,x0,y0,x1,y1"),
+        ("image,class,x0,y0,x1,y1\na,cat,1,2,3", "line 2, is a,cat,1,2,3"),
+    ],
+)
+def test_a_csv_of_other_columns_is_refused(written, lines, message):
+    with pytest.raises(InputError, match=message):
+        read_csv(written("a.csv", lines))
+
+
+# instances
+
+
+def test_the_box_of_an_instance_is_tight_and_its_class_that_of_most_pixels():
+    instances = np.array([[0, 1, 1, 255], [0, 1, 2, 2], [0, 0, 2, 2]], np.uint8)
+    mask = np.array([[0, 3, 3, 255], [0, 1, 2, 2], [0, 0, 255, 2]], np.uint8)
+    assert boxes_of_instances(instances, mask).tolist() == [[3, 1, 0, 3, 2], [2, 2, 1, 4, 3]]
+
+
+def test_an_instance_that_is_ignored_has_no_box_and_one_on_background_is_an_error():
+    one = np.array([[1, 1, 0]], np.uint8)
+    assert boxes_of_instances(one, np.array([[255, 255, 0]], np.uint8)).shape == (0, 5)
+    with pytest.raises(ValueError, match="instance 1 lies on background"):
+        boxes_of_instances(one, np.array([[0, 0, 0]], np.uint8))
+
+
+@given(st.tuples(*[st.integers(0, 8)] * 4))
+def test_the_box_around_a_painted_box_is_the_box(corners):
+    x0, y0, x1, y1 = corners
+    x0, x1, y0, y1 = min(x0, x1), max(x0, x1) + 1, min(y0, y1), max(y0, y1) + 1
+    instances = np.zeros((9, 9), np.uint8)
+    instances[y0:y1, x0:x1] = 4
+    assert boxes_of_instances(instances, instances // 2).tolist() == [[2, x0, y0, x1, y1]]
+
+
+# the image
+
+
+@pytest.mark.parametrize(
+    ("corners", "expected", "out"),
+    [
+        ((0, 0, 4, 3), (0, 0, 4, 3), False),
+        ((-2, -1, 9, 2), (0, 0, 4, 2), True),
+        ((3.6, 0, 5, 3), None, True),  # rounded to 4: outside
+        ((4, 0, 5, 3), None, True),
+        ((1, 1, 1, 2), None, False),
+        ((3, 0, 1, 3), None, False),
+        ((1.5, 0.5, 2.5, 1.5), (2, 1, 3, 2), False),  # as large as it was
+        ((1.1, 0.2, 1.4, 2.2), (1, 0, 2, 2), False),  # narrower than a pixel
+    ],
+)
+def test_boxes_are_cut_to_the_image_and_nothing_is_left_of_those_outside(corners, expected, out):
+    box = Drawn("cat", corners, False, "")
+    assert fitted(box, 3, 4) == expected
+    assert reaches_out(box, 3, 4) is out

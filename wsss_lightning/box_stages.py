@@ -1,0 +1,117 @@
+"""The steps of learning from boxes: first labels, relabelling, and how labels fare over rounds.
+
+Letters: k labels with background first, H W an image.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from wsss_lightning.callbacks.curves import line_chart
+from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask
+from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.functional.boxes import Prediction, Refine
+from wsss_lightning.functional.crf.mean_field import mean_field
+from wsss_lightning.run import write_json
+from wsss_lightning.stages import crf_settings, share_out
+
+Points = Mapping[str, Sequence[Sequence[float]]]
+
+
+class BoxStages:
+    """Stages of boxes; images are shared out over processes.
+
+    Args:
+        workers: processes; no part of what a stage's result is.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def box_labels(self, folder: Path, *, data: DictConfig, split: str, rule: DictConfig) -> None:
+        """Labels `<name>.png` of every image, made from its boxes by a rule (`conf/box_labels`)."""
+        reader = instantiate(data.reader)(split=split, with_masks=False, with_boxes=True)
+        work = partial(_label, folder=folder, reader=reader, rule=instantiate(rule))
+        share_out(work, _left(folder, reader), self.workers, "labels", threads=False)
+
+    def relabel(
+        self,
+        folder: Path,
+        *,
+        data: DictConfig,
+        split: str,
+        predictions: Path,
+        initial: Path,
+        previous: Path,
+        rule: DictConfig,
+        crf: DictConfig,
+    ) -> None:
+        """Labels of the next round, from marginals by a rule (`conf/relabel`).
+
+        metrics.json tells which share of all pixels `changed`, compared with the round before.
+
+        Args:
+            initial: labels of round 0.
+            previous: labels of the round before.
+        """
+        reader = instantiate(data.reader)(split=split, with_masks=False, with_boxes=True)
+        parameters, engine = crf_settings(crf)
+        work = partial(
+            _relabel,
+            folder=folder,
+            reader=reader,
+            predictions=predictions,
+            initial=initial,
+            rule=instantiate(rule),
+            refine=partial(mean_field, parameters=parameters, engine=engine),
+        )
+        share_out(work, _left(folder, reader), self.workers, "relabel", threads=False)
+        changed = total = 0
+        for name in reader.names:
+            new, old = (load_mask(where / f"{name}.png") for where in (folder, previous))
+            changed, total = changed + int((new != old).sum()), total + new.size
+        write_json(folder / "metrics.json", {"changed": changed / total})
+
+    def curve(self, folder: Path, *, points: Points, title: str) -> None:
+        """A chart of figures in 0..1 over rounds."""
+        line_chart(points, title).save(folder / "rounds.png", optimize=True)
+
+
+def _left(folder: Path, reader: VOCLayout) -> list[int]:
+    return [i for i, name in enumerate(reader.names) if not (folder / f"{name}.png").is_file()]
+
+
+def _image(reader: VOCLayout, i: int) -> torch.Tensor:
+    return torch.from_numpy(np.array(reader.image(i)))
+
+
+def _label(i: int, *, folder: Path, reader: VOCLayout, rule: Any) -> None:
+    boxes = torch.from_numpy(reader.boxes(i))
+    save_mask(folder / f"{reader.names[i]}.png", rule(boxes, _image(reader, i)).numpy())
+
+
+def _relabel(
+    i: int,
+    *,
+    folder: Path,
+    reader: VOCLayout,
+    predictions: Path,
+    initial: Path,
+    rule: Any,
+    refine: Refine,
+) -> None:
+    name = reader.names[i]
+    marginal, keys = load_score(predictions / f"{name}.npz")
+    seen = Prediction(
+        image=_image(reader, i),
+        marginal=torch.from_numpy(dense(marginal, keys, reader.num_classes + 1)),
+        boxes=torch.from_numpy(reader.boxes(i)),
+        initial=torch.from_numpy(load_mask(initial / f"{name}.png")),
+    )
+    save_mask(folder / f"{name}.png", rule(seen, refine).numpy())
