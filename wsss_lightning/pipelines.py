@@ -1,5 +1,6 @@
 """Whole experiments, one function each."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -298,43 +299,39 @@ def _masks(
     segment: bool,
 ) -> Scores:
     """Seeds -> refined seeds -> pseudo masks -> segmentation network, and pictures of them all."""
-    data, masks = cfg.data, {}
+    data = cfg.data
     found: Scores = {}
+    steps: dict[str, dict[str, Path]] = {split: {} for split in seeds}
+    refined: Mapping[str, Path] = {}
     refine = instantiate(cfg.refine, _convert_="none")
-    for split in (data.train, data.val):
-        refined = refine(run, do, data, split, seeds[split])
-        masks[split] = run.stage(
-            f"{cfg.refine.name}_masks/{split}",
-            do.masks,
-            scores=refined,
-            data=data,
-            split=split,
-            confidence=0.0,
-        )
-        found |= _scored(run, do, data, split, cfg.refine.name, masks[split])
-        if (refined / "metrics.json").is_file():
-            found |= _named(f"{cfg.refine.name}/{split}", refined)
-        if split == data.train:
-            pseudo = run.stage(
-                "pseudo",
+    for name, refined in refine(run, do, data, seeds, trained).items():
+        for split, marginals in refined.items():
+            steps[split][name.upper()] = masks = run.stage(
+                f"{name}_masks/{split}",
                 do.masks,
-                scores=refined,
+                scores=marginals,
                 data=data,
                 split=split,
-                confidence=cfg.pseudo.confidence,
+                confidence=0.0,
             )
-            found |= _scored(run, do, data, split, "pseudo", pseudo)
+            found |= _scored(run, do, data, split, name, masks)
+            if (marginals / "metrics.json").is_file():
+                found |= _named(f"{name}/{split}", marginals)
+    steps[data.train]["pseudo mask"] = pseudo = run.stage(
+        "pseudo",
+        do.masks,
+        scores=refined[data.train],
+        data=data,
+        split=data.train,
+        confidence=cfg.pseudo.confidence,
+    )
+    found |= _scored(run, do, data, data.train, "pseudo", pseudo)
 
-    predicted = {}
     if segment:
         initial = trained if cfg.fit.segmenter.encoder == "classifier" else None
-        predicted = _segment(cfg, run, do, found, pseudo, initial)
+        for split, predicted in _segment(cfg, run, do, found, pseudo, initial).items():
+            steps[split]["prediction"] = predicted
     for split in (data.train, data.val):
-        steps = {cfg.refine.name.upper(): masks[split]}
-        if split == data.train:
-            steps["pseudo mask"] = pseudo
-        if segment:
-            steps["prediction"] = predicted[split]
         run.stage(
             f"pictures/{split}",
             do.gallery,
@@ -342,7 +339,7 @@ def _masks(
             split=split,
             count=cfg.pictures,
             seeds=seeds[split],
-            steps=steps,
+            steps=steps[split],
         )
     return found
 

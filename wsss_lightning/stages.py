@@ -67,7 +67,7 @@ from wsss_lightning.functional.crf.gate import harm
 from wsss_lightning.functional.crf.mean_field import choose, mean_field, mean_field_batch
 from wsss_lightning.functional.crf.parameters import CRFParameters
 from wsss_lightning.functional.crf.reference import EngineError
-from wsss_lightning.functional.crf.unary import unary_from_scores
+from wsss_lightning.functional.crf.unary import unary_from_labels, unary_from_scores
 from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
 from wsss_lightning.methods.features import PooledFeatures
@@ -165,7 +165,7 @@ class Stages:
             parameters, engine = crf_settings(crf)
             callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
         loggers = [instantiate(node)(save_dir=folder) for node in self.logger.values()]
-        name = _name(folder)
+        name = name_of(folder)
         trainer = self._trainer(
             name,
             max_epochs=schedule.max_epochs,
@@ -187,7 +187,7 @@ class Stages:
         """Mean average precision and F1 of the tags of the validation split."""
         module: Any = load(trained)
         module.reading = Reading(long_side=long_side)
-        trainer = self._trainer(_name(folder))
+        trainer = self._trainer(name_of(folder))
         (metrics,) = trainer.validate(module, self._data(data), verbose=False)
         write_json(folder / "metrics.json", {k.removeprefix("val/"): v for k, v in metrics.items()})
 
@@ -215,7 +215,7 @@ class Stages:
         datamodule = self._data(
             data, eval_batch_size=reading.batch_size, predict=split, skip=writer.done()
         )
-        trainer = self._trainer(_name(folder), callbacks=[writer])
+        trainer = self._trainer(name_of(folder), callbacks=[writer])
         trainer.predict(PooledFeatures(module, peak), datamodule, return_predictions=False)
         collect_features(folder, instantiate(data.reader)(split=split, with_masks=False).names)
 
@@ -238,12 +238,12 @@ class Stages:
         reader = instantiate(data.reader)(split=split, with_masks=False)
         names, found = reader.names, load_features(features / FEATURES)
         seed = torch.initial_seed() % 2**32
-        how = _settings(clusters)
+        how = settings_of(clusters)
         others = range(1, how.pop("stability") + 1)
         looks = read_looks(reader.root / data.looks, names, reader.classes) if data.looks else None
         numbers = np.full((len(names), reader.num_classes), ABSENT, np.int64)
         told = {}
-        for c in track(range(reader.num_classes), reader.num_classes, _name(folder)):
+        for c in track(range(reader.num_classes), reader.num_classes, name_of(folder)):
             here = np.flatnonzero(reader.tags[:, c].numpy())
             if len(here) == 0:
                 continue
@@ -272,12 +272,12 @@ class Stages:
         if not isinstance(module, TagMethod):
             raise TypeError(f"{type(module).__name__} learns from masks; it has no score maps")
         done = {path.stem for path in folder.glob("*.npz")}
-        settings = _settings(reading)
+        settings = settings_of(reading)
         bits, batch_size = settings.pop("bits"), settings.pop("batch_size")
         stride = module.net.backbone.output_stride
         module.reading = Reading(**settings, stride=stride)
         datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
-        trainer = self._trainer(_name(folder), callbacks=[ScoreWriter(folder, bits)])
+        trainer = self._trainer(name_of(folder), callbacks=[ScoreWriter(folder, bits)])
         trainer.predict(module, datamodule, return_predictions=False)
 
     def background(
@@ -285,7 +285,7 @@ class Stages:
     ) -> None:
         """Seeds with a constant background, as marginals (k H W); no refinement."""
         reader = instantiate(data.reader)(split=split, with_masks=False)
-        for i in track(range(len(reader)), len(reader), _name(folder)):
+        for i in track(range(len(reader)), len(reader), name_of(folder)):
             score, keys = _labelled(scores, reader, i)
             full = with_constant_background(torch.from_numpy(score), background_score)
             save_score(folder / f"{reader.names[i]}.npz", share_of(full), keys, bits=16)
@@ -301,8 +301,12 @@ class Stages:
         background_power: float | None,
         background_score: float | None,
         area_factor: float | None = None,
+        gt_prob: float | None = None,
     ) -> None:
         """DenseCRF of every image's scores: marginals (k H W) of the labels that are present.
+
+        With `gt_prob` the CRF sees only which label scores highest, and that it is right with this
+        probability, as in IRN's `crf_inference_label`.
 
         Images are shared out over processes, or in batches over a GPU; an interrupted stage goes
         on with those left. An image that the gate (`functional.crf.gate`, where `area_factor` is
@@ -324,10 +328,11 @@ class Stages:
             background_power=background_power,
             background_score=background_score,
             area_factor=area_factor,
+            gt_prob=gt_prob,
         )
         size = GPU_BATCH if on_gpu else 1
         batches = [left[i : i + size] for i in range(0, len(left), size)]
-        share_out(work, batches, self.workers, _name(folder), threads=on_gpu)
+        share_out(work, batches, self.workers, name_of(folder), threads=on_gpu)
         kept = {path.stem: path.read_text() for path in (folder / "kept").glob("*.txt")}
         if area_factor is not None or kept:
             share = {
@@ -347,7 +352,7 @@ class Stages:
     ) -> None:
         """Pseudo masks `<name>.png` from marginals: the most probable label, 255 where unsure."""
         reader = instantiate(data.reader)(split=split, with_masks=False)
-        for name in track(reader.names, len(reader), _name(folder)):
+        for name in track(reader.names, len(reader), name_of(folder)):
             marginal, keys = load_score(scores / f"{name}.npz")
             full = torch.from_numpy(dense(marginal, keys, reader.num_classes + 1))
             save_mask(folder / f"{name}.png", pseudo_mask(full, confidence).numpy())
@@ -361,7 +366,7 @@ class Stages:
         done = {path.stem for path in folder.glob("*.png")}
         datamodule = self._data(data, eval_batch_size=test.batch_size, predict=split, skip=done)
         writer = ScoreWriter(folder, bits=16, keep_marginals=test.crf)
-        trainer = self._trainer(_name(folder), callbacks=[writer])
+        trainer = self._trainer(name_of(folder), callbacks=[writer])
         trainer.predict(module, datamodule, return_predictions=False)
 
     def evaluate_seeds(
@@ -380,7 +385,7 @@ class Stages:
         fixed = Confusion(labels)
         part, rest = (ThresholdCurve(labels, seeds.thresholds) for _ in range(2))
         every = round(1 / seeds.held_out) if seeds.held_out else 0
-        for i in track(range(len(reader)), len(reader), _name(folder)):
+        for i in track(range(len(reader)), len(reader), name_of(folder)):
             score, keys = load_score(scores / f"{reader.names[i]}.npz")
             full = torch.from_numpy(dense(score, keys, labels))[1:]
             truth = torch.from_numpy(reader.mask(i).astype(np.int64))
@@ -419,7 +424,7 @@ class Stages:
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
         confusion = Confusion(reader.num_classes + 1)
-        for i in track(range(len(reader)), len(reader), _name(folder)):
+        for i in track(range(len(reader)), len(reader), name_of(folder)):
             prediction = torch.from_numpy(load_mask(masks / f"{reader.names[i]}.png").astype(int))
             confusion.update(prediction, torch.from_numpy(reader.mask(i).astype(np.int64)))
         matrix = confusion.compute()
@@ -471,7 +476,7 @@ class Stages:
         reader = instantiate(data.reader)(split=split, with_masks=False)
         names, numbers, count = load_clusters(clusters / CLUSTERS)
         found = load_features(features / FEATURES)
-        for c, name in track(list(enumerate(reader.classes)), reader.num_classes, _name(folder)):
+        for c, name in track(list(enumerate(reader.classes)), reader.num_classes, name_of(folder)):
             rows, captions = [], []
             for k in range(count):
                 here = np.flatnonzero(numbers[:, c] == k)
@@ -548,7 +553,7 @@ def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
     Raises:
         InputError: a value has no meaning, or the engine is unknown or absent.
     """
-    settings = _settings(node)
+    settings = settings_of(node)
     engine = settings.pop("engine")
     parameters = CRFParameters(**settings)
     choose(engine, [])
@@ -573,6 +578,7 @@ def quiet_lightning() -> None:
         ".*exists and is not empty.*",  # a folder where an interrupted fit goes on
         ".*custom batch sampler.*",
         ".*in eval mode at the start of training.*",  # batch norms that are kept as they are
+        ".*no .validation_step..*",  # a module that learns beside a split it must not see
         ".*number of training batches.*smaller than the logging interval.*",
     )
     for message in quiet:
@@ -612,6 +618,7 @@ def _crf_images(
     background_power: float | None,
     background_score: float | None,
     area_factor: float | None,
+    gt_prob: float | None,
 ) -> None:
     full, keys = [], []
     for i in batch:
@@ -628,7 +635,7 @@ def _crf_images(
                 full.append(with_constant_background(maps, background_score))
         keys.append(labels)
     images = [torch.from_numpy(np.array(reader.image(i))) for i in batch]
-    unaries = [unary_from_scores(score.to(device)) for score in full]
+    unaries = [_unary(score.to(device), gt_prob) for score in full]
     crashed = False
     try:
         refined = mean_field_batch(images, unaries, parameters, engine)
@@ -643,6 +650,12 @@ def _crf_images(
             (folder / "kept").mkdir(exist_ok=True)
             (folder / "kept" / f"{name}.txt").write_text(why)
         save_score(folder / f"{name}.npz", after.clamp(0, 1), labels, bits=8)
+
+
+def _unary(score: torch.Tensor, gt_prob: float | None) -> torch.Tensor:
+    if gt_prob is None or len(score) == 1:  # one label is nothing to be unsure of
+        return unary_from_scores(score)
+    return unary_from_labels(score.argmax(0), len(score), gt_prob)
 
 
 def share_out(
@@ -688,11 +701,13 @@ def _rounded(values: torch.Tensor) -> list[float]:
     return [round(v, 6) for v in values.tolist()]
 
 
-def _settings(node: DictConfig) -> dict[str, Any]:
+def settings_of(node: DictConfig) -> dict[str, Any]:
+    """A node of the configuration as keyword arguments."""
     return {str(key): value for key, value in OmegaConf.to_container(node, resolve=True).items()}  # type: ignore[union-attr]
 
 
-def _name(folder: Path) -> str:
+def name_of(folder: Path) -> str:
+    """Of the stage that writes a folder."""
     return folder.name.split("-")[0]
 
 

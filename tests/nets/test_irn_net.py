@@ -17,7 +17,7 @@ TAPS = ["maxpool", "layer1", "layer2", "layer3", "layer4"]
 
 def boundary_net(name="test_resnet", stride=8, taps=(2, 3, 4, 5), **how):
     usual = {
-        "channels": 8,
+        "tap_channels": [8] * len(taps),
         "groups": 2,
         "stride": 4,
         "least_size": 64,
@@ -51,7 +51,13 @@ def irn_layout():
 
 
 def official(**how):
-    taken = {"channels": 32, "groups": 4, "least_size": 512, "dilated": False, "frozen": True}
+    taken = {
+        "tap_channels": [32] * 5,
+        "groups": 4,
+        "least_size": 512,
+        "dilated": False,
+        "frozen": True,
+    }
     return boundary_net("resnet50", 16, TAPS, **{**taken, **how})
 
 
@@ -123,7 +129,10 @@ def dilations(net):
     ("how", "message"),
     [
         ({"taps": (1, 2)}, "stride is 4, but a tap of [1, 2] has a cell every 2 pixels; leave"),
-        ({"groups": 3}, "groups is 3, which does not divide its channels, 8; set a divisor"),
+        (
+            {"groups": 3},
+            "groups is 3, which does not divide all of tap_channels, [8, 8, 8, 8]",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_with_its_mend(how, message):

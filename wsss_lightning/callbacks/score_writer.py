@@ -21,7 +21,8 @@ class ScoreWriter(pl.Callback):
 
     `score` (b c H W) becomes `<name>.npz` of the classes that are present; `marginal` (b k H W)
     becomes the label map `<name>.png` and, with `keep_marginals`, `<name>.npz` of the labels that
-    matter. Each file is whole or absent, so an interrupted prediction goes on behind the last.
+    matter. `marginal` beside `keys`, the labels of an image's maps, becomes `<name>.npz` alone.
+    Each file is whole or absent, so an interrupted prediction goes on behind the last.
     """
 
     def __init__(self, folder: Path, bits: int, keep_marginals: bool = False) -> None:
@@ -39,6 +40,10 @@ class ScoreWriter(pl.Callback):
                 )
                 continue
             marginal = outputs["marginal"][i]
+            if "keys" in outputs:
+                path = self.folder / f"{name}.npz"
+                save_score(path, marginal.cpu(), outputs["keys"][i].cpu(), self.bits)
+                continue
             if self.keep_marginals:
                 matters = marginal.flatten(1).amax(1) > NEGLIGIBLE
                 here = torch.nonzero(matters).flatten()

@@ -135,6 +135,20 @@ def confident_labels(
     return label.masked_fill(outside, IGNORE)
 
 
+def majority(label: Int[Tensor, "b H W"], stride: int) -> Int[Tensor, "b h w"]:
+    """The label that most pixels of each stride x stride cell have, the lowest of several.
+
+    Cells at the right and bottom may be cut. IGNORE is a label like others here. The official PSA
+    code averages probabilities over a cell and decides then; on CRF's marginals, which are nearly 0
+    or 1, that is the same but where labels meet.
+    """
+    values = label.unique()
+    height, width = _size(label)
+    planes = (label[:, None] == values[:, None, None]).float()
+    shares = F.avg_pool2d(F.pad(planes, (0, -width % stride, 0, -height % stride)), stride)
+    return values[shares.argmax(1)]
+
+
 def pair_labels(
     label: Int[Tensor, "b h w"], offsets: Sequence[Offset], border: str
 ) -> tuple[Bool[Tensor, "b n h w"], Bool[Tensor, "b n h w"], Bool[Tensor, "b n h w"]]:

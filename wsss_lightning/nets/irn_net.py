@@ -29,7 +29,7 @@ class BoundaryNet(nn.Module):
         backbone: where the encoder comes from.
         taps: as of `Taps`; those of the official network are what ResNet50 has behind max-pooling
             and its four stages.
-        channels: that each tap is squeezed to.
+        tap_channels: what each tap is squeezed to by a 1x1 convolution.
         groups: of the group norm behind that.
         stride: pixels of the image a cell of the boundary map; taps may not be finer.
         least_size: pixels that the sides of an image are padded to; the group norm counts all
@@ -39,7 +39,7 @@ class BoundaryNet(nn.Module):
         weights: local file of a whole network: an official IRN .pth, or this network's own state.
 
     Raises:
-        InputError: a tap is finer than `stride`, or `groups` does not divide `channels`.
+        InputError: a tap is finer than `stride`, or `groups` does not divide `tap_channels`.
 
     Source: Ahn et al. 2019 (IRN), sec. 4.1; `net/resnet50_irn.py` of the official code.
     """
@@ -50,7 +50,7 @@ class BoundaryNet(nn.Module):
         self,
         backbone: Backbone,
         taps: Sequence[int | str],
-        channels: int,
+        tap_channels: Sequence[int],
         groups: int,
         stride: int,
         least_size: int,
@@ -74,14 +74,14 @@ class BoundaryNet(nn.Module):
                 f"refine.module.net.stride is {stride}, but a tap of {list(taps)} has a cell every "
                 f"{finest} pixels; leave that tap out, or set a stride of {finest}."
             )
-        if channels % groups:
+        if any(channels % groups for channels in tap_channels):
             raise InputError(
-                f"refine.module.net.groups is {groups}, which does not divide its channels, "
-                f"{channels}; set a divisor (4 of 32 is usual)."
+                f"refine.module.net.groups is {groups}, which does not divide all of tap_channels, "
+                f"{list(tap_channels)}; set a divisor (4 of 32 is usual)."
             )
-        self.squeeze = self._taps.squeezed([channels] * len(taps), "refine.module.net.channels")
-        self.norm = nn.ModuleList(nn.GroupNorm(groups, channels) for _ in taps)
-        self.head = nn.Conv2d(channels * len(taps), 1, 1)
+        self.squeeze = self._taps.squeezed(tap_channels, "refine.module.net.tap_channels")
+        self.norm = nn.ModuleList(nn.GroupNorm(groups, channels) for channels in tap_channels)
+        self.head = nn.Conv2d(sum(tap_channels), 1, 1)
         if weights:
             load_network(self, Path(weights), "refine.module.net.weights")
         self.to(memory_format=torch.channels_last)

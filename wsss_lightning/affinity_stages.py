@@ -1,0 +1,87 @@
+"""The steps of refinement by affinities: sure labels, and the walk.
+
+Letters: l labels of an image, H W an image.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from wsss_lightning.callbacks.score_writer import ScoreWriter
+from wsss_lightning.data.scores import load_mask, load_score, save_mask
+from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.functional.affinity import confident_labels
+from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.methods.affinity import Walk
+from wsss_lightning.methods.walker import Walker
+from wsss_lightning.run import write_json
+from wsss_lightning.stages import Stages, load, name_of, settings_of, share_out
+
+
+@final
+class AffinityStages(Stages):
+    """Stages of affinities, beside those that all refiners share."""
+
+    def confident(
+        self, folder: Path, *, low: Path, high: Path, data: DictConfig, split: str
+    ) -> None:
+        """Labels `<name>.png` on which two refinements agree, 255 elsewhere (`confident_labels`).
+
+        metrics.json tells which share of all pixels is labelled `background` and `foreground`.
+
+        Args:
+            low: marginals under much background.
+            high: marginals under little background.
+        """
+        reader = instantiate(data.reader)(split=split, with_masks=False)
+        left = [n for n in reader.names if not (folder / f"{n}.png").is_file()]
+        work = partial(_confident, folder=folder, low=low, high=high)
+        share_out(work, left, self.workers, name_of(folder), threads=False)
+        write_json(folder / "metrics.json", _shares(folder, reader))
+
+    def walk(
+        self,
+        folder: Path,
+        *,
+        trained: Path,
+        scores: Path,
+        data: DictConfig,
+        split: str,
+        walk: DictConfig,
+    ) -> None:
+        """Scores of a split, spread along what `trained` finds alike: marginals (l H W).
+
+        An interrupted stage goes on with the images that are left.
+        """
+        how = settings_of(walk)
+        batch_size = how.pop("batch_size")
+        learner: Any = load(trained)
+        done = {path.stem for path in folder.glob("*.npz")}
+        datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
+        trainer = self._trainer(name_of(folder), callbacks=[ScoreWriter(folder, bits=16)])
+        trainer.predict(Walker(learner, scores, Walk(**how)), datamodule, return_predictions=False)
+
+
+def _confident(name: str, *, folder: Path, low: Path, high: Path) -> None:
+    (careful, keys), (bold, _) = (load_score(where / f"{name}.npz") for where in (low, high))
+    label = confident_labels(torch.from_numpy(careful), torch.from_numpy(bold)).numpy()
+    # positions become labels; 255 stays what it is
+    names = np.full(IGNORE + 1, IGNORE, np.uint8)
+    names[: len(keys)] = keys
+    save_mask(folder / f"{name}.png", names[label])
+
+
+def _shares(folder: Path, reader: VOCLayout) -> dict[str, float]:
+    counts = np.zeros(IGNORE + 1, np.int64)
+    for name in reader.names:
+        counts += np.bincount(load_mask(folder / f"{name}.png").ravel(), minlength=IGNORE + 1)
+    total = counts.sum()
+    return {
+        "background": float(counts[0] / total),
+        "foreground": float(counts[1:IGNORE].sum() / total),
+    }

@@ -1,0 +1,213 @@
+"""Learning which pixels belong together, from labels that are sure, and walking along that.
+
+Letters: b images, d channels, k labels with background first, n offsets, h w a map, H W an image.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from wsss_lightning.data.batch import Batch
+from wsss_lightning.errors import InputError
+from wsss_lightning.functional.affinity import (
+    BORDERS,
+    Offset,
+    affinity_loss,
+    feature_affinity,
+    half_disc,
+    majority,
+    pair_labels,
+    random_walk,
+)
+from wsss_lightning.functional.cam import with_constant_background, with_power_background
+from wsss_lightning.methods.base import configure
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How scores are spread along affinities; no part of how affinities are learnt.
+
+    Args:
+        radius: pairs nearer than so many cells, 2 or more.
+        border: `padded` or `window`, as of `functional.affinity.pairs`.
+        beta: exponent of affinities.
+        steps: of the walk.
+        background_power: the background takes part in the walk as (1 - max) ** power; None: it is a
+            constant that is compared with what the walk made of the classes.
+        background_score: that constant.
+
+    Raises:
+        InputError: a value has no meaning, or the background is given twice or not at all.
+    """
+
+    radius: int
+    border: str
+    beta: float
+    steps: int
+    background_power: float | None
+    background_score: float | None
+
+    def __post_init__(self) -> None:
+        if (self.background_power is None) == (self.background_score is None):
+            raise InputError(
+                f"refine.walk.background_power is {self.background_power} and background_score is "
+                f"{self.background_score}; set one of them, the other to null."
+            )
+        if self.border not in BORDERS:
+            raise InputError(f"refine.walk.border is {self.border}; set {' or '.join(BORDERS)}.")
+        least = {"radius": 2, "beta": 0, "steps": 0}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise InputError(
+                    f"refine.walk.{name} is {getattr(self, name)}; set {low} or more (radius 5, "
+                    "beta 8 and 256 steps are PSA's)."
+                )
+
+
+class PairLearner(pl.LightningModule, ABC):
+    """A network whose affinities of near pixels learn from pseudo masks; 255 teaches nothing.
+
+    loss = 1/4 background pairs + 1/4 pairs of a class + 1/2 unlike pairs
+
+    Args:
+        net: the network; it has an `encoder`, all else counts as head, and a `stride`.
+        optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
+            `weight_decay`.
+        head_factor: learning rate of the head in units of the encoder's.
+        power: exponent of the polynomial decay of the learning rate.
+        radius: pairs nearer than so many cells, 2 or more.
+        border: `padded` or `window`, as of `functional.affinity.pairs`.
+    """
+
+    net: Any
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        optimizer: Callable[..., Optimizer],
+        head_factor: float,
+        power: float,
+        radius: int,
+        border: str,
+    ) -> None:
+        if radius < 2 or border not in BORDERS:
+            raise InputError(
+                f"refine.module.radius is {radius} and refine.module.border is {border}; set a "
+                f"radius of 2 or more (5 is PSA's, 10 IRN's), and {' or '.join(BORDERS)}."
+            )
+        super().__init__()
+        self.net = net()
+        self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.radius, self.border = radius, border
+
+    @abstractmethod
+    def offsets(self, radius: int) -> list[Offset]:
+        """Of the pairs whose affinities `affinities` gives."""
+
+    @abstractmethod
+    def affinities(
+        self, image: Float[Tensor, "b 3 H W"], radius: int, border: str
+    ) -> Float[Tensor, "b n h w"]:
+        """How surely the pixels of each pair show the same, in [0, 1]."""
+
+    @abstractmethod
+    def cells(self, mask: Int[Tensor, "b H W"], size: tuple[int, int]) -> Int[Tensor, "b h w"]:
+        """A mask at the size of the map."""
+
+    @abstractmethod
+    def refined(
+        self, image: Float[Tensor, "b 3 H W"], scores: Sequence[Float[Tensor, "_ H W"]], walk: Walk
+    ) -> list[Float[Tensor, "_ H W"]]:
+        """Scores behind the walk, of the background and of each class of an image's own."""
+
+    @final
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        affinity = self.affinities(batch["image"], self.radius, self.border)
+        cells = self.cells(batch["mask"], (affinity.shape[-2], affinity.shape[-1]))
+        labels = pair_labels(cells, self.offsets(self.radius), self.border)
+        terms = affinity_loss(affinity.float(), labels)
+        total = torch.stack(list(terms.values())).sum()
+        told = {f"train/{name}": value for name, value in terms.items()} | {"train/loss": total}
+        self.log_dict(told, prog_bar=True, batch_size=len(cells))
+        return total
+
+    @final
+    def configure_optimizers(self) -> Any:
+        return configure(self, self.net, self.optimizer, self.head_factor, self.power)
+
+
+@final
+class AffinityLearner(PairLearner):
+    """AffinityNet: affinities of features, and a walk that background takes part in.
+
+    Args:
+        net, optimizer, head_factor, power, radius, border: as of PairLearner; `net` is an
+            `AffinityNet`.
+
+    Source: Ahn & Kwak 2018 (AffinityNet); `train_aff.py` and `infer_aff.py` of the official code.
+    """
+
+    def offsets(self, radius: int) -> list[Offset]:
+        return half_disc(radius)
+
+    def affinities(
+        self, image: Float[Tensor, "b 3 H W"], radius: int, border: str
+    ) -> Float[Tensor, "b n h w"]:
+        return feature_affinity(self.net(image).float(), radius, border)
+
+    def cells(self, mask: Int[Tensor, "b H W"], size: tuple[int, int]) -> Int[Tensor, "b h w"]:
+        return majority(mask, self.net.stride)
+
+    def refined(
+        self, image: Float[Tensor, "b 3 H W"], scores: Sequence[Float[Tensor, "_ H W"]], walk: Walk
+    ) -> list[Float[Tensor, "_ H W"]]:
+        """A constant background joins behind the walk, which is then of the classes alone."""
+        affinity = self.affinities(image, walk.radius, walk.border)
+        found = []
+        for own, score in zip(affinity.split(1), scores, strict=True):
+            maps = (
+                score
+                if walk.background_power is None
+                else with_power_background(score, walk.background_power)
+            )
+            spread = walked(maps, own, self.offsets(walk.radius), walk, self.net.stride)
+            if walk.background_score is not None:
+                spread = with_constant_background(spread, walk.background_score)
+            found.append(spread)
+        return found
+
+
+def walked(
+    maps: Float[Tensor, "k H W"],
+    affinity: Float[Tensor, "1 n h w"],
+    offsets: Sequence[Offset],
+    walk: Walk,
+    stride: int,
+    open_to: Float[Tensor, "1 h w"] | None = None,
+) -> Float[Tensor, "k H W"]:
+    """Maps averaged over cells, walked, and brought back to their size.
+
+    What lies outside the image counts as zero in the cells on its border, as in the official code.
+
+    Args:
+        open_to: share of each cell's score that takes part; None: all of it.
+    """
+    height, width = maps.shape[-2:]
+    if len(maps) == 0:
+        return maps
+    padded = F.pad(maps[None], (0, -width % stride, 0, -height % stride))
+    pooled = F.avg_pool2d(padded, stride)
+    if open_to is not None:
+        pooled = pooled * open_to[:, None]
+    with torch.autocast(maps.device.type, enabled=False):  # rounding would add up over the steps
+        spread = random_walk(pooled, affinity, offsets, walk.beta, walk.steps)
+    full = F.interpolate(spread, scale_factor=stride, mode="bilinear", align_corners=False)
+    return full[0, :, :height, :width]

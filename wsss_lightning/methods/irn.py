@@ -1,0 +1,62 @@
+"""IRN: boundaries between classes, learnt from pairs of pixels, stop the walk.
+
+Letters: b images, k labels with background first, n offsets, h w a map, H W an image.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as images
+
+from wsss_lightning.functional.affinity import Offset, path_affinity, paths
+from wsss_lightning.functional.cam import with_constant_background, with_power_background
+from wsss_lightning.methods.affinity import PairLearner, Walk, walked
+
+
+@final
+class BoundaryLearner(PairLearner):
+    """The boundary branch of IRN: a pair is alike if no boundary lies on the way.
+
+    The displacement field, which tells instances of a class apart, is left out: it does not change
+    semantic labels.
+
+    Args:
+        net, optimizer, head_factor, power, radius, border: as of PairLearner; `net` is a
+            `BoundaryNet`.
+
+    Source: Ahn et al. 2019 (IRN); `step/train_irn.py` and `step/make_sem_seg_labels.py` of the
+    official code.
+    """
+
+    def offsets(self, radius: int) -> list[Offset]:
+        return [path[0] for path in paths(radius)]
+
+    def affinities(
+        self, image: Float[Tensor, "b 3 H W"], radius: int, border: str
+    ) -> Float[Tensor, "b n h w"]:
+        return path_affinity(self.net(image).float().sigmoid(), radius, border)
+
+    def cells(self, mask: Int[Tensor, "b H W"], size: tuple[int, int]) -> Int[Tensor, "b h w"]:
+        return images.resize_image(mask, list(size), interpolation=InterpolationMode.NEAREST_EXACT)
+
+    def refined(
+        self, image: Float[Tensor, "b 3 H W"], scores: Sequence[Float[Tensor, "_ H W"]], walk: Walk
+    ) -> list[Float[Tensor, "_ H W"]]:
+        """What is on a boundary does not start; classes end divided by their common maximum."""
+        logit = (self.net(image) + self.net(image.flip(-1)).flip(-1)).float() / 2
+        boundary = logit.sigmoid()
+        affinity = path_affinity(boundary, walk.radius, walk.border)
+        found = []
+        for own, edge, score in zip(affinity.split(1), boundary.split(1), scores, strict=True):
+            offsets = self.offsets(walk.radius)
+            spread = walked(score, own, offsets, walk, self.net.stride, open_to=1 - edge)
+            if spread.numel():
+                spread = spread / spread.max().clamp(min=1e-5)
+            if walk.background_power is not None:
+                found.append(with_power_background(spread, walk.background_power))
+            elif walk.background_score is not None:
+                found.append(with_constant_background(spread, walk.background_score))
+        return found

@@ -1,0 +1,45 @@
+"""What a trained network makes of stored scores.
+
+Letters: l labels of an image, H W an image.
+"""
+
+from pathlib import Path
+from typing import Any, final
+
+import pytorch_lightning as pl
+import torch
+
+from wsss_lightning.data.batch import Batch
+from wsss_lightning.data.scores import load_score
+from wsss_lightning.functional.cam import share_of
+from wsss_lightning.methods.affinity import PairLearner, Walk
+
+
+@final
+class Walker(pl.LightningModule):
+    """Predicts `marginal`, of each image (l H W), and `keys`, the labels of its maps.
+
+    Args:
+        learner: trained.
+        scores: folder of what `score` wrote.
+        walk: how scores are spread.
+    """
+
+    def __init__(self, learner: PairLearner, scores: Path, walk: Walk) -> None:
+        super().__init__()
+        self.learner, self.scores, self.walk = learner, scores, walk
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        image = batch["image"]
+        scores, keys = [], []
+        for name in batch["name"]:
+            score, labels = load_score(self.scores / f"{name}.npz")
+            maps = torch.from_numpy(score).to(image)
+            scores.append(maps if len(maps) else maps.new_zeros(0, *image.shape[-2:]))
+            keys.append(torch.from_numpy(labels))
+        refined = self.learner.refined(image, scores, self.walk)
+        return {
+            "name": batch["name"],
+            "marginal": [share_of(score.float()).clamp(0, 1) for score in refined],
+            "keys": [torch.cat([labels.new_zeros(1), labels]) for labels in keys],
+        }
