@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from wsss_lightning.callbacks.score_writer import ScoreWriter
 from wsss_lightning.data.scores import load_mask, load_score, save_mask
 from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.errors import InputError
 from wsss_lightning.functional.affinity import confident_labels
 from wsss_lightning.functional.masks import IGNORE
 from wsss_lightning.methods.affinity import Walk
@@ -58,13 +59,35 @@ class AffinityStages(Stages):
 
         An interrupted stage goes on with the images that are left.
         """
-        how = settings_of(walk)
-        batch_size = how.pop("batch_size")
+        how, batch_size = walk_settings(walk)
         learner: Any = load(trained)
         done = {path.stem for path in folder.glob("*.npz")}
         datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
         trainer = self._trainer(name_of(folder), callbacks=[ScoreWriter(folder, bits=16)])
-        trainer.predict(Walker(learner, scores, Walk(**how)), datamodule, return_predictions=False)
+        trainer.predict(Walker(learner, scores, how), datamodule, return_predictions=False)
+
+
+def walk_settings(node: DictConfig) -> tuple[Walk, int]:
+    """How scores walk, checked, and how many images are taken at once.
+
+    Raises:
+        InputError: a value has no meaning.
+    """
+    settings = settings_of(node)
+    batch_size = settings.pop("batch_size")
+    if batch_size < 1:
+        raise InputError(f"refine.walk.batch_size is {batch_size}; set 1 or more.")
+    return Walk(**settings), batch_size
+
+
+def check_learner(refine: DictConfig) -> None:
+    """Build what a refinement by affinities will learn, hours before it does.
+
+    Raises:
+        InputError: a value has no meaning, or taps or weights do not fit the backbone.
+    """
+    walk_settings(refine.walk)
+    instantiate(refine.module)
 
 
 def _confident(name: str, *, folder: Path, low: Path, high: Path) -> None:

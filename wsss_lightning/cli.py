@@ -130,6 +130,7 @@ def job(cfg: DictConfig) -> float | None:
     """
     from hydra.utils import instantiate
 
+    from wsss_lightning.affinity_stages import check_learner
     from wsss_lightning.run import Run, write_json
     from wsss_lightning.stages import check_data, crf_settings
 
@@ -142,6 +143,8 @@ def job(cfg: DictConfig) -> float | None:
     check_values(cfg)
     check_targets(cfg)
     crf_settings(cfg.crf)
+    if "walk" in cfg.refine:
+        check_learner(cfg.refine)
     # the precision of arithmetic is the trainer's, but numbers depend on it
     digest = check_data(cfg.data, with_boxes=supervision(cfg) == "boxes")
     salt = f"{digest}-{cfg.trainer.get('precision')}"

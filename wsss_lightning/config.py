@@ -174,16 +174,18 @@ def check_values(cfg: DictConfig) -> None:
             raise InputError(f"{key} is {cfg[key]}; set 0 or more.")
     if cfg.pictures < 1:
         raise InputError(f"pictures is {cfg.pictures}; set how many rows a sheet has, 1 or more.")
-    for name in ("method", "segmenter"):
+    for name in ("fit.method", "fit.segmenter", "refine.schedule"):
         for key in ("max_epochs", "batch_size", "crop_size"):
-            value = cfg.fit[name][key]
-            if value < 1:
-                raise InputError(f"fit.{name}.{key} is {value}; set a whole number above 0.")
-    if cfg.fit.segmenter.encoder not in ("backbone", "classifier"):
-        raise InputError(
-            f"fit.segmenter.encoder is {cfg.fit.segmenter.encoder}; set it to backbone or to "
-            "classifier, whose encoder the segmentation network shall begin with."
-        )
+            value = OmegaConf.select(cfg, f"{name}.{key}")
+            if value is not None and value < 1:
+                raise InputError(f"{name}.{key} is {value}; set a whole number above 0.")
+    for name in ("fit.segmenter", "refine"):
+        begin = OmegaConf.select(cfg, f"{name}.encoder", default="backbone")
+        if begin not in ("backbone", "classifier"):
+            raise InputError(
+                f"{name}.encoder is {begin}; set it to backbone or to classifier, whose encoder "
+                "the network shall begin with."
+            )
     if cfg.score.bits not in (8, 16):
         raise InputError(f"score.bits is {cfg.score.bits}; scores are stored in 8 or 16 bits.")
     classes = OmegaConf.select(cfg, "data.reader.classes")

@@ -11,6 +11,7 @@ from wsss_lightning.functional.affinity import (
     confident_labels,
     feature_affinity,
     half_disc,
+    majority,
     pair_labels,
     pairs,
     path_affinity,
@@ -340,3 +341,10 @@ def test_what_has_no_meaning_is_refused(how):
     affinity = feature_affinity(uniform(16, 1, 2, 4, 5), 3, "padded")
     with pytest.raises(InputError, match=r"set both to 0 or more"):
         random_walk(uniform(15, 1, 2, 4, 5), affinity, half_disc(3), **how)
+
+
+def test_a_cell_has_the_label_of_most_of_its_pixels():  # closed form
+    label = torch.tensor([[[1, 1, 0, 255, 3], [0, 1, 255, 255, 3], [2, 0, 0, 2, 0]]])
+    # 2 and 0 both fill half of a cut cell: the lower wins
+    assert majority(label, 2).tolist() == [[[1, 255, 3], [0, 0, 0]]]
+    assert torch.equal(majority(label, 1), label)

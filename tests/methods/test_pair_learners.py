@@ -1,0 +1,177 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from wsss_lightning.data.scores import save_score
+from wsss_lightning.errors import InputError
+from wsss_lightning.functional.affinity import half_disc, path_affinity, paths, transition
+from wsss_lightning.functional.cam import with_power_background
+from wsss_lightning.methods.affinity import AffinityLearner, Walk
+from wsss_lightning.methods.irn import BoundaryLearner
+from wsss_lightning.methods.walker import Walker
+from wsss_lightning.nets.affinity_net import AffinityNet
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.irn_net import BoundaryNet
+
+ADAM = partial(torch.optim.Adam, lr=1e-2, weight_decay=0.0)
+PSA = {"background_power": 4.0, "background_score": None}
+IRN = {"background_power": None, "background_score": 0.25}
+
+
+def learner(kind, radius=3, border="padded"):
+    torch.manual_seed(0)
+    backbone = Backbone("test_resnet", 8, False, None, None, [], {})
+    if kind is AffinityLearner:
+        net = partial(AffinityNet, backbone, [-3, -2, -1], [4, 6, 8], None)
+    else:
+        net = partial(BoundaryNet, backbone, [2, 3], [4, 4], 2, 4, 0, True, False, None)
+    return kind(net, ADAM, head_factor=1, power=0.9, radius=radius, border=border)
+
+
+def walk(radius=3, beta=2.0, steps=4, **how):
+    return Walk(radius=radius, border="padded", beta=beta, steps=steps, **{**PSA, **how})
+
+
+@pytest.mark.parametrize("kind", [AffinityLearner, BoundaryLearner])
+def test_the_loss_is_that_of_all_pairs_by_a_loop(kind):
+    method = learner(kind).eval()
+    image = torch.rand(1, 3, 32, 48)
+    mask = torch.zeros(1, 32, 48, dtype=torch.long)
+    mask[:, :16, 24:] = 1
+    mask[:, 16:, 24:] = 255
+    logged = {}
+    method.log_dict = lambda told, **_: logged.update(told)
+    loss = method.training_step({"image": image, "mask": mask, "name": ["a"]}, 0)
+    affinity = method.affinities(image, 3, "padded")[0]
+    cells = method.cells(mask, affinity.shape[-2:])[0]
+    kinds = {"background": [], "foreground": [], "negative": []}
+    for n, (dy, dx) in enumerate(method.offsets(3)):
+        for y in range(cells.shape[0] - dy):
+            for x in range(max(0, -dx), cells.shape[1] - max(0, dx)):
+                a, first, second = affinity[n, y, x], cells[y, x], cells[y + dy, x + dx]
+                if 255 in (first, second):
+                    continue
+                like = "background" if first == 0 else "foreground"
+                kinds[like if first == second else "negative"].append(a)
+    like, unlike = lambda a: -(a + 1e-5).log(), lambda a: -(1 + 1e-5 - a).log()
+    parts = {"background": (like, 4), "foreground": (like, 4), "negative": (unlike, 2)}
+    wanted = {
+        f"train/{name}": term(torch.stack(kinds[name])).mean() / share
+        for name, (term, share) in parts.items()
+    }
+    for name, value in wanted.items():
+        torch.testing.assert_close(logged[name], value, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(loss, sum(wanted.values()), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [AffinityLearner, BoundaryLearner])
+def test_it_learns_where_two_halves_meet(kind):
+    method = learner(kind).train()
+    image = torch.rand(4, 3, 32, 32) * 0.2
+    image[..., 16:] += 0.7
+    mask = torch.zeros(4, 32, 32, dtype=torch.long)
+    mask[..., 16:] = 1
+    method.log_dict = lambda *_, **__: None
+    optimizer = torch.optim.Adam(method.parameters(), lr=1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        method.training_step({"image": image, "mask": mask, "name": []}, 0).backward()
+        optimizer.step()
+    with torch.no_grad():
+        affinity = method.eval().affinities(image, 3, "padded")
+    right = affinity[:, method.offsets(3).index((0, 1))]
+    across = right[..., right.shape[-1] // 2 - 1].mean()
+    within = right[..., [0, -2]].mean()
+    assert within > across + 0.3
+
+
+def test_the_walk_of_affinitynet_is_that_of_the_whole_matrix():
+    method = learner(AffinityLearner).eval()
+    image, score = torch.rand(1, 3, 37, 52), torch.rand(2, 37, 52)
+    with torch.no_grad():
+        (found,) = method.refined(image, [score], walk(steps=8))
+        affinity = method.affinities(image, 3, "padded")
+    maps = F.pad(with_power_background(score, 4.0), (0, 4, 0, 3))
+    pooled = maps.reshape(3, 5, 8, 7, 8).mean((2, 4)).flatten(1)
+    flow = transition(affinity, half_disc(3), 2.0).to_dense().T.double()
+    spread = (pooled.double() @ torch.linalg.matrix_power(flow, 8)).float().reshape(1, 3, 5, 7)
+    wanted = F.interpolate(spread, scale_factor=8, mode="bilinear")[0, :, :37, :52]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_walk_of_irn_starts_beside_boundaries_and_ends_at_most_one():
+    method = learner(BoundaryLearner).eval()
+    image, score = torch.rand(1, 3, 38, 50), torch.rand(2, 38, 50)
+    with torch.no_grad():
+        (found,) = method.refined(image, [score], walk(steps=3, **IRN))
+        logit = (method.net(image) + method.net(image.flip(-1)).flip(-1)) / 2
+    edge = logit.sigmoid()
+    affinity = path_affinity(edge, 3, "padded")
+    flow = transition(affinity, [path[0] for path in paths(3)], 2.0).to_dense().T
+    pooled = F.avg_pool2d(F.pad(score[None], (0, 2, 0, 2)), 4)[0] * (1 - edge)
+    spread = (pooled.flatten(1) @ torch.linalg.matrix_power(flow, 3)).reshape(1, 2, 10, 13)
+    wanted = F.interpolate(spread, scale_factor=4, mode="bilinear")[0, :, :38, :50]
+    assert torch.equal(found[0], torch.full((38, 50), 0.25))
+    torch.testing.assert_close(found[1:], wanted / wanted.max(), rtol=1e-4, atol=1e-5)
+    assert found[1:].max() == 1
+
+
+@pytest.mark.parametrize("kind", [AffinityLearner, BoundaryLearner])
+@pytest.mark.parametrize("how", [PSA, IRN])
+def test_an_image_without_tags_is_background(tmp_path, kind, how):
+    save_score(tmp_path / "a.npz", np.zeros((0, 1, 1), np.float32), np.zeros(0, int), bits=8)
+    save_score(tmp_path / "b.npz", np.full((1, 32, 48), 1, np.float32), np.array([3]), bits=8)
+    walker = Walker(learner(kind).eval(), tmp_path, walk(**how))
+    batch = {"image": torch.rand(2, 3, 32, 48), "name": ["a", "b"]}
+    with torch.no_grad():
+        found = walker.predict_step(batch, 0)
+    assert [keys.tolist() for keys in found["keys"]] == [[0], [0, 3]]
+    assert torch.equal(found["marginal"][0], torch.ones(1, 32, 48))
+    assert found["marginal"][1].argmax(0).all()
+    torch.testing.assert_close(found["marginal"][1].sum(0), torch.ones(32, 48))
+
+
+@pytest.mark.parametrize("kind", [AffinityLearner, BoundaryLearner])
+def test_images_of_a_batch_do_not_mix(kind):
+    method = learner(kind).eval()
+    image, scores = torch.rand(2, 3, 32, 40), [torch.rand(1, 32, 40), torch.rand(3, 32, 40)]
+    with torch.no_grad():
+        both = method.refined(image, scores, walk())
+        alone = [method.refined(image[i : i + 1], scores[i : i + 1], walk())[0] for i in (0, 1)]
+    for one, other in zip(both, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_walk_is_as_exact_under_mixed_precision():
+    method = learner(AffinityLearner).eval()
+    image, score = torch.rand(1, 3, 32, 40), torch.rand(1, 32, 40)
+    with torch.no_grad():
+        (full,) = method.refined(image, [score], walk(steps=64))
+        with torch.autocast("cpu", torch.bfloat16):
+            (mixed,) = method.refined(image, [score], walk(steps=64))
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, full, rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"background_score": 0.2}, "background_power is 4.0 and background_score is 0.2"),
+        ({"background_power": None}, "background_power is None and background_score is None"),
+        ({"radius": 1}, "radius is 1; set 2 or more"),
+        ({"beta": -1}, "beta is -1"),
+        ({"steps": -1}, "steps is -1"),
+    ],
+)
+def test_a_walk_without_meaning_is_refused(how, message):
+    with pytest.raises(InputError, match=message):
+        walk(**how)
+
+
+@pytest.mark.parametrize("how", [{"radius": 1}, {"border": "round"}])
+def test_pairs_without_meaning_are_refused(how):
+    with pytest.raises(InputError, match=r"refine\.module\.radius is"):
+        learner(AffinityLearner, **how)
