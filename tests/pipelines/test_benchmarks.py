@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 CRF = ROOT / "experiments/benchmarks/crf"
 SEAM = ROOT / "experiments/benchmarks/seam/benchmark.py"
 CLUSTERS = ROOT / "experiments/benchmarks/clusters/benchmark.py"
+WALK = ROOT / "experiments/benchmarks/walk/benchmark.py"
 pytestmark = pytest.mark.slow
 
 
@@ -65,3 +66,9 @@ def test_sub_categories_equal_those_of_the_official_script():
     small = ("--images", 1500, "--features", 256)
     told = command(CLUSTERS, os.environ["WSSS_OFFICIAL_SC_CAM"], *small)
     assert "images whose sub-categories are the same: 100.00%" in told
+
+
+def test_the_walk_is_that_of_the_whole_matrix():
+    told = command(WALK, "--grids", "9x11", "--steps", 16, "--repeats", 1)
+    row = next(line for line in told.splitlines() if line.startswith("9x11      ours"))
+    assert float(row.split()[-1]) < 1e-5
