@@ -239,7 +239,7 @@ CRF = OmegaConf.create(
 )
 
 
-def smooth(folder, data, seeds, workers=0, area_factor=None, **changed):
+def smooth(folder, data, seeds, workers=0, area_factor=None, gt_prob=None, **changed):
     folder.mkdir(exist_ok=True)
     stages(workers).crf(
         folder,
@@ -250,8 +250,17 @@ def smooth(folder, data, seeds, workers=0, area_factor=None, **changed):
         background_power=None,
         background_score=0.3,
         area_factor=area_factor,
+        gt_prob=gt_prob,
     )
     return {path.name: load_score(path) for path in sorted(folder.glob("*.npz"))}
+
+
+def test_labels_count_as_right_with_a_given_probability(tmp_path, data, seeds):  # closed form
+    found = smooth(tmp_path / "1", data, seeds, gt_prob=0.7, w1=0, w2=0)
+    upper = columns((1, 50), (0, 50)).astype(bool)
+    for name, (marginal, _) in found.items():
+        cat = np.ones_like(upper) if name == "x0.npz" else upper
+        np.testing.assert_allclose(marginal[1], np.where(cat, 0.7, 0.3), atol=1 / 255)
 
 
 def test_one_process_and_several_smooth_alike(tmp_path, data, seeds):

@@ -69,6 +69,7 @@ class Seeds:
     """How scores become seeds, and how the threshold is chosen."""
 
     background_score: float
+    background_power: float | None
     thresholds: int
     held_out: float
 

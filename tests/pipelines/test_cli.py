@@ -156,7 +156,11 @@ def test_a_data_file_of_ones_own_gives_classes_and_the_mapping_of_mask_ids(here,
     assert used == ("tags and scoring" if tags == "masks" else "scoring only")
 
 
-def test_weak_methods_do_without_the_true_masks_of_the_training_split(here, mine, voc, tmp_path):
+@pytest.mark.parametrize("refine", ["crf", "affinity"])
+def test_weak_methods_do_without_the_true_masks_of_the_training_split(
+    here, mine, voc, tmp_path, refine
+):
+    mine = [*mine, f"refine={refine}"]
     scored = here(*mine)
     bare = shutil.copytree(voc, tmp_path / "bare")
     for mask in (bare / "SegmentationClass").glob("train_*.png"):
