@@ -28,7 +28,8 @@ def test_a_checkpoint_is_told_by_its_heads(network):
     assert found.network == network
     assert set(found.encoder) == set(layout("ImageNet"))
     heads = {f"{name}.weight" for name in HEADS[network]}
-    assert len(heads) == len(found.heads) + len(found.left_out)
+    assert len(heads) == len(found.heads)
+    assert not found.left_out
 
 
 def test_layers_get_the_names_of_our_networks():
@@ -40,7 +41,7 @@ def test_layers_get_the_names_of_our_networks():
     }
     two = read(state_of("SC-CAM")).heads
     assert {k: v.shape[0] for k, v in two.items()} == {"head.weight": 20, "sub_head.weight": 200}
-    assert read(state_of("AffinityNet")).left_out[0] == "f8_3.weight"
+    assert read(state_of("AffinityNet")).heads["squeeze.2.weight"].shape[0] == 256
 
 
 def test_a_classifier_of_psa_is_a_cam_net():
@@ -77,18 +78,19 @@ def test_keys_that_do_not_fit_are_listed(message):
         read(state)
 
 
-def test_the_importer_writes_our_names_and_says_what_it_left_out(tmp_path, monkeypatch, capsys):
+def test_the_importer_writes_our_names(tmp_path, monkeypatch, capsys):
     whole = {key: torch.zeros(shape) for key, shape in layout("AffinityNet").items()}
     torch.save(whole, tmp_path / "in.pth")
     out = tmp_path / "out.safetensors"
     monkeypatch.setattr("sys.argv", ["import_weights", str(tmp_path / "in.pth"), str(out)])
     import_weights.main()
     told = capsys.readouterr().out
-    assert "AffinityNet, 191 tensors of the backbone and 0 of heads (none)" in told
-    assert "left out, since nothing here has them: f8_3.weight" in told
+    assert "AffinityNet, 191 tensors of the backbone and 4 of heads (embed.weight, squeeze" in told
+    assert "left out" not in told
     written = load_file(out)
-    assert len(written) == 191
+    assert len(written) == 195
     assert written["encoder.bn7.bias"].shape == (4096,)
+    assert written["squeeze.2.weight"].shape == whole["f8_5.weight"].shape
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,14 @@ from torch import Tensor, nn
 from wsss_lightning.errors import InputError
 from wsss_lightning.nets.resnet38 import ResNet38
 
-# heads of the official ResNet38 networks, and what ours calls them (None: it has no such layer)
-OFFICIAL_HEADS: dict[str, dict[str, str | None]] = {
+# heads of the official ResNet38 networks, and what ours calls them
+OFFICIAL_HEADS: dict[str, dict[str, str]] = {
     "ImageNet": {},
     "PSA": {"fc8": "head"},
     "SEAM": {"fc8": "head", "f8_3": "squeeze.0", "f8_4": "squeeze.1", "f9": "embed"},
     "AffinityNet": {"f8_3": "squeeze.0", "f8_4": "squeeze.1", "f8_5": "squeeze.2", "f9": "embed"},
     "SC-CAM": {"fc8_20": "head", "fc8_200": "sub_head"},
 }
-
 
 # a layer that IRN's boundary and displacement network has, and no other
 IRN_MARK = "fc_edge6.weight"
@@ -104,13 +103,8 @@ def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
             f"other layers are those of one of {', '.join(OFFICIAL_HEADS)}."
         )
     layers = OFFICIAL_HEADS[networks[0]]
-    known = {name: f"{ours}.weight" for name, ours in layers.items() if ours}
-    return Official(
-        networks[0],
-        encoder,
-        {ours: rest[f"{name}.weight"] for name, ours in known.items()},
-        sorted(f"{name}.weight" for name in set(layers) - set(known)),
-    )
+    named = {f"{ours}.weight": rest[f"{name}.weight"] for name, ours in layers.items()}
+    return Official(networks[0], encoder, named, [])
 
 
 def _read_irn(state: Mapping[str, Tensor]) -> Official:
