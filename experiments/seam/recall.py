@@ -1,10 +1,12 @@
 """Recall of object pixels at equal precision, of finished runs: python recall.py RUN..."""
 
 import argparse
+import csv
 import json
 from pathlib import Path
 
 PRECISIONS = (0.4, 0.5, 0.6, 0.7)
+CHANGES = ("- method.", "- refine.", "- backbone.output_stride", "- fit.")
 
 
 def recall_at(precision: float, curve: dict[str, list[float]]) -> float:
@@ -13,11 +15,27 @@ def recall_at(precision: float, curve: dict[str, list[float]]) -> float:
     return max((r for p, r in points if p >= precision), default=0.0)
 
 
+def write(runs: list[Path], path: Path) -> None:
+    """What was changed in a run, and its scores, a row each."""
+    rows = [("experiment", "data", "seed", "changed", "score", "value")]
+    for run in runs:
+        results = json.loads((run / "results.json").read_text())
+        given = (run / "hydra" / "overrides.yaml").read_text().splitlines()
+        words = [w.removeprefix("- ") for w in given if w.startswith(CHANGES)]
+        head = (results["experiment"], results["data"], results["seed"], " ".join(sorted(words)))
+        rows += [(*head, key, f"{value:.5f}") for key, value in results["scores"].items()]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--split", default="train")
+    parser.add_argument("--csv", type=Path, help="every score of every run, into this file")
     told = parser.parse_args()
+    if told.csv:
+        write(told.runs, told.csv)
     shown = " ".join(f"recall at {p:.0%}" for p in PRECISIONS)
     print(f"{'experiment':12} seed  fixed  held-out  oracle  {shown}")
     for run in told.runs:
