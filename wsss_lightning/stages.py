@@ -8,6 +8,7 @@ Letters: c classes, k = c + 1 labels with background first, H W an image.
 import hashlib
 import json
 import multiprocessing
+import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
@@ -54,6 +55,7 @@ from wsss_lightning.data.scores import (
     save_mask,
     save_score,
     write_table,
+    write_whole,
 )
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
@@ -78,6 +80,7 @@ from wsss_lightning.run import write_json
 
 Metrics = dict[str, float]
 GPU_BATCH = 8  # images that its CRF takes at once
+WANDB_RUN = "wandb_run.txt"  # its id
 CONTACTS = 8  # pictures of a sub-category
 CONTACT_HEADINGS = ("nearest", *(f"{i}." for i in range(2, CONTACTS)), "farthest")
 BLANK = np.full((1, 1, 3), 255, np.uint8)
@@ -169,7 +172,7 @@ class Stages:
         if crf is not None and watched:
             parameters, engine = crf_settings(crf)
             callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
-        loggers = [instantiate(node)(save_dir=folder) for node in self.logger.values()]
+        loggers = self._loggers(folder)
         name = name_of(folder)
         trainer = self._trainer(
             name,
@@ -516,6 +519,19 @@ class Stages:
             val=data.val,
             **{**usual, **how},
         )
+
+    def _loggers(self, folder: Path) -> list[Any]:
+        """Of a training; one that goes on behind an interruption goes on in its W&B run."""
+        made = []
+        for name, node in self.logger.items():
+            known: dict[str, Any] = {"save_dir": folder}
+            if name == "wandb":
+                stored = folder / WANDB_RUN
+                if not stored.is_file():
+                    write_whole(stored, lambda file: file.write(secrets.token_hex(4).encode()))
+                known["version"] = stored.read_text()
+            made.append(instantiate(node)(**known))
+        return made
 
     def _gpus(self) -> list[str]:
         """CUDA devices that are there and that the chosen trainer may use."""

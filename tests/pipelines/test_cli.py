@@ -137,6 +137,10 @@ def test_loggers_beside_csv_are_a_word_away_and_need_no_account(here, monkeypatc
     assert "train/" in next((logs / "csv").rglob("metrics.csv")).read_text()
     pattern = {"tensorboard": "tensorboard/**/events.*", "wandb": "wandb/offline-run-*/*.wandb"}
     assert list(logs.glob(pattern[logger]))
+    if logger == "wandb":  # a training that goes on goes on in this run
+        number = (logs / "wandb_run.txt").read_text()
+        (made,) = logs.glob("wandb/offline-run-*")
+        assert made.name.endswith(f"-{number}")
 
 
 def test_pascal_voc_is_read_as_it_comes(here, voc):
