@@ -102,7 +102,7 @@ def end_of_sweep() -> str:
     if Sweeps.folder is None:
         return ""
     folder, Sweeps.folder = Sweeps.folder, None
-    failed = tell(folder, Sweeps.begun)
+    failed = tell(folder)
     if not failed:
         return ""
     causes = "\n".join(f"  job {job['name'].split('_')[0]}: {job['cause']}" for job in failed)

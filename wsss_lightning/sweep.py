@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import socket
 import tempfile
 import time
@@ -21,6 +22,7 @@ from wsss_lightning.errors import InputError
 
 console = Console()
 RECORD = "job.json"
+SWEEP = "WSSS_SWEEP_ID"  # environment variable of all jobs of one start of a sweep
 FAILED = ("failed", "interrupted", "lost")
 
 
@@ -33,11 +35,10 @@ class Sweeps(Callback):
     """
 
     folder: Path | None = None
-    begun = 0.0
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         Sweeps.folder = Path(config.hydra.sweep.dir).absolute()
-        Sweeps.begun = time.time()
+        os.environ[SWEEP] = secrets.token_hex(8)
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def recorded(folder: Path, words: Sequence[str]) -> Iterator[dict[str, Any]]:
     from wsss_lightning.run import write_json  # brings PyTorch along
 
     record: dict[str, Any] = {"state": "running", "words": list(words)}
-    record |= {"host": socket.gethostname(), "pid": os.getpid()}
+    record |= {"host": socket.gethostname(), "pid": os.getpid(), "sweep": os.environ.get(SWEEP)}
     begun, environment = time.monotonic(), dict(os.environ)
     write_json(folder / RECORD, record)
     try:
@@ -68,26 +69,26 @@ def recorded(folder: Path, words: Sequence[str]) -> Iterator[dict[str, Any]]:
         write_json(folder / RECORD, record)
 
 
-def records(folder: Path, since: float) -> list[dict[str, Any]]:
-    """What became of the jobs of a sweep that began at a time, in their order."""
+def records(folder: Path, sweep: str) -> list[dict[str, Any]]:
+    """What became of the jobs of a sweep, in their order."""
     found = []
     for path in sorted(folder.glob(f"*/{RECORD}"), key=lambda p: _number(p.parent.name)):
-        if path.stat().st_mtime < since:  # of another sweep that used this folder
-            continue
         record = json.loads(path.read_text())
+        if record["sweep"] != sweep:  # of another that used this folder
+            continue
         if record["state"] == "running" and not _lives(record):
             record |= {"state": "lost", "cause": "its process ended without a word (killed?)"}
         found.append({"name": path.parent.name, **record})
     return found
 
 
-def tell(folder: Path, since: float) -> list[dict[str, Any]]:
-    """Print a table of the sweep's jobs, and why some failed.
+def tell(folder: Path) -> list[dict[str, Any]]:
+    """Print a table of the jobs of this process's sweep.
 
     Returns:
         Those that failed.
     """
-    jobs = records(folder, since)
+    jobs = records(folder, os.environ[SWEEP])
     common = set.intersection(*(set(job["words"]) for job in jobs)) if len(jobs) > 1 else set()
     table = Table(title=f"{len(jobs)} jobs of the sweep", min_width=24)
     for column in ("job", "what", "state", "mIoU", "minutes"):

@@ -61,6 +61,7 @@ def check_contract(run, experiment: str) -> None:
         "protocol",
         "seconds",
         "versions",
+        "key",
     ]
     assert results["experiment"] == experiment
     assert results["seed"] == 0
