@@ -407,7 +407,6 @@ def settings_of_fit(weights):
         "scale": None,
         "flip": True,
         "jitter": None,
-        "num_workers": 0,
     }
     return OmegaConf.create(module), OmegaConf.create(schedule)
 

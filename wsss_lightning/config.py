@@ -35,7 +35,6 @@ class Schedule:
     scale: Any  # [low, high] factors, or null
     flip: bool
     jitter: Jitter | None
-    num_workers: int
 
 
 @dataclass

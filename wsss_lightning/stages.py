@@ -151,7 +151,6 @@ class Stages:
                 **jitter,
             ),
             batch_size=schedule.batch_size,
-            num_workers=schedule.num_workers,
             supervision=supervision,
             masks=masks,
             sub_tags=None if clusters is None else sub_tags_of(clusters),

@@ -488,3 +488,11 @@ def test_slips_about_sub_categories_are_told(here, words, message):
     run = here(*words, *TINY)
     assert run.code == 1
     assert message in run.err
+
+
+def test_a_run_with_other_workers_finds_the_stages_of_the_first(here, tmp_path):
+    words = ("experiment=cam", *TINY, "pipeline=seeds", f"runs={tmp_path}/runs")
+    here(*words)
+    again = here(*words, "workers=1")
+    assert "done" not in again.out
+    assert again.out.count(" found ") > 10
