@@ -119,6 +119,7 @@ GOOD = {
     "seed": 0,
     "workers": 0,
     "pictures": 1,
+    "slots": None,
     "fit": {
         name: {"max_epochs": 1, "batch_size": 1, "crop_size": 32}
         for name in ("method", "segmenter")
@@ -155,6 +156,13 @@ def test_values_in_range_pass():
         ("fit.segmenter.batch_size", 0, "fit.segmenter.batch_size is 0"),
         ("fit.segmenter.crop_size", -1, "fit.segmenter.crop_size is -1"),
         ("fit.segmenter.encoder", "resnet18", "fit.segmenter.encoder is resnet18; set it to"),
+        ("slots", 2, "slots is 2; give groups of device numbers"),
+        ("slots", [], r"slots is \[\]; give groups"),
+        ("slots", [0, 1], r"slots is \[0, 1\]; give groups"),
+        ("slots", [[0], [0]], "none in two groups"),
+        ("slots", [[-1]], "give groups of device numbers"),
+        ("slots", [["a"]], "give groups of device numbers"),
+        ("slots", [[]], "give groups of device numbers"),
         ("score.bits", 12, "score.bits is 12; scores are stored in 8 or 16"),
         ("score.sub_maps", True, "score.sub_maps is true, but method=.* knows no sub-categories"),
         ("score.tags", "guessed", "score.tags is guessed; set it to given or predicted"),

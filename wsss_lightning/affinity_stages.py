@@ -63,8 +63,7 @@ class AffinityStages(Stages):
         learner: Any = load(trained)
         done = {path.stem for path in folder.glob("*.npz")}
         datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
-        trainer = self._trainer(name_of(folder), callbacks=[ScoreWriter(folder, bits=16)])
-        trainer.predict(Walker(learner, scores, how), datamodule, return_predictions=False)
+        self.write(folder, Walker(learner, scores, how), datamodule, ScoreWriter(folder, bits=16))
 
 
 def walk_settings(node: DictConfig) -> tuple[Walk, int]:

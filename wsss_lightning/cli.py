@@ -4,6 +4,7 @@ What is heavy is imported when a run starts, so that help and slips are answered
 """
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -17,6 +18,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -64,17 +66,50 @@ def main() -> None:
     sys.argv[1:] = words
     # threads that spin while they wait stop each other on busy or virtual cores: 5 times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # of all its jobs, so that the same command finds the same folder
+    os.environ["WSSS_SWEEP"] = run_name(word for word in words if not word.startswith("-"))
     # Hydra's own report hides which word was wrong, so we report
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(job)()
     except InputError as error:
-        complain(plain(error))
+        complain(end_of_sweep() or plain(error))
     except (HydraException, OmegaConfBaseException) as error:
         slip = cause_of(error)
-        complain(explain(error, words) if slip is None else plain(slip))
+        complain(end_of_sweep() or (explain(error, words) if slip is None else plain(slip)))
     except KeyboardInterrupt:
+        end_of_sweep()
         complain("Interrupted. The same command goes on with the first unfinished stage.")
+    except Exception:
+        told = end_of_sweep()
+        if not told:  # a defect; of a sweep's jobs, tracebacks are beside their results
+            raise
+        complain(told)
+    else:
+        told = end_of_sweep()
+        if told:  # fewer than a sweeper's max_failure_rate
+            print(f"\n{told}", file=sys.stderr)
+
+
+def end_of_sweep() -> str:
+    """Print what became of the jobs of the sweep that ran, if one did.
+
+    Returns:
+        Which jobs failed and why; empty where none did.
+    """
+    from wsss_lightning.sweep import Sweeps, tell
+
+    if Sweeps.folder is None:
+        return ""
+    folder, Sweeps.folder = Sweeps.folder, None
+    failed = tell(folder)
+    if not failed:
+        return ""
+    causes = "\n".join(f"  job {job['name'].split('_')[0]}: {job['cause']}" for job in failed)
+    return (
+        f"{len(failed)} jobs of the sweep failed; the same command does those again, and no "
+        f"other:\n{causes}"
+    )
 
 
 def options_first(words: list[str]) -> list[str]:
@@ -122,11 +157,35 @@ def complain(message: str) -> None:
 
 
 def job(cfg: DictConfig) -> float | None:
-    """One run, from its composed configuration to `results.json`.
+    """A run, alone or as one of a sweep's, which may have been done before.
 
     Returns:
         mIoU of the segmentation network on val (behind the CRF, where there is one), the objective
         of sweeps; None if not scored.
+    """
+    from wsss_lightning.sweep import recorded, take_slot
+
+    now = HydraConfig.get()
+    folder = Path(now.runtime.output_dir)
+    if now.mode != RunMode.MULTIRUN:
+        take_slot(cfg.slots, cfg.trainer.accelerator)
+        return experiment(cfg, folder)
+    with recorded(folder, now.overrides.task) as record:
+        record["devices"] = take_slot(cfg.slots, cfg.trainer.accelerator)
+        record["objective"] = experiment(cfg, folder, again=False)
+    return record["objective"]
+
+
+def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | None:
+    """From a composed configuration to `results.json`.
+
+    Args:
+        folder: for results, and links to stages.
+        again: look at every stage, and show the table, even where results of the same data,
+            configuration and code are there.
+
+    Returns:
+        As `job`.
     """
     from hydra.utils import instantiate
 
@@ -134,7 +193,6 @@ def job(cfg: DictConfig) -> float | None:
     from wsss_lightning.run import Run, write_json
     from wsss_lightning.stages import check_data, crf_settings
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
     store = Path(cfg.runs) / "stages"
     if "generate" in cfg.data:
         console.print(f"[dim]generated data: {cfg.data.name}[/]")
@@ -153,11 +211,36 @@ def job(cfg: DictConfig) -> float | None:
     console.print(
         f"[bold]{cfg.name}[/] on {cfg.data.name}, seed {cfg.seed}", f"→ {where}", soft_wrap=True
     )
+    written, key = folder / "results.json", digest_of(cfg, salt)
+    if not again and written.is_file():
+        held = json.loads(written.read_text())
+        if held["key"] == key:
+            console.print("[dim]found, with its results: nothing to do[/]")
+            return objective(cfg, held["scores"])
     scores = instantiate(cfg.pipeline)(cfg, run)
-    write_json(folder / "results.json", results(cfg, run, scores))
+    write_json(written, {**results(cfg, run, scores), "key": key})
     show(cfg, scores, run)
+    return objective(cfg, scores)
+
+
+def objective(cfg: DictConfig, scores: dict[str, float]) -> float | None:
+    """What a sweeper maximises."""
     last = "segmentation_crf" if cfg.test.crf else "segmentation"
     return scores.get(f"{last}/{cfg.data.val}/miou")
+
+
+def digest_of(cfg: DictConfig, salt: str) -> str:
+    """Of all that results depend on: data, configuration and code, but not where a run is made."""
+    from wsss_lightning.run import source_digest
+
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    told = {key: value for key, value in plain.items() if key not in HOW}
+    content = json.dumps([told, salt, source_digest()], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+# keys that say how a run is made and watched, not what it finds
+HOW = ("trainer", "logger", "workers", "runs", "slots")
 
 
 def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
@@ -293,7 +376,7 @@ def print_help() -> None:
     console.print(table)
     console.print()
     groups = Table(box=None, show_header=False, padding=(0, 2))
-    for group in sorted(p.name for p in conf_folder().iterdir() if p.is_dir()):
+    for group in sorted(group_names()):
         if group != "experiment":
             groups.add_row(f"{group}=", ", ".join(options(group)))
     console.print(groups)
@@ -319,6 +402,11 @@ def explain(error: Exception, words: Iterable[str]) -> str:
     missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'", told)
     if missing:
         group, name = missing.groups()
+        if group.startswith("hydra"):
+            return (
+                f"{group}={name} is not known; Hydra's launchers and sweepers are plugins: install "
+                'them by pip install "wsss-lightning[sweep]", or mend the name.'
+            )
         return f"{group}={name} is not known; {did_you_mean(name, options(group, *own(words)))}"
     unset = re.search(r"Missing mandatory value: ([\w.]+)", told)
     if unset:
@@ -355,7 +443,8 @@ def known_keys(words: Iterable[str]) -> list[str]:
 
 
 def group_names() -> list[str]:
-    return [path.name for path in conf_folder().iterdir() if path.is_dir()]
+    """Of our own groups; those below `hydra` are Hydra's, and have more in its plugins."""
+    return [path.name for path in conf_folder().iterdir() if path.is_dir() and path.name != "hydra"]
 
 
 def _keys(node: Any, prefix: str) -> list[str]:

@@ -35,7 +35,6 @@ class Schedule:
     scale: Any  # [low, high] factors, or null
     flip: bool
     jitter: Jitter | None
-    num_workers: int
 
 
 @dataclass
@@ -114,6 +113,7 @@ class Config:
     pictures: int
     workers: int
     runs: str
+    slots: Any
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -170,6 +170,7 @@ def check_values(cfg: DictConfig) -> None:
             "label may become; set 1 or more (5 is a start), or null to keep every refined map."
         )
     _check_boxes(cfg)
+    _check_slots(cfg.slots)
     for key in ("seed", "workers"):
         if cfg[key] < 0:
             raise InputError(f"{key} is {cfg[key]}; set 0 or more.")
@@ -267,6 +268,19 @@ def check_targets(cfg: DictConfig) -> None:
             )
         made = _locate(target, key)
         _check_signature(key, node, target, made)
+
+
+def _check_slots(slots: Any) -> None:
+    told = OmegaConf.to_container(slots) if OmegaConf.is_config(slots) else slots
+    groups = told if isinstance(told, list) else []
+    numbers = [i for group in groups if isinstance(group, list) for i in group]
+    whole = all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in numbers)
+    listed = all(isinstance(group, list) and group for group in groups)
+    if told is not None and not (groups and listed and whole and len(set(numbers)) == len(numbers)):
+        raise InputError(
+            f"slots is {told}; give groups of device numbers, none in two groups, such as "
+            "[[0], [1]] for two jobs beside each other with a GPU each, or null."
+        )
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:

@@ -18,7 +18,15 @@ from omegaconf import OmegaConf
 from wsss_lightning.callbacks.progress import console
 
 # they choose and show work, but do none of it
-NOT_WORK = ("cli.py", "__main__.py", "pipelines.py", "refiners.py", "config.py", "errors.py")
+NOT_WORK = (
+    "cli.py",
+    "__main__.py",
+    "sweep.py",
+    "pipelines.py",
+    "refiners.py",
+    "config.py",
+    "errors.py",
+)
 
 
 @dataclass
@@ -110,10 +118,16 @@ class Run:
 @cache
 def code_version() -> str:
     """Digest of the package's source, but for what chooses and shows work."""
+    return source_digest(NOT_WORK)
+
+
+@cache
+def source_digest(without: tuple[str, ...] = ()) -> str:
+    """Digest of the package's source, but for files of these names."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted([*package.rglob("*.py"), *package.rglob("*.cpp")]):
-        if path.name not in NOT_WORK:
+        if path.name not in without:
             digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -7,12 +7,12 @@ Letters: c classes, k = c + 1 labels with background first, H W an image.
 
 import hashlib
 import json
-import logging
 import multiprocessing
-import warnings
+import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsss_lightning.callbacks.dense_crf import DenseCRF
+from wsss_lightning.callbacks.each_once import EachOnce
+from wsss_lightning.callbacks.end_loggers import EndLoggers
 from wsss_lightning.callbacks.feature_writer import FeatureWriter
 from wsss_lightning.callbacks.gallery import (
     heat_overlay,
@@ -53,6 +55,7 @@ from wsss_lightning.data.scores import (
     save_mask,
     save_score,
     write_table,
+    write_whole,
 )
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
@@ -72,11 +75,12 @@ from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
 from wsss_lightning.methods.features import PooledFeatures
 from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou, precision_recall
+from wsss_lightning.processes import failures_told, quiet_lightning
 from wsss_lightning.run import write_json
 
 Metrics = dict[str, float]
-GPU = "cuda"
 GPU_BATCH = 8  # images that its CRF takes at once
+WANDB_RUN = "wandb_run.txt"  # its id
 CONTACTS = 8  # pictures of a sub-category
 CONTACT_HEADINGS = ("nearest", *(f"{i}." for i in range(2, CONTACTS)), "farthest")
 BLANK = np.full((1, 1, 3), 255, np.uint8)
@@ -147,7 +151,6 @@ class Stages:
                 **jitter,
             ),
             batch_size=schedule.batch_size,
-            num_workers=schedule.num_workers,
             supervision=supervision,
             masks=masks,
             sub_tags=None if clusters is None else sub_tags_of(clusters),
@@ -160,11 +163,15 @@ class Stages:
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
-        callbacks: list[pl.Callback] = [StepSeed(torch.initial_seed() + epochs_before), checkpoint]
+        callbacks: list[pl.Callback] = [
+            StepSeed(torch.initial_seed() + epochs_before),
+            checkpoint,
+            EndLoggers(),
+        ]
         if crf is not None and watched:
             parameters, engine = crf_settings(crf)
             callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
-        loggers = [instantiate(node)(save_dir=folder) for node in self.logger.values()]
+        loggers = self._loggers(folder)
         name = name_of(folder)
         trainer = self._trainer(
             name,
@@ -174,12 +181,8 @@ class Stages:
             limit_val_batches=None if watched else 0,
         )
         last = folder / "last.ckpt"
-        trainer.fit(built, datamodule, ckpt_path=last if last.is_file() else None)
-        for logger in loggers:
-            logger.finalize("success")
-            finish = getattr(logger.experiment, "finish", None)
-            if finish is not None:  # W&B hands a live run on to the next logger otherwise
-                finish()
+        with failures_told(trainer):
+            trainer.fit(built, datamodule, ckpt_path=last if last.is_file() else None)
 
     def validate_tags(
         self, folder: Path, *, trained: Path, data: DictConfig, long_side: int | None
@@ -188,7 +191,8 @@ class Stages:
         module: Any = load(trained)
         module.reading = Reading(long_side=long_side)
         trainer = self._trainer(name_of(folder))
-        (metrics,) = trainer.validate(module, self._data(data), verbose=False)
+        with failures_told(trainer):
+            (metrics,) = trainer.validate(module, self._data(data), verbose=False)
         write_json(folder / "metrics.json", {k.removeprefix("val/"): v for k, v in metrics.items()})
 
     def features(
@@ -215,8 +219,7 @@ class Stages:
         datamodule = self._data(
             data, eval_batch_size=reading.batch_size, predict=split, skip=writer.done()
         )
-        trainer = self._trainer(name_of(folder), callbacks=[writer])
-        trainer.predict(PooledFeatures(module, peak), datamodule, return_predictions=False)
+        self.write(folder, PooledFeatures(module, peak), datamodule, writer)
         collect_features(folder, instantiate(data.reader)(split=split, with_masks=False).names)
 
     def cluster(
@@ -277,8 +280,7 @@ class Stages:
         stride = module.net.backbone.output_stride
         module.reading = Reading(**settings, stride=stride)
         datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
-        trainer = self._trainer(name_of(folder), callbacks=[ScoreWriter(folder, bits)])
-        trainer.predict(module, datamodule, return_predictions=False)
+        self.write(folder, module, datamodule, ScoreWriter(folder, bits))
 
     def background(
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, background_score: float
@@ -316,7 +318,7 @@ class Stages:
         settings, engine = crf_settings(parameters)
         reader = instantiate(data.reader)(split=split, with_masks=False)
         left = [i for i, name in enumerate(reader.names) if not (folder / f"{name}.npz").is_file()]
-        on_gpu = engine in ("auto", "torch") and self._gpu()
+        devices = self._gpus() if engine in ("auto", "torch") else []
         work = partial(
             _crf_images,
             folder=folder,
@@ -324,15 +326,17 @@ class Stages:
             reader=reader,
             parameters=settings,
             engine=engine,
-            device=GPU if on_gpu else "cpu",
             background_power=background_power,
             background_score=background_score,
             area_factor=area_factor,
             gt_prob=gt_prob,
         )
-        size = GPU_BATCH if on_gpu else 1
+        size = GPU_BATCH if devices else 1
         batches = [left[i : i + size] for i in range(0, len(left), size)]
-        share_out(work, batches, self.workers, name_of(folder), threads=on_gpu)
+        # in turn: batches of one size take about as long
+        placed = list(zip(batches, cycle(devices or ["cpu"]), strict=False))
+        workers = max(self.workers, len(devices))
+        share_out(work, placed, workers, name_of(folder), threads=bool(devices))
         kept = {path.stem: path.read_text() for path in (folder / "kept").glob("*.txt")}
         if area_factor is not None or kept:
             share = {
@@ -366,8 +370,7 @@ class Stages:
         done = {path.stem for path in folder.glob("*.png")}
         datamodule = self._data(data, eval_batch_size=test.batch_size, predict=split, skip=done)
         writer = ScoreWriter(folder, bits=16, keep_marginals=test.crf)
-        trainer = self._trainer(name_of(folder), callbacks=[writer])
-        trainer.predict(module, datamodule, return_predictions=False)
+        self.write(folder, module, datamodule, writer)
 
     def evaluate_seeds(
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, seeds: DictConfig
@@ -493,6 +496,14 @@ class Stages:
             if rows:
                 save_sheet(folder / f"{name}.png", sheet(rows, captions, {}, tile=120))
 
+    def write(
+        self, folder: Path, module: pl.LightningModule, data: DataModule, writer: pl.Callback
+    ) -> None:
+        """Predict a split, each image once over all processes; `writer` keeps what comes out."""
+        trainer = self._trainer(name_of(folder), callbacks=[writer])
+        with failures_told(trainer):
+            trainer.predict(module, data, return_predictions=False)
+
     def _data(self, data: DictConfig, **how: Any) -> DataModule:
         usual: dict[str, Any] = {
             "transform": None,
@@ -508,15 +519,35 @@ class Stages:
             **{**usual, **how},
         )
 
-    def _gpu(self) -> bool:
-        """Whether the chosen trainer may use a CUDA device that is there."""
-        return self.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    def _loggers(self, folder: Path) -> list[Any]:
+        """Of a training; one that goes on behind an interruption goes on in its W&B run."""
+        made = []
+        for name, node in self.logger.items():
+            known: dict[str, Any] = {"save_dir": folder}
+            if name == "wandb":
+                stored = folder / WANDB_RUN
+                if not stored.is_file():
+                    write_whole(stored, lambda file: file.write(secrets.token_hex(4).encode()))
+                known["version"] = stored.read_text()
+            made.append(instantiate(node)(**known))
+        return made
+
+    def _gpus(self) -> list[str]:
+        """CUDA devices that are there and that the chosen trainer may use."""
+        if self.trainer.accelerator not in ("auto", "gpu", "cuda"):
+            return []
+        there, chosen = torch.cuda.device_count(), self.trainer.devices
+        if isinstance(chosen, ListConfig):
+            return [f"cuda:{i}" for i in chosen]
+        count = there if str(chosen) in ("auto", "-1") else min(int(chosen), there)
+        return [f"cuda:{i}" for i in range(count)]
 
     def _trainer(self, name: str, **how: Any) -> pl.Trainer:
         quiet_lightning()
+        multiprocessing.set_forkserver_preload(["wsss_lightning.methods.segmenter"])
         progress = [StageProgress(name)] if console.is_terminal else []
         usual: dict[str, Any] = {"logger": False, "enable_checkpointing": "max_epochs" in how}
-        callbacks = [*how.pop("callbacks", []), *progress]
+        callbacks = [*how.pop("callbacks", []), EachOnce(), *progress]
         try:
             return instantiate(self.trainer)(
                 callbacks=callbacks,
@@ -569,22 +600,6 @@ def metrics_of(folder: Path) -> Metrics:
     return json.loads((folder / "metrics.json").read_text())
 
 
-def quiet_lightning() -> None:
-    """Leave out what Lightning says of devices and workers at each of many small stages."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    quiet = (
-        ".*does not have many workers.*",
-        ".*isinstance.treespec, LeafSpec.*",
-        ".*exists and is not empty.*",  # a folder where an interrupted fit goes on
-        ".*custom batch sampler.*",
-        ".*in eval mode at the start of training.*",  # batch norms that are kept as they are
-        ".*no .validation_step..*",  # a module that learns beside a split it must not see
-        ".*number of training batches.*smaller than the logging interval.*",
-    )
-    for message in quiet:
-        warnings.filterwarnings("ignore", message=message)
-
-
 def _without_weights(node: Any) -> None:
     """What was trained replaces the ImageNet weights; do not read or fetch them once more."""
     if isinstance(node, DictConfig):
@@ -607,19 +622,19 @@ def _labelled(scores: Path, reader: VOCLayout, i: int) -> tuple[np.ndarray, np.n
 
 
 def _crf_images(
-    batch: list[int],
+    placed: tuple[list[int], str],
     *,
     folder: Path,
     scores: Path,
     reader: VOCLayout,
     parameters: CRFParameters,
     engine: str,
-    device: str,
     background_power: float | None,
     background_score: float | None,
     area_factor: float | None,
     gt_prob: float | None,
 ) -> None:
+    batch, device = placed
     full, keys = [], []
     for i in batch:
         if background_power is None and background_score is None:

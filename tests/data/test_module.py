@@ -1,3 +1,4 @@
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -8,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import distributed
+from torch.utils.data import DistributedSampler
 
 from wsss_lightning.data.module import DataModule, EpochSampler, SameSizeBatchSampler
 from wsss_lightning.data.scores import save_mask
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.errors import InputError
 
 SIZES = [(12, 16), (16, 12), (12, 16), (12, 16), (9, 9)]  # (H, W)
 NAMES = [f"x{i}" for i in range(len(SIZES))]
@@ -88,42 +91,104 @@ def test_every_image_comes_once_in_batches_of_one_size(sizes, batch_size):
     assert list(sampler) == batches == list(SameSizeBatchSampler(sizes, batch_size))
 
 
-@given(length=st.integers(1, 40), seed=st.integers(0, 99), number=st.integers(0, 9))
-def test_an_epoch_takes_every_image_once_and_names_itself(length, seed, number):
-    sampler = EpochSampler(length, seed)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 2), st.integers(1, 2)), max_size=30),
+    batch_size=st.integers(1, 7),
+    data=st.data(),
+)
+def test_what_was_done_changes_no_batch_that_is_left(sizes, batch_size, data):
+    done = data.draw(st.sets(st.sampled_from(range(len(sizes))))) if sizes else set()
+    whole = list(SameSizeBatchSampler(sizes, batch_size))
+    sampler = SameSizeBatchSampler(sizes, batch_size, done)
+    assert list(sampler) == [batch for batch in whole if not set(batch) <= done]
+    assert set(range(len(sizes))) - done <= set(sampler.all_left)
+
+
+@given(
+    length=st.integers(1, 40),
+    seed=st.integers(0, 99),
+    number=st.integers(0, 9),
+    batch_size=st.integers(1, 12),
+)
+def test_an_epoch_takes_every_image_once_and_names_itself(length, seed, number, batch_size):
+    sampler = EpochSampler(length, seed, batch_size)
     sampler.set_epoch(number)
     pairs = list(sampler)
     assert {e for e, _ in pairs} == {number}
-    assert sorted(i for _, i in pairs) == list(range(length))
+    taken = [i for _, i in pairs]
+    assert len(set(taken)) == len(taken) == len(sampler)
+    # images that fill no batch are left to other epochs
+    assert length - len(taken) == (length % batch_size if length >= batch_size else 0)
     assert list(sampler) == pairs
 
 
 def test_the_order_depends_on_epoch_and_seed():
     orders = set()
     for seed in (0, 1):
-        sampler = EpochSampler(20, seed)
+        sampler = EpochSampler(20, seed, 1)
         for number in (0, 1):
             sampler.set_epoch(number)
             orders.add(tuple(i for _, i in sampler))
     assert len(orders) == 4
 
 
-@given(length=st.integers(1, 20), processes=st.integers(1, 8))
-def test_several_processes_share_the_images_evenly(length, processes):
-    shares, batches = [], []
+@contextmanager
+def several(processes):
+    """Samplers of each rank, as made by the function that is given out."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, "is_initialized", lambda: True)
         patch.setattr(distributed, "get_world_size", lambda: processes)
-        for rank in range(processes):
-            patch.setattr(distributed, "get_rank", lambda rank=rank: rank)
-            sampler = EpochSampler(length, seed=0)
-            shares.append([i for _, i in sampler])
-            assert len(shares[-1]) == len(sampler)
-            batches += list(SameSizeBatchSampler([(1, i % 2) for i in range(length)], 3))
-    assert len({len(share) for share in shares}) == 1
-    assert {i for share in shares for i in share} == set(range(length))
-    # what is predicted is written to files, so there nothing comes twice
-    assert sorted(i for batch in batches for i in batch) == list(range(length))
+
+        def of_all(make):
+            made = []
+            for rank in range(processes):
+                patch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+                made.append(make())
+            return made
+
+        yield of_all
+
+
+@given(length=st.integers(1, 40), processes=st.integers(1, 4), share=st.integers(1, 4))
+def test_a_step_sees_the_same_images_however_many_processes(length, processes, share):
+    batch_size = processes * share
+    with several(processes) as of_all:
+        samplers = of_all(lambda: EpochSampler(length, 0, batch_size))
+    alone = [i for _, i in EpochSampler(length, 0, batch_size)]
+    shares = [[i for _, i in sampler] for sampler in samplers]
+    assert len({len(part) for part in shares}) == 1
+    if length < batch_size:  # one batch of all
+        assert {i for part in shares for i in part} == set(alone)
+        return
+    for step in range(len(alone) // batch_size):
+        together = [i for part in shares for i in part[step * share : (step + 1) * share]]
+        assert sorted(together) == sorted(alone[step * batch_size : (step + 1) * batch_size])
+
+
+@given(length=st.integers(1, 20), processes=st.integers(1, 8))
+def test_processes_share_whole_images_out_without_padding(length, processes):
+    sizes = [(1, i % 2) for i in range(length)]
+    with several(processes) as of_all:
+        samplers = of_all(lambda: SameSizeBatchSampler(sizes, 3))
+    batches = [batch for sampler in samplers for batch in sampler]
+    # the same batches as alone, so that results are the same to the last bit
+    assert sorted(batches) == sorted(SameSizeBatchSampler(sizes, 3))
+    assert all(sampler.all_left == samplers[0].all_left for sampler in samplers)
+
+
+@pytest.mark.parametrize("length", [5, 7])
+def test_the_usual_sampler_would_count_images_twice(length):
+    usual = [
+        i
+        for rank in range(2)
+        for i in DistributedSampler(range(length), num_replicas=2, rank=rank, shuffle=False)
+    ]
+    assert len(usual) == length + 1
+
+
+def test_a_batch_that_processes_cannot_share_evenly_is_refused(reader):
+    with several(2) as of_all, pytest.raises(InputError, match="batch_size is 5, of all 2 proc"):
+        of_all(lambda: module(reader, batch_size=5).train_dataloader())
 
 
 def test_samples_are_bit_identical_for_any_number_of_workers(reader):
@@ -156,7 +221,7 @@ def test_an_image_is_changed_anew_each_epoch_and_each_seed(reader):
 
 def test_no_sample_draws_the_numbers_that_shuffle_the_epoch():
     # numpy takes [seed, epoch] and [seed, epoch, 0] for the same seed
-    order = np.array([i for _, i in EpochSampler(50, seed=3)])
+    order = np.array([i for _, i in EpochSampler(50, seed=3, batch_size=1)])
     assert not np.array_equal(order, np.random.default_rng([3, 0, 0]).permutation(50))
 
 
@@ -195,9 +260,10 @@ def test_validation_sees_whole_images_as_they_are(reader):
 
 
 def test_prediction_leaves_out_what_is_done_and_needs_no_masks(reader):
-    data = module(partial(reader, mask_dir="none"), predict="train", skip={"x0", "x4"})
+    data = module(partial(reader, mask_dir="none"), predict="train", skip={"x0", "x2", "x4"})
     batches = list(data.predict_dataloader())
-    assert [batch["name"] for batch in batches] == [["x1"], ["x2", "x3"]]
+    assert [batch["name"] for batch in batches] == [["x3"], ["x1"]]
+    assert data.whole["predict"] == ["x3", "x1"]
     assert all("mask" not in batch for batch in batches)
     everything = module(reader, predict="train", skip=NAMES)
     assert list(everything.predict_dataloader()) == []

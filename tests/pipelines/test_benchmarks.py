@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import TINY
 
 ROOT = Path(__file__).parents[2]
 CRF = ROOT / "experiments/benchmarks/crf"
 SEAM = ROOT / "experiments/benchmarks/seam/benchmark.py"
 CLUSTERS = ROOT / "experiments/benchmarks/clusters/benchmark.py"
 WALK = ROOT / "experiments/benchmarks/walk/benchmark.py"
+PROCESSES = ROOT / "experiments/benchmarks/processes/benchmark.py"
 pytestmark = pytest.mark.slow
 
 
@@ -72,3 +74,9 @@ def test_the_walk_is_that_of_the_whole_matrix():
     told = command(WALK, "--grids", "9x11", "--steps", 16, "--repeats", 1)
     row = next(line for line in told.splitlines() if line.startswith("9x11      ours"))
     assert float(row.split()[-1]) < 1e-5
+
+
+def test_processes_are_timed_beside_one():
+    small = [word for word in TINY if not word.startswith(("trainer", "workers"))]
+    told = command(PROCESSES, *small, "--devices", 1, 2)
+    assert [line.split()[0] for line in told.splitlines()[1:]] == ["1", "2"]

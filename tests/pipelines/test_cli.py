@@ -61,6 +61,7 @@ def check_contract(run, experiment: str) -> None:
         "protocol",
         "seconds",
         "versions",
+        "key",
     ]
     assert results["experiment"] == experiment
     assert results["seed"] == 0
@@ -137,6 +138,10 @@ def test_loggers_beside_csv_are_a_word_away_and_need_no_account(here, monkeypatc
     assert "train/" in next((logs / "csv").rglob("metrics.csv")).read_text()
     pattern = {"tensorboard": "tensorboard/**/events.*", "wandb": "wandb/offline-run-*/*.wandb"}
     assert list(logs.glob(pattern[logger]))
+    if logger == "wandb":  # a training that goes on goes on in this run
+        number = (logs / "wandb_run.txt").read_text()
+        (made,) = logs.glob("wandb/offline-run-*")
+        assert made.name.endswith(f"-{number}")
 
 
 def test_pascal_voc_is_read_as_it_comes(here, voc):
@@ -483,3 +488,11 @@ def test_slips_about_sub_categories_are_told(here, words, message):
     run = here(*words, *TINY)
     assert run.code == 1
     assert message in run.err
+
+
+def test_a_run_with_other_workers_finds_the_stages_of_the_first(here, tmp_path):
+    words = ("experiment=cam", *TINY, "pipeline=seeds", f"runs={tmp_path}/runs")
+    here(*words)
+    again = here(*words, "workers=1")
+    assert "done" not in again.out
+    assert again.out.count(" found ") > 10

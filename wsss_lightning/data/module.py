@@ -9,36 +9,47 @@ from typing import Any, final
 import numpy as np
 import pytorch_lightning as pl
 from torch import Tensor, distributed
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wsss_lightning.data.batch import Batch, Sample, collate
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.errors import InputError
 
 
 @final
 class EpochSampler(Sampler[tuple[int, int]]):
     """(epoch, index) pairs, shuffled anew each epoch; Lightning calls `set_epoch`.
 
-    A sample that knows its epoch draws the same random numbers in whatever worker it is made. Of
-    several processes each takes an equal share; where it does not come out even, the first
-    images are taken twice, since a process with a batch less would leave the others waiting.
+    A sample that knows its epoch draws the same random numbers in whatever worker it is made. An
+    epoch is whole batches, each shared out evenly over processes, so that a step sees the same
+    images however many there are; images that fill no batch wait for another epoch's order. Of
+    fewer images than a batch all make one, the first of them twice where processes need it.
+
+    Args:
+        length: images.
+        seed: of the order.
+        batch_size: of all processes together; a multiple of their number.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
+    def __init__(self, length: int, seed: int, batch_size: int) -> None:
         self.length, self.seed, self.epoch = length, seed, 0
         self.rank, self.processes = _process()
+        if length >= batch_size:
+            self.count = length // batch_size * batch_size
+        else:
+            self.count = math.ceil(length / self.processes) * self.processes
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(self.length / self.processes)
+        return self.count // self.processes
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         # the length is no index, so no sample's stream of numbers repeats this one
         order = np.random.default_rng([self.seed, self.epoch, self.length]).permutation(self.length)
-        shared = np.resize(order, len(self) * self.processes)[self.rank :: self.processes]
+        shared = np.resize(order, self.count)[self.rank :: self.processes]
         return iter([(self.epoch, int(i)) for i in shared])
 
 
@@ -46,24 +57,32 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class SameSizeBatchSampler(Sampler[list[int]]):
     """Each image once, in batches of one size, so that whole images can be stacked unpadded.
 
-    Several processes share the batches out among themselves.
+    Several processes share the batches out among themselves, none padded and none twice. Which
+    images meet in a batch depends neither on the number of processes nor on what was done before,
+    and so no result does, to the last bit.
 
     Args:
         sizes: (H, W) of each image.
         batch_size: at most so many images.
+        done: images whose batch is left out where it holds no other.
     """
 
-    def __init__(self, sizes: Sequence[tuple[int, int]], batch_size: int) -> None:
+    def __init__(
+        self, sizes: Sequence[tuple[int, int]], batch_size: int, done: Collection[int] = ()
+    ) -> None:
         by_size = defaultdict(list)
         for i, size in enumerate(sizes):
             by_size[size].append(i)
-        rank, processes = _process()
-        batches = [
-            group[start : start + batch_size]
+        done = frozenset(done)
+        whole = [
+            batch
             for group in by_size.values()
             for start in range(0, len(group), batch_size)
+            if not done.issuperset(batch := group[start : start + batch_size])
         ]
-        self.batches = batches[rank::processes]
+        self.all_left = [i for batch in whole for i in batch]
+        rank, processes = _process()
+        self.batches = whole[rank::processes]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -106,7 +125,7 @@ class DataModule(pl.LightningDataModule):
         train: split to train on.
         val: split to validate on.
         transform: what training sees.
-        batch_size: of training.
+        batch_size: of training, of all processes together.
         eval_batch_size: of whole images.
         num_workers: processes that read ahead.
         seed: of order and transforms.
@@ -114,7 +133,7 @@ class DataModule(pl.LightningDataModule):
         masks: folder of pseudo masks that stand for the true ones in training.
         sub_tags: sub-categories of each training image by its name, which samples shall carry.
         predict: split to predict.
-        skip: names that prediction leaves out.
+        skip: names that were predicted already; prediction leaves out batches of such.
     """
 
     def __init__(
@@ -139,6 +158,7 @@ class DataModule(pl.LightningDataModule):
         self.num_workers, self.seed = num_workers, seed
         self.supervision, self.masks, self.sub_tags = supervision, masks, sub_tags
         self.predict, self.skip = predict, frozenset(skip)
+        self.whole: dict[str, list[str]] = {}  # names that a loader of whole images gives, by use
 
     def train_dataloader(self) -> DataLoader[Batch]:
         if self.transform is None:
@@ -146,18 +166,21 @@ class DataModule(pl.LightningDataModule):
         data = self.reader(
             split=self.train, masks=self.masks, with_masks=self.supervision == "masks"
         )
-        sampler = EpochSampler(len(data), self.seed)
+        _, processes = _process()
+        if self.batch_size % processes:
+            raise InputError(
+                f"batch_size is {self.batch_size}, of all {processes} processes together, and they "
+                f"cannot share it evenly; set a multiple of {processes}, or other trainer.devices."
+            )
         return self._loader(
             _Augmented(data, self.transform, self.seed, self.sub_tags),
-            batch_size=self.batch_size,
-            sampler=sampler,
-            # a last batch of one image is no base for batch statistics
-            drop_last=len(sampler) > self.batch_size,
+            batch_size=self.batch_size // processes,
+            sampler=EpochSampler(len(data), self.seed, self.batch_size),
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         data = self.reader(split=self.val, with_masks=self.supervision == "masks")
-        return self._whole(data, range(len(data)))
+        return self._whole(data, "val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         return self.val_dataloader()
@@ -166,13 +189,14 @@ class DataModule(pl.LightningDataModule):
         if self.predict is None:
             raise ValueError("the DataModule has no split to predict")
         data = self.reader(split=self.predict, with_masks=False)
-        left = [i for i, name in enumerate(data.names) if name not in self.skip]
-        return self._whole(data, left)
+        return self._whole(data, "predict", self.skip)
 
-    def _whole(self, data: VOCLayout, indices: Sequence[int]) -> DataLoader[Batch]:
-        sizes = [data.image_size(i) for i in indices]
-        sampler = SameSizeBatchSampler(sizes, self.eval_batch_size)
-        return self._loader(Subset(data, list(indices)), batch_sampler=sampler)
+    def _whole(self, data: VOCLayout, use: str, skip: Collection[str] = ()) -> DataLoader[Batch]:
+        sizes = [data.image_size(i) for i in range(len(data))]
+        done = [i for i, name in enumerate(data.names) if name in skip]
+        sampler = SameSizeBatchSampler(sizes, self.eval_batch_size, done)
+        self.whole[use] = [data.names[i] for i in sampler.all_left]
+        return self._loader(data, batch_sampler=sampler)
 
     def _loader(self, data: Dataset[Any], **how: Any) -> DataLoader[Batch]:
         return DataLoader(

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import (
     BinaryAveragePrecision,
     BinaryF1Score,
@@ -107,6 +107,7 @@ class TagMethod(pl.LightningModule, ABC):
         self.net = net(num_classes=num_classes)
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
         self.reading = Reading()
+        self.loss = MeanMetric()  # over images, however processes share them
         # torchmetrics wants two labels at least; of one class both are the binary figure
         one = num_classes == 1
         self.tag_metrics = MetricCollection(
@@ -247,13 +248,15 @@ class TagMethod(pl.LightningModule, ABC):
     @final
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self(self._sized(batch["image"]))
-        self.log("val/loss", tag_loss(logits, batch["tags"]), batch_size=len(logits))
+        self.loss.update(tag_loss(logits, batch["tags"]), len(logits))
         self.tag_metrics.update(logits.sigmoid(), batch["tags"].long())
 
     @final
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{k}": v for k, v in self.tag_metrics.compute().items()}, prog_bar=True)
+        self.log("val/loss", self.loss.compute())
         self.tag_metrics.reset()
+        self.loss.reset()
 
     @final
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""Several processes give what one gives; these run through the command line."""
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import TINY, start, there
+
+pytestmark = pytest.mark.slow
+
+# numbers of images that no number of processes here divides
+ODD = [word for word in TINY if "num_" not in word and not word.startswith("trainer")]
+ODD += ["data.generate.num_train=7", "data.generate.num_val=5", "experiment=cam"]
+SHARED = ("validate_tags-*", "score-*", "predict-*", "features-*", "walk-*")
+
+
+def files_of(store: Path) -> dict[str, str]:
+    """Digest of every result of a stage, but for what tells how long it took."""
+    return {
+        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in store.rglob("*")
+        if path.is_file() and path.suffix != ".lock" and path.name != "stage.json"
+    }
+
+
+def test_what_processes_share_is_the_same_to_the_last_bit(tmp_path):
+    words = [*ODD, f"runs={tmp_path}/runs", "score.batch_size=2", "test.batch_size=2"]
+    store = tmp_path / "runs/stages"
+    alone = there(*words, "trainer=cpu", folder=tmp_path)
+    expected, scores = files_of(store), alone.scores
+    for processes in (2, 3):
+        for pattern in SHARED:
+            for folder in store.glob(pattern):
+                shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+        shared = there(*words, "trainer=ddp_cpu", f"trainer.devices={processes}", folder=tmp_path)
+        assert shared.scores == scores
+        assert files_of(store) == expected
+        counted = re.findall(r"(\d)/(\d) images, each once, (\d) processes", shared.out)
+        # tags of val; seeds and predictions of both splits
+        assert sorted(counted) == sorted(
+            [("5", "5", str(processes))] * 3 + [("7", "7", str(processes))] * 2
+        )
+
+
+def test_training_by_several_processes_is_that_of_one_up_to_rounding(tmp_path):
+    # statistics of a batch are of a process's share of it; kept, nothing else differs
+    words = [*ODD, "pipeline=seeds", "backbone.freeze_norm=true", "fit.method.batch_size=6"]
+    words += ["fit.method.max_epochs=2", "score.bits=16"]
+    found = {}
+    for name, trainer in {"one": "cpu", "three": "ddp_cpu", "again": "ddp_cpu"}.items():
+        words_of = [*words, f"runs={tmp_path}/{name}", f"trainer={trainer}"]
+        words_of += ["trainer.devices=3"] if trainer == "ddp_cpu" else []
+        found[name] = there(*words_of, folder=tmp_path).scores
+    assert found["three"] == found["again"]
+    assert found["three"] == pytest.approx(found["one"], abs=0.02)
+
+
+def test_a_process_that_is_ended_takes_the_others_along_and_the_run_goes_on(tmp_path):
+    words = [*ODD, "pipeline=seeds", f"runs={tmp_path}/runs", "trainer=ddp_cpu"]
+    words += ["fit.method.max_epochs=60"]
+    run = start(*words, folder=tmp_path)
+    checkpoint = "runs/stages/fit-*.partial/last.ckpt"
+    while not list(tmp_path.glob(checkpoint)):
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.05)
+    # processes of a stage are those whose parent is the server that forks them
+    ranks = [p for c in psutil.Process(run.pid).children() for p in c.children()]
+    assert len(ranks) == 2
+    os.kill(ranks[1].pid, signal.SIGTERM)
+    begun = time.monotonic()
+    _, told = run.communicate(timeout=60)
+    assert time.monotonic() - begun < 20
+    assert run.returncode == 1
+    assert re.search(
+        r"error: process [01] of 2 \(pid \d+\) was ended by SIGTERM, and the oth", told
+    )
+    assert not psutil.pid_exists(ranks[0].pid)
+    whole = there(*[w.replace("/runs", "/whole") for w in words], folder=tmp_path)
+    assert there(*words, folder=tmp_path).scores == whole.scores
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    words = [*ODD, "pipeline=seeds", f"runs={tmp_path}/runs", "trainer=ddp_cpu"]
+    run = start(*words, "fit.method.max_epochs=500", folder=tmp_path)
+    while not list(tmp_path.glob("runs/stages/fit-*.partial/last.ckpt")):
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.05)
+    children = psutil.Process(run.pid).children(recursive=True)
+    assert len(children) >= 3
+    run.kill()
+    _, left = psutil.wait_procs(children, timeout=20)
+    assert not left
