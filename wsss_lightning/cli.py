@@ -163,17 +163,25 @@ def job(cfg: DictConfig) -> float | None:
         mIoU of the segmentation network on val (behind the CRF, where there is one), the objective
         of sweeps; None if not scored.
     """
-    from wsss_lightning.sweep import recorded, take_slot
+    from wsss_lightning.sweep import recorded
 
     now = HydraConfig.get()
     folder = Path(now.runtime.output_dir)
     if now.mode != RunMode.MULTIRUN:
-        take_slot(cfg.slots, cfg.trainer.accelerator)
+        place(cfg)
         return experiment(cfg, folder)
     with recorded(folder, now.overrides.task) as record:
-        record["devices"] = take_slot(cfg.slots, cfg.trainer.accelerator)
+        record["devices"] = place(cfg)
         record["objective"] = experiment(cfg, folder, again=False)
     return record["objective"]
+
+
+def place(cfg: DictConfig) -> list[int] | None:
+    """Take devices for this process, once all values are checked; None where there are no slots."""
+    from wsss_lightning.sweep import take_slot
+
+    check_values(cfg)
+    return take_slot(cfg.slots, cfg.trainer.accelerator)
 
 
 def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | None:
@@ -198,7 +206,6 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
         console.print(f"[dim]generated data: {cfg.data.name}[/]")
         check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
         cfg.data.root = str(instantiate(cfg.data.generate))
-    check_values(cfg)
     check_targets(cfg)
     crf_settings(cfg.crf)
     if "walk" in cfg.refine:

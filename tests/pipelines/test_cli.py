@@ -490,6 +490,12 @@ def test_slips_about_sub_categories_are_told(here, words, message):
     assert message in run.err
 
 
+def test_slots_that_are_no_groups_are_answered_before_devices_are_taken(here):
+    slip = here("experiment=cam", *TINY, "slots=2")
+    assert slip.code == 1
+    assert "slots is 2; give groups of device numbers" in slip.err
+
+
 def test_a_run_with_other_workers_finds_the_stages_of_the_first(here, tmp_path):
     words = ("experiment=cam", *TINY, "pipeline=seeds", f"runs={tmp_path}/runs")
     here(*words)

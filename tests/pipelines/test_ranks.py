@@ -48,6 +48,23 @@ def test_what_processes_share_is_the_same_to_the_last_bit(tmp_path):
         )
 
 
+def test_features_and_walks_are_shared_to_the_last_bit_too(tmp_path):
+    words = [*ODD, "experiment=sc_cam", "pipeline.rounds=1", "pipeline.segment=false"]
+    words += ["refine=affinity", "refine.schedule.max_epochs=1", f"runs={tmp_path}/runs"]
+    words.remove("experiment=cam")
+    store = tmp_path / "runs/stages"
+    alone = there(*words, "trainer=cpu", folder=tmp_path)
+    expected, scores = files_of(store), alone.scores
+    redone = [folder for pattern in SHARED for folder in store.glob(f"{pattern}/")]
+    assert {"features", "walk"} <= {folder.name.split("-")[0] for folder in redone}
+    for folder in redone:
+        shutil.rmtree(folder)
+    shared = there(*words, "trainer=ddp_cpu", folder=tmp_path)
+    assert shared.scores == scores
+    assert files_of(store) == expected
+    assert shared.out.count("images, each once, 2 processes") == len(redone)
+
+
 def test_training_by_several_processes_is_that_of_one_up_to_rounding(tmp_path):
     # statistics of a batch are of a process's share of it; kept, nothing else differs
     words = [*ODD, "pipeline=seeds", "backbone.freeze_norm=true", "fit.method.batch_size=6"]
