@@ -242,7 +242,7 @@ def digest_of(cfg: DictConfig, salt: str) -> str:
 
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     told = {key: value for key, value in plain.items() if key not in HOW}
-    content = json.dumps([told, salt, source_digest()], sort_keys=True)
+    content = json.dumps([told, salt, source_digest(("report",))], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -263,9 +263,13 @@ def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, 
     return {
         "experiment": cfg.name,
         "data": cfg.data.name,
+        "data_digest": run.salt.removesuffix(f"-{cfg.trainer.get('precision')}"),
         "seed": cfg.seed,
         "scores": dict(sorted(scores.items())),
         "protocol": protocol(cfg),
+        "annotation": annotation(cfg),
+        "words": list(HydraConfig.get().overrides.task),
+        "reader": OmegaConf.to_container(cfg.data.reader, resolve=True),
         "seconds": {name: round(value, 2) for name, value in run.seconds.items()},
         "versions": versions,
     }
@@ -314,6 +318,39 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         },
         "true_masks_of_train": "tags and scoring" if tags == "masks" else "scoring only",
     }
+
+
+def annotation(cfg: DictConfig) -> dict[str, int | None]:
+    """What people had to annotate for a run to learn from, in units; 0 where it used none.
+
+    Questions of tags are one for each class of each image. Objects outlined are the boxes of the
+    data set where it has them; else None, since masks of classes do not tell objects apart.
+    """
+    from hydra.utils import instantiate
+
+    kind, every = supervision(cfg), cfg.seeds.held_out
+    reader = instantiate(cfg.data.reader)
+    train = reader(split=cfg.data.train, with_masks=False)
+    told: dict[str, int | None] = {
+        "images": len(train),
+        "tag_questions": len(train) * cfg.data.num_classes,
+        "boxes": 0,
+        "masks": 0,
+        "objects_outlined": 0,
+        "held_out_masks": 0,
+    }
+    if kind == "tags":
+        val = reader(split=cfg.data.val, with_masks=False)
+        told["held_out_masks"] = -(-len(val) // round(1 / every)) if every else 0
+        return told
+    try:
+        objects = reader(split=cfg.data.train, with_masks=False, with_boxes=True).count_boxes()
+        count = objects.boxes
+    except InputError:
+        count = None
+    return told | (
+        {"boxes": count} if kind == "boxes" else {"masks": len(train), "objects_outlined": count}
+    )
 
 
 def _weights(cfg: DictConfig, weak: bool) -> str:

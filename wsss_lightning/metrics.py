@@ -41,22 +41,34 @@ class Confusion(Metric):
         self.add_state("matrix", zero, dist_reduce_fx="sum")
 
     def update(self, prediction: Integer[Tensor, "*size"], truth: Integer[Tensor, "*size"]) -> None:
-        prediction, truth = prediction.long(), truth.long()
-        _check(prediction, "prediction", self.num_labels)
-        _check(truth, "truth", self.num_labels)
-        # torchmetrics counts distinct labels only: one out of range would count as another
-        counted = multiclass_confusion_matrix(
-            torch.where(prediction == IGNORE, self.num_labels, prediction),
-            truth,
-            self.num_labels + 1,
-            ignore_index=IGNORE,
-            validate_args=False,
-        )
         # not in place: a state made in inference mode could not be updated outside it
-        self.matrix = self.matrix + counted[: self.num_labels].to(self.matrix)
+        counted = count_pixels(prediction, truth, self.num_labels)
+        self.matrix = self.matrix + counted.to(self.matrix)
 
     def compute(self) -> Int[Tensor, "k k+1"]:
         return self.matrix
+
+
+def count_pixels(
+    prediction: Integer[Tensor, "*size"], truth: Integer[Tensor, "*size"], num_labels: int
+) -> Int[Tensor, "k k+1"]:
+    """What `Confusion` counts, of one prediction.
+
+    Raises:
+        InputError: a label is neither IGNORE nor one of 0 .. k - 1.
+    """
+    prediction, truth = prediction.long(), truth.long()
+    _check(prediction, "prediction", num_labels)
+    _check(truth, "truth", num_labels)
+    # torchmetrics counts distinct labels only: one out of range would count as another
+    counted = multiclass_confusion_matrix(
+        torch.where(prediction == IGNORE, num_labels, prediction),
+        truth,
+        num_labels + 1,
+        ignore_index=IGNORE,
+        validate_args=False,
+    )
+    return counted[:num_labels]
 
 
 def iou(matrix: Int[Tensor, "*batch k _"]) -> Float[Tensor, "*batch k"]:

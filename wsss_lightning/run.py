@@ -26,6 +26,7 @@ NOT_WORK = (
     "refiners.py",
     "config.py",
     "errors.py",
+    "report",
 )
 
 
@@ -123,12 +124,13 @@ def code_version() -> str:
 
 @cache
 def source_digest(without: tuple[str, ...] = ()) -> str:
-    """Digest of the package's source, but for files of these names."""
+    """Digest of the package's source, but for files and folders of these names."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted([*package.rglob("*.py"), *package.rglob("*.cpp")]):
-        if path.name not in without:
-            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+        name = path.relative_to(package)
+        if not set(name.parts) & set(without):
+            digest.update(name.as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 

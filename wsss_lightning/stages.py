@@ -57,6 +57,7 @@ from wsss_lightning.data.scores import (
     write_table,
     write_whole,
 )
+from wsss_lightning.data.tally import TallyWriter
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
@@ -74,7 +75,7 @@ from wsss_lightning.functional.crf.unary import unary_from_labels, unary_from_sc
 from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
 from wsss_lightning.methods.features import PooledFeatures
-from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou, precision_recall
+from wsss_lightning.metrics import ThresholdCurve, iou, miou, precision_recall
 from wsss_lightning.processes import failures_told, quiet_lightning
 from wsss_lightning.run import write_json
 
@@ -377,6 +378,8 @@ class Stages:
     ) -> None:
         """mIoU of seeds under a fixed, a held-out and the oracle threshold, and the whole curve.
 
+        images.npz holds what the fixed threshold gives of each image (`load_tally`).
+
         fixed: `background_score`, over the split. oracle: the best threshold for this split's own
         masks, over the split. held_out: the best for a part of the split that is set aside, scored
         on all other images.
@@ -385,7 +388,7 @@ class Stages:
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
         labels = reader.num_classes + 1
-        fixed = Confusion(labels)
+        fixed = TallyWriter(labels)
         part, rest = (ThresholdCurve(labels, seeds.thresholds) for _ in range(2))
         every = round(1 / seeds.held_out) if seeds.held_out else 0
         for i in track(range(len(reader)), len(reader), name_of(folder)):
@@ -394,8 +397,9 @@ class Stages:
             truth = torch.from_numpy(reader.mask(i).astype(np.int64))
             (part if every and i % every == 0 else rest).update(full, truth)
             seeded = with_constant_background(full, seeds.background_score).argmax(0)
-            fixed.update(seeded, truth)
-        matrix = fixed.compute()
+            fixed.add(reader.names[i], seeded, truth)
+        fixed.save(folder)
+        matrix = fixed.matrix()
         metrics: Metrics = {"miou": miou(matrix), **_per_class(matrix, reader.classes)}
         metrics["threshold"] = seeds.background_score
         if every:
@@ -421,16 +425,18 @@ class Stages:
     def evaluate_masks(self, folder: Path, *, masks: Path, data: DictConfig, split: str) -> None:
         """mIoU and per-class IoU of label maps over a split, and how many pixels they label.
 
-        Ignored pixels are misses; where there are any, `miou_labelled` leaves them out.
+        Ignored pixels are misses; where there are any, `miou_labelled` leaves them out. images.npz
+        holds what is found of each image (`load_tally`).
         """
         reader = instantiate(data.reader)(split=split)
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
-        confusion = Confusion(reader.num_classes + 1)
+        counted = TallyWriter(reader.num_classes + 1)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             prediction = torch.from_numpy(load_mask(masks / f"{reader.names[i]}.png").astype(int))
-            confusion.update(prediction, torch.from_numpy(reader.mask(i).astype(np.int64)))
-        matrix = confusion.compute()
+            counted.add(reader.names[i], prediction, torch.from_numpy(reader.mask(i).astype(int)))
+        counted.save(folder)
+        matrix = counted.matrix()
         coverage = 1 - float(matrix[:, -1].sum() / matrix.sum())
         metrics = {"miou": miou(matrix), "coverage": coverage}
         if coverage < 1:

@@ -1,0 +1,1 @@
+"""Finished runs as verdicts, tables and one HTML page."""

@@ -1,0 +1,207 @@
+"""One HTML page that needs no server, no network and no other file."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import cycle
+from statistics import mean
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from wsss_lightning.callbacks.progress import track
+from wsss_lightning.errors import InputError
+from wsss_lightning.report import charts, tables
+from wsss_lightning.report.comparison import CAUSES, Comparison, probes
+from wsss_lightning.report.ledger import SOURCES, Costs
+from wsss_lightning.report.pictures import Album, Probe, Tile, album_of
+from wsss_lightning.report.reading import Method
+
+CHARTED = 12  # methods in charts and pictures, best first; tables have all
+PROBES = 6  # images of each split
+
+CAUSES_TOLD = {
+    "unlabelled": "the prediction abstains",
+    "tag": "a class that is not there is named, or one that is there is found nowhere",
+    "boundary": "within 1 % of the diagonal of a true boundary",
+    "missed": "a part of an object is called background",
+    "spill": "background is called a class of the image",
+    "confused": "an object is called another class of the image",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of a data set, ready for the template."""
+
+    comparison: Comparison
+    columns: list[tables.Column]
+    methods: list[Method]
+    upright: str
+    charts: dict[str, Markup]
+    classes: list[str]
+    class_rows: list[tuple[str, list[float | None]]]
+    anatomies: dict[str, Any]
+    probes: dict[str, list[Probe]]
+    galleries: dict[str, list[Tile]]
+    legend: dict[str, str]
+    notes: list[str]
+    omitted: int
+
+
+def section(comparison: Comparison) -> Section:
+    """Everything of a data set, computed."""
+    data, step = comparison.data, comparison.step
+    ranked = [judged.method for judged in comparison.judged]
+    ranked += [method for method in data.methods if method not in ranked]
+    charted = ranked[:CHARTED]
+    if comparison.baseline not in charted:
+        charted = [*charted[:-1], comparison.baseline]
+    upright = "" if step is None else f"mIoU of {step[0].replace('_', ' ')}, {step[1]} (%)"
+    anatomies = {}
+    if step is not None:
+        found = {method.name: comparison.anatomy(method, step) for method in ranked}
+        anatomies = {name: anatomy for name, anatomy in found.items() if anatomy is not None}
+    class_rows, classes = [], []
+    if step is not None:
+        ious = {method.name: comparison.class_iou(method, step) for method in ranked}
+        classes = list(dict.fromkeys(label for found in ious.values() for label in found))
+        class_rows = [
+            (name, [found.get(label) for label in classes]) for name, found in ious.items() if found
+        ]
+    album, why = album_of(data)
+    shown, galleries, legend = _pictures(comparison, album, charted)
+    notes = [*comparison.notes, *([why] if why else [])]
+    return Section(
+        comparison=comparison,
+        columns=tables.columns(comparison),
+        methods=ranked,
+        upright=upright,
+        charts=_charts(comparison, charted, anatomies, upright),
+        classes=classes,
+        class_rows=class_rows,
+        anatomies=anatomies,
+        probes=shown,
+        galleries=galleries,
+        legend=legend,
+        notes=notes,
+        omitted=len(ranked) - len(charted),
+    )
+
+
+def _charts(
+    comparison: Comparison, methods: list[Method], anatomies: dict[str, Any], upright: str
+) -> dict[str, Markup]:
+    data = comparison.data
+    made: dict[str, str] = {}
+    colours = dict(zip((m.name for m in methods), cycle(charts.COLOURS), strict=False))
+    stepwise = {m.name: {step: mean(m.values(step)) for step in m.steps()} for m in methods}
+    if any(stepwise.values()):
+        made["steps"] = charts.steps_chart(stepwise, data.splits)
+    for split in data.splits:
+        curves = {m.name: m.runs[0].curve(split) for m in methods}
+        lines = {
+            name: list(zip(curve["threshold"], curve["miou"], strict=True))
+            for name, curve in curves.items()
+            if curve
+        }
+        if lines:
+            made[f"curve_{split}"] = charts.line_chart(
+                lines, colours, "background score", f"mIoU of seeds, {split} (%)"
+            )
+    rounds, of_lines = {}, {}
+    for method in methods:
+        for (step, split), points in method.rounds().items():
+            if len(points) > 1:
+                name = f"{method.name}: {step}, {split}"
+                rounds[name] = [(r, mean(v)) for r, v in points if v]
+                of_lines[name] = colours[method.name]
+    if rounds:
+        made["rounds"] = charts.line_chart(rounds, of_lines, "round", "mIoU (%)", whole=True)
+    spent = {
+        judged.method.name: (
+            comparison.hours_learnt_from(judged.method),
+            judged.figure.mean,
+            None if judged.figure.low is None else judged.figure.mean - judged.figure.low,
+        )
+        for judged in comparison.judged
+        if judged.method in methods
+    }
+    if spent:
+        made["cost"] = charts.cost_chart(spent, colours, upright)
+    there = {m.name: anatomies[m.name].share for m in methods if m.name in anatomies}
+    if there:
+        made["anatomy"] = charts.stacked_chart(there, CAUSES, "wrong pixels (% of all)")
+    return {name: Markup(chart) for name, chart in made.items()}
+
+
+def _pictures(
+    comparison: Comparison, album: Album | None, methods: list[Method]
+) -> tuple[dict[str, list[Probe]], dict[str, list[Tile]], dict[str, str]]:
+    data, step = comparison.data, comparison.step
+    if album is None or step is None:
+        return {}, {}, {}
+    shown: dict[str, list[Probe]] = {}
+    galleries: dict[str, list[Tile]] = {}
+    train, val = data.splits
+    final = step if step[1] == val else ("segmentation", val)
+    try:
+        for split, by in ((val, final), (train, (final[0], train))):
+            chosen = probes(comparison.difficulty(by), PROBES)
+            shown[split] = [
+                album.probe(name, split, f"mean mIoU {100 * value:.0f}", methods)
+                for name, value in track(chosen, len(chosen), f"pictures of {split}")
+            ]
+        for method in methods:
+            tallies = comparison.tallies(method, step)
+            if tallies:
+                galleries[method.name] = album.worst(
+                    method, step, tallies[0].wrong, tallies[0].names
+                )
+    except InputError as error:
+        comparison.notes.append(f"Pictures are not complete: {error}")
+    return {k: v for k, v in shown.items() if v}, galleries, album.legend()
+
+
+def page(comparisons: list[Comparison], costs: Costs, command: str) -> str:
+    """The whole page.
+
+    Args:
+        comparisons: one of each data set.
+        costs: of annotation.
+        command: that made it.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"percent": _percent, "points": _points, "tint": _tint}
+    template = environment.from_string(
+        files("wsss_lightning.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    )
+    return template.render(
+        sections=[section(comparison) for comparison in comparisons],
+        costs=costs,
+        sources=SOURCES,
+        causes=CAUSES,
+        told=CAUSES_TOLD,
+        caption=tables.CAPTION,
+        shown=tables.shown,
+        command=command,
+        charted=CHARTED,
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None or value != value else f"{100 * value:.1f}"
+
+
+def _points(value: float | None) -> str:
+    return "" if value is None or value != value else f"{100 * value:+.1f}"
+
+
+def _tint(value: float | None, most: float = 1.0) -> str:
+    """Background of a cell: the higher, the bluer."""
+    if value is None or value != value:
+        return ""
+    strength = min(max(value / most, 0.0), 1.0) if most > 0 else 0.0
+    return f"background: rgba(0, 114, 178, {0.45 * strength:.3f})"

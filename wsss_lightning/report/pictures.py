@@ -1,0 +1,190 @@
+"""The same images through every step of every method, and where they are wrong.
+
+Letters: H W an image.
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from jaxtyping import UInt8
+from omegaconf import OmegaConf
+from PIL import Image
+
+from wsss_lightning.callbacks.gallery import heat_overlay, legend_of, mask_overlay
+from wsss_lightning.config import check_targets
+from wsss_lightning.data.scores import load_mask, load_score, voc_palette
+from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.errors import InputError
+from wsss_lightning.functional.anatomy import WRONG, causes
+from wsss_lightning.report.comparison import CAUSES
+from wsss_lightning.report.reading import DataSet, Method, RunResult, Step
+
+RED = (230, 0, 38)
+SIDE = 176  # pixels of the longer side of a tile
+Picture = UInt8[np.ndarray, "H W 3"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A small picture, and what stands below it."""
+
+    source: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An image through all steps.
+
+    Args:
+        name: of the image.
+        about: what stands beside its name.
+        given: the image itself and its true mask.
+        rows: tiles of each method, in the order of its steps.
+    """
+
+    name: str
+    about: str
+    given: list[Tile]
+    rows: dict[str, list[Tile]]
+
+
+class Album:
+    """Pictures of a data set's methods; of each the run of its first seed.
+
+    Args:
+        data: its methods.
+
+    Raises:
+        InputError: the data set cannot be read from where the runs read it.
+    """
+
+    def __init__(self, data: DataSet) -> None:
+        first = data.methods[0].runs[0].results
+        node = OmegaConf.create({"reader": dict(first["reader"])})
+        check_targets(node)
+        self.data, self._make = data, instantiate(node.reader)
+        self._readers: dict[str, VOCLayout] = {}
+        self._used: list[UInt8[np.ndarray, "_ _"]] = []
+
+    def reader(self, split: str) -> VOCLayout:
+        if split not in self._readers:
+            self._readers[split] = self._make(split=split)
+        return self._readers[split]
+
+    def probe(self, name: str, split: str, about: str, methods: list[Method]) -> Probe:
+        """What every step of every method made of an image."""
+        i, image, truth = self._image(name, split)
+        reader = self.reader(split)
+        tags = [c for c, t in zip(reader.classes, reader.tags[i], strict=True) if t]
+        given = [
+            Tile(_encode(image), "image"),
+            Tile(_encode(mask_overlay(image, truth)), f"truth: {', '.join(tags) or 'none'}"),
+        ]
+        self._used.append(truth)
+        rows = {}
+        for method in methods:
+            run = method.runs[0]
+            tiles = [self._heat(run, split, name, image)]
+            for folder, caption in _masks(run, method, split):
+                if (folder / f"{name}.png").is_file():
+                    mask = load_mask(folder / f"{name}.png")
+                    self._used.append(mask)
+                    tiles.append(Tile(_encode(mask_overlay(image, mask)), caption))
+            rows[method.name] = [tile for tile in tiles if tile is not None]
+        return Probe(name, about, given, {name: row for name, row in rows.items() if row})
+
+    def worst(self, method: Method, step: Step, wrong: np.ndarray, names: list[str]) -> list[Tile]:
+        """Of each cause of mistakes the image with most of it, those pixels in red.
+
+        Args:
+            wrong: (n e) pixels of each image by cause, of the method's first run.
+            names: of the n images.
+        """
+        folder = masks_of(method.runs[0], step)
+        if folder is None:
+            return []
+        tiles = []
+        for e, cause in enumerate(WRONG):
+            if not wrong[:, e].any():
+                continue
+            name = names[int(wrong[:, e].argmax())]
+            _, image, truth = self._image(name, step[1])
+            mask = load_mask(folder / f"{name}.png")
+            here = causes(torch.from_numpy(mask).long(), torch.from_numpy(truth).long()) == cause
+            shown = mask_overlay(image, mask)
+            dimmed = 0.25 * shown[here.numpy()] + 0.75 * np.array(RED)
+            shown[here.numpy()] = dimmed.astype(np.uint8)
+            tiles.append(Tile(_encode(shown), f"{CAUSES[e]}: {name}"))
+        return tiles
+
+    def legend(self) -> dict[str, str]:
+        """Colour of each class that was shown."""
+        reader = next(iter(self._readers.values()), None)
+        if reader is None:
+            return {}
+        colours = np.frombuffer(voc_palette(), np.uint8).reshape(-1, 3)
+        found = legend_of(self._used, reader.classes)
+        return {name: "#" + bytes(colours[label].tolist()).hex() for name, label in found.items()}
+
+    def _image(self, name: str, split: str) -> tuple[int, Picture, UInt8[np.ndarray, "H W"]]:
+        reader = self.reader(split)
+        if name not in reader.names:
+            raise InputError(f"{name} is no longer in {split} of {reader.root}.")
+        i = reader.names.index(name)
+        return i, np.asarray(reader.image(i)), reader.mask(i)
+
+    def _heat(self, run: RunResult, split: str, name: str, image: Picture) -> Tile | None:
+        path = run.folder / "seeds" / split / f"{name}.npz"
+        if not path.is_file():
+            return None
+        score, _ = load_score(path)
+        return Tile(_encode(heat_overlay(image, score.max(0, initial=0))), "seeds")
+
+
+def masks_of(run: RunResult, step: Step) -> Path | None:
+    """Folder of the label maps of a step, if the run has them."""
+    name, split = step
+    folders = {
+        "pseudo": run.folder / "pseudo",
+        "segmentation": run.folder / "predictions" / split,
+        "segmentation_crf": run.folder / "predictions_crf_masks" / split,
+    }
+    folder = folders.get(name, run.folder / f"{name}_masks" / split)
+    return folder if folder.is_dir() else None
+
+
+def _masks(run: RunResult, method: Method, split: str) -> list[tuple[Path, str]]:
+    """Folders of label maps of a split, in the order of their making, and what they are."""
+    found = []
+    for step, points in method.rounds().items():
+        if step == ("labels", split):
+            found += [(run.folder / f"round_{r}" / "labels", f"labels {r}") for r, _ in points]
+    for step in method.steps():
+        folder = masks_of(run, step)
+        if step[1] == split and folder is not None and not (found and step[0] == "pseudo"):
+            found.append((folder, step[0].replace("_", " ")))
+    return found
+
+
+def _encode(picture: Picture) -> str:
+    image = Image.fromarray(picture)
+    image.thumbnail((SIDE, SIDE))
+    held = io.BytesIO()
+    image.save(held, format="JPEG", quality=72, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()
+
+
+def album_of(data: DataSet) -> tuple[Album | None, str]:
+    """The album, or None and why there is none."""
+    try:
+        album = Album(data)
+        album.reader(data.splits[1])
+    except InputError as error:
+        return None, f"No pictures: {error}"
+    return album, ""
