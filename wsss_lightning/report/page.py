@@ -39,6 +39,7 @@ class Section:
     methods: list[Method]
     upright: str
     charts: dict[str, Markup]
+    curves: list[Markup]
     classes: list[str]
     class_rows: list[tuple[str, list[float | None]]]
     anatomies: dict[str, Any]
@@ -69,6 +70,7 @@ def section(comparison: Comparison) -> Section:
         class_rows = [
             (name, [found.get(label) for label in classes]) for name, found in ious.items() if found
         ]
+    drawn = _charts(comparison, charted, anatomies, upright)
     album, why = album_of(data)
     shown, galleries, legend = _pictures(comparison, album, charted)
     notes = [*comparison.notes, *([why] if why else [])]
@@ -77,7 +79,8 @@ def section(comparison: Comparison) -> Section:
         columns=tables.columns(comparison),
         methods=ranked,
         upright=upright,
-        charts=_charts(comparison, charted, anatomies, upright),
+        charts=drawn,
+        curves=[chart for name, chart in drawn.items() if name.startswith("curve_")],
         classes=classes,
         class_rows=class_rows,
         anatomies=anatomies,

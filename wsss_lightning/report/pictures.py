@@ -66,7 +66,10 @@ class Album:
 
     def __init__(self, data: DataSet) -> None:
         first = data.methods[0].runs[0].results
-        node = OmegaConf.create({"reader": dict(first["reader"])})
+        reader = dict(first["reader"])
+        if reader.get("mask_ids"):  # JSON has no numbers for keys
+            reader["mask_ids"] = {int(key): name for key, name in reader["mask_ids"].items()}
+        node = OmegaConf.create({"reader": reader})
         check_targets(node)
         self.data, self._make = data, instantiate(node.reader)
         self._readers: dict[str, VOCLayout] = {}

@@ -41,7 +41,7 @@ def experiment(rng, gap, seeds, num_images, luck, weights):
         "ease": rng.standard_normal((num_images, LABELS)),
     }
     sides = [runs(rng, skill, seeds, images, luck) for skill in (1.0 + gap, 1.0)]
-    values = [dataset_miou(side.sum(1).astype(float)) for side in sides]
+    values = [dataset_miou(side.sum(1).astype(float)).tolist() for side in sides]
     draws = tuple(np.stack([resampled_miou(weights, run) for run in side]) for side in sides)
     return values, draws
 
@@ -72,7 +72,7 @@ def main():
                     rng, gap, seeds, arguments.images, arguments.luck, weights
                 )
                 named += judge(values, draws)
-                gaps.append(values[0].mean() - values[1].mean())
+                gaps.append(np.mean(values[0]) - np.mean(values[1]))
             rates = (f"{100 * rate:.1f} %" for rate in named / arguments.trials)
             table.add_row(str(seeds), str(gap), f"{100 * np.mean(gaps):.1f}", *rates)
     Console(width=90).print(table)

@@ -1,0 +1,136 @@
+"""Makes up finished runs: what `results.json` and evaluations would hold, without any image."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from wsss_lightning.data.tally import TALLY
+from wsss_lightning.functional.anatomy import WRONG
+from wsss_lightning.report.verdict import dataset_miou
+
+STEPS = (("seeds", "train"), ("crf", "train"), ("pseudo", "train"), ("segmentation", "val"))
+
+
+def write_runs(
+    folder: Path,
+    skills: Mapping[str, float],
+    seeds: int,
+    images: int,
+    classes: int = 20,
+    pixels: int = 10_000,
+    steps: tuple[tuple[str, str], ...] = STEPS,
+) -> None:
+    """A run of every method and seed.
+
+    Args:
+        skills: of each method, in logits: how easily its pixels are right.
+        seeds: runs of each method.
+        images: of every split.
+        classes: c.
+        pixels: of an image.
+        steps: that are scored.
+    """
+    world = np.random.default_rng(0)
+    labels = classes + 1
+    other = world.integers(1, labels, images)  # the class that an image shows beside background
+    size = world.integers(pixels // 10, pixels // 2, images)
+    ease = world.standard_normal((images, 2))
+    names = [f"image_{i:05d}" for i in range(images)]
+    for name, skill in skills.items():
+        for seed in range(seeds):
+            rng = np.random.default_rng([*name.encode(), seed])
+            run = folder / f"{name}_{seed}"
+            scores = {}
+            for step, split in steps:
+                luck = 0.05 * rng.standard_normal() + 0.3 * rng.standard_normal((images, 2))
+                right = 1 / (1 + np.exp(-(skill + ease + luck)))
+                found = rng.binomial(np.stack([pixels - size, size], 1), right)
+                cells = np.stack(
+                    [np.zeros(images, int), other, other * (labels + 1), other * (labels + 2)], 1
+                )
+                wrong = np.stack([pixels - size, size], 1) - found
+                counts = np.stack([found[:, 0], wrong[:, 0], wrong[:, 1], found[:, 1]], 1)
+                scores |= _write(run / f"{step}_miou" / split, names, labels, cells, counts)
+            _results(run, name, seed, scores, images, classes)
+
+
+def _write(
+    folder: Path, names: list[str], labels: int, cells: np.ndarray, counts: np.ndarray
+) -> dict[str, float]:
+    folder.mkdir(parents=True)
+    by_cause = np.zeros((len(WRONG), labels, labels + 1), np.int64)
+    # spill and missed parts
+    np.add.at(by_cause[4].reshape(-1), cells[:, 1], counts[:, 1])
+    np.add.at(by_cause[3].reshape(-1), cells[:, 2], counts[:, 2])
+    wrong = np.zeros((len(names), len(WRONG)), np.int64)
+    wrong[:, 4], wrong[:, 3] = counts[:, 1], counts[:, 2]
+    np.savez_compressed(
+        folder / TALLY,
+        names=np.array(names),
+        labels=np.array(labels),
+        filled=np.full(len(names), 4),
+        cells=cells.ravel().astype(np.int32),
+        pixels=counts.ravel(),
+        by_cause=by_cause,
+        wrong=wrong,
+    )
+    matrix = np.zeros(labels * (labels + 1))
+    np.add.at(matrix, cells.ravel(), counts.ravel())
+    matrix = matrix.reshape(1, labels, labels + 1)
+    square = matrix[0, :, :labels]
+    true, named, right = matrix[0].sum(1), square.sum(0), square.diagonal()
+    step, split = folder.parent.name.removesuffix("_miou"), folder.name
+    shown = true > 0
+    ious = right[shown] / (true + named - right)[shown]
+    titles = np.array(["background", *(f"class_{c}" for c in range(1, labels))])[shown]
+    scores = {f"{step}/{split}/miou": float(dataset_miou(matrix)[0])}
+    return scores | {
+        f"{step}/{split}/iou_{title}": float(value)
+        for title, value in zip(titles, ious, strict=True)
+    }
+
+
+def _results(
+    run: Path, name: str, seed: int, scores: dict[str, float], images: int, classes: int
+) -> None:
+    experiment, *words = name.split(" ")
+    results = {
+        "experiment": experiment,
+        "data": "made_up",
+        "data_digest": "a-b-c",
+        "seed": seed,
+        "scores": scores,
+        "protocol": {
+            "trained_on": "tags",
+            "splits": {"train": "train", "val": "val"},
+            "tags_of_seeds": "given",
+            "true_masks_of_train": "scoring only",
+        },
+        "annotation": {
+            "images": images,
+            "tag_questions": images * classes,
+            "boxes": 0,
+            "masks": 0,
+            "objects_outlined": 0,
+            "held_out_masks": images // 10,
+        },
+        "words": [f"experiment={experiment}", f"seed={seed}", *words],
+        "reader": {
+            "_target_": "wsss_lightning.data.voc_layout.VOCLayout",
+            "_partial_": True,
+            "root": str(run.parent / "absent"),
+            "classes": [f"class_{c}" for c in range(1, classes + 1)],
+            "lists": {"train": "train.txt", "val": "val.txt"},
+            "tags": "masks",
+            "mask_ids": None,
+            "image_dir": "images",
+            "mask_dir": "masks",
+            "annotation_dir": "xml",
+            "untagged": "error",
+        },
+        "seconds": {"classifier": 60.0},
+        "versions": {"code": "0"},
+    }
+    (run / "results.json").write_text(json.dumps(results))

@@ -1,0 +1,31 @@
+"""Scripts of benchmarks that tests use too."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "experiments/benchmarks"
+
+
+def script(name: str) -> ModuleType:
+    """A script of `experiments/benchmarks`, without running it."""
+    spec = importlib.util.spec_from_file_location(Path(name).stem, BENCHMARKS / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def write_runs():
+    return script("report/synthetic.py").write_runs
+
+
+@pytest.fixture(scope="session")
+def simulation():
+    return script("verdict/simulate.py")

@@ -1,0 +1,117 @@
+import json
+
+import numpy as np
+import pytest
+
+from wsss_lightning.data.tally import TALLY
+from wsss_lightning.errors import InputError
+from wsss_lightning.functional.anatomy import WRONG, Cause
+from wsss_lightning.report.comparison import Comparison, probes
+from wsss_lightning.report.ledger import Costs
+from wsss_lightning.report.reading import find_runs, group
+
+VAL = ("segmentation", "val")
+
+
+def compared(folder, baseline=None) -> Comparison:
+    (data,) = group(find_runs([folder]))
+    return Comparison(data, baseline, Costs())
+
+
+def test_methods_come_best_first_and_are_held_against_cam(write_runs, tmp_path):
+    write_runs(tmp_path, {"seam": 1.5, "cam": 1.0, "box": 2.0}, seeds=3, images=60)
+    found = compared(tmp_path).judged
+    assert [judged.method.name for judged in found] == ["box", "seam", "cam"]
+    assert found[0].words.startswith("box is better than cam by ")
+    assert "97.5 % interval" in found[0].words  # two comparisons, 95 % for both at once
+    assert found[2].verdict is None
+
+
+def test_another_baseline_can_be_chosen(write_runs, tmp_path):
+    write_runs(tmp_path, {"seam": 1.5, "cam": 1.0}, seeds=2, images=10)
+    assert compared(tmp_path, "seam").baseline.name == "seam"
+    with pytest.raises(InputError, match=r"baseline is saem, .* did you mean seam"):
+        compared(tmp_path, "saem")
+
+
+def test_runs_whose_counts_are_gone_are_scored_but_not_judged(write_runs, tmp_path):
+    write_runs(tmp_path, {"seam": 1.5, "cam": 1.0}, seeds=2, images=10)
+    (tmp_path / "seam_1/segmentation_miou/val" / TALLY).unlink()
+    comparison = compared(tmp_path)
+    assert [judged.verdict for judged in comparison.judged] == [None, None]
+    assert comparison.notes == [
+        "seam and cam are not held against each other: counts of the same images are missing for "
+        "one of them."
+    ]
+
+
+def test_runs_of_one_seed_that_share_a_training_are_paired(write_runs, tmp_path):
+    write_runs(tmp_path, {"seam": 1.5, "cam": 1.0}, seeds=2, images=10)
+    assert not compared(tmp_path).judged[0].verdict.paired
+    for seed in (0, 1):
+        stage = tmp_path / f"stages/fit-{seed}"
+        stage.mkdir(parents=True)
+        for name in ("seam", "cam"):
+            (tmp_path / f"{name}_{seed}/classifier").symlink_to(stage)
+    assert compared(tmp_path).judged[0].verdict.paired
+
+
+def test_mending_a_cause_gains_what_its_pixels_cost(tmp_path, write_runs):
+    write_runs(tmp_path, {"cam": 1.0}, seeds=1, images=1, classes=1)
+    matrix = np.array([[60, 20, 0], [10, 10, 0]])
+    by_cause = np.zeros((len(WRONG), 2, 3), np.int64)
+    by_cause[WRONG.index(Cause.SPILL), 0, 1] = 20
+    by_cause[WRONG.index(Cause.MISSED), 1, 0] = 10
+    np.savez(
+        tmp_path / "cam_0/segmentation_miou/val" / TALLY,
+        names=np.array(["a"]),
+        labels=np.array(2),
+        filled=np.array([4]),
+        cells=np.array([0, 1, 3, 4]),
+        pixels=np.array([60, 20, 10, 10]),
+        by_cause=by_cause,
+        wrong=by_cause.sum((1, 2))[None],
+    )
+    comparison = compared(tmp_path)
+    found = comparison.anatomy(comparison.baseline, VAL)
+    now = (60 / 90 + 10 / 40) / 2
+    gain = dict(zip(WRONG, found.gain, strict=True))
+    assert gain[Cause.SPILL] == pytest.approx((80 / 90 + 10 / 20) / 2 - now)
+    assert gain[Cause.MISSED] == pytest.approx((60 / 80 + 20 / 40) / 2 - now)
+    assert gain[Cause.TAG] == 0
+    share = dict(zip(WRONG, found.share, strict=True))
+    assert share[Cause.SPILL] == matrix[0, 1] / matrix.sum()
+    assert found.class_gain[WRONG.index(Cause.MISSED)][1] == pytest.approx(20 / 40 - 10 / 40)
+
+
+def test_hours_are_those_of_what_was_learnt_from(tmp_path, write_runs):
+    write_runs(tmp_path, {"cam": 1.0}, seeds=1, images=100, classes=20)
+    comparison = compared(tmp_path)
+    assert comparison.hours_learnt_from(comparison.baseline) == pytest.approx(2000 / 3600)
+    assert comparison.hours(comparison.baseline)["held_out"] == pytest.approx(10 * 239.7 / 3600)
+
+
+def test_probes_are_the_worst_and_some_of_the_rest():
+    ranked = [(f"{i}", i / 100) for i in range(100)]
+    assert [name for name, _ in probes(ranked, 6)] == ["0", "1", "2", "35", "67", "99"]
+    assert probes(ranked[:3], 6) == ranked[:3]
+
+
+def test_images_that_show_nothing_known_are_not_ranked(tmp_path, write_runs):
+    write_runs(tmp_path, {"cam": 1.0}, seeds=1, images=5)
+    comparison = compared(tmp_path)
+    ranked = comparison.difficulty(VAL)
+    assert len(ranked) == 5
+    assert [value for _, value in ranked] == sorted(value for _, value in ranked)
+
+
+def test_figures_over_seeds_are_means_of_results(tmp_path, write_runs):
+    write_runs(tmp_path, {"cam": 1.0}, seeds=3, images=5)
+    comparison = compared(tmp_path)
+    found = comparison.figure_of(comparison.baseline, "seeds/train/miou")
+    written = [
+        json.loads((tmp_path / f"cam_{seed}/results.json").read_text())["scores"]
+        for seed in range(3)
+    ]
+    assert found.mean == pytest.approx(np.mean([s["seeds/train/miou"] for s in written]))
+    assert comparison.figure_of(comparison.baseline, "irn/train/miou") is None
