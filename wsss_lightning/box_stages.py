@@ -13,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from wsss_lightning.callbacks.curves import line_chart
+from wsss_lightning.callbacks.charts import line_chart, save_chart
 from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.functional.boxes import Prediction, Refine
@@ -80,7 +80,9 @@ class BoxStages:
 
     def curve(self, folder: Path, *, points: Points, title: str) -> None:
         """A chart of figures in 0..1 over rounds."""
-        line_chart(points, title).save(folder / "rounds.png", optimize=True)
+        chart = line_chart(points, "round", "mIoU (%)", whole=True)
+        chart.suptitle(title, fontsize=11)
+        save_chart(chart, folder / "rounds.png")
 
 
 def _left(folder: Path, reader: VOCLayout) -> list[int]:

@@ -1,16 +1,15 @@
-"""Labels over rounds, of finished runs: python rounds.py RUN... [--csv FILE] [--chart FILE]
+"""Labels over rounds, of finished runs: python rounds.py RUN... [--chart FILE]
 
 Prints mIoU as mean (range) over the seeds of each experiment; the chart shows the means.
 """
 
 import argparse
-import csv
 import json
 import re
 from collections import defaultdict
 from pathlib import Path
 
-from wsss_lightning.callbacks.curves import line_chart
+from wsss_lightning.callbacks.charts import line_chart, save_chart
 
 
 def told(values: list[float]) -> str:
@@ -26,27 +25,19 @@ def told(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--csv", type=Path, help="every score of every run")
     parser.add_argument("--chart", type=Path, help="a PNG")
     words = parser.parse_args()
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    rows = []
     for run in words.runs:
         results = json.loads((run / "results.json").read_text())
-        name, data, seed = (results[key] for key in ("experiment", "data", "seed"))
+        name = results["experiment"]
         for key, value in results["scores"].items():
-            rows.append((name, data, seed, key, round(value, 6)))
             if key.endswith(("/miou", "/coverage")):
                 found[name][key].append(value)
     for name, scores in found.items():
         print(f"{name}, {len(next(iter(scores.values())))} seeds")
         for key, values in scores.items():
             print(f"  {key:34} {told(values)}")
-    if words.csv:
-        with words.csv.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("experiment", "data", "seed", "score", "value"))
-            writer.writerows(sorted(rows))
     if words.chart:
         lines = {}
         for name, scores in found.items():
@@ -55,9 +46,8 @@ def main() -> None:
             ]
             lines[name] = sorted((int(m[1]), sum(v) / len(v)) for m, v in by_round if m)
         drawn = {name: line for name, line in lines.items() if len(line) > 1}
-        line_chart(drawn, "mIoU of labels on train, mean over seeds").save(
-            words.chart, optimize=True
-        )
+        title = "mIoU of labels on train, mean over seeds (%)"
+        save_chart(line_chart(drawn, "round", title, whole=True), words.chart)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 from html.parser import HTMLParser
@@ -104,6 +105,18 @@ def test_tables_stand_beside_the_page_as_markdown_and_latex(made):
     assert rf"{100 * value:.1f} $\pm$" in tex
     assert r"made\_up" in tex
     assert tex.count(r"\\") == 3
+
+
+def test_every_score_of_every_run_stands_in_a_table_of_its_own(made):
+    rows = list(csv.reader((made / "page.csv").open()))
+    assert rows[0] == ["data", "method", "seed", "score", "value"]
+    for data, method, seed, key, value in rows[1:]:
+        scores = json.loads((made / f"runs/{method}_{seed}/results.json").read_text())["scores"]
+        assert data == "made_up"
+        assert float(value) == pytest.approx(scores[key], abs=1e-6)
+    assert len(rows) - 1 == sum(
+        len(json.loads(p.read_text())["scores"]) for p in made.rglob("results.json")
+    )
 
 
 def test_slips_are_answered(made, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wsss_lightning.cli import complain
-from wsss_lightning.data.scores import write_whole
+from wsss_lightning.data.scores import write_table, write_whole
 from wsss_lightning.errors import InputError
 from wsss_lightning.report.reading import DataSet, find_runs, group
 
@@ -32,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def make(
     runs: Sequence[Path], out: Path, baseline: str | None, costs_file: Path | None, command: str
 ) -> None:
-    """Write the page, and beside it the tables as Markdown and LaTeX.
+    """Write the page, and beside it the tables as Markdown and LaTeX, and every score as CSV.
 
     Raises:
         InputError: runs, baseline or costs cannot be used, or the page's folder is not there.
@@ -61,6 +61,8 @@ def make(
         path = out.with_suffix(suffix)
         write_whole(path, partial(_write, text))
         print(f"{suffix[1:]:<5} {path}")
+    write_table(out.with_suffix(".csv"), tables.every_score(comparisons))
+    print(f"csv   {out.with_suffix('.csv')}")
 
 
 def _write(text: str, file: BinaryIO) -> None:

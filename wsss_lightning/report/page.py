@@ -8,10 +8,12 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from matplotlib.figure import Figure as Canvas
 
+from wsss_lightning.callbacks import charts
 from wsss_lightning.callbacks.progress import track
 from wsss_lightning.errors import InputError
-from wsss_lightning.report import charts, tables
+from wsss_lightning.report import tables
 from wsss_lightning.report.comparison import CAUSES, Comparison, probes
 from wsss_lightning.report.ledger import SOURCES, Costs
 from wsss_lightning.report.pictures import Album, Probe, Tile, album_of
@@ -96,7 +98,7 @@ def _charts(
     comparison: Comparison, methods: list[Method], anatomies: dict[str, Any], upright: str
 ) -> dict[str, Markup]:
     data = comparison.data
-    made: dict[str, str] = {}
+    made: dict[str, Canvas] = {}
     colours = dict(zip((m.name for m in methods), cycle(charts.COLOURS), strict=False))
     stepwise = {m.name: {step: mean(m.values(step)) for step in m.steps()} for m in methods}
     if any(stepwise.values()):
@@ -110,7 +112,7 @@ def _charts(
         }
         if lines:
             made[f"curve_{split}"] = charts.line_chart(
-                lines, colours, "background score", f"mIoU of seeds, {split} (%)"
+                lines, "background score", f"mIoU of seeds, {split} (%)", colours
             )
     rounds, of_lines = {}, {}
     for method in methods:
@@ -120,7 +122,7 @@ def _charts(
                 rounds[name] = [(r, mean(v)) for r, v in points if v]
                 of_lines[name] = colours[method.name]
     if rounds:
-        made["rounds"] = charts.line_chart(rounds, of_lines, "round", "mIoU (%)", whole=True)
+        made["rounds"] = charts.line_chart(rounds, "round", "mIoU (%)", of_lines, whole=True)
     spent = {
         judged.method.name: (
             comparison.hours_learnt_from(judged.method),
@@ -135,7 +137,7 @@ def _charts(
     there = {m.name: anatomies[m.name].share for m in methods if m.name in anatomies}
     if there:
         made["anatomy"] = charts.stacked_chart(there, CAUSES, "wrong pixels (% of all)")
-    return {name: Markup(chart) for name, chart in made.items()}
+    return {name: Markup(charts.as_svg(chart, name)) for name, chart in made.items()}
 
 
 def _pictures(

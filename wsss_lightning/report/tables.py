@@ -1,4 +1,4 @@
-"""The score table as Markdown and LaTeX."""
+"""The score table as Markdown and LaTeX, and every score as CSV."""
 
 from collections.abc import Sequence
 
@@ -104,6 +104,18 @@ def latex(comparisons: Sequence[Comparison]) -> str:
             )
         )
     return "\n".join(parts)
+
+
+def every_score(comparisons: Sequence[Comparison]) -> list[tuple[object, ...]]:
+    """Rows of a table of all scores of all runs, the first of them the names of the columns."""
+    rows = [
+        (comparison.data.name, method.name, run.seed, key, round(value, 6))
+        for comparison in comparisons
+        for method in comparison.data.methods
+        for run in method.runs
+        for key, value in run.scores.items()
+    ]
+    return [("data", "method", "seed", "score", "value"), *sorted(rows)]
 
 
 CAPTION = "mIoU in percent; ± is half the 95 % interval of the mean over seeds."

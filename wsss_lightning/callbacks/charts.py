@@ -1,8 +1,10 @@
-"""Charts as SVG text, to stand inside a page."""
+"""Charts of figures in [0, 1], shown in percent."""
 
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -25,12 +27,12 @@ STYLE: Any = {
 }
 MARKERS = "osD^vP*X"
 DASHES = ("-", ":", "--", "-.")
-Points = Sequence[tuple[float, float]]
+Points = Sequence[Sequence[float]]
 
 
 def steps_chart(
     methods: Mapping[str, Mapping[tuple[str, str], float]], splits: tuple[str, str]
-) -> str:
+) -> Canvas:
     """From step to step of each method: mIoU on both splits, small multiples.
 
     Args:
@@ -58,25 +60,26 @@ def steps_chart(
         ax.set_visible(False)
     handles = [mpl.patches.Patch(color=colour) for colour in COLOURS[:2]]
     canvas.legend(handles, splits, frameon=False, fontsize=9, loc="outside upper left", ncols=2)
-    return _svg(canvas, "mIoU of each step of every method")
+    return canvas
 
 
 def line_chart(
     lines: Mapping[str, Points],
-    colours: Mapping[str, str],
     across: str,
     upright: str,
+    colours: Mapping[str, str] | None = None,
     whole: bool = False,
-) -> str:
-    """Lines of figures in [0, 1], shown in percent.
+) -> Canvas:
+    """Lines through points.
 
     Args:
         lines: points of each line, by its name.
-        colours: of each line; those that share one differ in their dashes.
         across, upright: what the axes show.
+        colours: of each line; those that share one differ in their dashes.
         whole: only whole numbers stand below (rounds).
     """
     canvas, (ax,) = _axes(1, 1, 7.2, 3.8)
+    colours = colours or dict(zip(lines, cycle(COLOURS), strict=False))
     drawn: list[str] = []
     for name, points in lines.items():
         xs, ys = [x for x, _ in points], [100 * y for _, y in points]
@@ -89,14 +92,14 @@ def line_chart(
     if whole:
         ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     _legend(ax, len(lines))
-    return _svg(canvas, f"{upright} over {across}")
+    return canvas
 
 
 def cost_chart(
     points: Mapping[str, tuple[float, float, float | None]],
     colours: Mapping[str, str],
     upright: str,
-) -> str:
+) -> Canvas:
     """mIoU against hours of annotation.
 
     Args:
@@ -126,10 +129,12 @@ def cost_chart(
     ax.set_xlabel("hours of annotation")
     ax.set_ylabel(upright)
     _legend(ax, len(points))
-    return _svg(canvas, f"{upright} against hours of annotation")
+    return canvas
 
 
-def stacked_chart(methods: Mapping[str, Sequence[float]], parts: Sequence[str], across: str) -> str:
+def stacked_chart(
+    methods: Mapping[str, Sequence[float]], parts: Sequence[str], across: str
+) -> Canvas:
     """Shares of each method, one bar each.
 
     Args:
@@ -148,7 +153,25 @@ def stacked_chart(methods: Mapping[str, Sequence[float]], parts: Sequence[str], 
     ax.set_xlabel(across)
     ax.grid(axis="y", visible=False)
     ax.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-    return _svg(canvas, across)
+    return canvas
+
+
+def as_svg(canvas: Canvas, title: str) -> str:
+    """Text to stand inside a page: as wide as that allows, and readable aloud."""
+    text = io.StringIO()
+    with mpl.rc_context(STYLE):
+        canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    drawn = text.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', drawn, count=1)
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    return drawn.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+
+
+def save_chart(canvas: Canvas, path: Path) -> None:
+    """As PNG."""
+    with mpl.rc_context(STYLE):
+        canvas.savefig(path, dpi=110, metadata={"Software": None})
 
 
 def _axes(rows: int, columns: int, width: float, height: float) -> tuple[Canvas, list]:
@@ -160,15 +183,3 @@ def _axes(rows: int, columns: int, width: float, height: float) -> tuple[Canvas,
 def _legend(ax: mpl.axes.Axes, count: int) -> None:
     beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if count > 4 else {"loc": "best"}
     ax.legend(frameon=False, fontsize=9, **beside)
-
-
-def _svg(canvas: Canvas, title: str) -> str:
-    """As wide as the page allows, and readable aloud."""
-    text = io.StringIO()
-    with mpl.rc_context(STYLE):
-        canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    drawn = text.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', drawn, count=1)
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
-    return drawn.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
