@@ -79,7 +79,7 @@ def test_the_page_needs_nothing_else(made):
 def test_verdicts_and_protocol_are_said(made):
     text = (made / "page.html").read_text()
     assert "seam is better than cam by" in text
-    assert "tags given" in text
+    assert re.search(r"tags<span[^>]*>, given</span>", text)
     assert "No pictures: data.root is" in text
     assert "reads training masks" not in text
 
@@ -91,7 +91,7 @@ def test_a_run_that_read_training_masks_says_so_in_red(made):
     path.write_text(json.dumps(results))
     main([str(made / "runs"), "--out", str(made / "page.html")])
     text = (made / "page.html").read_text()
-    assert re.search(r'<td class="red">tags<br>reads training masks', text)
+    assert re.search(r'<td class="told red">tags<br>reads training masks', text)
 
 
 def test_tables_stand_beside_the_page_as_markdown_and_latex(made):

@@ -5,21 +5,21 @@ from collections.abc import Sequence
 from wsss_lightning.report.comparison import Comparison
 from wsss_lightning.report.verdict import Figure
 
-# columns of scores: key without its split, split ("train" or "val"), heading, protocol
+# of the score table, what a whole pipeline is for first: key, split, heading, protocol
 COLUMNS = (
+    ("segmentation/{}/miou", "val", "segmentation", ""),
+    ("segmentation_crf/{}/miou", "val", "segmentation + CRF", ""),
+    ("pseudo/{}/miou", "train", "pseudo masks", ""),
     ("seeds/{}/miou", "train", "seeds", "fixed threshold"),
-    ("seeds/{}/miou_held_out", "train", "seeds", "held-out threshold"),
-    ("seeds/{}/miou_oracle", "train", "seeds", "oracle threshold"),
-    ("seeds/{}/miou", "val", "seeds", "fixed threshold"),
-    ("seeds/{}/miou_oracle", "val", "seeds", "oracle threshold"),
     ("crf/{}/miou", "train", "CRF", ""),
     ("affinity/{}/miou", "train", "affinity", ""),
     ("affinity_crf/{}/miou", "train", "affinity + CRF", ""),
     ("irn/{}/miou", "train", "IRN", ""),
     ("irn_crf/{}/miou", "train", "IRN + CRF", ""),
-    ("pseudo/{}/miou", "train", "pseudo masks", ""),
-    ("segmentation/{}/miou", "val", "segmentation", ""),
-    ("segmentation_crf/{}/miou", "val", "segmentation + CRF", ""),
+    ("seeds/{}/miou_held_out", "train", "seeds", "held-out threshold"),
+    ("seeds/{}/miou_oracle", "train", "seeds", "oracle threshold"),
+    ("seeds/{}/miou", "val", "seeds", "fixed threshold"),
+    ("seeds/{}/miou_oracle", "val", "seeds", "oracle threshold"),
 )
 
 
