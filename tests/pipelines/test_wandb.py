@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -222,6 +224,28 @@ def test_a_key_of_wandb_is_written_nowhere(cam):
     files = [path for path in run.cwd.rglob("*") if path.is_file()]
     assert {"results.json", "config.yaml", "debug.log"} <= {path.name for path in files}
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+def test_the_workspace_is_composed_without_an_account_of_what_is_logged(cam):
+    pytest.importorskip("wandb_workspaces")
+    script = Path(__file__).parents[2] / "experiments/dashboards/workspace.py"
+    words = [sys.executable, str(script), "me", "--print"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    view = json.loads(done.stdout)["spec"]["section"]
+    (runs,) = view["run_sets"]
+    (only,) = runs["filters"]["filters"]
+    assert (only["key"]["name"], only["value"]) == ("jobType", "results")
+    logged = runs_of(cam[1])["results"].summary
+    shown = {key.split(":")[1] for key in runs["run_feed"]["column_pinned"]} - {"displayName"}
+    panels = [p for part in view["panel_bank_config"]["sections"] for p in part["panels"]]
+    for panel in panels:
+        told = panel["config"]
+        shown |= {*told.get("metrics", []), *told.get("media_keys", [])}
+    tables = re.findall(r'"(probes/\w+|per_class_iou|threshold_curve)"', done.stdout)
+    assert len(set(tables)) == 4
+    assert shown | set(tables) <= set(logged)
+    assert len(shown) > 6
 
 
 def test_a_repeated_command_tells_wandb_only_what_is_new(cam):
