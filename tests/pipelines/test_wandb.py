@@ -290,6 +290,17 @@ def test_rounds_and_refiners_name_their_trainings_and_a_sweep_of_wandb_gets_the_
     assert found["results"].scores == run.scores
 
 
+def test_a_training_of_several_processes_is_one_run_and_the_next_begins_behind_it(tmp_path):
+    words = ("experiment=full_supervision", *TINY, *OFTEN, *WANDB, "trainer=ddp_cpu")
+    run = there(*words, folder=tmp_path)
+    assert run.code == 0, run.err
+    found = runs_of(run)
+    assert set(found) == {"segmentation", "results"}
+    for key in ("train/loss", "val/miou"):
+        assert [row for row in found["segmentation"].history if key in row]
+    assert found["results"].scores == run.scores
+
+
 def test_runs_without_it_do_not_need_wandb_and_runs_with_it_say_so(here, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # whoever imports it gets an error
     run = here("experiment=full_supervision", *TINY)
