@@ -66,6 +66,13 @@ def test_a_stage_leaves_its_record(make):
     assert run.seconds == {"a": record["seconds"]}
 
 
+def test_work_can_ask_for_the_name_of_its_stage(make):
+    told = []
+    make().stage("round_1/a", lambda folder: told.append(run_module.doing.get()))
+    assert told == ["round_1/a"]
+    assert run_module.doing.get("none") == "none"
+
+
 def test_a_run_holds_relative_links_to_its_stages(make, tmp_path):
     run = make()
     done = run.stage("seeds/train", draw)

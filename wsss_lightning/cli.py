@@ -63,6 +63,13 @@ def main() -> None:
     if {"--help", "-h"} & set(words):
         print_help()
         return
+    for word in words:
+        if re.match(r"[^=]*api_?key[^=]*=", word, re.IGNORECASE):
+            complain(
+                f"{word.split('=')[0]} is a secret, and what stands on the command line is stored "
+                "beside the results; set the environment variable WANDB_API_KEY, or run wandb "
+                "login."
+            )
     sys.argv[1:] = words
     # threads that spin while they wait stop each other on busy or virtual cores: 5 times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -200,6 +207,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     from wsss_lightning.affinity_stages import check_learner
     from wsss_lightning.run import Run, write_json
     from wsss_lightning.stages import check_data, crf_settings
+    from wsss_lightning.wandb_results import log_results, name_runs
 
     store = Path(cfg.runs) / "stages"
     if "generate" in cfg.data:
@@ -218,15 +226,19 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     console.print(
         f"[bold]{cfg.name}[/] on {cfg.data.name}, seed {cfg.seed}", f"→ {where}", soft_wrap=True
     )
+    name_runs(cfg, folder)
     written, key = folder / "results.json", digest_of(cfg, salt)
     if not again and written.is_file():
         held = json.loads(written.read_text())
         if held["key"] == key:
             console.print("[dim]found, with its results: nothing to do[/]")
+            log_results(cfg, folder, held, settings(cfg))
             return objective(cfg, held["scores"])
     scores = instantiate(cfg.pipeline)(cfg, run)
-    write_json(written, {**results(cfg, run, scores), "key": key})
+    found = {**results(cfg, run, scores), "key": key}
+    write_json(written, found)
     show(cfg, scores, run)
+    log_results(cfg, folder, found, settings(cfg))
     return objective(cfg, scores)
 
 
@@ -240,10 +252,14 @@ def digest_of(cfg: DictConfig, salt: str) -> str:
     """Of all that results depend on: data, configuration and code, but not where a run is made."""
     from wsss_lightning.run import source_digest
 
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    told = {key: value for key, value in plain.items() if key not in HOW}
-    content = json.dumps([told, salt, source_digest(("report",))], sort_keys=True)
+    content = json.dumps([settings(cfg), salt, source_digest(("report",))], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def settings(cfg: DictConfig) -> dict[str, Any]:
+    """The composed configuration, but for how a run is made and watched."""
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    return {key: value for key, value in plain.items() if key not in HOW}
 
 
 # keys that say how a run is made and watched, not what it finds

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,7 +28,11 @@ NOT_WORK = (
     "config.py",
     "errors.py",
     "report",
+    "wandb_results.py",
 )
+
+# name of the stage that is being done, for those who watch it; no part of its result
+doing: ContextVar[str] = ContextVar("doing")
 
 
 @dataclass
@@ -82,7 +87,11 @@ class Run:
         partial.mkdir(exist_ok=True)
         pl.seed_everything(self.seed, workers=True, verbose=False)
         begun = time.monotonic()
-        work(partial, **inputs)
+        token = doing.set(name)
+        try:
+            work(partial, **inputs)
+        finally:
+            doing.reset(token)
         record = {
             "stage": name,
             "work": work.__name__,

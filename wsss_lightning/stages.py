@@ -24,6 +24,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from wsss_lightning.callbacks.common_step import CommonStep
 from wsss_lightning.callbacks.dense_crf import DenseCRF
 from wsss_lightning.callbacks.each_once import EachOnce
 from wsss_lightning.callbacks.end_loggers import EndLoggers
@@ -77,7 +78,7 @@ from wsss_lightning.methods.base import Reading, TagMethod
 from wsss_lightning.methods.features import PooledFeatures
 from wsss_lightning.metrics import ThresholdCurve, iou, miou, precision_recall
 from wsss_lightning.processes import failures_told, quiet_lightning
-from wsss_lightning.run import write_json
+from wsss_lightning.run import doing, write_json
 
 Metrics = dict[str, float]
 GPU_BATCH = 8  # images that its CRF takes at once
@@ -167,12 +168,15 @@ class Stages:
         callbacks: list[pl.Callback] = [
             StepSeed(torch.initial_seed() + epochs_before),
             checkpoint,
+            CommonStep(),
             EndLoggers(),
         ]
         if crf is not None and watched:
             parameters, engine = crf_settings(crf)
             callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
-        loggers = self._loggers(folder)
+        loggers = self._loggers(
+            folder, {"module": settings_of(module), "schedule": settings_of(schedule)}
+        )
         name = name_of(folder)
         trainer = self._trainer(
             name,
@@ -458,23 +462,12 @@ class Stages:
     ) -> None:
         """One picture: evenly chosen images, and side by side what each step made of them."""
         reader = instantiate(data.reader)(split=split)
-        chosen = np.unique(np.linspace(0, len(reader) - 1, count).round().astype(int))
         rows, captions, used = [], [], []
-        for i in chosen.tolist():
-            name, image = reader.names[i], np.asarray(reader.image(i))
-            row = {"image": image}
-            if reader.has_masks():
-                used.append(reader.mask(i))
-                row["truth"] = mask_overlay(image, used[-1])
-            if seeds is not None:
-                score, _ = load_score(seeds / f"{name}.npz")
-                row["CAM"] = heat_overlay(image, score.max(0, initial=0))
-            for heading, masks in steps.items():
-                used.append(load_mask(masks / f"{name}.png"))
-                row[heading] = mask_overlay(image, used[-1])
+        for i in evenly(len(reader), count):
+            row, masks = pictured(reader, i, seeds, steps)
             rows.append(row)
-            tags = [c for c, t in zip(reader.classes, reader.tags[i], strict=True) if t]
-            captions.append(f"{name}   tags: {', '.join(tags) or 'none'}")
+            used += masks
+            captions.append(f"{reader.names[i]}   tags: {tag_names(reader, i)}")
         page = sheet(rows, captions, legend_of(used, reader.classes), tile=200)
         save_sheet(folder / f"{split}.png", page)
 
@@ -525,8 +518,12 @@ class Stages:
             **{**usual, **how},
         )
 
-    def _loggers(self, folder: Path) -> list[Any]:
-        """Of a training; one that goes on behind an interruption goes on in its W&B run."""
+    def _loggers(self, folder: Path, config: dict[str, Any]) -> list[Any]:
+        """Of a training; one that goes on behind an interruption goes on in its W&B run.
+
+        Args:
+            config: what is trained and how, for W&B.
+        """
         made = []
         for name, node in self.logger.items():
             known: dict[str, Any] = {"save_dir": folder}
@@ -534,7 +531,12 @@ class Stages:
                 stored = folder / WANDB_RUN
                 if not stored.is_file():
                     write_whole(stored, lambda file: file.write(secrets.token_hex(4).encode()))
-                known["version"] = stored.read_text()
+                stage = doing.get(name_of(folder))
+                known |= {"version": stored.read_text(), "job_type": stage}
+                known["config"] = {**settings_of(node.config), **config}
+                known["name"] = f"{node.get('group') or node.project}/{stage}"
+                # Lightning sets an environment variable, which a session that lives ignores
+                known["mode"] = "offline" if node.get("offline") else None
             made.append(instantiate(node)(**known))
         return made
 
@@ -604,6 +606,35 @@ def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
 def metrics_of(folder: Path) -> Metrics:
     """What an evaluation stage found."""
     return json.loads((folder / "metrics.json").read_text())
+
+
+def evenly(length: int, count: int) -> list[int]:
+    """Positions of `count` items, or of all, from the first to the last."""
+    return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
+
+
+def pictured(
+    reader: VOCLayout, i: int, seeds: Path | None, steps: Mapping[str, Path]
+) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """Pictures of what each step made of an image, by heading, and the label maps in them."""
+    name, image, used = reader.names[i], np.asarray(reader.image(i)), []
+    row = {"image": image}
+    if reader.has_masks():
+        used.append(reader.mask(i))
+        row["truth"] = mask_overlay(image, used[-1])
+    if seeds is not None:
+        score, _ = load_score(seeds / f"{name}.npz")
+        row["CAM"] = heat_overlay(image, score.max(0, initial=0))
+    for heading, masks in steps.items():
+        used.append(load_mask(masks / f"{name}.png"))
+        row[heading] = mask_overlay(image, used[-1])
+    return row, used
+
+
+def tag_names(reader: VOCLayout, i: int) -> str:
+    """Of an image, for people."""
+    present = [c for c, t in zip(reader.classes, reader.tags[i], strict=True) if t]
+    return ", ".join(present) or "none"
 
 
 def _without_weights(node: Any) -> None:

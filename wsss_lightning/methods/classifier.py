@@ -28,5 +28,6 @@ class Classifier(TagMethod):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = tag_loss(self(batch["image"]), batch["tags"])
-        self.log("train/classification", loss, prog_bar=True, batch_size=len(batch["name"]))
+        told = {"train/classification": loss, "train/loss": loss}
+        self.log_dict(told, prog_bar=True, batch_size=len(batch["name"]))
         return loss

@@ -59,7 +59,8 @@ class Segmenter(pl.LightningModule):
         # a crop may hold no labelled pixel at all; the mean over none would be NaN
         count = (mask != IGNORE).sum().clamp(min=1)
         loss = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="sum") / count
-        self.log("train/cross_entropy", loss, prog_bar=True, batch_size=len(mask))
+        told = {"train/cross_entropy": loss, "train/loss": loss}
+        self.log_dict(told, prog_bar=True, batch_size=len(mask))
         return loss
 
     def marginal(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
