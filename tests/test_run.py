@@ -164,7 +164,7 @@ def test_work_that_failed_is_never_taken_as_finished_and_goes_on_where_it_stoppe
         assert [p.suffix for p in run.store.iterdir() if p.is_dir()] == [".partial"]
         assert not (run.folder / "a").exists()
     done = run.stage("a", work)
-    assert {p.name for p in done.iterdir()} == {"1", "2", "3", "stage.json"}
+    assert {p.name for p in done.iterdir()} == {"1", "2", "3", "manifest.json", "stage.json"}
     assert [p.name for p in run.store.iterdir() if p.is_dir()] == [done.name]
     run.stage("a", work)
     assert work.times == 3
@@ -197,7 +197,7 @@ def test_work_that_was_killed_goes_on_in_the_next_process(make, tmp_path):
     assert in_processes(make(), work=counts) == [0]
     (done,) = (p for p in (tmp_path / "store").iterdir() if p.is_dir())
     assert done.name == partial.stem
-    assert {p.name for p in done.iterdir()} == {"0", "1", "stage.json"}
+    assert {p.name for p in done.iterdir()} == {"0", "1", "manifest.json", "stage.json"}
 
 
 @pytest.mark.parametrize("folders", [["a", "b"], ["same", "same"]])

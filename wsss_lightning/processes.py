@@ -45,7 +45,7 @@ class Processes(DDPStrategy):
 
     def setup_environment(self) -> None:
         quiet_lightning()
-        Thread(target=_end_with_parent, daemon=True).start()
+        end_with_parent()
         self._own_memory()
         super().setup_environment()
 
@@ -80,7 +80,12 @@ class Processes(DDPStrategy):
                 value /= self.world_size
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Have this process end as soon as the one that started it does, however that ends."""
+    Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
