@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def _kind(name: str, size: int, found: Mapping[str, os.stat_result]) -> str:
 
 
 def _altered(
-    folder: Path, names: Iterable[str], files: Mapping[str, tuple[int, str]]
+    folder: Path, names: Iterable[str], files: Mapping[str, Sequence[Any]]
 ) -> dict[str, str]:
     now = _digests(folder, names)
     return {name: "altered" for name, digest in now.items() if digest != files[name][1]}
