@@ -107,6 +107,7 @@ def quiet_lightning() -> None:
         ".*isinstance.treespec, LeafSpec.*",
         ".*exists and is not empty.*",  # a folder where an interrupted fit goes on
         ".*custom batch sampler.*",
+        ".*dataloader is not resumable.*",  # the data module knows where it was
         ".*in eval mode at the start of training.*",  # batch norms that are kept as they are
         ".*no .validation_step..*",  # a module that learns beside a split it must not see
         ".*number of training batches.*smaller than the logging interval.*",

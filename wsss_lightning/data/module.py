@@ -36,13 +36,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __init__(
         self, length: int, seed: int, batch_size: int, begun: tuple[int, int] = (0, 0)
     ) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
-        self.batch_size, self.begun = batch_size, begun
+        self.length, self.seed = length, seed
         self.rank, self.processes = _process()
         if length >= batch_size:
             self.count = length // batch_size * batch_size
         else:
             self.count = math.ceil(length / self.processes) * self.processes
+        epoch, past = begun[0], begun[1] * batch_size
+        self.begun = (epoch, past) if past < self.count else (epoch + 1, 0)
+        # workers read ahead before Lightning tells the epoch
+        self.epoch = self.begun[0]
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -53,8 +56,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         # the length is no index, so no sample's stream of numbers repeats this one
         order = np.random.default_rng([self.seed, self.epoch, self.length]).permutation(self.length)
-        epoch, batches = self.begun
-        past = batches * self.batch_size if self.epoch == epoch else 0
+        epoch, past = self.begun
+        past = past if self.epoch == epoch else 0
         shared = np.resize(order, self.count)[past:][self.rank :: self.processes]
         return iter([(self.epoch, int(i)) for i in shared])
 

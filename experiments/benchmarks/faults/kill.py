@@ -52,6 +52,7 @@ HOW = (
     ("workers=0", "checkpoint_minutes=0"),
     ("workers=2", "checkpoint_minutes=0"),
     ("workers=0", "checkpoint_minutes=null"),
+    ("workers=2", "checkpoint_minutes=null"),
 )
 
 
