@@ -258,12 +258,12 @@ def test_a_full_disk_is_told_in_every_kind_of_stage_and_spoils_nothing(
             with full_disk() if name == kind else contextlib.nullcontext():
                 does(self, name, *rest)
 
-        monkeypatch.setattr(Run, "_do", full)
-        told = here(*words)
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "_do", full)
+            told = here(*words)
         assert told.code == 1, kind
         assert f"error: {kind}: the disk is full (File too large" in told.err
         assert "Traceback" not in told.out + told.err
-        monkeypatch.undo()
         again = here(*words)
         assert again.scores == scores
         assert files(tmp_path) == before, kind
@@ -320,14 +320,15 @@ def test_a_worker_that_is_killed_is_told_and_the_stage_goes_on(here, tmp_path, m
             os.kill(os.getpid(), signal.SIGKILL)
         return reads(self, i)
 
-    monkeypatch.setattr(VOCLayout, "__getitem__", killed)
-    told = here(*words)
+    with monkeypatch.context() as patch:
+        patch.setattr(VOCLayout, "__getitem__", killed)
+        told = here(*words)
     assert told.code == 1
     assert "error: classifier: a worker process was ended from outside" in told.err
     assert "fit.method.batch_size or fit.method.crop_size" in told.err
     assert "Traceback" not in told.err
-    monkeypatch.undo()
     assert here(*words).code == 0
+    assert len(list(tmp_path.glob("runs/stages/fit-*/"))) == 1
 
 
 def test_two_runs_of_one_folder_at_once_do_each_stage_once(tmp_path, here):
@@ -347,9 +348,9 @@ def test_a_clock_that_jumps_changes_no_result(here, tmp_path, monkeypatch, jump)
     words = ("experiment=cam", *TINY, "pipeline=seeds", "checkpoint_minutes=0")
     expected = here(*words, folder=tmp_path / "whole").scores
     real, begun = time.time, time.monotonic()
-    monkeypatch.setattr(time, "time", lambda: real() + jump * (time.monotonic() - begun))
-    assert here(*words, folder=tmp_path / "jumps").scores == expected
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: real() + jump * (time.monotonic() - begun))
+        assert here(*words, folder=tmp_path / "jumps").scores == expected
     assert " done " not in here(*words, folder=tmp_path / "jumps").out
 
 
