@@ -1,6 +1,9 @@
+import errno
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import signal
 import time
 
@@ -9,7 +12,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from wsss_lightning import manifest
 from wsss_lightning import run as run_module
+from wsss_lightning.errors import InputError
 from wsss_lightning.run import Run, write_json
 
 
@@ -36,8 +41,8 @@ class BrokenError(Exception):
 
 @pytest.fixture
 def make(tmp_path):
-    def one(folder="run", store="store", seed=0, salt=""):
-        return Run(tmp_path / folder, tmp_path / store, seed, salt)
+    def one(folder="run", store="store", seed=0, salt="", start=None):
+        return Run(tmp_path / folder, tmp_path / store, seed, salt, start)
 
     return one
 
@@ -171,7 +176,7 @@ def test_work_that_failed_is_never_taken_as_finished_and_goes_on_where_it_stoppe
         assert [p.suffix for p in run.store.iterdir() if p.is_dir()] == [".partial"]
         assert not (run.folder / "a").exists()
     done = run.stage("a", work)
-    assert {p.name for p in done.iterdir()} == {"1", "2", "3", "stage.json"}
+    assert {p.name for p in done.iterdir()} == {"1", "2", "3", "manifest.json", "stage.json"}
     assert [p.name for p in run.store.iterdir() if p.is_dir()] == [done.name]
     run.stage("a", work)
     assert work.times == 3
@@ -204,7 +209,7 @@ def test_work_that_was_killed_goes_on_in_the_next_process(make, tmp_path):
     assert in_processes(make(), work=counts) == [0]
     (done,) = (p for p in (tmp_path / "store").iterdir() if p.is_dir())
     assert done.name == partial.stem
-    assert {p.name for p in done.iterdir()} == {"0", "1", "stage.json"}
+    assert {p.name for p in done.iterdir()} == {"0", "1", "manifest.json", "stage.json"}
 
 
 @pytest.mark.parametrize("folders", [["a", "b"], ["same", "same"]])
@@ -214,6 +219,314 @@ def test_processes_at_once_do_the_work_once(make, folders):
     for run in runs:
         assert lines(run.folder / "x") == 1
         assert [p.name for p in run.folder.iterdir()] == ["x"]
+
+
+# what is found again is what was left
+
+
+def image_work(folder, **inputs):
+    """Work that goes on with the images that are left, as many stages do."""
+    (folder / "below").mkdir(exist_ok=True)
+    for name in ("x", "y", "below/z"):
+        path = folder / f"{name}.npz"
+        if not path.is_file():
+            path.write_text(f"content of {name}")
+            with (folder.parent / "made").open("a") as file:
+                file.write(f"{path.stem}\n")
+
+
+def reads(folder, *, before):
+    (folder / "copy").write_text((before / "x.npz").read_text())
+    with (folder.parent / "made").open("a") as file:
+        file.write("reads\n")
+
+
+def made(run):
+    """What work was done since the last call, in order."""
+    path = run.store / "made"
+    told = path.read_text().split() if path.is_file() else []
+    path.unlink(missing_ok=True)
+    return told
+
+
+def cut(path):
+    path.write_text(path.read_text()[:4])
+
+
+def alter(path):
+    """Another content of the same size; times are set back as far as a program can."""
+    before = path.stat()
+    path.write_text(path.read_text()[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def lengthen(path):
+    path.write_text(path.read_text() + "more")
+
+
+DAMAGE = {
+    "truncated": cut,
+    "altered": alter,
+    "longer": lengthen,
+    "missing": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("name", ["x", "below/z"])
+def test_a_damaged_file_is_named_and_made_again_and_no_other(make, capsys, kind, name):
+    run = make()
+    stage = run.stage("a", image_work)
+    before = {path.name: path.read_bytes() for path in stage.rglob("*.npz")}
+    made(run)
+    DAMAGE[kind](stage / f"{name}.npz")
+    assert make().stage("a", image_work) == stage
+    assert made(run) == [name[-1]]
+    assert {path.name: path.read_bytes() for path in stage.rglob("*.npz")} == before
+    assert f"{name}.npz ({kind})" in capsys.readouterr().out
+    make().stage("a", image_work)
+    assert made(run) == []
+
+
+def test_where_one_file_is_damaged_all_are_read(make):
+    run = make()
+    stage = run.stage("a", image_work)
+    listed = json.loads((stage / "manifest.json").read_text())
+    alter(stage / "x.npz")
+    now = (stage / "x.npz").stat()  # as if times told nothing, as after a failure of the disk
+    listed["times"]["x.npz"] = [now.st_mtime_ns, now.st_ctime_ns]
+    write_json(stage / "manifest.json", listed)
+    made(run)
+    cut(stage / "y.npz")
+    make().stage("a", image_work)
+    assert made(run) == ["x", "y"]
+
+
+@pytest.mark.parametrize("name", ["stage.json", "manifest.json"])
+@pytest.mark.parametrize("kind", ["truncated", "missing"])
+def test_a_stage_whose_record_is_damaged_is_done_again(make, capsys, name, kind):
+    run = make()
+    stage = run.stage("a", image_work)
+    made(run)
+    DAMAGE[kind](stage / name)
+    make().stage("a", image_work)
+    assert made(run) == ["x", "y", "z"]
+    assert "no readable record" in capsys.readouterr().out
+
+
+def test_a_manifest_that_was_altered_with_its_file_is_not_believed(make):
+    run = make()
+    stage = run.stage("a", image_work)
+    made(run)
+    cut(stage / "x.npz")
+    listed = json.loads((stage / "manifest.json").read_text())
+    listed["files"]["x.npz"][0] = 4
+    write_json(stage / "manifest.json", listed)
+    make().stage("a", image_work)
+    assert made(run) == ["x", "y", "z"]
+
+
+def test_a_copy_of_the_store_is_found_and_read_only_once(make, tmp_path, monkeypatch):
+    make().stage("a", image_work)
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    moved = make(store="copy")
+    made(moved)
+    moved.stage("a", image_work)
+    assert made(moved) == []
+
+    def unexpected(path):
+        raise AssertionError(f"{path} is read again")
+
+    monkeypatch.setattr(manifest, "_digest", unexpected)
+    moved.stage("a", image_work)
+
+
+def test_logs_and_files_of_others_are_no_part_of_a_stage(make):
+    def logs(folder):
+        (folder / "csv").mkdir(exist_ok=True)
+        (folder / "csv/metrics.csv").write_text("1")
+        (folder / "x.npz").write_text("x")
+
+    run = make()
+    stage = run.stage("a", logs)
+    (stage / "csv/metrics.csv").unlink()
+    (stage / "note.txt").write_text("mine")
+    before = (stage / "stage.json").stat().st_mtime_ns
+    run.stage("a", logs)
+    assert (stage / "stage.json").stat().st_mtime_ns == before
+
+
+def test_what_was_made_of_another_content_is_made_again(make, capsys):
+    run = make()
+    run.stage("b", reads, before=run.stage("a", image_work))
+    made(run)
+    afresh = make(start="second")
+    changed = afresh.stage("a", other_content)  # under its name, as a GPU's rounding would
+    assert made(run) == []
+    again = make()
+    assert again.stage("b", reads, before=changed).joinpath("copy").read_text() == "another"
+    assert made(run) == ["reads"]
+    assert f"b: {changed.name} changed since it was done" in capsys.readouterr().out
+    again.stage("b", reads, before=changed)
+    assert made(run) == []
+
+
+def other_content(folder):
+    for name in ("x", "y"):
+        (folder / f"{name}.npz").write_text("another")
+
+
+other_content.__name__ = "image_work"
+
+
+def test_a_mended_stage_is_the_same_to_what_was_made_of_it(make):
+    run = make()
+    stage = run.stage("a", image_work)
+    run.stage("b", reads, before=stage)
+    made(run)
+    cut(stage / "x.npz")
+    again = make()
+    again.stage("b", reads, before=again.stage("a", image_work))
+    assert made(run) == ["x"]
+
+
+# resume=false
+
+
+def test_a_start_that_takes_nothing_done_before_does_each_stage_once(make):
+    run = make()
+    stage = run.stage("a", image_work)
+    (stage / "mine").touch()
+    made(run)
+    afresh = make(start="second")
+    assert afresh.stage("a", image_work) == stage
+    assert made(run) == ["x", "y", "z"]
+    assert not (stage / "mine").exists()
+    afresh.stage("again", image_work)
+    make(start="second", folder="another job").stage("a", image_work)
+    make().stage("a", image_work)
+    assert made(run) == []
+    make(start="third").stage("a", image_work)
+    assert made(run) == ["x", "y", "z"]
+    assert [p.name for p in run.store.iterdir() if p.is_dir()] == [stage.name]
+
+
+def test_the_finished_stage_stays_until_the_new_one_is_done(make):
+    def fails(folder):
+        (folder / "x.npz").touch()
+        raise BrokenError
+
+    fails.__name__ = "image_work"
+    run = make()
+    stage = run.stage("a", image_work)
+    made(run)
+    with pytest.raises(BrokenError):
+        make(start="second").stage("a", fails)
+    assert (run.folder / "a/x.npz").read_text() == "content of x"
+    make().stage("a", image_work)
+    assert made(run) == []
+    assert [p.name for p in run.store.iterdir() if p.is_dir()] == [stage.name]
+
+
+def test_unfinished_work_is_not_gone_on_with_either(make):
+    def fails(folder):
+        (folder / "x.npz").write_text("half")
+        raise BrokenError
+
+    fails.__name__ = "image_work"
+    with pytest.raises(BrokenError):
+        make().stage("a", fails)
+    stage = make(start="second").stage("a", image_work)
+    assert (stage / "x.npz").read_text() == "content of x"
+
+
+# what a machine does to a run
+
+
+def test_what_a_killed_write_left_is_no_part_of_the_stage(make):
+    def killed_amid_a_write(folder):
+        (folder / ".x.npz.4711").write_text("ha")
+        raise BrokenError
+
+    killed_amid_a_write.__name__ = "image_work"
+    with pytest.raises(BrokenError):
+        make().stage("a", killed_amid_a_write)
+    stage = make().stage("a", image_work)
+    assert not list(stage.rglob(".*"))
+
+
+def test_a_link_that_a_killed_run_left_half_made_is_replaced(make):
+    run = make()
+    run.folder.mkdir()
+    (run.folder / ".a.new").symlink_to("nowhere")
+    run.stage("a", image_work)
+    assert [p.name for p in run.folder.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("jump", [-(10**9), 10**9])
+def test_a_clock_that_jumps_changes_nothing(make, monkeypatch, jump):
+    run = make()
+    stage = run.stage("a", image_work)
+    made(run)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    monkeypatch.setattr(time, "time_ns", lambda: int((real() + jump) * 1e9))
+    again = make()
+    again.stage("b", reads, before=again.stage("a", image_work))
+    assert made(run) == ["reads"]
+    assert again.seconds["b"] >= 0
+    monkeypatch.undo()
+    make().stage("b", reads, before=stage)
+    assert made(run) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "y.npz"), "a: the disk is full"),
+        (OSError(errno.EROFS, "Read-only file system", "y.npz"), "runs=DIR"),
+        (MemoryError(), "a: out of memory. Set workers lower"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "a: out of memory"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "worker process"),
+    ],
+)
+def test_what_the_machine_did_is_told_and_work_goes_on(make, error, message):
+    def stopped(folder):
+        (folder / "x.npz").write_text("content of x")
+        raise error
+
+    stopped.__name__ = "image_work"
+    with pytest.raises(InputError, match=re.escape(message)):
+        make().stage("a", stopped)
+    run = make()
+    run.stage("a", image_work)
+    assert made(run) == ["y", "z"]
+
+
+def test_a_full_disk_leaves_the_former_stage_and_no_half_of_the_new_one(make, monkeypatch):
+    run = make()
+    stage = run.stage("a", image_work)
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="the disk is full"):
+        make(start="second").stage("a", image_work)
+    monkeypatch.undo()
+    made(run)
+    assert make().stage("a", image_work) == stage
+    assert made(run) == []
+
+
+def test_alarms_of_a_stage_are_kept_and_told_again_when_it_is_found(make, capsys):
+    def alarming(folder):
+        write_json(folder / "alarms.json", ["no mask shows [cat]"])
+
+    for _ in range(2):
+        stage = make().stage("a", alarming)
+        assert capsys.readouterr().out.count("a: no mask shows [cat]") == 1
+    assert json.loads((stage / "stage.json").read_text())["alarms"] == ["no mask shows [cat]"]
 
 
 # write_json

@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from wsss_lightning.callbacks.charts import line_chart, save_chart
+from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch
 from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.functional.boxes import Prediction, Refine
@@ -39,6 +40,10 @@ class BoxStages:
         reader = instantiate(data.reader)(split=split, with_masks=False, with_boxes=True)
         work = partial(_label, folder=folder, reader=reader, rule=instantiate(rule))
         share_out(work, _left(folder, reader), self.workers, "labels", threads=False)
+        watch = LabelWatch(reader.classes)
+        for i, name in enumerate(reader.names):
+            watch.update(name, load_mask(folder / f"{name}.png"), reader.tags[i])
+        write_json(folder / ALARMS, watch.alarms())
 
     def relabel(
         self,
@@ -73,10 +78,13 @@ class BoxStages:
         )
         share_out(work, _left(folder, reader), self.workers, "relabel", threads=False)
         changed = total = 0
-        for name in reader.names:
+        watch = LabelWatch(reader.classes)
+        for i, name in enumerate(reader.names):
             new, old = (load_mask(where / f"{name}.png") for where in (folder, previous))
             changed, total = changed + int((new != old).sum()), total + new.size
+            watch.update(name, new, reader.tags[i])
         write_json(folder / "metrics.json", {"changed": changed / total})
+        write_json(folder / ALARMS, watch.alarms())
 
     def curve(self, folder: Path, *, points: Points, title: str) -> None:
         """A chart of figures in 0..1 over rounds."""

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import secrets
 import sys
 from collections.abc import Iterable
 from importlib import metadata
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from wsss_lightning import faults
 from wsss_lightning.config import Config, check_targets, check_values
 from wsss_lightning.errors import InputError, did_you_mean
 
@@ -87,8 +89,8 @@ def main() -> None:
     except KeyboardInterrupt:
         end_of_sweep()
         complain("Interrupted. The same command goes on with the first unfinished stage.")
-    except Exception:
-        told = end_of_sweep()
+    except Exception as error:
+        told = end_of_sweep() or faults.told(error)
         if not told:  # a defect; of a sweep's jobs, tracebacks are beside their results
             raise
         complain(told)
@@ -207,6 +209,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     from wsss_lightning.affinity_stages import check_learner
     from wsss_lightning.run import Run, write_json
     from wsss_lightning.stages import check_data, crf_settings
+    from wsss_lightning.sweep import SWEEP
     from wsss_lightning.wandb_results import log_results, name_runs
 
     store = Path(cfg.runs) / "stages"
@@ -221,16 +224,18 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     # the precision of arithmetic is the trainer's, but numbers depend on it
     digest = check_data(cfg.data, with_boxes=supervision(cfg) == "boxes")
     salt = f"{digest}-{cfg.trainer.get('precision')}"
-    run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt)
+    # jobs of one start of a sweep may share what they made
+    start = None if cfg.resume else secrets.token_hex(8) if again else os.environ[SWEEP]
+    run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt, start=start)
     where = os.path.relpath(folder)
     console.print(
         f"[bold]{cfg.name}[/] on {cfg.data.name}, seed {cfg.seed}", f"→ {where}", soft_wrap=True
     )
     name_runs(cfg, folder)
     written, key = folder / "results.json", digest_of(cfg, salt)
-    if not again and written.is_file():
-        held = json.loads(written.read_text())
-        if held["key"] == key:
+    if not again and cfg.resume:
+        held = found_results(written)
+        if held.get("key") == key:
             console.print("[dim]found, with its results: nothing to do[/]")
             log_results(cfg, folder, held, settings(cfg))
             return objective(cfg, held["scores"])
@@ -240,6 +245,14 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     show(cfg, scores, run)
     log_results(cfg, folder, found, settings(cfg))
     return objective(cfg, scores)
+
+
+def found_results(written: Path) -> dict[str, Any]:
+    """What a former run left; nothing where there is none, or it is damaged."""
+    try:
+        return json.loads(written.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def objective(cfg: DictConfig, scores: dict[str, float]) -> float | None:
@@ -263,7 +276,7 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 # keys that say how a run is made and watched, not what it finds
-HOW = ("trainer", "logger", "workers", "runs", "slots")
+HOW = ("trainer", "logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
 
 
 def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
@@ -518,7 +531,7 @@ def _keys(node: Any, prefix: str) -> list[str]:
 
 def run_name(words: Iterable[str]) -> str:
     """A folder name from overrides: what was chosen, without paths; long ones end in a digest."""
-    skip = ("runs=", "logger", "trainer", "workers=", "hydra.")
+    skip = ("runs=", "logger", "trainer", "workers=", "checkpoint_minutes=", "resume=", "hydra.")
     said = [re.sub(r"=.*/", "=", w) for w in words if not w.startswith(skip)]
     name = ",".join(re.sub(r"[^\w=.,+-]+", "-", w) for w in sorted(said)) or "default"
     if len(name) > 120:

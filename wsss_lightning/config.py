@@ -112,6 +112,8 @@ class Config:
     test: Test
     pictures: int
     workers: int
+    checkpoint_minutes: float | None
+    resume: bool
     runs: str
     slots: Any
 
@@ -171,6 +173,12 @@ def check_values(cfg: DictConfig) -> None:
         )
     _check_boxes(cfg)
     _check_slots(cfg.slots)
+    minutes = OmegaConf.select(cfg, "checkpoint_minutes")
+    if minutes is not None and minutes < 0:
+        raise InputError(
+            f"checkpoint_minutes is {minutes}; set 0 (after each step) or more, or null for "
+            "checkpoints at the ends of epochs only."
+        )
     for key in ("seed", "workers"):
         if cfg[key] < 0:
             raise InputError(f"{key} is {cfg[key]}; set 0 or more.")

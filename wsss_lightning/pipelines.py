@@ -21,7 +21,7 @@ def tags(cfg: DictConfig, run: Run, segment: bool) -> Scores:
     Args:
         segment: train and test the segmentation network too.
     """
-    do = Stages(cfg.trainer, cfg.logger, cfg.workers)
+    do = _stages(cfg)
     found: Scores = {}
     trained = run.stage(
         "classifier",
@@ -78,7 +78,7 @@ def sc_cam(
             f"pipeline=sc_cam makes sub-categories, but {cfg.method._target_} does not learn them; "
             "choose method=sc_cam, or pipeline=tags."
         )
-    do, data, train = Stages(cfg.trainer, cfg.logger, cfg.workers), cfg.data, cfg.data.train
+    do, data, train = _stages(cfg), cfg.data, cfg.data.train
     how: dict[str, Any] = {"data": data, "schedule": cfg.fit.method, "supervision": "tags"}
     found: Scores = {}
     trained = run.stage("round_0/classifier", do.fit, module=first, **how)
@@ -134,7 +134,7 @@ def sc_cam(
 
 def full_supervision(cfg: DictConfig, run: Run) -> Scores:
     """True masks -> segmentation network: what weak supervision is measured against."""
-    do, data = Stages(cfg.trainer, cfg.logger, cfg.workers), cfg.data
+    do, data = _stages(cfg), cfg.data
     found: Scores = {}
     predicted = _segment(cfg, run, do, found)
     for split in (data.train, data.val):
@@ -169,7 +169,7 @@ def boxes(
         network: of each round, `afresh` or `continued` from the round before.
         epochs: of each round's training; None: as many as the last training has.
     """
-    do, own = Stages(cfg.trainer, cfg.logger, cfg.workers), BoxStages(cfg.workers)
+    do, own = _stages(cfg), BoxStages(cfg.workers)
     data, train, found = cfg.data, cfg.data.train, Scores()
     schedule, marginals = cfg.fit.segmenter, OmegaConf.merge(cfg.test, {"crf": True})
     if epochs is not None:
@@ -250,6 +250,10 @@ def boxes(
             steps=steps if name == "labels" else {**steps, "prediction": last[split]},
         )
     return found
+
+
+def _stages(cfg: DictConfig) -> Stages:
+    return Stages(cfg.trainer, cfg.logger, cfg.workers, cfg.checkpoint_minutes)
 
 
 def _tag_scores(cfg: DictConfig, run: Run, do: Stages, trained: Path, prefix: str = "") -> Scores:

@@ -45,7 +45,7 @@ class Processes(DDPStrategy):
 
     def setup_environment(self) -> None:
         quiet_lightning()
-        Thread(target=_end_with_parent, daemon=True).start()
+        end_with_parent()
         self._own_memory()
         super().setup_environment()
 
@@ -80,7 +80,12 @@ class Processes(DDPStrategy):
                 value /= self.world_size
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Have this process end as soon as the one that started it does, however that ends."""
+    Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -102,6 +107,7 @@ def quiet_lightning() -> None:
         ".*isinstance.treespec, LeafSpec.*",
         ".*exists and is not empty.*",  # a folder where an interrupted fit goes on
         ".*custom batch sampler.*",
+        ".*dataloader is not resumable.*",  # the data module knows where it was
         ".*in eval mode at the start of training.*",  # batch norms that are kept as they are
         ".*no .validation_step..*",  # a module that learns beside a split it must not see
         ".*number of training batches.*smaller than the logging interval.*",

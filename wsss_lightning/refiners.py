@@ -102,7 +102,7 @@ def affinity(
         walk: `Walk`, and the `batch_size` of its images.
         crf: parameters of a last CRF; None: the walk is the last step.
     """
-    own = AffinityStages(do.trainer, do.logger, do.workers)
+    own = AffinityStages(do.trainer, do.logger, do.workers, do.minutes)
     sides = {
         side: run.stage(
             f"{name}/labels_{side}",

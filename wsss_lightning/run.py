@@ -1,11 +1,13 @@
 """Each step once: a stage's result lies in a folder named by what went into it."""
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,7 +18,11 @@ import pytorch_lightning as pl
 from filelock import FileLock
 from omegaconf import OmegaConf
 
+from wsss_lightning import faults, manifest
 from wsss_lightning.callbacks.progress import console
+from wsss_lightning.callbacks.watchdog import ALARMS
+from wsss_lightning.errors import InputError
+from wsss_lightning.manifest import MANIFEST, RECORD
 
 # they choose and show work, but do none of it
 NOT_WORK = (
@@ -29,7 +35,12 @@ NOT_WORK = (
     "errors.py",
     "report",
     "wandb_results.py",
+    "faults.py",
+    "manifest.py",
+    "watchdog.py",
 )
+SHOWN = 3  # names in a message
+LEFTOVER = re.compile(r"\..+\.\d+")  # of a write that was killed
 
 # name of the stage that is being done, for those who watch it; no part of its result
 doing: ContextVar[str] = ContextVar("doing")
@@ -44,20 +55,26 @@ class Run:
         store: of all runs; holds the folders of finished stages.
         seed: of every stage's random numbers.
         salt: digest of the data set's files, part of each stage's name.
+        start: name of this start of the command, where it shall take nothing that was done before;
+            None: finished stages are taken, and unfinished ones go on.
     """
 
     folder: Path
     store: Path
     seed: int
     salt: str = ""
+    start: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    seen: set[Path] = field(default_factory=set)
 
     def stage(self, name: str, work: Callable[..., None], **inputs: Any) -> Path:
         """Do `work(folder, **inputs)`, or find the folder where it was done already.
 
-        Work goes on in `<folder>.partial`, under a lock, and is renamed when done; work that was
-        interrupted finds what it left there. Every stage starts from the same random state, so it
-        does not matter which stages before it were found and which were done.
+        Work goes on in `<folder>.partial`, under a lock, and is renamed when done, with a manifest
+        of its files; work that was interrupted finds what it left there. What is found is held
+        against its manifest, and against the contents of the stages it was made of. Every stage
+        starts from the same random state, so it does not matter which stages before it were found
+        and which were done.
 
         Args:
             name: of the step in this run, such as `seeds/train`; becomes a link in its folder.
@@ -66,25 +83,77 @@ class Run:
 
         Returns:
             The folder of the finished stage.
+
+        Raises:
+            InputError: memory or the disk did not suffice, or a process was ended.
         """
         final = self.store / f"{work.__name__}-{self._key(work, inputs)}"
         final.parent.mkdir(parents=True, exist_ok=True)
+        made_of = {path.name: _content(path) for path in _stages_in(inputs)}
         with FileLock(f"{final}.lock"):
-            found = final.is_dir()
+            found = self._usable(name, final, made_of)
             if not found:
-                self._do(name, work, inputs, final)
-        seconds = json.loads((final / "stage.json").read_text())["seconds"]
-        self.seconds[name] = seconds
+                try:
+                    self._do(name, work, inputs, made_of, final)
+                except InputError:
+                    raise
+                except Exception as error:
+                    told = faults.told(error, name, work.__name__)
+                    if told is None:
+                        raise
+                    raise InputError(told) from error
+            self._link(name, final)
+        record = json.loads((final / RECORD).read_text())
+        self.seconds[name] = seconds = record["seconds"]
         note = "found" if found else "done"
         console.print(f"[bold]{name:<20}[/] {note} [dim]{seconds:8.1f} s[/]")
-        self._link(name, final)
+        for alarm in record["alarms"] if final not in self.seen else ():
+            _warn(f"{name}: {alarm}")
+        self.seen.add(final)
         return final
 
+    def _usable(self, name: str, final: Path, made_of: Mapping[str, str]) -> bool:
+        """Whether a finished stage can be taken; where files are damaged, the rest goes on."""
+        partial = _partial(final)
+        if not final.is_dir():
+            if self.start is not None:
+                shutil.rmtree(partial, ignore_errors=True)
+            return False
+        shutil.rmtree(partial, ignore_errors=True)  # of a start that did it anew and was stopped
+        record, listed = _read(final)
+        if record is None or listed is None:
+            _warn(f"{name}: {final.name} has no readable record; it is done again.")
+        elif self.start is not None and record.get("start") != self.start:
+            pass
+        elif record["made_of"] != made_of:
+            changed = [n for n, content in made_of.items() if record["made_of"].get(n) != content]
+            _warn(f"{name}: {_some(changed)} changed since it was done; it is done again.")
+        else:
+            bad, touched = manifest.wrong(final, listed)
+            if not bad:
+                if touched:
+                    with contextlib.suppress(OSError):  # of others, and closed to us
+                        write_json(final / MANIFEST, manifest.refreshed(final, listed))
+                return True
+            told = [f"{file} ({what})" for file, what in bad.items()]
+            _warn(f"{name}: damaged in {final.name}: {_some(told)}; what they hold is made again.")
+            _take_out(final, bad)
+            final.rename(partial)
+        return False
+
     def _do(
-        self, name: str, work: Callable[..., None], inputs: dict[str, Any], final: Path
+        self,
+        name: str,
+        work: Callable[..., None],
+        inputs: dict[str, Any],
+        made_of: Mapping[str, str],
+        final: Path,
     ) -> None:
-        partial = final.with_name(f"{final.name}.partial")
+        partial = _partial(final)
         partial.mkdir(exist_ok=True)
+        for path in partial.rglob(".*"):
+            if LEFTOVER.fullmatch(path.name) and path.is_file():
+                path.unlink()
         pl.seed_everything(self.seed, workers=True, verbose=False)
         begun = time.monotonic()
         token = doing.set(name)
@@ -92,16 +161,24 @@ class Run:
             work(partial, **inputs)
         finally:
             doing.reset(token)
+        seconds = round(time.monotonic() - begun, 2)
+        listed = manifest.take(partial)
+        alarms = partial / ALARMS
         record = {
             "stage": name,
             "work": work.__name__,
             "seed": self.seed,
-            "seconds": round(time.monotonic() - begun, 2),
+            "seconds": seconds,
             "code": code_version(),
             "inputs": {key: _plain(value) for key, value in inputs.items()},
+            "made_of": made_of,
+            "content": manifest.content(listed),
+            "alarms": json.loads(alarms.read_text()) if alarms.is_file() else [],
+            "start": self.start,
         }
-        write_json(partial / "stage.json", record)
-        partial.rename(final)
+        write_json(partial / MANIFEST, listed)
+        write_json(partial / RECORD, record)
+        _publish(partial, final)
 
     def _key(self, work: Callable[..., None], inputs: dict[str, Any]) -> str:
         what = {
@@ -116,13 +193,14 @@ class Run:
     def _link(self, name: str, final: Path) -> None:
         link = self.folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
-        if link.is_dir() and not link.is_symlink():
-            shutil.rmtree(link)
-        # replaced in one step: another process may do the same
-        temporary = link.with_name(f".{link.name}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath(final, link.parent), target_is_directory=True)
-        temporary.replace(link)
+        # another process may do the same, and one that was killed may have left the new link
+        with FileLock(self.store / "links.lock"):
+            if link.is_dir() and not link.is_symlink():
+                shutil.rmtree(link)
+            temporary = link.with_name(f".{link.name}.new")
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(os.path.relpath(final, link.parent), target_is_directory=True)
+            temporary.replace(link)
 
 
 @cache
@@ -155,6 +233,69 @@ def write_json(path: Path, content: Any) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(f"{final.name}.partial")
+
+
+def _publish(partial: Path, final: Path) -> None:
+    """Give a finished folder its name, in the place of one that is there."""
+    for folder in (p for p in [partial, *partial.rglob("*")] if p.is_dir() and not p.is_symlink()):
+        manifest.sync_folder(folder)
+    old = final.with_name(f"{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.is_dir():
+        final.rename(old)
+    partial.rename(final)
+    manifest.sync_folder(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _read(final: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Record and manifest of a finished stage; None where one is damaged."""
+    try:
+        record, listed = (json.loads((final / name).read_text()) for name in (RECORD, MANIFEST))
+        if record["content"] == manifest.content(listed) and {"made_of", "alarms"} <= set(record):
+            return record, listed
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None, None
+
+
+def _take_out(final: Path, bad: Mapping[str, str]) -> None:
+    """Remove damaged files and all of the same image, by whose presence work may know it done."""
+    stems = {Path(name).stem for name in bad}
+    for path in list(final.rglob("*")):
+        if path.is_file() and (path.stem in stems or path.name in (RECORD, MANIFEST)):
+            path.unlink()
+
+
+def _stages_in(value: Any) -> Iterator[Path]:
+    """Folders of stages among inputs."""
+    if isinstance(value, Path):
+        if (value / RECORD).is_file():
+            yield value
+    elif isinstance(value, Mapping) and not OmegaConf.is_config(value):
+        for item in value.values():
+            yield from _stages_in(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _stages_in(item)
+
+
+def _content(stage: Path) -> str:
+    return json.loads((stage / RECORD).read_text())["content"]
+
+
+def _warn(message: str) -> None:
+    # names of files may look like markup
+    console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import multiprocessing
 import secrets
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
@@ -24,6 +25,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from wsss_lightning.callbacks.checkpoints import WholeFiles, WithinEpochs, is_whole
 from wsss_lightning.callbacks.common_step import CommonStep
 from wsss_lightning.callbacks.dense_crf import DenseCRF
 from wsss_lightning.callbacks.each_once import EachOnce
@@ -39,6 +41,7 @@ from wsss_lightning.callbacks.gallery import (
 from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
 from wsss_lightning.callbacks.step_seed import StepSeed
+from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
 from wsss_lightning.data.features import (
     CLUSTERS,
     FEATURES,
@@ -56,6 +59,7 @@ from wsss_lightning.data.scores import (
     save_mask,
     save_score,
     write_table,
+    write_text,
     write_whole,
 )
 from wsss_lightning.data.tally import TallyWriter
@@ -77,7 +81,7 @@ from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
 from wsss_lightning.methods.features import PooledFeatures
 from wsss_lightning.metrics import ThresholdCurve, iou, miou, precision_recall
-from wsss_lightning.processes import failures_told, quiet_lightning
+from wsss_lightning.processes import end_with_parent, failures_told, quiet_lightning
 from wsss_lightning.run import doing, write_json
 
 Metrics = dict[str, float]
@@ -95,10 +99,14 @@ class Stages:
         trainer: configuration of a `pl.Trainer`.
         logger: configurations of loggers, by name.
         workers: processes that read data, or run the CRF.
+        minutes: of training between checkpoints amid an epoch; None: at the ends of epochs only.
     """
 
-    def __init__(self, trainer: DictConfig, logger: DictConfig, workers: int) -> None:
+    def __init__(
+        self, trainer: DictConfig, logger: DictConfig, workers: int, minutes: float | None = None
+    ) -> None:
         self.trainer, self.logger, self.workers = trainer, logger, workers
+        self.minutes = minutes
 
     def fit(
         self,
@@ -117,7 +125,7 @@ class Stages:
     ) -> None:
         """Train a module on the training split; leaves module.yaml, last.ckpt and csv logs.
 
-        In a folder where it was interrupted it goes on from its last epoch.
+        In a folder where it was interrupted it goes on from its last checkpoint.
 
         Args:
             clusters: folder of `cluster`: sub-categories to learn beside the tags.
@@ -127,7 +135,7 @@ class Stages:
                 schedule of its own.
             epochs_before: that were trained already, so that images come in another order.
         """
-        OmegaConf.save(module, folder / "module.yaml", resolve=True)
+        write_text(folder / "module.yaml", OmegaConf.to_yaml(module, resolve=True))
         built = instantiate(module)
         if getattr(built, "wants_sub_tags", False) != (clusters is not None):
             raise InputError(
@@ -165,12 +173,17 @@ class Stages:
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
+        last = folder / "last.ckpt"
+        step_seed = torch.initial_seed() + epochs_before
         callbacks: list[pl.Callback] = [
-            StepSeed(torch.initial_seed() + epochs_before),
+            StepSeed(step_seed),
+            LossWatch(folder, step_seed),
             checkpoint,
             CommonStep(),
             EndLoggers(),
         ]
+        if self.minutes is not None:
+            callbacks.append(WithinEpochs(last, self.minutes))
         if crf is not None and watched:
             parameters, engine = crf_settings(crf)
             callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
@@ -185,7 +198,10 @@ class Stages:
             callbacks=callbacks,
             limit_val_batches=None if watched else 0,
         )
-        last = folder / "last.ckpt"
+        trainer.strategy.checkpoint_io = WholeFiles()
+        if last.is_file() and not is_whole(last):
+            console.print(f"[yellow]{name}: last.ckpt is damaged; training begins anew[/]")
+            last.unlink()
         with failures_told(trainer):
             trainer.fit(built, datamodule, ckpt_path=last if last.is_file() else None)
 
@@ -361,10 +377,15 @@ class Stages:
     ) -> None:
         """Pseudo masks `<name>.png` from marginals: the most probable label, 255 where unsure."""
         reader = instantiate(data.reader)(split=split, with_masks=False)
-        for name in track(reader.names, len(reader), name_of(folder)):
+        watch = LabelWatch(reader.classes)
+        for i in track(range(len(reader)), len(reader), name_of(folder)):
+            name = reader.names[i]
             marginal, keys = load_score(scores / f"{name}.npz")
             full = torch.from_numpy(dense(marginal, keys, reader.num_classes + 1))
-            save_mask(folder / f"{name}.png", pseudo_mask(full, confidence).numpy())
+            mask = pseudo_mask(full, confidence).numpy()
+            watch.update(name, mask, reader.tags[i])
+            save_mask(folder / f"{name}.png", mask)
+        write_json(folder / ALARMS, watch.alarms())
 
     def predict(
         self, folder: Path, *, trained: Path, data: DictConfig, split: str, test: DictConfig
@@ -580,6 +601,22 @@ def load(trained: Path) -> pl.LightningModule:
     return built.eval()
 
 
+def replay(path: Path) -> torch.Tensor:
+    """The loss of the step that `LossWatch` stopped at, as it was, on this machine's CPU.
+
+    For a debugger: `backward` on what comes back, with `torch.autograd.set_detect_anomaly(True)`.
+    """
+    kept = torch.load(path, map_location="cpu", weights_only=True)
+    module = OmegaConf.create(kept["module"])
+    _without_weights(module)
+    built: Any = instantiate(module)
+    built.load_state_dict(kept["state_dict"])
+    torch.set_rng_state(kept["random"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*trainer. reference is not registered.*")
+        return built.train().training_step(kept["batch"], 0)
+
+
 def sub_tags_of(clusters: Path) -> dict[str, torch.Tensor]:
     """Multi-hot sub-categories (ck) of each image that `cluster` saw, by name."""
     names, numbers, count = load_clusters(clusters / CLUSTERS)
@@ -700,7 +737,7 @@ def _crf_images(
         if why is not None:
             after = share_of(before)
             (folder / "kept").mkdir(exist_ok=True)
-            (folder / "kept" / f"{name}.txt").write_text(why)
+            write_text(folder / "kept" / f"{name}.txt", why)
         save_score(folder / f"{name}.npz", after.clamp(0, 1), labels, bits=8)
 
 
@@ -726,8 +763,7 @@ def share_out(
         pool = ProcessPoolExecutor(
             workers,
             mp_context=multiprocessing.get_context(method),
-            initializer=torch.set_num_threads,
-            initargs=(1,),
+            initializer=_begin_worker,
         )
     with pool:
         pending = [pool.submit(work, item) for item in items]
@@ -737,6 +773,12 @@ def share_out(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _begin_worker() -> None:
+    torch.set_num_threads(1)
+    # one that waits for work would outlive a killed run for ever, and hold its lock
+    end_with_parent()
 
 
 def _per_class(matrix: torch.Tensor, classes: list[str]) -> Metrics:

@@ -14,6 +14,7 @@ CRF = ROOT / "experiments/benchmarks/crf"
 SEAM = ROOT / "experiments/benchmarks/seam/benchmark.py"
 CLUSTERS = ROOT / "experiments/benchmarks/clusters/benchmark.py"
 WALK = ROOT / "experiments/benchmarks/walk/benchmark.py"
+FAULTS = ROOT / "experiments/benchmarks/faults"
 PROCESSES = ROOT / "experiments/benchmarks/processes/benchmark.py"
 pytestmark = pytest.mark.slow
 
@@ -80,3 +81,9 @@ def test_processes_are_timed_beside_one():
     small = [word for word in TINY if not word.startswith(("trainer", "workers"))]
     told = command(PROCESSES, *small, "--devices", 1, 2)
     assert [line.split()[0] for line in told.splitlines()[1:]] == ["1", "2"]
+
+
+def test_the_cost_of_manifests_is_measured():
+    told = command(FAULTS / "verify.py", "--files", 20, "--bytes", 100)
+    assert "manifest made, all files read" in told
+    assert len(told.splitlines()) == 4

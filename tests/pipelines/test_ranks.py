@@ -25,7 +25,9 @@ def files_of(store: Path) -> dict[str, str]:
     return {
         str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in store.rglob("*")
-        if path.is_file() and path.suffix != ".lock" and path.name != "stage.json"
+        if path.is_file()
+        and path.suffix != ".lock"
+        and path.name not in ("stage.json", "manifest.json")
     }
 
 

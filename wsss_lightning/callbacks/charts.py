@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
 
+from wsss_lightning.data.scores import write_whole
+
 # Okabe & Ito's colours, which the colour blind can tell apart
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#565656")
 STYLE: Any = {
@@ -171,7 +173,10 @@ def as_svg(canvas: Canvas, title: str) -> str:
 def save_chart(canvas: Canvas, path: Path) -> None:
     """As PNG."""
     with mpl.rc_context(STYLE):
-        canvas.savefig(path, dpi=110, metadata={"Software": None})
+        write_whole(
+            path,
+            lambda file: canvas.savefig(file, format="png", dpi=110, metadata={"Software": None}),
+        )
 
 
 def _axes(rows: int, columns: int, width: float, height: float) -> tuple[Canvas, list]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from wsss_lightning.data.scores import voc_palette
+from wsss_lightning.data.scores import voc_palette, write_whole
 from wsss_lightning.functional.masks import IGNORE
 
 MARGIN, CAPTION = 4, 22
@@ -75,7 +75,7 @@ def sheet(
 
 
 def save_sheet(path: Path, page: Image.Image) -> None:
-    page.save(path, optimize=True)
+    write_whole(path, lambda file: page.save(file, format="PNG", optimize=True))
 
 
 def _fit(picture: UInt8[np.ndarray, "H W 3"], tile: int) -> Image.Image:

@@ -30,15 +30,22 @@ class EpochSampler(Sampler[tuple[int, int]]):
         length: images.
         seed: of the order.
         batch_size: of all processes together; a multiple of their number.
+        begun: an epoch, and how many of its batches a training has behind it that goes on there.
     """
 
-    def __init__(self, length: int, seed: int, batch_size: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    def __init__(
+        self, length: int, seed: int, batch_size: int, begun: tuple[int, int] = (0, 0)
+    ) -> None:
+        self.length, self.seed = length, seed
         self.rank, self.processes = _process()
         if length >= batch_size:
             self.count = length // batch_size * batch_size
         else:
             self.count = math.ceil(length / self.processes) * self.processes
+        epoch, past = begun[0], begun[1] * batch_size
+        self.begun = (epoch, past) if past < self.count else (epoch + 1, 0)
+        # workers read ahead before Lightning tells the epoch
+        self.epoch = self.begun[0]
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -49,7 +56,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         # the length is no index, so no sample's stream of numbers repeats this one
         order = np.random.default_rng([self.seed, self.epoch, self.length]).permutation(self.length)
-        shared = np.resize(order, self.count)[self.rank :: self.processes]
+        epoch, past = self.begun
+        past = past if self.epoch == epoch else 0
+        shared = np.resize(order, self.count)[past:][self.rank :: self.processes]
         return iter([(self.epoch, int(i)) for i in shared])
 
 
@@ -159,6 +168,16 @@ class DataModule(pl.LightningDataModule):
         self.supervision, self.masks, self.sub_tags = supervision, masks, sub_tags
         self.predict, self.skip = predict, frozenset(skip)
         self.whole: dict[str, list[str]] = {}  # names that a loader of whole images gives, by use
+        self.begun = (0, 0)  # an epoch, and how many of its batches were learnt from before
+
+    def state_dict(self) -> dict[str, int]:
+        """Of a checkpoint: where in the order of images training is."""
+        trainer: Any = self.trainer
+        progress = trainer.fit_loop.epoch_loop.batch_progress.current
+        return {"epoch": trainer.current_epoch, "batches": progress.ready}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.begun = state_dict["epoch"], state_dict["batches"]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         if self.transform is None:
@@ -175,7 +194,7 @@ class DataModule(pl.LightningDataModule):
         return self._loader(
             _Augmented(data, self.transform, self.seed, self.sub_tags),
             batch_size=self.batch_size // processes,
-            sampler=EpochSampler(len(data), self.seed, self.batch_size),
+            sampler=EpochSampler(len(data), self.seed, self.batch_size, self.begun),
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:

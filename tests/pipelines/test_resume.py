@@ -1,0 +1,391 @@
+"""What happens to a run from outside: kills, a full disk, damage, ended workers, two at once."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, Outcome, start
+from test_benchmarks import command
+from test_cli import kill_when
+
+from wsss_lightning import cli
+from wsss_lightning.callbacks.checkpoints import WithinEpochs
+from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.run import Run
+from wsss_lightning.stages import replay
+
+pytestmark = pytest.mark.slow
+
+KILL = Path(__file__).parents[2] / "experiments/benchmarks/faults/kill.py"
+# three steps an epoch
+STEPS = ("fit.method.batch_size=4", "fit.method.max_epochs=2", "pipeline=seeds")
+
+
+def stage(folder: Path, name: str) -> Path:
+    (link,) = folder.glob(f"runs/*/{name}")
+    return link.resolve()
+
+
+def trained(folder: Path, name: str = "classifier") -> dict:
+    return torch.load(stage(folder, name) / "last.ckpt", weights_only=True)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Results of all stages of the runs of a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.glob("runs/stages/**/*"))
+        if path.suffix in (".npz", ".png") or path.name in ("metrics.json", "curve.json")
+    }
+
+
+class StoppedError(Exception):
+    pass
+
+
+# kills
+
+
+def test_runs_killed_at_random_moments_end_as_an_undisturbed_one():
+    told = command(KILL, "--experiments", "cam", "--kills", 4)
+    assert "4 kills:" in told
+    assert "0 runs differ from the undisturbed one" in told
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("step", [1, 2, 3, 4])  # 3 is the end of an epoch
+def test_a_training_that_was_stopped_goes_on_behind_its_last_step(
+    here, tmp_path, monkeypatch, step, workers
+):
+    words = ("experiment=cam", *TINY, *STEPS, "backbone.freeze_norm=false")
+    here(*words, folder=tmp_path / "whole")
+    seen = []
+    saves, begins = WithinEpochs.on_train_batch_end, WithinEpochs.on_train_epoch_start
+
+    def stops(self, trainer, module, outputs, batch, *rest):
+        saves(self, trainer, module, outputs, batch, *rest)
+        seen.append(batch["name"])
+        if trainer.global_step == step != 3 and "stopped" not in seen:
+            seen.append("stopped")
+            raise StoppedError
+
+    def stops_between(self, trainer, module):
+        begins(self, trainer, module)
+        if trainer.global_step == step == 3 and "stopped" not in seen:
+            seen.append("stopped")
+            raise StoppedError
+
+    monkeypatch.setattr(WithinEpochs, "on_train_batch_end", stops)
+    monkeypatch.setattr(WithinEpochs, "on_train_epoch_start", stops_between)
+    how = (f"workers={workers}", "checkpoint_minutes=0")
+    with pytest.raises(StoppedError):
+        here(*words, *how, folder=tmp_path / "stopped")
+    assert here(*words, *how, folder=tmp_path / "stopped").code == 0
+    seen.remove("stopped")
+    assert len(seen) == 6  # no step twice, and none left out
+    for epoch in (seen[:3], seen[3:]):
+        assert len({name for batch in epoch for name in batch}) == 12
+    expected, found = trained(tmp_path / "whole"), trained(tmp_path / "stopped")
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
+        torch.testing.assert_close(found[key], expected[key], rtol=0, atol=0)
+
+
+def test_a_checkpoint_that_was_cut_off_is_told_and_not_gone_on_from(here, tmp_path):
+    words = ("experiment=cam", *TINY, *STEPS, "fit.method.max_epochs=6")
+    kill_when(start(*words, folder=tmp_path / "cut"), tmp_path, "cut/runs/stages/fit-*/last.ckpt")
+    (last,) = tmp_path.glob("cut/runs/stages/fit-*.partial/last.ckpt")
+    last.write_bytes(last.read_bytes()[:-1000])
+    again = here(*words, folder=tmp_path / "cut")
+    assert "last.ckpt is damaged; training begins anew" in again.out
+    assert again.scores == here(*words, folder=tmp_path / "whole").scores
+
+
+def test_processes_of_a_stage_end_with_a_run_that_is_killed_alone(tmp_path):
+    """As the kernel does for lack of memory: one process, not its group."""
+    code = (
+        "import os, time; from pathlib import Path; from wsss_lightning.stages import share_out\n"
+        "def work(i):\n    Path(f'{os.getpid()}.pid').touch(); time.sleep(1)\n"
+        "share_out(work, list(range(100)), 2, 'x', threads=False)"
+    )
+    run = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    patience = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.pid"))) < 2:
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    patience = time.monotonic() + 20
+    while any(lives(worker) for worker in workers):
+        assert time.monotonic() < patience, "they would hold the lock of the stage for ever"
+        time.sleep(0.1)
+
+
+def lives(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+# the same numbers
+
+
+def test_one_seed_gives_the_same_bits_twice_and_with_other_workers(here, tmp_path):
+    words = ("experiment=cam", *TINY, "fit.method.batch_size=4")
+    found = []
+    for name, workers in (("a", 0), ("b", 0), ("c", 2)):
+        here(*words, f"workers={workers}", folder=tmp_path / name)
+        weights = [
+            trained(tmp_path / name, n)["state_dict"] for n in ("classifier", "segmentation")
+        ]
+        found.append((files(tmp_path / name), weights))
+    assert len(found[0][0]) > 60
+    for again, weights in found[1:]:
+        assert again == found[0][0]
+        torch.testing.assert_close(weights, found[0][1], rtol=0, atol=0)
+
+
+# damage
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damaged_results_of_every_stage_are_named_and_made_again(here, tmp_path):
+    words = ("experiment=cam", *TINY)
+    first = here(*words)
+    before, scores = files(tmp_path), first.scores
+    harmed = []
+    for folder in sorted((tmp_path / "runs/stages").glob("*-*")):
+        if folder.is_dir():
+            *_, last = sorted(
+                p
+                for p in folder.rglob("*")
+                if p.suffix in (".npz", ".png", ".ckpt", ".json")
+                and p.name not in ("stage.json", "manifest.json")
+            )
+            damage(last)
+            harmed.append(last.name)
+    again = here(*words)
+    for name in harmed:
+        assert f"{name} (altered)" in again.out
+    assert files(tmp_path) == before
+    assert again.scores == scores
+    assert " done " not in here(*words).out
+
+
+# resume=false
+
+
+def test_a_run_that_shall_not_resume_does_all_anew_once(here, tmp_path):
+    words = ("experiment=cam", *TINY, "pipeline=seeds")
+    first = here(*words)
+    before = files(tmp_path)
+    anew = here(*words, "resume=false")
+    assert anew.folder == first.folder
+    # what is done twice in one run, under two names, is done once
+    assert set(re.findall(r"^(\S+) +found", anew.out, re.MULTILINE)) == {
+        "pseudo",
+        "pseudo_miou/train",
+    }
+    assert files(tmp_path) == before
+    assert " done " not in here(*words).out
+
+
+def test_jobs_of_one_start_share_what_they_do_anew(here, tmp_path):
+    words = ("experiment=cam", *TINY, "pipeline=seeds", "-m", "seeds.background_score=0.2,0.3")
+    here(*words)
+    anew = here(*words, "resume=false")
+    assert anew.code == 0, anew.err
+    assert len(re.findall(r"^classifier +done", anew.out, re.MULTILINE)) == 1
+    assert len(re.findall(r"^classifier +found", anew.out, re.MULTILINE)) == 1
+    assert "nothing to do" not in anew.out
+    assert here(*words).out.count("nothing to do") == 2
+
+
+# the disk
+
+KINDS = {
+    "cam": "classifier classifier_val seeds/val seeds_miou/val crf/val crf_masks/val crf_miou/val "
+    "segmentation predictions/val pictures/val",
+    "box": "round_0/labels round_1/labels",
+    "sc_cam": "round_1/features round_1/clusters pictures/round_1",
+}
+FEW = {
+    "sc_cam": ("pipeline.rounds=1", "pipeline.segment=false"),
+    "box": ("pipeline.rounds=1", "pipeline.epochs=1"),
+}
+
+
+@contextlib.contextmanager
+def full_disk():
+    """No file may grow beyond some bytes: the kernel refuses as it does on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("experiment", KINDS)
+def test_a_full_disk_is_told_in_every_kind_of_stage_and_spoils_nothing(
+    here, tmp_path, monkeypatch, experiment
+):
+    words = (f"experiment={experiment}", *TINY, *FEW.get(experiment, ()))
+    whole = here(*words)
+    before, scores = files(tmp_path), whole.scores
+    does = Run._do
+    for kind in KINDS[experiment].split():
+        shutil.rmtree(stage(tmp_path, kind))
+
+        def full(self, name, *rest, kind=kind):
+            with full_disk() if name == kind else contextlib.nullcontext():
+                does(self, name, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "_do", full)
+            told = here(*words)
+        assert told.code == 1, kind
+        assert f"error: {kind}: the disk is full (File too large" in told.err
+        assert "Traceback" not in told.out + told.err
+        again = here(*words)
+        assert again.scores == scores
+        assert files(tmp_path) == before, kind
+        assert not list(tmp_path.glob("runs/stages/*.partial"))
+        assert not [p for p in tmp_path.glob("runs/stages/**/.*") if p.is_file()]
+
+
+def mounts() -> bool:
+    done = subprocess.run(["unshare", "-Urm", "mount", "-t", "tmpfs", "x", "/mnt"], check=False)
+    return done.returncode == 0
+
+
+def on_tmpfs(*words: str, folder: Path, options: str) -> Outcome:
+    """The command line with `runs/` on a file system of its own."""
+    (folder / "runs").mkdir(parents=True)
+    mount = f'mount -t tmpfs -o {options} tmpfs runs && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", mount, "-", sys.executable, "-m", "wsss_lightning", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr, folder)
+
+
+@pytest.mark.skipif(not mounts(), reason="no file system can be mounted here")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("size=120k", "the disk is full (No space left on device"),
+        ("nr_inodes=60", "the disk is full (No space left on device"),
+        ("ro", "Read-only file system"),
+    ],
+)
+def test_a_disk_that_is_full_or_closed_is_told(here, tmp_path, options, message):
+    here("experiment=cam", *TINY, "pipeline=seeds", folder=tmp_path / "data")  # is made by then
+    told = on_tmpfs("experiment=cam", *TINY, folder=tmp_path / "x", options=options)
+    assert told.code == 1
+    assert message in told.err
+    assert "Traceback" not in told.out + told.err
+
+
+# processes
+
+
+def test_a_worker_that_is_killed_is_told_and_the_stage_goes_on(here, tmp_path, monkeypatch):
+    words = ("experiment=cam", *TINY, *STEPS, "workers=2")
+    reads, here_process = VOCLayout.__getitem__, os.getpid()
+
+    def killed(self, i):
+        if os.getpid() != here_process:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return reads(self, i)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VOCLayout, "__getitem__", killed)
+        told = here(*words)
+    assert told.code == 1
+    assert "error: classifier: a worker process was ended from outside" in told.err
+    assert "fit.method.batch_size or fit.method.crop_size" in told.err
+    assert "Traceback" not in told.err
+    assert here(*words).code == 0
+    assert len(list(tmp_path.glob("runs/stages/fit-*/"))) == 1
+
+
+def test_two_runs_of_one_folder_at_once_do_each_stage_once(tmp_path, here):
+    words = ("experiment=cam", *TINY, "pipeline=seeds")
+    both = [start(*words, folder=tmp_path) for _ in range(2)]
+    told = [run.communicate(timeout=300) for run in both]
+    assert [run.returncode for run in both] == [0, 0], told
+    for name in ("classifier", "seeds/train", "crf/val"):
+        assert sum(len(re.findall(rf"^{name} +done", out, re.M)) for out, _ in told) == 1
+    assert " done " not in here(*words).out
+    here(*words, folder=tmp_path / "alone")
+    assert files(tmp_path) == files(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("jump", [-(10**8), 10**8])
+def test_a_clock_that_jumps_changes_no_result(here, tmp_path, monkeypatch, jump):
+    words = ("experiment=cam", *TINY, "pipeline=seeds", "checkpoint_minutes=0")
+    expected = here(*words, folder=tmp_path / "whole").scores
+    real, begun = time.time, time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: real() + jump * (time.monotonic() - begun))
+        assert here(*words, folder=tmp_path / "jumps").scores == expected
+    assert " done " not in here(*words, folder=tmp_path / "jumps").out
+
+
+# watchdogs
+
+
+def test_a_loss_that_is_no_number_is_told_and_its_step_can_be_replayed(here, tmp_path):
+    words = ("experiment=cam", *TINY, *STEPS, "method.optimizer.lr=1e30")
+    told = here(*words)
+    assert told.code == 1
+    assert re.search(r"the loss is (nan|inf) in epoch 0, step \d, on the images tiny_0", told.err)
+    assert "Traceback" not in told.err
+    (repro,) = tmp_path.glob("runs/stages/fit-*.partial/repro.pt")
+    loss = replay(repro)
+    assert not torch.isfinite(loss)
+    stored = torch.load(repro, weights_only=True)
+    assert len(stored["batch"]["name"]) == 4
+    np.testing.assert_equal(loss.item(), replay(repro).item())
+
+
+def test_memory_that_does_not_suffice_is_told_with_the_keys_that_need_it(here, monkeypatch):
+    from wsss_lightning.methods.classifier import Classifier
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    monkeypatch.setattr(Classifier, "score", full, raising=False)
+    monkeypatch.setattr(Classifier, "predict_step", full)
+    told = here("experiment=cam", *TINY, "pipeline=seeds")
+    assert told.code == 1
+    assert "error: seeds/train: out of memory. Set score.batch_size, score.scales" in told.err
+
+
+def test_alarms_of_pseudo_masks_are_shown_and_stand_in_the_record(here, tmp_path):
+    run = here("experiment=cam", *TINY, "pipeline=seeds", "seeds.background_score=1.0")
+    assert "masks are empty or of one label alone" in run.out
+    record = json.loads((run.folder / "pseudo/stage.json").read_text())
+    assert any("no mask shows" in alarm for alarm in record["alarms"])
