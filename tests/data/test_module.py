@@ -332,3 +332,16 @@ def test_lightning_predicts_nothing_when_all_is_done(reader):
     data = module(reader, predict="train", skip=NAMES)
     quiet_trainer().predict(notes, data, return_predictions=False)
     assert notes.predicted == []
+
+
+@pytest.mark.parametrize(("batches", "epoch", "past"), [(1, 3, 4), (2, 3, 8), (3, 4, 0)])
+def test_an_order_that_goes_on_leaves_out_what_was_seen(batches, epoch, past):
+    whole = EpochSampler(12, seed=5, batch_size=4)
+    whole.set_epoch(epoch)
+    rest = EpochSampler(12, seed=5, batch_size=4, begun=(3, batches))
+    # before Lightning tells the epoch, since workers read ahead by then
+    assert list(rest) == list(whole)[past:]
+    assert len(rest) == 3 * 4
+    for sampler in (whole, rest):
+        sampler.set_epoch(epoch + 1)
+    assert list(rest) == list(whole)

@@ -270,6 +270,8 @@ SLIPS = {
     ("experiment=cam", "method.num_classes=7"): "method.num_classes is 7, but data.num_classes is",
     ("experiment=cam", "workers=-1"): "workers is -1; set 0 or more",
     ("experiment=cam", "seed=-1"): "seed is -1; set 0 or more",
+    ("experiment=cam", "checkpoint_minutes=-1"): "checkpoint_minutes is -1.0; set 0 (after each",
+    ("experiment=cam", "resume=perhaps"): "'perhaps' is not a valid bool",
     ("experiment=cam", "pictures=0"): "pictures is 0; set how many rows",
     (): "choose an experiment",
 }
