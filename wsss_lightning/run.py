@@ -25,6 +25,8 @@ NOT_WORK = (
     "pipelines.py",
     "refiners.py",
     "config.py",
+    "config_files.py",
+    "doctor.py",
     "errors.py",
 )
 

@@ -555,7 +555,7 @@ class Stages:
                 enable_model_summary=False,
                 **{**usual, **how},
             )
-        except MisconfigurationException as error:
+        except (MisconfigurationException, ValueError) as error:
             raise InputError(
                 f"this machine cannot run the chosen trainer ({error}); choose trainer=auto, which "
                 "takes what there is, or trainer=cpu."

@@ -5,10 +5,12 @@ Letters: c classes, n boxes, H W an image.
 
 import csv
 import hashlib
+import os
 import pickle
+import pickletools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, final
 
@@ -31,7 +33,7 @@ from wsss_lightning.data.box_files import (
     read_csv,
     read_xml,
 )
-from wsss_lightning.data.scores import load_ids, load_mask, opened
+from wsss_lightning.data.scores import is_whole, load_ids, load_mask, opened
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.functional.masks import IGNORE
 
@@ -318,13 +320,17 @@ class VOCLayout(Dataset[Sample]):
     def check(self) -> None:
         """Look at every header before work starts; pixels are judged where they are read.
 
+        Files whose end is not as it must be are decoded in full: they may be cut off.
+
         Raises:
-            InputError: an image does not open, a mask is absent or of another size, or a box is no
-                box; masks and boxes only if samples shall carry them.
+            InputError: an image does not open or is cut off, a mask is absent or of another size,
+                or a box is no box; masks and boxes only if samples shall carry them.
         """
         masks = self.with_masks and (self.pseudo is not None or self.has_masks())
         for i in range(len(self)):
             self.image_size(i)
+            if not is_whole(self._images[i]):
+                self.image(i)  # or it ends in an unusual way
             if masks and self.pseudo is not None:
                 path = self.pseudo / f"{self.names[i]}.png"
                 self._check_size(path, _size(path), i)
@@ -332,6 +338,8 @@ class VOCLayout(Dataset[Sample]):
                 path = self.mask_path(i)
                 self._check_mask_is_there(path, i)
                 self._check_size(path, _size(path), i)
+                if not is_whole(path):
+                    load_ids(path)
         if self.with_boxes:
             self._check_boxes()
 
@@ -519,6 +527,9 @@ class VOCLayout(Dataset[Sample]):
             try:
                 # IRN's file has 2007000032 where all others have 2007_000032
                 name = key if isinstance(key, str) else "{}_{:06d}".format(*divmod(int(key), 10**6))
+                # lists that hold one another many times over: few bytes, but gigabytes of numbers
+                if not isinstance(given, np.ndarray) and not all(map(np.isscalar, given)):
+                    raise TypeError("it is no vector of numbers")
                 vector = np.asarray(given, np.float32)
             except (TypeError, ValueError) as error:
                 raise InputError(
@@ -619,6 +630,7 @@ def read_npy_dict(path: Path) -> dict[Any, Any]:
     try:
         with path.open("rb") as file:
             _skip_npy_header(file)
+            _check_pickle(path, file.tell(), os.fstat(file.fileno()).st_mtime_ns)
             # latin1: as numpy does for files of Python 2
             content = _ArraysOnly(file, encoding="latin1").load().item()
         if not isinstance(content, dict):
@@ -629,6 +641,20 @@ def read_npy_dict(path: Path) -> dict[Any, Any]:
             f"{path} cannot be read as tags ({error}); expected a dictionary from image name to "
             "multi-hot vector, saved by numpy.save."
         ) from error
+
+
+@cache  # of tens of thousands of vectors it takes a second, and each stage reads them
+def _check_pickle(path: Path, start: int, changed: int) -> None:
+    """Places in a pickle's memory are given by number, and all below a number are made.
+
+    Python 3.11 makes room for 32 GB where a file of a few bytes says so.
+    """
+    most = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(start)
+        for code, argument, _ in pickletools.genops(file):
+            if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > most:
+                raise ValueError(f"it asks for {argument} places in {most} bytes")
 
 
 def _skip_npy_header(file: BinaryIO) -> None:
