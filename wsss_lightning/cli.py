@@ -247,10 +247,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     from wsss_lightning.stages import check_data, crf_settings
 
     store = Path(cfg.runs) / "stages"
-    if "generate" in cfg.data:
-        console.print(f"[dim]generated data: {cfg.data.name}[/]")
-        check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
-        cfg.data.root = str(instantiate(cfg.data.generate))
+    checked_data(cfg)
     check_targets(cfg)
     crf_settings(cfg.crf)
     if "walk" in cfg.refine:
@@ -273,6 +270,17 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     write_json(written, {**results(cfg, run, scores), "key": key})
     show(cfg, scores, run)
     return objective(cfg, scores)
+
+
+def checked_data(cfg: DictConfig) -> None:
+    """Generate what is to be generated, and look at what the data's node would build."""
+    from hydra.utils import instantiate
+
+    if "generate" in cfg.data:
+        console.print(f"[dim]generated data: {cfg.data.name}[/]")
+        check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
+        cfg.data.root = str(instantiate(cfg.data.generate))
+    check_targets(OmegaConf.create({"data": cfg.data}))
 
 
 def objective(cfg: DictConfig, scores: dict[str, float]) -> float | None:

@@ -79,6 +79,8 @@ class VOCLayout(Dataset[Sample]):
         masks: folder of pseudo masks `<name>.png`, of our labels, read in place of the true ones.
         with_masks: samples carry masks.
         with_boxes: samples carry boxes.
+        wrong: where given, what is wrong with single images is put here by their name, and those
+            images are left out, rather than the first of them refused.
 
     Raises:
         InputError: anything about the files that cannot be used, with the file's name.
@@ -102,7 +104,9 @@ class VOCLayout(Dataset[Sample]):
         masks: str | Path | None = None,
         with_masks: bool = True,
         with_boxes: bool = False,
+        wrong: dict[str, str] | None = None,
     ) -> None:
+        self.wrong = wrong
         self.root = Path(root).expanduser()
         self.split, self.classes = split, list(classes)
         self.num_classes = len(self.classes)
@@ -131,11 +135,18 @@ class VOCLayout(Dataset[Sample]):
         self.tags = self._read_tags(tags)
         without = [n for n, t in zip(self.names, self.tags, strict=True) if not t.any()]
         if without and untagged == "error":
-            raise InputError(
+            self._refuse(
+                without,
                 f"{len(without)} images of {split} have no tag in {tags} ({_some(without)}); tag "
                 "them, take them off the list, or set data.reader.untagged=background to keep them "
-                "as pure background."
+                "as pure background.",
             )
+
+    def _refuse(self, names: Sequence[str], message: str) -> None:
+        """Raise what is wrong with these images, or note it where that was asked for."""
+        if self.wrong is None:
+            raise InputError(message)
+        self.wrong.update(dict.fromkeys(names, message))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -425,10 +436,12 @@ class VOCLayout(Dataset[Sample]):
         by_name = {path.stem: path for path in paths}
         absent = [name for name in self.names if name not in by_name]
         if absent:
-            raise InputError(
+            self._refuse(
+                absent,
                 f"{len(absent)} images on the list of {self.split} are not in {self.image_dir} "
-                f"({_some(absent)}); add them ({', '.join(SUFFIXES)}), or take them off the list."
+                f"({_some(absent)}); add them ({', '.join(SUFFIXES)}), or take them off the list.",
             )
+            self.names = [name for name in self.names if name in by_name]
         return [by_name[name] for name in self.names]
 
     def _known(self, name: str, where: Path) -> int | None:
@@ -446,24 +459,9 @@ class VOCLayout(Dataset[Sample]):
         return self.annotation_dir / f"{self.names[i]}.xml"
 
     def _read_tags(self, source: str) -> Float[Tensor, "n c"]:
-        tags = torch.zeros(len(self.names), self.num_classes)
-        if source == "xml":
-            for i in range(len(self.names)):
-                for node in objects_of(self._annotation(i)):
-                    name = node.findtext("name", "").strip()
-                    known = self._known(name, self._annotation(i))
-                    if known is not None:
-                        tags[i, known] = 1
-            return tags
-        if source == "boxes":
-            for i in range(len(self.names)):
-                tags[i, self.boxes(i)[:, 0].astype(int) - 1] = 1
-            return tags
-        if source == "masks":
-            for i in range(len(self.names)):
-                labels = np.unique(self._true_mask(i))
-                tags[i, labels[(labels > 0) & (labels < IGNORE)].astype(int) - 1] = 1
-            return tags
+        shown = {"xml": self._shown_in_xml, "boxes": self._shown_by_boxes, "masks": self._shown}
+        if source in shown:
+            return self._tags_of_each(shown[source])
         path = self.root / source
         readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
             ".csv": self._read_csv,
@@ -479,11 +477,44 @@ class VOCLayout(Dataset[Sample]):
         by_name = readers[path.suffix](path)
         absent = [name for name in self.names if name not in by_name]
         if absent:
-            raise InputError(
+            self._refuse(
+                absent,
                 f"{path} has no tags for {len(absent)} images of {self.split} ({_some(absent)}); "
-                "add them, or take these images off the list."
+                "add them, or take these images off the list.",
             )
+            self._keep([i for i, name in enumerate(self.names) if name in by_name])
+        if not self.names:
+            return torch.zeros(0, self.num_classes)
         return torch.stack([torch.as_tensor(by_name[name]) for name in self.names]).float()
+
+    def _tags_of_each(self, shown: Callable[[int], Sequence[int]]) -> Float[Tensor, "n c"]:
+        """Multi-hot rows of the classes (from 0) that are shown in each image."""
+        tags = torch.zeros(len(self.names), self.num_classes)
+        kept = []
+        for i, name in enumerate(self.names):
+            try:
+                tags[i, list(shown(i))] = 1
+                kept.append(i)
+            except InputError as error:
+                self._refuse([name], str(error))
+        self._keep(kept)
+        return tags[kept]
+
+    def _keep(self, kept: Sequence[int]) -> None:
+        self.names = [self.names[i] for i in kept]
+        self._images = [self._images[i] for i in kept]
+
+    def _shown_in_xml(self, i: int) -> list[int]:
+        path = self._annotation(i)
+        named = [node.findtext("name", "").strip() for node in objects_of(path)]
+        return [c for c in (self._known(name, path) for name in named) if c is not None]
+
+    def _shown_by_boxes(self, i: int) -> list[int]:
+        return [int(label) - 1 for label in self.boxes(i)[:, 0]]
+
+    def _shown(self, i: int) -> list[int]:
+        labels = np.unique(self._true_mask(i))
+        return [int(label) - 1 for label in labels if 0 < label < IGNORE]
 
     def _read_csv(self, path: Path) -> dict[str, list[float]]:
         try:
