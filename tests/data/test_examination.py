@@ -6,7 +6,7 @@ from wsss_lightning.data.examination import (
     SIDE,
     Seen,
     conflicts,
-    difference_bits,
+    difference_signs,
     look_alikes,
     rare_classes,
     same_pixels,
@@ -24,12 +24,13 @@ def photo(seed: int, size=(96, 80)) -> Image.Image:
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
-def test_a_picture_that_rises_to_the_right_has_the_bits_of_that():
+def test_a_picture_that_rises_to_the_right_has_the_signs_of_that():
     levels = np.tile(np.arange(SIDE, dtype=np.uint8), (SIDE, 1))
-    bits = difference_bits(levels)
+    signs = difference_signs(4 * levels)
     half = SIDE * (SIDE - 1)
-    assert not bits[:half].any()  # downwards
-    assert bits[half:].all()
+    assert not signs[:half].any()  # downwards
+    assert (signs[half:] == 1).all()
+    assert not difference_signs(levels).any()  # steps of one level are noise
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,10 @@ def test_all_that_is_wrong_is_told_at_once(examined, voc):
     (images / "train_1.jpg").unlink()
     Image.new("L", (5, 4)).save(voc / "SegmentationClass/train_2.png")
     shutil.copy(images / "train_3.jpg", images / "val_1.jpg")  # of the same size
-    with Image.open(images / "train_4.jpg") as picture:
-        picture.resize((60, 52)).save(images / "val_0.jpg", quality=60)
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 5, 3)).astype(np.uint8)
+    photo = Image.fromarray(coarse).resize((64, 56), Image.Resampling.BICUBIC)
+    photo.save(images / "train_4.jpg")
+    photo.resize((60, 52)).save(images / "val_0.jpg", quality=60)
     (voc / "SegmentationClass/val_0.png").unlink()
     mask = np.zeros((64, 64), np.uint8)
     mask[:20] = 12

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from wsss_lightning.data.scores import load_ids, opened, voc_palette
@@ -20,8 +20,9 @@ from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
 
-SIDE = 9  # of the thumbnails that are compared; its differences are 2 * 8 * 9 bits
-NEAR_BITS = 14  # of 144, of two pictures of one photo
+SIDE = 9  # of the thumbnails that are compared, which have 2 * 8 * 9 differences
+EVEN = 2  # levels: smaller differences are noise
+ALIKE = 0.8  # cosine of the differences' signs, of two pictures of one photo
 NEAR_LEVELS = 12.0  # of 255, mean difference of their thumbnails
 FLAT = 4.0  # levels: all pictures without contrast look the same
 RARE = 20  # times fewer images than the most frequent class has
@@ -160,13 +161,15 @@ def conflicts(seen: Iterable[Seen], classes: Sequence[str]) -> Iterator[tuple[st
                 yield one.name, f"has a box of {words(one.boxed - one.tags)} without the tag"
 
 
-def difference_bits(thumbnail: UInt8[np.ndarray, "s s"]) -> Bool[np.ndarray, "_"]:
-    """Where grey levels rise to the right, and downwards: what survives another size or codec.
+def difference_signs(thumbnail: UInt8[np.ndarray, "s s"]) -> Float32[np.ndarray, "_"]:
+    """1 where grey levels rise to the right or downwards, -1 where they fall, 0 where even.
 
-    Source: dHash (N. Krawetz, "Kind of Like That", 2013), in both directions.
+    That survives another size or codec. Source: dHash (N. Krawetz, "Kind of Like That", 2013), in
+    both directions, and without the bits that noise decides.
     """
-    levels = thumbnail.astype(np.int16)
-    return np.concatenate([(np.diff(levels, axis=a) > 0).ravel() for a in (0, 1)])
+    levels = thumbnail.astype(np.float32)
+    steps = np.concatenate([np.diff(levels, axis=axis).ravel() for axis in (0, 1)])
+    return np.where(np.abs(steps) > EVEN, np.sign(steps), 0).astype(np.float32)
 
 
 def same_pixels(seen: Sequence[Seen]) -> list[list[str]]:
@@ -183,20 +186,21 @@ def look_alikes(first: Sequence[Seen], second: Sequence[Seen]) -> list[tuple[str
     sides = [[one for one in part if _telling(one)] for part in (first, second)]
     if not all(sides):
         return []
-    signs = [
-        np.stack([difference_bits(one.thumbnail) for one in part if one.thumbnail is not None])
-        * np.float32(2)
-        - 1
-        for part in sides
-    ]
+    signs = [_signs(part) for part in sides]
     found = []
     for start in range(0, len(sides[0]), 2048):
-        apart = (signs[0].shape[1] - signs[0][start : start + 2048] @ signs[1].T) / 2
-        for i, j in np.argwhere(apart <= NEAR_BITS):
+        alike = signs[0][start : start + 2048] @ signs[1].T
+        for i, j in np.argwhere(alike >= ALIKE):
             one, other = sides[0][start + i], sides[1][j]
             if one.digest != other.digest and _distance(one, other) <= NEAR_LEVELS:
                 found.append((one.name, other.name))
     return found
+
+
+def _signs(part: Sequence[Seen]) -> Float32[np.ndarray, "n _"]:
+    """Of unit length, a row an image."""
+    signs = np.stack([difference_signs(o.thumbnail) for o in part if o.thumbnail is not None])
+    return signs / np.maximum(np.linalg.norm(signs, axis=1, keepdims=True), 1)
 
 
 def _telling(one: Seen) -> bool:
