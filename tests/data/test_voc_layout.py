@@ -192,7 +192,7 @@ def test_tags_from_npy_are_found_by_both_kinds_of_key(root, key):
     assert read(root, tags="cls_labels.npy").tags.tolist() == TAGS[:2]
 
 
-@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_dictionaries_of_arrays_are_read_at_every_pickle_protocol(tmp_path, protocol):
     array = np.empty((), object)
     array[()] = {"a": np.arange(3, dtype=np.float32), np.int32(7): np.float64(2.5), "n": [1, None]}

@@ -63,7 +63,7 @@ def test_all_that_is_wrong_is_told_at_once(examined, voc):
     photo.resize((60, 52)).save(images / "val_0.jpg", quality=60)
     (voc / "SegmentationClass/val_0.png").unlink()
     mask = np.zeros((64, 64), np.uint8)
-    mask[:20] = 12
+    mask[:20] = 8
     Image.fromarray(mask).save(voc / "SegmentationClass/train_5.png")
     code, told, out = examined()
     assert code == 1

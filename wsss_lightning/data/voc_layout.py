@@ -647,6 +647,8 @@ class _ArraysOnly(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):  # of bytes, in protocols 0 to 2
+            return _latin1
         if module.split(".")[0] == "numpy" and name in self.KNOWN:
             return self.KNOWN[name]
         raise pickle.UnpicklingError(f"it wants to run {module}.{name}, which is not allowed")
@@ -672,6 +674,13 @@ def read_npy_dict(path: Path) -> dict[Any, Any]:
             f"{path} cannot be read as tags ({error}); expected a dictionary from image name to "
             "multi-hot vector, saved by numpy.save."
         ) from error
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """What a pickle of Python 3 in an old protocol holds in place of bytes."""
+    if encoding != "latin1":  # others could unpack gigabytes
+        raise pickle.UnpicklingError(f"it wants to encode by {encoding}, which is not allowed")
+    return text.encode("latin1")
 
 
 @cache  # of tens of thousands of vectors it takes a second, and each stage reads them
