@@ -26,7 +26,8 @@ def composed(*words: str) -> DictConfig:
         cfg = compose("config", overrides=[*words])
     for key, value in GIVEN.items():
         parent, _, name = f"data.{key}".rpartition(".")
-        if OmegaConf.is_missing(OmegaConf.select(cfg, parent), name):
+        node = OmegaConf.select(cfg, parent)
+        if OmegaConf.is_missing(node, name) or node[name] is None:  # the run sets what it generates
             OmegaConf.update(cfg, f"data.{key}", value)
     return cfg
 

@@ -1,5 +1,6 @@
 import pytest
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from wsss_lightning.config import check_targets, check_values
 from wsss_lightning.errors import InputError
@@ -84,6 +85,11 @@ def test_a_mark_of_what_is_missing_counts_as_not_set():
         "wsss_lightning.stages.partial",
         "wsss_lightning.stages.ProcessPoolExecutor",
         "wsss_lightning.run.os.system",
+        # ours, but nothing that configuration should call
+        "wsss_lightning.run.write_json",
+        "wsss_lightning.data.scores.write_whole",
+        "wsss_lightning.pipelines.Stages",
+        "pytorch_lightning.core.saving.load_hparams_from_yaml",
     ],
 )
 @pytest.mark.parametrize("nested", [False, True])
@@ -97,7 +103,7 @@ def test_configuration_does_not_build_what_it_likes(target, nested):
 
 def test_a_constant_is_no_target():
     with pytest.raises(InputError, match="own classes or functions"):
-        check_targets(config(a={"_target_": "wsss_lightning.run.NOT_WORK"}))
+        check_targets(config(a={"_target_": "wsss_lightning.nets.weights.IRN_MARK"}))
 
 
 def test_a_misspelt_class_is_answered_with_the_nearest():
@@ -108,6 +114,26 @@ def test_a_misspelt_class_is_answered_with_the_nearest():
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(InputError, match=r"wsss_lightning.nets.bakcbones cannot be imported"):
         check_targets(config(a={"_target_": "wsss_lightning.nets.bakcbones.Backbone"}))
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({**OPTIMISER, "lr": "fast"}, r"a.lr is fast, but torch.optim.SGD takes a number"),
+        ({**OPTIMISER, "nesterov": 1}, "a.nesterov is 1, but .* takes true or false"),
+        ({**BACKBONE, "output_stride": 16.5}, r"is 16.5, but .* takes a whole number there; set a"),
+        ({**BACKBONE, "name": None}, "a.name is null, but .* takes a word"),
+        ({**BACKBONE, "frozen": "conv1"}, "a.frozen is conv1, but .* takes a list"),
+        ({**BACKBONE, "frozen": [1]}, r"a.frozen is \[1\], but .* takes a list, each of it a word"),
+        ({**BACKBONE, "options": 3}, "a.options is 3, but"),
+        ({**BACKBONE, "weights": [1]}, "a.weights is .*, but .* takes a word or .* or null"),
+        ({"_target_": "pytorch_lightning.Trainer", "precision": "half"}, "precision is half, but"),
+        ({**OPTIMISER, "_args_": [1]}, "a._args_ is set; give each parameter"),
+    ],
+)
+def test_a_value_of_another_type_is_answered_with_the_one_expected(node, message):
+    with pytest.raises(InputError, match=message):
+        check_targets(config(a=node))
 
 
 # values
@@ -185,3 +211,48 @@ def test_there_is_an_output_of_the_head_for_every_class():
         InputError, match=r"num_classes is 3, but data.reader.classes names 2 \(cat, dog\)"
     ):
         check_values(cfg)
+
+
+@pytest.mark.parametrize("name", ["fit.method", "fit.segmenter"])
+@pytest.mark.parametrize("key", ["long_side", "scale"])
+@pytest.mark.parametrize("value", [64, "large", [64], [96, 64], [0, 64], ["a", "b"], [1, 2, 3]])
+def test_a_range_of_sizes_is_two_numbers(name, key, value):
+    cfg = OmegaConf.create(GOOD)
+    OmegaConf.update(cfg, f"{name}.{key}", value, force_add=True)
+    with pytest.raises(InputError, match=rf"{name}.{key} is .*, but a range is two positive"):
+        check_values(cfg)
+
+
+def test_one_rule_gives_the_size():
+    cfg = OmegaConf.create(GOOD)
+    cfg.fit.method.update({"long_side": [48, 64], "scale": [0.5, 1.5]})
+    with pytest.raises(InputError, match=r"\[48, 64\] and .*\[0.5, 1.5\], but one of them"):
+        check_values(cfg)
+
+
+UNTYPED = {
+    "box_labels": {"inner": 0.2, "least": 0.1, "jitter": 0.1, "agree": [0.2, 0.7], "context": 0.1},
+    "relabel": {"least": 0.5, "certainty": 0.8},
+    "pipeline": {"plateau": 0.01, "rounds": 2, "epochs": 1},
+    "refine": {"area_factor": 5, "schedule": {"max_epochs": 1, "scale": [1, 2]}},
+}
+
+
+def test_whatever_type_a_value_has_the_answer_is_a_message():
+    """Every key with a value of every other type."""
+    whole = {**GOOD, **UNTYPED}
+    check_values(OmegaConf.create(whole))
+    answers = 0
+    for group, node in UNTYPED.items():
+        for key in node:
+            for value in ("fast", -1, True, [1, "b"], ["a"], [], {"a": 1}, {}):
+                cfg = OmegaConf.create(whole)
+                OmegaConf.update(cfg, f"{group}.{key}", value, merge=False)
+                try:
+                    check_values(cfg)
+                except OmegaConfBaseException:  # the command line tells its message
+                    answers += 1
+                except InputError as error:
+                    assert str(error).startswith((f"{group}.{key} is ", "box_labels.context is "))  # noqa: PT017
+                    answers += 1
+    assert answers > 70

@@ -10,7 +10,7 @@ import platform
 import re
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,11 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from yaml import YAMLError
 
 from wsss_lightning import faults
 from wsss_lightning.config import Config, check_targets, check_values
+from wsss_lightning.config_files import check_files
 from wsss_lightning.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -72,6 +74,16 @@ def main() -> None:
                 "beside the results; set the environment variable WANDB_API_KEY, or run wandb "
                 "login."
             )
+    command(words, job)
+
+
+def command(words: list[str], work: Callable[[DictConfig], object]) -> None:
+    """Compose a configuration of these words and do the work with it; slips end with exit code 1.
+
+    Args:
+        words: overrides and options of Hydra, as typed.
+        work: what is done with the configuration, once or for each job of a sweep.
+    """
     sys.argv[1:] = words
     # threads that spin while they wait stop each other on busy or virtual cores: 5 times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -80,12 +92,11 @@ def main() -> None:
     # Hydra's own report hides which word was wrong, so we report
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(job)()
-    except InputError as error:
-        complain(end_of_sweep() or plain(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        slip = cause_of(error)
-        complain(end_of_sweep() or (explain(error, words) if slip is None else plain(slip)))
+        check_words(words)
+        check_files(own(words))
+        hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(work)()
+    except (InputError, HydraException, OmegaConfBaseException, YAMLError) as error:
+        complain(end_of_sweep() or answer(error, words))
     except KeyboardInterrupt:
         end_of_sweep()
         complain("Interrupted. The same command goes on with the first unfinished stage.")
@@ -98,6 +109,40 @@ def main() -> None:
         told = end_of_sweep()
         if told:  # fewer than a sweeper's max_failure_rate
             print(f"\n{told}", file=sys.stderr)
+
+
+def answer(error: Exception, words: Iterable[str]) -> str:
+    """What is said of an error that the user can mend."""
+    slip = cause_of(error)
+    if slip is not None:
+        return plain(slip)
+    if isinstance(error, YAMLError):
+        return f"a configuration file does not parse as YAML; mend it there:\n{error}"
+    return explain(error, words)
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Options of Hydra that do not go together, or that would run what a file says.
+
+    Raises:
+        InputError: there are such.
+    """
+    given = [word.partition("=")[0] for word in words]
+    modes = [name for name in given if name in MODES]
+    if len({MODES[name] for name in modes}) > 1:
+        raise InputError(
+            f"{' and '.join(modes)} are given together, but each says what to do; leave one. "
+            "--cfg job prints the configuration of one run."
+        )
+    if "--experimental-rerun" in given:
+        raise InputError(
+            "--experimental-rerun unpickles a file, which may run any code; give the words of the "
+            "run again, as hydra/overrides.yaml in its folder has them."
+        )
+
+
+MODES: dict[str, str] = {"-m": "m", "--multirun": "m", "-r": "r", "--run": "r", "-c": "c"}
+MODES |= {"--cfg": "c", "--info": "i", "-i": "i", "-sc": "s", "--shell-completion": "s"}
 
 
 def end_of_sweep() -> str:
@@ -213,10 +258,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     from wsss_lightning.wandb_results import log_results, name_runs
 
     store = Path(cfg.runs) / "stages"
-    if "generate" in cfg.data:
-        console.print(f"[dim]generated data: {cfg.data.name}[/]")
-        check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
-        cfg.data.root = str(instantiate(cfg.data.generate))
+    checked_data(cfg)
     check_targets(cfg)
     crf_settings(cfg.crf)
     if "walk" in cfg.refine:
@@ -255,6 +297,17 @@ def found_results(written: Path) -> dict[str, Any]:
         return {}
 
 
+def checked_data(cfg: DictConfig) -> None:
+    """Generate what is to be generated, and look at what the data's node would build."""
+    from hydra.utils import instantiate
+
+    if "generate" in cfg.data:
+        console.print(f"[dim]generated data: {cfg.data.name}[/]")
+        check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
+        cfg.data.root = str(instantiate(cfg.data.generate))
+    check_targets(OmegaConf.create({"data": cfg.data}))
+
+
 def objective(cfg: DictConfig, scores: dict[str, float]) -> float | None:
     """What a sweeper maximises."""
     last = "segmentation_crf" if cfg.test.crf else "segmentation"
@@ -265,7 +318,7 @@ def digest_of(cfg: DictConfig, salt: str) -> str:
     """Of all that results depend on: data, configuration and code, but not where a run is made."""
     from wsss_lightning.run import source_digest
 
-    content = json.dumps([settings(cfg), salt, source_digest(("report",))], sort_keys=True)
+    content = json.dumps([settings(cfg), salt, source_digest(("report", "doctor.py"))], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -499,10 +552,13 @@ def explain(error: Exception, words: Iterable[str]) -> str:
 
 
 def own(words: Iterable[str]) -> list[Path]:
-    """The folder of --config-dir, if there is one."""
-    said = " ".join(words)
-    found = re.search(r"(?:^| )(?:--config-dir|-cd)[= ]([^ ]+)", said)
-    return [Path(found[1]).absolute()] if found else []
+    """Folders of --config-dir and --config-path, and those of hydra.searchpath."""
+    said = "\n".join(words)
+    option = r"^(?:--config-dir|-cd|--config-path|-cp)[=\n](.+)$|^-c[dp](?![=\n])(.+)$"
+    found = [one or other for one, other in re.findall(option, said, re.MULTILINE)]
+    for line in re.findall(r"^\+*hydra\.searchpath=(.*)$", said, re.MULTILINE):
+        found += re.findall(r"file://([^,'\"\]\s]+)", line)
+    return [Path(folder).absolute() for folder in found]
 
 
 def known_keys(words: Iterable[str]) -> list[str]:
@@ -510,7 +566,8 @@ def known_keys(words: Iterable[str]) -> list[str]:
     group_words = [w for w in words if re.match(rf"({'|'.join(group_names())})=[\w]+$", w)]
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
         chosen = group_words if any(w.startswith("experiment=") for w in group_words) else []
-        added = [f"hydra.searchpath=['file://{folder}']" for folder in own(words)]
+        places = ",".join(f"'file://{folder}'" for folder in own(words))
+        added = [f"hydra.searchpath=[{places}]"]
         cfg = hydra.compose("config", overrides=[*(chosen or ["experiment=cam"]), *added])
     return [*group_names(), *_keys(cfg, "")]
 

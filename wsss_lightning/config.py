@@ -2,16 +2,37 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsss_lightning.errors import InputError, did_you_mean
 
-# configuration builds these and nothing else: a file from elsewhere must not run what it likes
-ALLOWED = ("wsss_lightning.", "torch.optim.", "pytorch_lightning.")
+# configuration builds these and nothing else: a file from elsewhere must not run what it likes.
+# What only reads, writes or starts things (`run`, `stages`, `data.scores`) is none of them
+ALLOWED = (
+    "wsss_lightning.callbacks.",
+    "wsss_lightning.data.tiny_world.",
+    "wsss_lightning.data.voc_layout.",
+    "wsss_lightning.functional.",
+    "wsss_lightning.methods.",
+    "wsss_lightning.nets.",
+    "wsss_lightning.pipelines.",
+    "wsss_lightning.processes.",
+    "wsss_lightning.refiners.",
+    "torch.optim.",
+    "pytorch_lightning.Trainer",
+    "pytorch_lightning.trainer.trainer.Trainer",
+    "pytorch_lightning.callbacks.",
+    "pytorch_lightning.loggers.",
+    "pytorch_lightning.plugins.",
+    "pytorch_lightning.profilers.",
+    "pytorch_lightning.strategies.",
+)
 
 
 @dataclass
@@ -124,6 +145,12 @@ def check_values(cfg: DictConfig) -> None:
     Raises:
         InputError: a value is out of range; the message says which are in it.
     """
+    for key in NUMBERS:  # others are typed by `Config`
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not _number(value):
+            raise InputError(f"{key} is {_told(value)}, but a number is expected; set one.")
+    for name in ("fit.method", "fit.segmenter", "refine.schedule"):
+        _check_sizes(cfg, name)
     unit = {
         "seeds.background_score": "on VOC 0.15 to 0.3 is usual",
         "seeds.held_out": "0.1 sets a tenth of the training images aside for the threshold",
@@ -207,6 +234,48 @@ def check_values(cfg: DictConfig) -> None:
         )
 
 
+# keys of untyped nodes whose ranges are looked at below
+NUMBERS = (
+    "crf.theta_alpha",
+    "crf.theta_beta",
+    "crf.theta_gamma",
+    "crf.w1",
+    "crf.w2",
+    "crf.iterations",
+    "data.num_classes",
+    "refine.area_factor",
+    "box_labels.inner",
+    "box_labels.least",
+    "box_labels.jitter",
+    "relabel.least",
+    "relabel.certainty",
+    "pipeline.plateau",
+    "refine.schedule.max_epochs",
+    "refine.schedule.batch_size",
+    "refine.schedule.crop_size",
+)
+
+
+def _check_sizes(cfg: DictConfig, name: str) -> None:
+    """A schedule's ranges of sizes: two positive numbers, or null; one of them at most."""
+    given = []
+    for key, example in (("long_side", "[256, 512]"), ("scale", "[0.5, 1.5]")):
+        value = OmegaConf.select(cfg, f"{name}.{key}")
+        if value is None:
+            continue
+        given.append(f"{name}.{key} is {_told(value)}")
+        ends = list(value) if isinstance(value, ListConfig) else []
+        if not (len(ends) == 2 and all(map(_number, ends)) and 0 < ends[0] <= ends[1]):
+            raise InputError(
+                f"{given[-1]}, but a range is two positive numbers, the smaller first; set it as "
+                f"in {name}.{key}={example}, or to null."
+            )
+    if len(given) > 1:
+        raise InputError(
+            f"{' and '.join(given)}, but one of them must give the size; set the other to null."
+        )
+
+
 def _check_boxes(cfg: DictConfig) -> None:
     """Ranges of what boxes are learnt by; keys that the chosen rules lack are not asked for."""
     shares = {
@@ -243,14 +312,17 @@ def _check_boxes(cfg: DictConfig) -> None:
         if value is not None and not (isinstance(value, int) and value >= least):
             raise InputError(f"{key} is {value}; set a whole number of {least} or more.")
     agree = OmegaConf.select(cfg, "box_labels.agree")
-    if agree is not None and not (len(agree) == 2 and 0 <= agree[0] <= agree[1] <= 1):
+    shared = list(agree) if isinstance(agree, ListConfig) else []
+    paired = len(shared) == 2 and all(map(_number, shared))
+    if agree is not None and not (paired and 0 <= shared[0] <= shared[1] <= 1):
         raise InputError(
-            f"box_labels.agree is {list(agree)}; give two shares, the smaller first, such as "
+            f"box_labels.agree is {_told(agree)}; give two shares, the smaller first, such as "
             "[0.2, 0.7]."
         )
     context = OmegaConf.select(cfg, "box_labels.context")
-    widths = [context] if isinstance(context, (int, float)) else list(context or [])
-    if any(width <= 0 for width in widths) or widths != sorted(widths):
+    widths = list(context) if isinstance(context, ListConfig) else [context]
+    numbers = bool(widths) and all(map(_number, widths))
+    if context is not None and not (numbers and min(widths) > 0 and widths == sorted(widths)):
         raise InputError(
             f"box_labels.context is {context}; give widths above 0 in sides of a box, the smaller "
             "first, such as [0.1, 0.6]."
@@ -318,8 +390,8 @@ def _locate(target: str, key: str) -> Callable[..., Any]:
             f"{did_you_mean(name, [n for n in vars(module) if not n.startswith('_')])}"
         )
     made = getattr(module, name)
-    # a module's imports are not its own: `wsss_lightning.run.json` is Python's
-    home = f"{getattr(made, '__module__', '')}."
+    # a module's imports are not its own: `wsss_lightning.pipelines.write_json` is of `run`
+    home = f"{getattr(made, '__module__', '')}.{getattr(made, '__qualname__', '')}"
     if not callable(made) or not home.startswith(ALLOWED):
         raise InputError(
             f"{key}._target_ is {target}, which is none of {module_name}'s own classes or "
@@ -332,6 +404,9 @@ def _check_signature(key: str, node: DictConfig, target: str, made: Callable[...
     parameters = inspect.signature(made).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     given = [str(name) for name in node if not str(name).startswith("_")]
+    if "_args_" in node:
+        raise InputError(f"{key}._args_ is set; give each parameter of {target} by its name.")
+    kinds = _annotations(made)
     for name in given:
         if name not in parameters and not takes_any:
             raise InputError(
@@ -340,6 +415,11 @@ def _check_signature(key: str, node: DictConfig, target: str, made: Callable[...
             )
         if OmegaConf.is_missing(node, name):
             raise InputError(f"{key}.{name} is not set; give it, as in {key}.{name}=VALUE.")
+        if not _fits(node[name], kinds.get(name, Any)):
+            raise InputError(
+                f"{key}.{name} is {_told(node[name])}, but {target} takes "
+                f"{_words(kinds[name])} there; set {key}.{name} to that."
+            )
     if node.get("_partial_", False):
         return
     needed = [
@@ -350,3 +430,80 @@ def _check_signature(key: str, node: DictConfig, target: str, made: Callable[...
     for name in needed:
         if name not in given:
             raise InputError(f"{key}.{name} is not set, but {target} needs it; add it.")
+
+
+def _annotations(made: Callable[..., Any]) -> dict[str, Any]:
+    """Types of a constructor's parameters; none where they cannot be told."""
+    try:
+        return get_type_hints(made.__init__ if isinstance(made, type) else made)  # type: ignore[misc]
+    except (NameError, TypeError, AttributeError):  # names that only type checkers import
+        return {}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value of the configuration can be of a type; True where that cannot be told.
+
+    A node of its own may build anything, so it fits wherever no plain value is asked for.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is Literal:
+        return value in inner
+    if kind in _PLAIN:
+        return _PLAIN[kind](value)
+    listed = isinstance(origin or kind, type) and issubclass(origin or kind, Sequence)
+    if isinstance(value, (list, ListConfig)):
+        if not listed:
+            return not isinstance(kind, type) or kind is object
+        of = inner[0] if inner else Any
+        return all(_fits(item, of) for item in value)
+    if isinstance(value, (Mapping, DictConfig)):
+        return "_target_" in value or not listed
+    # a plain value, where none is asked for
+    return not isinstance(origin or kind, type) or kind is object
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_PLAIN: dict[Any, Callable[[Any], bool]] = {
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: isinstance(value, int) and not isinstance(value, bool),
+    float: _number,
+    str: lambda value: isinstance(value, str),
+    Path: lambda value: isinstance(value, str),
+    NoneType: lambda value: value is None,
+}
+_WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    Path: "a path",
+    NoneType: "null",
+}
+
+
+def _words(kind: Any) -> str:
+    """A type in words."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        told = dict.fromkeys(map(_words, inner))  # each once
+        return " or ".join(told)
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if isinstance(origin or kind, type) and issubclass(origin or kind, Sequence):
+        return f"a list, each of it {_words(inner[0])}" if inner else "a list"
+    return "what a node of its own says"
+
+
+def _told(value: Any) -> str:
+    """A value as one would type it."""
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value)
+    plain = {None: "null", True: "true", False: "false"}
+    return str(plain[value] if value is None or isinstance(value, bool) else value)[:80]

@@ -32,6 +32,8 @@ NOT_WORK = (
     "pipelines.py",
     "refiners.py",
     "config.py",
+    "config_files.py",
+    "doctor.py",
     "errors.py",
     "report",
     "wandb_results.py",

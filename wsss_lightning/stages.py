@@ -42,6 +42,7 @@ from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
+from wsss_lightning.data.examination import rare_classes, shared_files
 from wsss_lightning.data.features import (
     CLUSTERS,
     FEATURES,
@@ -584,7 +585,7 @@ class Stages:
                 enable_model_summary=False,
                 **{**usual, **how},
             )
-        except MisconfigurationException as error:
+        except (MisconfigurationException, ValueError) as error:
             raise InputError(
                 f"this machine cannot run the chosen trainer ({error}); choose trainer=auto, which "
                 "takes what there is, or trainer=cpu."
@@ -818,11 +819,12 @@ def check_data(data: DictConfig, with_boxes: bool = False) -> str:
         InputError: what cannot be used, with the file's name.
     """
     reader = instantiate(data.reader)
-    digests = []
+    digests, reads = [], []
     truth_digest = hashlib.sha256()
     for split in (data.train, data.val):
         read = reader(split=split, with_boxes=with_boxes and split == data.train)
         read.check()
+        reads.append(read)
         digests.append(read.fingerprint())
         if data.looks:
             looks = read_looks(read.root / data.looks, read.names, read.classes)
@@ -839,4 +841,14 @@ def check_data(data: DictConfig, with_boxes: bool = False) -> str:
                 f"[dim]{data.name} {split}: {told.boxes} boxes from {read.boxes_from}, {told.cut} "
                 f"cut to the image, {told.unboxed} tags without a box[/]"
             )
+    absent, _ = rare_classes(reads[0].tags.numpy(), reads[0].classes)
+    if absent:
+        console.print(f"[yellow]no image of {data.train} is tagged {', '.join(absent)}[/]")
+    shared = shared_files(*reads)
+    if shared:
+        console.print(
+            f"[yellow]{len(shared)} images of {data.val} are in {data.train} too "
+            f"({', '.join(shared[:3])}): scores will flatter; "
+            "python -m wsss_lightning.doctor tells which[/]"
+        )
     return "-".join([*digests, truth_digest.hexdigest()[:12]])

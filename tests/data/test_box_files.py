@@ -198,3 +198,9 @@ def test_boxes_are_cut_to_the_image_and_nothing_is_left_of_those_outside(corners
     box = Drawn("cat", corners, False, "")
     assert fitted(box, 3, 4) == expected
     assert reaches_out(box, 3, 4) is out
+
+
+def test_json_nested_without_end_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"a\.json cannot be read as boxes of COCO"):
+        read_coco(tmp_path / "a.json")

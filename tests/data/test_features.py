@@ -75,3 +75,17 @@ def test_a_table_of_looks_that_cannot_be_used_is_told(tmp_path):
     path.write_text("name,class,looks\n")
     with pytest.raises(InputError, match=r"no column look; did you mean looks\?"):
         read_looks(path, ["a"], ["cat"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name,class,look\n\xff\xfe", "does not read as CSV"),
+        (b"name,class,look\nb,cat\n", "line 2, is shorter than the first line"),
+        (b"name,class\nb,cat\n", "has no column look"),
+    ],
+)
+def test_a_table_of_looks_that_does_not_fit_is_refused(tmp_path, content, message):
+    (tmp_path / "looks.csv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"looks\.csv.*{message}"):
+        read_looks(tmp_path / "looks.csv", ["b"], ["cat"])

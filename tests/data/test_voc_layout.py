@@ -1,5 +1,6 @@
 import pickle
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -191,7 +192,7 @@ def test_tags_from_npy_are_found_by_both_kinds_of_key(root, key):
     assert read(root, tags="cls_labels.npy").tags.tolist() == TAGS[:2]
 
 
-@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_dictionaries_of_arrays_are_read_at_every_pickle_protocol(tmp_path, protocol):
     array = np.empty((), object)
     array[()] = {"a": np.arange(3, dtype=np.float32), np.int32(7): np.float64(2.5), "n": [1, None]}
@@ -232,6 +233,31 @@ def test_no_function_but_those_that_make_arrays_is_reached(tmp_path, function):
     np.save(tmp_path / "a.npy", {"a": _Call(function, "x")}, allow_pickle=True)
     with pytest.raises(InputError, match=f"{function.__name__}, which is not allowed"):
         read_npy_dict(tmp_path / "a.npy")
+
+
+def write_pickle(path, pickled: bytes) -> None:
+    with path.open("wb") as file:
+        header = {"descr": "|O", "fortran_order": False, "shape": ()}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(pickled)
+
+
+def test_a_tag_file_of_a_few_bytes_cannot_ask_for_gigabytes(tmp_path):
+    place = (1 << 31).to_bytes(4, "little")
+    write_pickle(tmp_path / "a.npy", b"\x80\x04Nr" + place + b".")
+    with pytest.raises(InputError, match=r"a\.npy cannot be read as tags.*2147483648 places"):
+        read_npy_dict(tmp_path / "a.npy")
+
+
+def test_lists_that_hold_each_other_are_not_written_out(root):
+    deep = [0.0] * 10
+    for _ in range(12):
+        deep = [deep] * 10
+    array = np.empty((), object)
+    array[()] = dict.fromkeys(NAMES, deep)
+    write_pickle(root / "cls_labels.npy", pickle.dumps(array))
+    with refused(r"has no tags for .* \(it is no vector of numbers\)"):
+        read(root, tags="cls_labels.npy")
 
 
 def test_images_without_tags_are_an_error_unless_they_count_as_background(root):
@@ -415,6 +441,12 @@ def test_tags_may_be_the_classes_of_the_boxes(root):
 def test_an_annotation_with_entities_is_refused(root, content):
     (root / "Annotations/b.xml").write_text(content)
     with refused(r"b\.xml declares entities, which are not expanded"):
+        read(root)
+
+
+def test_an_annotation_too_long_for_one_image_is_refused(root, monkeypatch):
+    monkeypatch.setattr("wsss_lightning.data.box_files.MOST_XML", 20)
+    with refused(r"\.xml has \d+ bytes, but the annotation of one image has at most 20; give"):
         read(root)
 
 
@@ -621,13 +653,37 @@ def test_a_truncated_npy_is_refused(root):
             read(root, tags="cls_labels.npy")
 
 
-def test_a_truncated_image_is_named_when_it_is_read(root):
+def test_an_image_that_is_cut_off_is_named_before_work_starts(root):
     path = root / "JPEGImages/b.jpg"
     path.write_bytes(path.read_bytes()[:-60])
-    data = read(root)
-    data.check()  # its header is whole
     with refused(r"b\.jpg cannot be read as an image.*replace it, or take it off the list"):
+        read(root).check()
+
+
+def test_a_mask_that_is_cut_off_is_named_before_work_starts(root):
+    path = root / "SegmentationClass/b.png"
+    path.write_bytes(path.read_bytes()[:-32])
+    with refused(r"SegmentationClass/b\.png cannot be read as an image"):
+        read(root).check()
+
+
+def test_damage_amid_an_image_is_named_when_it_is_read(root):
+    Image.new("RGB", (8, 10)).save(root / "JPEGImages/b.png")
+    (root / "JPEGImages/b.jpg").unlink()
+    path = root / "JPEGImages/b.png"
+    content = bytearray(path.read_bytes())
+    content[45:50] = b"12345"
+    path.write_bytes(content)
+    data = read(root)
+    data.check()  # its header and its end are whole
+    with refused(r"b\.png cannot be read as an image.*replace it, or take it off the list"):
         data.image(2)
+
+
+def test_an_image_whose_end_is_unusual_is_no_error(root):
+    with (root / "JPEGImages/b.jpg").open("ab") as file:
+        file.write(bytes(5000))  # as some cameras do
+    read(root).check()
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
@@ -637,10 +693,42 @@ def test_a_file_that_is_no_image_is_named_before_work_starts(root, content):
         read(root).check()
 
 
-def test_an_image_too_large_to_be_true_is_refused(root, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    with refused(r"b\.jpg cannot be read as an image .*decompression bomb"):
+@pytest.mark.parametrize(
+    ("most", "message"),
+    [
+        (60, r"b\.jpg has 8x10 pixels, but at most 60 are read; cut it"),
+        (20, "claims far more than 20"),
+    ],
+)
+def test_an_image_too_large_to_be_true_is_refused_before_it_is_decoded(
+    root, monkeypatch, most, message
+):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    with refused(message):
         read(root).image(2)
+
+
+def test_a_file_of_a_few_bytes_that_claims_gigabytes_is_refused(root):
+    """A PNG of 60000x60000 white pixels."""
+    (root / "JPEGImages/b.jpg").unlink()
+    Image.new("1", (60000, 1)).save(root / "JPEGImages/b.png")
+    content = bytearray((root / "JPEGImages/b.png").read_bytes())
+    content[20:24] = (60000).to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    (root / "JPEGImages/b.png").write_bytes(content)
+    with refused(r"b\.png claims far more than 89478485 pixels"):
+        read(root).check()
+
+
+def test_no_program_is_started_for_a_file_that_wants_one(root):
+    """Pillow draws PostScript by Ghostscript."""
+    (root / "JPEGImages/b.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 10\n%%EndComments\n%%EOF\n"
+    )
+    with Image.open(root / "JPEGImages/b.jpg") as image:
+        assert image.format == "EPS"
+    with refused(r"b\.jpg cannot be read as an image"):
+        read(root).check()
 
 
 def test_an_image_of_16_bits_is_refused_rather_than_clipped(root):

@@ -268,6 +268,19 @@ SLIPS = {
     ("experiment=cam", "data=voc2012"): "data.root is not set; give it, as in data.root=",
     ("experiment=cam", "data.num_classes=7"): "data.num_classes is 7, but data.reader.classes",
     ("experiment=cam", "method.num_classes=7"): "method.num_classes is 7, but data.num_classes is",
+    (
+        "experiment=cam",
+        "method.optimizer.lr=fast",
+    ): "method.optimizer.lr is fast, but torch.optim.AdamW takes a number",
+    ("experiment=cam", "data.long_side=64"): "fit.method.long_side is 64, but a range is two",
+    ("experiment=cam", "trainer.precision=half"): "trainer.precision is half, but",
+    ("experiment=cam", "trainer.accelerator=gpuu"): "this machine cannot run the chosen trainer",
+    ("experiment=cam", "fit.method.jitter=3"): "jitter",
+    ("experiment=cam", "seeds=[1,2]"): "seeds",
+    ("experiment=cam", "crf.theta_alpha=wide"): "crf.theta_alpha is wide, but a number is expected",
+    ("experiment=cam", "data.generate.size=big"): "data.generate.size is big, but",
+    ("experiment=cam", "data.generate.looks=9"): "looks is 9",
+    ("experiment=cam", "fit.method.batch_size=x"): "Value 'x' of type 'str' could not be",
     ("experiment=cam", "workers=-1"): "workers is -1; set 0 or more",
     ("experiment=cam", "seed=-1"): "seed is -1; set 0 or more",
     ("experiment=cam", "checkpoint_minutes=-1"): "checkpoint_minutes is -1.0; set 0 (after each",
@@ -504,3 +517,38 @@ def test_a_run_with_other_workers_finds_the_stages_of_the_first(here, tmp_path):
     again = here(*words, "workers=1")
     assert "done" not in again.out
     assert again.out.count(" found ") > 10
+
+
+def test_modes_of_hydra_that_do_not_go_together_are_told(here):
+    slip = here("experiment=cam", "-m", "--cfg", "job")
+    assert slip.code == 1
+    assert "-m and --cfg are given together" in slip.err
+    assert "Traceback" not in slip.out + slip.err
+
+
+def test_a_pickled_configuration_is_not_read(here, tmp_path):
+    slip = here("--experimental-rerun", str(tmp_path / "config.pickle"))
+    assert slip.code == 1
+    assert "--experimental-rerun unpickles a file, which may run any code" in slip.err
+
+
+def test_a_configuration_from_elsewhere_does_not_run_what_it_likes(here, mine, voc, tmp_path):
+    """Hydra would build its callbacks before any of our checks."""
+    trace = tmp_path / "was_here"
+    attack = f"hydra: {{callbacks: {{a: {{_target_: pathlib.Path.touch, self: {trace}}}}}}}\n"
+    path = voc.with_name("conf") / "experiment/theirs.yaml"
+    path.parent.mkdir()
+    path.write_text(f"# @package _global_\ndefaults: [cam]\n{attack}")
+    slip = here("experiment=theirs", *mine[1:])
+    assert slip.code == 1
+    assert "theirs.yaml sets hydra.callbacks.a._target_ to pathlib.Path.touch, but" in slip.err
+    assert not trace.exists()
+
+
+def test_a_file_of_ones_own_that_does_not_parse_is_named(here, mine, voc):
+    (voc.with_name("conf") / "data/mine.yaml").write_text(MINE + "  tags: [a\n")
+    slip = here(*mine)
+    assert slip.code == 1
+    assert "does not parse as YAML" in slip.err
+    assert "mine.yaml" in slip.err
+    assert "Traceback" not in slip.out + slip.err

@@ -24,6 +24,7 @@ from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
 
 SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
+MOST_XML: Final = 1 << 24  # bytes
 COLUMNS: Final = ("image", "class", "x0", "y0", "x1", "y1")
 
 
@@ -48,6 +49,7 @@ def objects_of(path: Path) -> list[Element]:
     Raises:
         InputError: the file is absent, does not parse, or declares entities.
     """
+    _check_length(path)
     try:
         # an <object> has <part>s with names and boxes of their own; only direct children are meant
         return list(parse(path).getroot().findall("object"))
@@ -63,6 +65,15 @@ def objects_of(path: Path) -> list[Element]:
     # an encoding that Python lacks, or text that is not of the one declared
     except (ParseError, LookupError, ValueError) as error:
         raise InputError(f"{path} does not parse as XML ({error}); mend the file.") from error
+
+
+def _check_length(path: Path) -> None:
+    """An annotation is of one image; a tree of it in memory is ten times as large."""
+    if path.is_file() and path.stat().st_size > MOST_XML:
+        raise InputError(
+            f"{path} has {path.stat().st_size} bytes, but the annotation of one image has at most "
+            f"{MOST_XML}; give each image a file of its own."
+        )
 
 
 def read_xml(path: Path) -> list[Drawn]:
@@ -112,7 +123,8 @@ def read_coco(path: Path) -> dict[str, list[Drawn]]:
             told = ", ".join(map(str, entry["bbox"]))
             drawn = Drawn(categories[entry["category_id"]], corners, False, told)
             found[names[entry["image_id"]]].append(drawn)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    # RecursionError: lists in lists in lists
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as boxes of COCO ({type(error).__name__}: {error}); expected "
             "images (id, file_name), categories (id, name) and annotations (image_id, category_id, "

@@ -128,16 +128,24 @@ def read_looks(
         raise InputError(
             f"{path} is missing, the table of known sub-categories; add it, or set data.looks=null."
         )
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        columns = table.fieldnames or []
-        for column in ("name", "class", "look"):
-            if column not in columns:
-                raise InputError(
-                    f"{path} has no column {column}; {did_you_mean(column, columns)} Its first "
-                    "line must name the columns name, class and look."
-                )
-        rows = list(table)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            columns, rows = table.fieldnames or [], list(table)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} does not read as CSV ({error}); save it as UTF-8.") from error
+    for column in ("name", "class", "look"):
+        if column not in columns:
+            raise InputError(
+                f"{path} has no column {column}; {did_you_mean(column, columns)} Its first "
+                "line must name the columns name, class and look."
+            )
+    for line, row in enumerate(rows, start=2):
+        if None in (row["name"], row["class"], row["look"]):
+            raise InputError(
+                f"{path}, line {line}, is shorter than the first line; give it a name, a class "
+                "and a look."
+            )
     place = {name: i for i, name in enumerate(names)}
     seen: dict[tuple[int, int], set[str]] = {}
     for row in rows:

@@ -120,9 +120,9 @@ class TrainTransform:
 def _range(name: str, values: Sequence[float] | None) -> tuple[float, float] | None:
     if values is None:
         return None
-    if len(values) != 2 or not 0 < values[0] <= values[1]:
+    if not isinstance(values, Sequence) or len(values) != 2 or not 0 < values[0] <= values[1]:
         raise InputError(
-            f"{name} is {list(values)}, but a range is two positive numbers, the smaller first; "
+            f"{name} is {values}, but a range is two positive numbers, the smaller first; "
             "give both, or null."
         )
     return values[0], values[1]

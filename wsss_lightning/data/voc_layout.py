@@ -5,10 +5,12 @@ Letters: c classes, n boxes, H W an image.
 
 import csv
 import hashlib
+import os
 import pickle
+import pickletools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, final
 
@@ -31,7 +33,7 @@ from wsss_lightning.data.box_files import (
     read_csv,
     read_xml,
 )
-from wsss_lightning.data.scores import load_ids, load_mask, opened
+from wsss_lightning.data.scores import is_whole, load_ids, load_mask, opened
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.functional.masks import IGNORE
 
@@ -77,6 +79,8 @@ class VOCLayout(Dataset[Sample]):
         masks: folder of pseudo masks `<name>.png`, of our labels, read in place of the true ones.
         with_masks: samples carry masks.
         with_boxes: samples carry boxes.
+        wrong: where given, what is wrong with single images is put here by their name, and those
+            images are left out, rather than the first of them refused.
 
     Raises:
         InputError: anything about the files that cannot be used, with the file's name.
@@ -100,7 +104,9 @@ class VOCLayout(Dataset[Sample]):
         masks: str | Path | None = None,
         with_masks: bool = True,
         with_boxes: bool = False,
+        wrong: dict[str, str] | None = None,
     ) -> None:
+        self.wrong = wrong
         self.root = Path(root).expanduser()
         self.split, self.classes = split, list(classes)
         self.num_classes = len(self.classes)
@@ -129,11 +135,18 @@ class VOCLayout(Dataset[Sample]):
         self.tags = self._read_tags(tags)
         without = [n for n, t in zip(self.names, self.tags, strict=True) if not t.any()]
         if without and untagged == "error":
-            raise InputError(
+            self._refuse(
+                without,
                 f"{len(without)} images of {split} have no tag in {tags} ({_some(without)}); tag "
                 "them, take them off the list, or set data.reader.untagged=background to keep them "
-                "as pure background."
+                "as pure background.",
             )
+
+    def _refuse(self, names: Sequence[str], message: str) -> None:
+        """Raise what is wrong with these images, or note it where that was asked for."""
+        if self.wrong is None:
+            raise InputError(message)
+        self.wrong.update(dict.fromkeys(names, message))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -318,13 +331,17 @@ class VOCLayout(Dataset[Sample]):
     def check(self) -> None:
         """Look at every header before work starts; pixels are judged where they are read.
 
+        Files whose end is not as it must be are decoded in full: they may be cut off.
+
         Raises:
-            InputError: an image does not open, a mask is absent or of another size, or a box is no
-                box; masks and boxes only if samples shall carry them.
+            InputError: an image does not open or is cut off, a mask is absent or of another size,
+                or a box is no box; masks and boxes only if samples shall carry them.
         """
         masks = self.with_masks and (self.pseudo is not None or self.has_masks())
         for i in range(len(self)):
             self.image_size(i)
+            if not is_whole(self._images[i]):
+                self.image(i)  # or it ends in an unusual way
             if masks and self.pseudo is not None:
                 path = self.pseudo / f"{self.names[i]}.png"
                 self._check_size(path, _size(path), i)
@@ -332,6 +349,8 @@ class VOCLayout(Dataset[Sample]):
                 path = self.mask_path(i)
                 self._check_mask_is_there(path, i)
                 self._check_size(path, _size(path), i)
+                if not is_whole(path):
+                    load_ids(path)
         if self.with_boxes:
             self._check_boxes()
 
@@ -417,10 +436,12 @@ class VOCLayout(Dataset[Sample]):
         by_name = {path.stem: path for path in paths}
         absent = [name for name in self.names if name not in by_name]
         if absent:
-            raise InputError(
+            self._refuse(
+                absent,
                 f"{len(absent)} images on the list of {self.split} are not in {self.image_dir} "
-                f"({_some(absent)}); add them ({', '.join(SUFFIXES)}), or take them off the list."
+                f"({_some(absent)}); add them ({', '.join(SUFFIXES)}), or take them off the list.",
             )
+            self.names = [name for name in self.names if name in by_name]
         return [by_name[name] for name in self.names]
 
     def _known(self, name: str, where: Path) -> int | None:
@@ -438,24 +459,9 @@ class VOCLayout(Dataset[Sample]):
         return self.annotation_dir / f"{self.names[i]}.xml"
 
     def _read_tags(self, source: str) -> Float[Tensor, "n c"]:
-        tags = torch.zeros(len(self.names), self.num_classes)
-        if source == "xml":
-            for i in range(len(self.names)):
-                for node in objects_of(self._annotation(i)):
-                    name = node.findtext("name", "").strip()
-                    known = self._known(name, self._annotation(i))
-                    if known is not None:
-                        tags[i, known] = 1
-            return tags
-        if source == "boxes":
-            for i in range(len(self.names)):
-                tags[i, self.boxes(i)[:, 0].astype(int) - 1] = 1
-            return tags
-        if source == "masks":
-            for i in range(len(self.names)):
-                labels = np.unique(self._true_mask(i))
-                tags[i, labels[(labels > 0) & (labels < IGNORE)].astype(int) - 1] = 1
-            return tags
+        shown = {"xml": self._shown_in_xml, "boxes": self._shown_by_boxes, "masks": self._shown}
+        if source in shown:
+            return self._tags_of_each(shown[source])
         path = self.root / source
         readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
             ".csv": self._read_csv,
@@ -471,11 +477,44 @@ class VOCLayout(Dataset[Sample]):
         by_name = readers[path.suffix](path)
         absent = [name for name in self.names if name not in by_name]
         if absent:
-            raise InputError(
+            self._refuse(
+                absent,
                 f"{path} has no tags for {len(absent)} images of {self.split} ({_some(absent)}); "
-                "add them, or take these images off the list."
+                "add them, or take these images off the list.",
             )
+            self._keep([i for i, name in enumerate(self.names) if name in by_name])
+        if not self.names:
+            return torch.zeros(0, self.num_classes)
         return torch.stack([torch.as_tensor(by_name[name]) for name in self.names]).float()
+
+    def _tags_of_each(self, shown: Callable[[int], Sequence[int]]) -> Float[Tensor, "n c"]:
+        """Multi-hot rows of the classes (from 0) that are shown in each image."""
+        tags = torch.zeros(len(self.names), self.num_classes)
+        kept = []
+        for i, name in enumerate(self.names):
+            try:
+                tags[i, list(shown(i))] = 1
+                kept.append(i)
+            except InputError as error:
+                self._refuse([name], str(error))
+        self._keep(kept)
+        return tags[kept]
+
+    def _keep(self, kept: Sequence[int]) -> None:
+        self.names = [self.names[i] for i in kept]
+        self._images = [self._images[i] for i in kept]
+
+    def _shown_in_xml(self, i: int) -> list[int]:
+        path = self._annotation(i)
+        named = [node.findtext("name", "").strip() for node in objects_of(path)]
+        return [c for c in (self._known(name, path) for name in named) if c is not None]
+
+    def _shown_by_boxes(self, i: int) -> list[int]:
+        return [int(label) - 1 for label in self.boxes(i)[:, 0]]
+
+    def _shown(self, i: int) -> list[int]:
+        labels = np.unique(self._true_mask(i))
+        return [int(label) - 1 for label in labels if 0 < label < IGNORE]
 
     def _read_csv(self, path: Path) -> dict[str, list[float]]:
         try:
@@ -519,6 +558,9 @@ class VOCLayout(Dataset[Sample]):
             try:
                 # IRN's file has 2007000032 where all others have 2007_000032
                 name = key if isinstance(key, str) else "{}_{:06d}".format(*divmod(int(key), 10**6))
+                # lists that hold one another many times over: few bytes, but gigabytes of numbers
+                if not isinstance(given, np.ndarray) and not all(map(np.isscalar, given)):
+                    raise TypeError("it is no vector of numbers")
                 vector = np.asarray(given, np.float32)
             except (TypeError, ValueError) as error:
                 raise InputError(
@@ -605,6 +647,8 @@ class _ArraysOnly(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):  # of bytes, in protocols 0 to 2
+            return _latin1
         if module.split(".")[0] == "numpy" and name in self.KNOWN:
             return self.KNOWN[name]
         raise pickle.UnpicklingError(f"it wants to run {module}.{name}, which is not allowed")
@@ -619,6 +663,7 @@ def read_npy_dict(path: Path) -> dict[Any, Any]:
     try:
         with path.open("rb") as file:
             _skip_npy_header(file)
+            _check_pickle(path, file.tell(), os.fstat(file.fileno()).st_mtime_ns)
             # latin1: as numpy does for files of Python 2
             content = _ArraysOnly(file, encoding="latin1").load().item()
         if not isinstance(content, dict):
@@ -629,6 +674,27 @@ def read_npy_dict(path: Path) -> dict[Any, Any]:
             f"{path} cannot be read as tags ({error}); expected a dictionary from image name to "
             "multi-hot vector, saved by numpy.save."
         ) from error
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """What a pickle of Python 3 in an old protocol holds in place of bytes."""
+    if encoding != "latin1":  # others could unpack gigabytes
+        raise pickle.UnpicklingError(f"it wants to encode by {encoding}, which is not allowed")
+    return text.encode("latin1")
+
+
+@cache  # of tens of thousands of vectors it takes a second, and each stage reads them
+def _check_pickle(path: Path, start: int, changed: int) -> None:
+    """Places in a pickle's memory are given by number, and all below a number are made.
+
+    Python 3.11 makes room for 32 GB where a file of a few bytes says so.
+    """
+    most = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(start)
+        for code, argument, _ in pickletools.genops(file):
+            if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > most:
+                raise ValueError(f"it asks for {argument} places in {most} bytes")
 
 
 def _skip_npy_header(file: BinaryIO) -> None:

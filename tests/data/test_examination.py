@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss_lightning.data.examination import (
+    SIDE,
+    Seen,
+    conflicts,
+    difference_signs,
+    look_alikes,
+    rare_classes,
+    same_pixels,
+)
+
+
+def seen_of(name: str, picture: Image.Image) -> Seen:
+    grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    return Seen(name, digest=repr(picture.tobytes()), thumbnail=np.asarray(grey))
+
+
+def photo(seed: int, size=(96, 80)) -> Image.Image:
+    """Blurred noise: large shapes, as photos have."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3)).astype(np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def test_a_picture_that_rises_to_the_right_has_the_signs_of_that():
+    levels = np.tile(np.arange(SIDE, dtype=np.uint8), (SIDE, 1))
+    signs = difference_signs(4 * levels)
+    half = SIDE * (SIDE - 1)
+    assert not signs[:half].any()  # downwards
+    assert (signs[half:] == 1).all()
+    assert not difference_signs(levels).any()  # steps of one level are noise
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p.resize((48, 40)),
+        lambda p: p.point(lambda level: min(255, int(1.05 * level))),
+        lambda p: p.crop((1, 1, p.width - 1, p.height - 1)),
+    ],
+)
+def test_another_version_of_a_photo_looks_the_same_and_other_photos_do_not(change):
+    first = [seen_of(f"a{i}", photo(i)) for i in range(40)]
+    second = [seen_of(f"b{i}", photo(100 + i)) for i in range(40)]
+    second.append(seen_of("copy", change(photo(7))))
+    assert look_alikes(first, second) == [("a7", "copy")]
+
+
+def test_pictures_without_contrast_are_not_compared():
+    flat = Image.new("RGB", (20, 20), "grey")
+    other = Image.new("RGB", (21, 20), "grey")
+    assert look_alikes([seen_of("a", flat)], [seen_of("b", other)]) == []
+
+
+def test_equal_pixels_are_found_in_groups():
+    names = [seen_of("a", photo(1)), seen_of("b", photo(2)), seen_of("c", photo(1))]
+    assert same_pixels(names) == [["a", "c"]]
+
+
+def test_tags_masks_and_boxes_that_disagree_are_told():
+    one = Seen("x", tags=frozenset({1}), labels=frozenset({2}), boxed=frozenset({1, 2}))
+    assert list(conflicts([one], ["cat", "dog"])) == [
+        ("x", "tagged cat, but its mask has no pixel"),
+        ("x", "its mask shows dog without a tag"),
+        ("x", "has a box of dog without the tag"),
+    ]
+
+
+def test_classes_without_images_and_rare_ones_are_told():
+    tags = np.zeros((50, 3))
+    tags[:, 0], tags[:2, 1] = 1, 1
+    assert rare_classes(tags, ["cat", "dog", "elk"]) == (["elk"], ["dog (2)"])

@@ -1,0 +1,252 @@
+"""What training will see of a data set: counts, sizes, masks, conflicts and duplicates.
+
+Letters: n, m images, H W an image.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from wsss_lightning.data.scores import load_ids, opened, voc_palette
+from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.errors import InputError
+from wsss_lightning.functional.masks import IGNORE
+
+SIDE = 9  # of the thumbnails that are compared, which have 2 * 8 * 9 differences
+EVEN = 2  # levels: smaller differences are noise
+ALIKE = 0.8  # cosine of the differences' signs, of two pictures of one photo
+NEAR_LEVELS = 12.0  # of 255, mean difference of their thumbnails
+FLAT = 4.0  # levels: all pictures without contrast look the same
+RARE = 20  # times fewer images than the most frequent class has
+
+
+@dataclass
+class Seen:
+    """One image.
+
+    Args:
+        size: (H, W).
+        digest: of its pixels; None where it cannot be read.
+        thumbnail: grey levels.
+        tags, labels, boxed: classes 1..c by tags, true mask and boxes; None: there is none.
+        ids: pixels of each id in the mask file.
+        pixels: of each label 0..c and 255.
+        mode: of the mask: how ids are stored.
+        boxes: how many.
+        wrong: what training would refuse.
+    """
+
+    name: str
+    size: tuple[int, int] = (0, 0)
+    digest: str | None = None
+    thumbnail: UInt8[np.ndarray, "s s"] | None = None
+    tags: frozenset[int] = frozenset()
+    labels: frozenset[int] | None = None
+    boxed: frozenset[int] | None = None
+    ids: Counter[int] = field(default_factory=Counter)
+    pixels: Counter[int] = field(default_factory=Counter)
+    mode: str = ""
+    boxes: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def examine(read: VOCLayout, workers: int) -> Iterator[Seen]:
+    """Every image of a split, decoded in full with its mask and boxes, in order.
+
+    Args:
+        workers: threads.
+    """
+    masks, boxes = read.has_masks(), has_boxes(read)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        yield from pool.map(lambda i: _look(read, i, masks, boxes), range(len(read)))
+
+
+def _look(read: VOCLayout, i: int, masks: bool, boxes: bool) -> Seen:
+    seen = Seen(read.names[i], tags=frozenset((read.tags[i].nonzero().flatten() + 1).tolist()))
+    try:
+        picture = read.image(i)
+        seen.size = picture.height, picture.width
+        seen.digest = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
+        grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+        seen.thumbnail = np.asarray(grey)
+    except InputError as error:
+        seen.wrong.append(str(error))
+        return seen
+    if masks:
+        try:
+            path = read.mask_path(i)
+            read._check_mask_is_there(path, i)
+            ids, counts = np.unique(load_ids(path), return_counts=True)
+            seen.ids = Counter(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+            with opened(path) as image:
+                known = image.mode != "P" or (image.getpalette() or []) == _palette(image)
+                seen.mode = image.mode if known else "P, another palette than VOC's"
+            labels, counts = np.unique(read.mask(i), return_counts=True)
+            seen.pixels = Counter(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
+            seen.labels = frozenset(x for x in seen.pixels if 0 < x < IGNORE)
+        except InputError as error:
+            seen.wrong.append(str(error))
+    if boxes:
+        try:
+            found = read.boxes(i)
+            seen.boxes, seen.boxed = len(found), frozenset(found[:, 0].astype(int).tolist())
+        except InputError as error:
+            seen.wrong.append(str(error))
+    return seen
+
+
+def _palette(image: Image.Image) -> list[int]:
+    """As much of VOC's colours as the palette of an image has."""
+    return list(voc_palette()[: len(image.getpalette() or [])])
+
+
+def has_boxes(read: VOCLayout) -> bool:
+    """Whether there is anything to read boxes from."""
+    return len(read) > 0 and read._box_path(0).is_file()
+
+
+def summary(seen: Sequence[Seen], classes: Sequence[str]) -> dict[str, Any]:
+    """Counts of a split, ready for JSON."""
+    sizes = np.array([one.size for one in seen if one.digest] or [(0, 0)])
+    names = {0: "background", **dict(enumerate(classes, start=1)), IGNORE: "ignored"}
+    pixels, ids = Counter[int](), Counter[int]()
+    for one in seen:
+        pixels.update(one.pixels)
+        ids.update(one.ids.keys())
+    total = sum(pixels.values())
+    boxed = [one for one in seen if one.boxed is not None]
+    return {
+        "images": len(seen),
+        "tagged": sum(bool(one.tags) for one in seen),
+        "tags_an_image": round(sum(len(one.tags) for one in seen) / max(1, len(seen)), 3),
+        "images_of_class": {
+            name: sum(c in one.tags for one in seen) for c, name in enumerate(classes, start=1)
+        },
+        "width": _range(sizes[:, 1]),
+        "height": _range(sizes[:, 0]),
+        "masks": sum(bool(one.ids) for one in seen),
+        "mask_modes": dict(Counter(one.mode for one in seen if one.mode)),
+        "images_with_id": {str(key): ids[key] for key in sorted(ids)},
+        "share_of_pixels": {names[k]: round(pixels[k] / total, 5) for k in sorted(pixels)},
+        "ignored": round(pixels[IGNORE] / total, 5) if total else None,
+        "boxes": sum(one.boxes for one in boxed) if boxed else None,
+    }
+
+
+def conflicts(seen: Iterable[Seen], classes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Name and words of each image whose tags, mask and boxes tell different classes."""
+    told = ["background", *classes]
+
+    def words(labels: Iterable[int]) -> str:
+        return ", ".join(told[c] for c in sorted(labels))
+
+    for one in seen:
+        if one.labels is not None:
+            if one.tags - one.labels:
+                yield one.name, f"tagged {words(one.tags - one.labels)}, but its mask has no pixel"
+            if one.labels - one.tags:
+                yield one.name, f"its mask shows {words(one.labels - one.tags)} without a tag"
+        if one.boxed is not None:
+            if one.tags - one.boxed:
+                yield one.name, f"tagged {words(one.tags - one.boxed)} without a box"
+            if one.boxed - one.tags:
+                yield one.name, f"has a box of {words(one.boxed - one.tags)} without the tag"
+
+
+def difference_signs(thumbnail: UInt8[np.ndarray, "s s"]) -> Float32[np.ndarray, "_"]:
+    """1 where grey levels rise to the right or downwards, -1 where they fall, 0 where even.
+
+    That survives another size or codec. Source: dHash (N. Krawetz, "Kind of Like That", 2013), in
+    both directions, and without the bits that noise decides.
+    """
+    levels = thumbnail.astype(np.float32)
+    steps = np.concatenate([np.diff(levels, axis=axis).ravel() for axis in (0, 1)])
+    return np.where(np.abs(steps) > EVEN, np.sign(steps), 0).astype(np.float32)
+
+
+def same_pixels(seen: Sequence[Seen]) -> list[list[str]]:
+    """Names of images whose pixels are equal, in groups."""
+    groups = defaultdict(list)
+    for one in seen:
+        if one.digest is not None:
+            groups[one.digest].append(one.name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def look_alikes(first: Sequence[Seen], second: Sequence[Seen]) -> list[tuple[str, str]]:
+    """Pairs of images, one of each, that are likely the same photo; equal ones are left out."""
+    sides = [[one for one in part if _telling(one)] for part in (first, second)]
+    if not all(sides):
+        return []
+    signs = [_signs(part) for part in sides]
+    found = []
+    for start in range(0, len(sides[0]), 2048):
+        alike = signs[0][start : start + 2048] @ signs[1].T
+        for i, j in np.argwhere(alike >= ALIKE):
+            one, other = sides[0][start + i], sides[1][j]
+            if one.digest != other.digest and _distance(one, other) <= NEAR_LEVELS:
+                found.append((one.name, other.name))
+    return found
+
+
+def _signs(part: Sequence[Seen]) -> Float32[np.ndarray, "n _"]:
+    """Of unit length, a row an image."""
+    signs = np.stack([difference_signs(o.thumbnail) for o in part if o.thumbnail is not None])
+    return signs / np.maximum(np.linalg.norm(signs, axis=1, keepdims=True), 1)
+
+
+def _telling(one: Seen) -> bool:
+    return one.thumbnail is not None and float(one.thumbnail.std()) > FLAT
+
+
+def _distance(one: Seen, other: Seen) -> float:
+    assert one.thumbnail is not None
+    assert other.thumbnail is not None
+    levels = (one.thumbnail.astype(np.float32), other.thumbnail.astype(np.float32))
+    return float(np.abs(levels[0] - levels[1]).mean())
+
+
+def rare_classes(tags: np.ndarray, classes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Classes without an image, and those with far fewer than the most frequent one."""
+    counts = dict(zip(classes, np.asarray(tags).sum(0).astype(int).tolist(), strict=True))
+    most = max(counts.values(), default=0)
+    none = [name for name, count in counts.items() if count == 0]
+    return none, [f"{name} ({count})" for name, count in counts.items() if 0 < count * RARE < most]
+
+
+def shared_files(first: VOCLayout, second: VOCLayout) -> list[str]:
+    """Names of images of the second split that are in the first too, by name or byte for byte.
+
+    Only files of the same length are read, so that this is cheap.
+    """
+    if first.split == second.split:
+        return []
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in first._images:
+        by_size[path.stat().st_size].append(path)
+    digests: dict[int, set[bytes]] = {}
+    names, found = set(first.names), []
+    for name, path in zip(second.names, second._images, strict=True):
+        size = path.stat().st_size
+        if size in by_size and size not in digests:
+            digests[size] = {hashlib.sha256(p.read_bytes()).digest() for p in by_size[size]}
+        same = hashlib.sha256(path.read_bytes()).digest() if size in digests else b""
+        if name in names or same in digests.get(size, set()):
+            found.append(name)
+    return found
+
+
+def _range(sides: np.ndarray) -> dict[str, int]:
+    return {
+        "least": int(sides.min()),
+        "median": int(np.median(sides)),
+        "most": int(sides.max()),
+    }
