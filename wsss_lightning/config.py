@@ -445,6 +445,8 @@ def _fits(value: Any, kind: Any) -> bool:
 
     A node of its own may build anything, so it fits wherever no plain value is asked for.
     """
+    if kind is Any:  # a class of its own from Python 3.11 on
+        return True
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return any(_fits(value, one) for one in inner)
@@ -488,6 +490,8 @@ _WORDS: dict[Any, str] = {
 
 def _words(kind: Any) -> str:
     """A type in words."""
+    if kind is Any:  # a class of its own from Python 3.11 on
+        return True
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         told = dict.fromkeys(map(_words, inner))  # each once
