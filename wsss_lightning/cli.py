@@ -121,8 +121,8 @@ def answer(error: Exception, words: Iterable[str]) -> str:
     return explain(error, words)
 
 
-def check_words(words: Iterable[str]) -> None:
-    """Options of Hydra that do not go together, or that would run what a file says.
+def check_words(words: list[str]) -> None:
+    """Options of Hydra that do not go together or would run what a file says; a place for runs.
 
     Raises:
         InputError: there are such.
@@ -133,6 +133,13 @@ def check_words(words: Iterable[str]) -> None:
         raise InputError(
             f"{' and '.join(modes)} are given together, but each says what to do; leave one. "
             "--cfg job prints the configuration of one run."
+        )
+    runs = Path(next((w[5:] for w in words if w.startswith("runs=")), "runs")).absolute()
+    there = next(place for place in (runs, *runs.parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise InputError(
+            f"runs is {runs}, but {there} is no folder that can be written to; choose a folder "
+            "that can be written by runs=DIR."
         )
     if "--experimental-rerun" in given:
         raise InputError(

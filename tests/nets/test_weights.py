@@ -10,7 +10,7 @@ from wsss_lightning import import_weights
 from wsss_lightning.errors import InputError
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.cam_net import CamNet
-from wsss_lightning.nets.weights import read_official
+from wsss_lightning.nets.weights import read_official, read_weights
 
 
 def state_of(network):
@@ -118,3 +118,22 @@ def test_a_slip_of_the_importer_ends_in_its_mend(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="1"):
         import_weights.main()
     assert capsys.readouterr().err.startswith("error: ")
+
+
+class _Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_file_of_weights_cannot_run_code(tmp_path):
+    trace, file = tmp_path / "was_here", tmp_path / "a.pth"
+    torch.save({"state_dict": _Touch(trace)}, file)
+    with pytest.raises(InputError, match=r"a\.pth cannot be read as weights"):
+        read_weights(file)
+    assert not trace.exists()
+    # the file is a real attack: it runs where all is loaded
+    torch.load(file, weights_only=False)
+    assert trace.exists()

@@ -552,3 +552,11 @@ def test_a_file_of_ones_own_that_does_not_parse_is_named(here, mine, voc):
     assert "does not parse as YAML" in slip.err
     assert "mine.yaml" in slip.err
     assert "Traceback" not in slip.out + slip.err
+
+
+@pytest.mark.parametrize("below", ["", "/deep/er"])
+def test_a_place_for_runs_that_cannot_be_written_is_told(here, tmp_path, below):
+    (tmp_path / "file").write_text("")
+    slip = here("experiment=cam", f"runs={tmp_path}/file{below}")
+    assert slip.code == 1
+    assert f"{tmp_path}/file is no folder that can be written to; choose a folder" in slip.err
