@@ -325,7 +325,8 @@ def digest_of(cfg: DictConfig, salt: str) -> str:
     """Of all that results depend on: data, configuration and code, but not where a run is made."""
     from wsss_lightning.run import source_digest
 
-    content = json.dumps([settings(cfg), salt, source_digest(("report", "doctor.py"))], sort_keys=True)
+    source = source_digest(("report", "doctor.py"))
+    content = json.dumps([settings(cfg), salt, source], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

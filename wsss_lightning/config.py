@@ -490,8 +490,6 @@ _WORDS: dict[Any, str] = {
 
 def _words(kind: Any) -> str:
     """A type in words."""
-    if kind is Any:  # a class of its own from Python 3.11 on
-        return True
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         told = dict.fromkeys(map(_words, inner))  # each once
