@@ -74,3 +74,8 @@ def test_what_hydra_needs_may_be_built(tmp_path):
         "job_logging: {handlers: {console: {class: logging.StreamHandler}}}}"
     )
     check_files([tmp_path])
+
+
+@pytest.mark.parametrize("value", ["", "voc_layout", "{data: voc_layout}"])
+def test_defaults_are_a_list(tmp_path, value):
+    refused(tmp_path, f"defaults: {value}", "but they are a list, as in defaults:")

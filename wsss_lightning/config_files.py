@@ -59,6 +59,11 @@ def _check_file(path: Path) -> None:
         if isinstance(error, InputError):
             raise
         return
+    if isinstance(content, dict) and not isinstance(content.get("defaults", []), list):
+        raise InputError(
+            f"{path} has defaults that are {content['defaults']}, but they are a list, as in "
+            "defaults: [voc_layout]; mend it, or leave it out."
+        )
     for key, name, allowed in _built(content, ""):
         if not name.startswith(allowed):
             raise InputError(
