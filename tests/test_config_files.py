@@ -79,3 +79,8 @@ def test_what_hydra_needs_may_be_built(tmp_path):
 @pytest.mark.parametrize("value", ["", "voc_layout", "{data: voc_layout}"])
 def test_defaults_are_a_list(tmp_path, value):
     refused(tmp_path, f"defaults: {value}", "but they are a list, as in defaults:")
+
+
+@pytest.mark.parametrize("text", ["defaults", "[1, 2]", "3"])
+def test_a_file_without_keys_is_refused(tmp_path, text):
+    refused(tmp_path, text, "but a configuration file has lines of KEY: VALUE; mend it")
