@@ -74,3 +74,13 @@ def test_what_hydra_needs_may_be_built(tmp_path):
         "job_logging: {handlers: {console: {class: logging.StreamHandler}}}}"
     )
     check_files([tmp_path])
+
+
+@pytest.mark.parametrize("value", ["", "voc_layout", "{data: voc_layout}"])
+def test_defaults_are_a_list(tmp_path, value):
+    refused(tmp_path, f"defaults: {value}", "but they are a list, as in defaults:")
+
+
+@pytest.mark.parametrize("text", ["defaults", "[1, 2]", "3"])
+def test_a_file_without_keys_is_refused(tmp_path, text):
+    refused(tmp_path, text, "but a configuration file has lines of KEY: VALUE; mend it")

@@ -529,7 +529,12 @@ def print_help() -> None:
 
 def explain(error: Exception, words: Iterable[str]) -> str:
     """Hydra's message, its first paragraph, with the nearest right word for the wrong one."""
-    told = str(error).strip() or type(error).__name__
+    told = str(error).strip()
+    if not told:  # of OmegaConf's parser
+        return (
+            "a ${...} of the configuration does not parse; close its brackets, or put the value "
+            "in quotes."
+        )
     cause = error.__cause__
     if cause is not None and str(cause) not in told:
         told = f"{told}\n{cause}"

@@ -445,7 +445,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
     A node of its own may build anything, so it fits wherever no plain value is asked for.
     """
-    if kind is Any:  # a class of its own from Python 3.11 on
+    if kind is Any:  # a class since Python 3.11
         return True
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):

@@ -59,6 +59,16 @@ def _check_file(path: Path) -> None:
         if isinstance(error, InputError):
             raise
         return
+    if content is not None and not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds {str(content)[:80]}, but a configuration file has lines of KEY: VALUE; "
+            "mend it."
+        )
+    if content and not isinstance(content.get("defaults", []), list):
+        raise InputError(
+            f"{path} has defaults that are {content['defaults']}, but they are a list, as in "
+            "defaults: [voc_layout]; mend it, or leave it out."
+        )
     for key, name, allowed in _built(content, ""):
         if not name.startswith(allowed):
             raise InputError(

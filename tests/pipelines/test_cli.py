@@ -560,3 +560,10 @@ def test_a_place_for_runs_that_cannot_be_written_is_told(here, tmp_path, below):
     slip = here("experiment=cam", f"runs={tmp_path}/file{below}")
     assert slip.code == 1
     assert f"{tmp_path}/file is no folder that can be written to; choose a folder" in slip.err
+
+
+def test_a_reference_that_does_not_parse_is_told(here, mine, voc):
+    (voc.with_name("conf") / "data/mine.yaml").write_text(MINE.replace("tags.csv", "tags.cs${v"))
+    slip = here(*mine)
+    assert slip.code == 1
+    assert "a ${...} of the configuration does not parse; close its brackets" in slip.err

@@ -314,7 +314,8 @@ def fuzz(cases: int, seed: int, share: dict[str, float]) -> dict[str, Any]:
                     read[kind](content)
                 except OURS as error:
                     refused += 1
-                    if not str(error).strip():
+                    # what the command line would print
+                    if not (str(error).strip() or cli.explain(error, [])):
                         defects.append({"content": content.hex()[:4000], "error": "no message"})
                 except Exception as error:
                     told = f"{type(error).__name__}: {error}"[:300]
