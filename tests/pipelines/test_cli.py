@@ -56,9 +56,13 @@ def check_contract(run, experiment: str) -> None:
     assert list(results) == [
         "experiment",
         "data",
+        "data_digest",
         "seed",
         "scores",
         "protocol",
+        "annotation",
+        "words",
+        "reader",
         "seconds",
         "versions",
         "key",
