@@ -273,13 +273,9 @@ def test_labels_over_rounds_of_several_runs_are_compared(here, shared, tmp_path)
         here(f"experiment={name}", *TINY, *ROUNDS, folder=shared) for name in ("box", "box_naive")
     ]
     script = Path(__file__).parents[2] / "experiments/boxes/rounds.py"
-    wanted = ("--csv", tmp_path / "found.csv", "--chart", tmp_path / "found.png")
-    told = command(script, *(run.folder for run in runs), *wanted)
+    chart = tmp_path / "found.png"
+    told = command(script, *(run.folder for run in runs), "--chart", chart)
     score = runs[1].scores["round_2/labels/train/miou"]
     assert f"{100 * score:.1f}" in told
-    assert (
-        f"box_naive,tiny_world,0,round_2/labels/train/miou,{round(score, 6)}"
-        in (tmp_path / "found.csv").read_text()
-    )
-    with Image.open(tmp_path / "found.png") as chart:
-        assert chart.size == (640, 400)
+    with Image.open(chart) as drawn:
+        drawn.verify()

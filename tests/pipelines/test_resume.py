@@ -297,7 +297,7 @@ def on_tmpfs(*words: str, folder: Path, options: str) -> Outcome:
     [
         ("size=120k", "the disk is full (No space left on device"),
         ("nr_inodes=60", "the disk is full (No space left on device"),
-        ("ro", "Read-only file system"),
+        ("ro", "no folder that can be written to"),
     ],
 )
 def test_a_disk_that_is_full_or_closed_is_told(here, tmp_path, options, message):
