@@ -10,16 +10,19 @@ RUN := $(VENV)/bin/python -m
 # threads that wait for each other make small runs several times slower on busy cores
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check lint types floors clean
+.PHONY: demo test test-all check lint types floors clean
 
 demo: $(VENV)/.installed ## the whole pipeline on generated data
 	$(RUN) wsss_lightning experiment=cam
 
 test: lint types floors ## everything that CI runs
+	$(RUN) pytest -n 2 -m "not long"
+
+test-all: lint types floors ## as test, with benchmarks and many repetitions
 	$(RUN) pytest -n 2
 
 check: lint types floors ## as test, without the slow tests
-	$(RUN) pytest -n 2 -m "not slow"
+	$(RUN) pytest -n 2 -m "not slow and not long"
 
 lint: $(VENV)/.installed-dev
 	$(RUN) ruff check .

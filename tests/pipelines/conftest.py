@@ -105,12 +105,14 @@ def here(monkeypatch, capfd, tmp_path):
     return call
 
 
-def start(*words: str, folder: Path) -> subprocess.Popen:
+def start(
+    *words: str, folder: Path, program: tuple[str, str] = ("-m", "wsss_lightning")
+) -> subprocess.Popen:
     """`python -m wsss_lightning` with these words, from another folder."""
     folder.mkdir(exist_ok=True)
     root = Path(cli.__file__).parents[1]
     return subprocess.Popen(
-        [sys.executable, "-m", "wsss_lightning", *words],
+        [sys.executable, *program, *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(root)},
         stdin=subprocess.DEVNULL,
@@ -120,9 +122,9 @@ def start(*words: str, folder: Path) -> subprocess.Popen:
     )
 
 
-def there(*words: str, folder: Path) -> Outcome:
+def there(*words: str, folder: Path, **program: tuple[str, str]) -> Outcome:
     """`start`, and wait for the end."""
-    process = start(*words, folder=folder)
+    process = start(*words, folder=folder, **program)
     out, err = process.communicate(timeout=600)
     return Outcome(process.returncode, out, err, folder)
 

@@ -41,6 +41,7 @@ def test_engines_of_the_crf_are_compared(tmp_path):
     assert all(row["argmax_worst"] > 0.999 for row in rows if row["engine"] != "torch on GPU")
 
 
+@pytest.mark.long
 def test_a_runs_crf_is_timed_and_gated(here, mine):
     pytest.importorskip("pydensecrf", reason="the reference is an extra: wsss-lightning[crf]")
     run = here(*mine)
@@ -50,6 +51,7 @@ def test_a_runs_crf_is_timed_and_gated(here, mine):
     assert "native against whole kernels at 96 px" in told
 
 
+@pytest.mark.long
 def test_the_memory_of_seam_is_measured():
     small = ("--height", 40, "--width", 48, "--block-mib", 0.01)
     for part in ("pcm", "train"):
@@ -77,6 +79,7 @@ def test_the_walk_is_that_of_the_whole_matrix():
     assert float(row.split()[-1]) < 1e-5
 
 
+@pytest.mark.long
 def test_processes_are_timed_beside_one():
     small = [word for word in TINY if not word.startswith(("trainer", "workers"))]
     told = command(PROCESSES, *small, "--devices", 1, 2)
