@@ -16,10 +16,10 @@ demo: $(VENV)/.installed ## the whole pipeline on generated data
 	$(RUN) wsss_lightning experiment=cam
 
 test: lint types floors ## everything that CI runs
-	$(RUN) pytest -n 2 -m "not long"
+	$(RUN) pytest -n 2 --dist worksteal -m "not long"
 
 test-all: lint types floors ## as test, with benchmarks and many repetitions
-	$(RUN) pytest -n 2
+	$(RUN) pytest -n 2 --dist worksteal
 
 check: lint types floors ## as test, without the slow tests
 	$(RUN) pytest -n 2 -m "not slow and not long"

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MINE, SMALL, TINY, annotation, start, there
+from conftest import MINE, SMALL, TINY, annotation, start, there, write_coco
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
 from wsss_lightning import cli
+from wsss_lightning.data.coco import Split, write_voc_layout
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,9 @@ WEAK = {
     "crf/train/miou",
     "pseudo/train/miou",
 }
-EXPERIMENTS = [name for name in cli.options("experiment") if not name.endswith("_voc2012")]
+PUBLISHED = ("_voc2012", "_coco2014")
+EXPERIMENTS = [name for name in cli.options("experiment") if not name.endswith(PUBLISHED)]
+RECIPES = [name for name in cli.options("experiment") if name.endswith(PUBLISHED)]
 
 
 def on_generated_data(experiment: str) -> bool:
@@ -153,6 +156,40 @@ def test_pascal_voc_is_read_as_it_comes(here, voc):
     check_contract(run, "cam")
     assert run.results["data"] == "voc2012"
     assert run.results["protocol"]["tags_from"] == "xml"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("experiment", RECIPES)
+def test_published_recipes_run_on_small_data_in_their_layout(here, voc, tmp_path, experiment):
+    if experiment.endswith("coco2014"):
+        pytest.importorskip("pycocotools", reason="an extra: wsss-lightning[coco]")
+        coco, root = write_coco(tmp_path / "coco"), tmp_path / "layout"
+        write_voc_layout(
+            {
+                split: Split(
+                    coco / f"annotations/instances_{split}2014.json", coco / f"{split}2014"
+                )
+                for split in ("train", "val")
+            },
+            root,
+        )
+    else:
+        root = voc
+        lists = voc / "ImageSets/Segmentation"
+        shutil.copy(lists / "train.txt", lists / "train_aug.txt")
+        shutil.copytree(voc / "SegmentationClass", voc / "SegmentationClassAug")
+    # networks of a size for this machine; all else is as the recipe has it
+    words = ["backbone.pretrained=false", "backbone.weights=null", "backbone.frozen=[]"]
+    words += ["method.net.taps=[-2,-1]"] if experiment.startswith("seam") else []
+    words += ["score.layer=encoder"] if experiment.startswith("grad_cam") else []
+    words += ["fit.method.crop_size=64", "fit.segmenter.crop_size=64"]
+    words += ["fit.method.batch_size=2", "fit.segmenter.batch_size=2", "test.scales=[1.0]"]
+    small = [word for word in SMALL if not word.startswith("data.long_side")]
+    run = here(
+        f"experiment={experiment}", f"data.root={root}", *small, *words, *few_rounds(experiment)
+    )
+    assert run.results["experiment"] == experiment
+    assert 0 <= run.scores["segmentation/val/miou"] <= 1
 
 
 @pytest.mark.parametrize("tags", ["masks", "cls_labels.npy"])  # other tests take XML and CSV

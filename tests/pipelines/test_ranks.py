@@ -67,6 +67,7 @@ def test_features_and_walks_are_shared_to_the_last_bit_too(tmp_path):
     assert shared.out.count("images, each once, 2 processes") == len(redone)
 
 
+@pytest.mark.long
 def test_training_by_several_processes_is_that_of_one_up_to_rounding(tmp_path):
     # statistics of a batch are of a process's share of it; kept, nothing else differs
     words = [*ODD, "pipeline=seeds", "backbone.freeze_norm=true", "fit.method.batch_size=6"]
@@ -80,6 +81,7 @@ def test_training_by_several_processes_is_that_of_one_up_to_rounding(tmp_path):
     assert found["three"] == pytest.approx(found["one"], abs=0.02)
 
 
+@pytest.mark.long
 def test_a_process_that_is_ended_takes_the_others_along_and_the_run_goes_on(tmp_path):
     words = [*ODD, "pipeline=seeds", f"runs={tmp_path}/runs", "trainer=ddp_cpu"]
     words += ["fit.method.max_epochs=60"]
