@@ -139,3 +139,9 @@ def test_where_there_is_no_winner_one_is_named_in_at_most_one_of_twenty(simulati
     ours, images_alone, _ = named / trials
     assert ours < 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
     assert images_alone > 0.2  # what counting images alone would claim
+
+
+def test_an_interval_ends_where_miou_does():
+    found = compare([0.1, 0.9], [0.2, 0.8], (STILL, STILL), paired=False, level=0.99)
+    assert (found.low, found.high) == (-1.0, 1.0)
+    assert not found.decided

@@ -146,7 +146,8 @@ def compare(
     half = _half(by_image, groups, level)
     decided = abs(difference) > half
     more = None if decided else _more(difference, by_image, [s for s, _ in groups], runs, level)
-    low, high = difference - half, difference + half
+    # two runs can leave more open than there is
+    low, high = max(difference - half, -1.0), min(difference + half, 1.0)
     return Verdict(difference, low, high, decided, runs, more, level, paired)
 
 
@@ -199,8 +200,13 @@ def in_words(first: str, second: str, verdict: Verdict) -> str:
             f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}, {seeds})."
         )
     interval = f"{100 * verdict.low:+.1f} to {100 * verdict.high:+.1f}"
+    more = (
+        "1 more seed of each is"
+        if verdict.more_runs == 1
+        else f"{verdict.more_runs} more seeds of each are"
+    )
     tail = (
-        f"about {verdict.more_runs} more seeds of each are needed, if the difference stays."
+        f"about {more} needed, if the difference stays."
         if verdict.more_runs is not None
         else f"no {MANY} seeds would decide so small a difference on these images."
     )
