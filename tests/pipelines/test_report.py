@@ -21,7 +21,9 @@ def swept(here, shared):
 
 
 def test_a_sweep_becomes_a_page_with_pictures_of_every_method(swept, tmp_path):
-    main([str(swept), "--out", str(tmp_path / "page.html")])
+    charts = tmp_path / "charts"
+    main([str(swept), "--out", str(tmp_path / "page.html"), "--charts", str(charts)])
+    assert {"tiny_world_cost.png", "tiny_world_steps.png"} <= {p.name for p in charts.iterdir()}
     text = (tmp_path / "page.html").read_text()
     assert "3 methods, 6 runs" in text
     for said in ("From seeds to segmentation", "Why pixels are wrong", "Over rounds", "Thresholds"):

@@ -21,26 +21,35 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
     parser.add_argument("--baseline", help="method that the others are held against")
     parser.add_argument("--costs", type=Path, help="YAML file of seconds a unit of annotation")
+    parser.add_argument("--charts", type=Path, help="folder for the page's charts as PNG files")
     told = parser.parse_args(words)
     said = shlex.join(["python", "-m", "wsss_lightning.report", *(words or sys.argv[1:])])
     try:
-        make(told.runs, told.out, told.baseline, told.costs, said)
+        make(told.runs, told.out, told.baseline, told.costs, told.charts, said)
     except InputError as error:
         complain(str(error))
 
 
 def make(
-    runs: Sequence[Path], out: Path, baseline: str | None, costs_file: Path | None, command: str
+    runs: Sequence[Path],
+    out: Path,
+    baseline: str | None,
+    costs_file: Path | None,
+    charts: Path | None,
+    command: str,
 ) -> None:
     """Write the page, and beside it the tables as Markdown and LaTeX, and every score as CSV.
+
+    Where a folder is given for them, the charts of the page lie there as `<data>_<chart>.png`.
 
     Raises:
         InputError: runs, baseline or costs cannot be used, or the page's folder is not there.
     """
+    from wsss_lightning.callbacks.charts import save_chart
     from wsss_lightning.report import tables
     from wsss_lightning.report.comparison import Comparison
     from wsss_lightning.report.ledger import read_costs
-    from wsss_lightning.report.page import page
+    from wsss_lightning.report.page import page, section
 
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} is no folder; make it, or choose another by --out FILE.")
@@ -51,7 +60,8 @@ def make(
             f"--baseline is {baseline}, but the methods are "
             f"{', '.join(m.name for c in comparisons for m in c.data.methods)}."
         )
-    html = page(comparisons, costs, command)
+    sections = [section(comparison) for comparison in comparisons]
+    html = page(sections, costs, command)
     parts = {
         ".html": html,
         ".md": tables.markdown(comparisons),
@@ -63,6 +73,13 @@ def make(
         print(f"{suffix[1:]:<5} {path}")
     write_table(out.with_suffix(".csv"), tables.every_score(comparisons))
     print(f"csv   {out.with_suffix('.csv')}")
+    if charts is not None:
+        charts.mkdir(parents=True, exist_ok=True)
+        for found in sections:
+            for name, chart in found.charts.items():
+                path = charts / f"{found.comparison.data.name}_{name}.png"
+                save_chart(chart, path)
+                print(f"png   {path}")
 
 
 def _write(text: str, file: BinaryIO) -> None:

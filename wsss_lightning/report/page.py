@@ -40,8 +40,8 @@ class Section:
     columns: list[tables.Column]
     methods: list[Method]
     upright: str
-    charts: dict[str, Markup]
-    curves: list[Markup]
+    charts: dict[str, Canvas]
+    curves: dict[str, Canvas]
     classes: list[str]
     class_rows: list[tuple[str, list[float | None]]]
     anatomies: dict[str, Any]
@@ -82,7 +82,7 @@ def section(comparison: Comparison) -> Section:
         methods=ranked,
         upright=upright,
         charts=drawn,
-        curves=[chart for name, chart in drawn.items() if name.startswith("curve_")],
+        curves={name: chart for name, chart in drawn.items() if name.startswith("curve_")},
         classes=classes,
         class_rows=class_rows,
         anatomies=anatomies,
@@ -96,7 +96,7 @@ def section(comparison: Comparison) -> Section:
 
 def _charts(
     comparison: Comparison, methods: list[Method], anatomies: dict[str, Any], upright: str
-) -> dict[str, Markup]:
+) -> dict[str, Canvas]:
     data = comparison.data
     made: dict[str, Canvas] = {}
     colours = dict(zip((m.name for m in methods), cycle(charts.COLOURS), strict=False))
@@ -137,7 +137,7 @@ def _charts(
     there = {m.name: anatomies[m.name].share for m in methods if m.name in anatomies}
     if there:
         made["anatomy"] = charts.stacked_chart(there, CAUSES, "wrong pixels (% of all)")
-    return {name: Markup(charts.as_svg(chart, name)) for name, chart in made.items()}
+    return made
 
 
 def _pictures(
@@ -168,23 +168,23 @@ def _pictures(
     return {k: v for k, v in shown.items() if v}, galleries, album.legend()
 
 
-def page(comparisons: list[Comparison], costs: Costs, command: str) -> str:
+def page(sections: list[Section], costs: Costs, command: str) -> str:
     """The whole page.
 
     Args:
-        comparisons: one of each data set.
+        sections: one of each data set.
         costs: of annotation.
         command: that made it.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"percent": _percent, "points": _points, "tint": _tint}
+    environment.filters |= {"percent": _percent, "points": _points, "tint": _tint, "svg": _svg}
     template = environment.from_string(
         files("wsss_lightning.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     )
     return template.render(
-        sections=[section(comparison) for comparison in comparisons],
+        sections=sections,
         costs=costs,
         sources=SOURCES,
         causes=CAUSES,
@@ -194,6 +194,10 @@ def page(comparisons: list[Comparison], costs: Costs, command: str) -> str:
         command=command,
         charted=CHARTED,
     )
+
+
+def _svg(chart: Canvas, title: str) -> Markup:
+    return Markup(charts.as_svg(chart, title))
 
 
 def _percent(value: float | None) -> str:
