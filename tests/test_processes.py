@@ -1,4 +1,6 @@
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -104,3 +106,29 @@ def test_statistics_are_those_of_all_processes_and_counts_are_summed_once(tmp_pa
         assert trainer.callback_metrics["count"] == 3
     stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert stored["state_dict"]["norm.running_mean"].item() == 2
+
+
+FORKS = """
+import logging, os, signal, sys
+from wsss_lightning.processes import keep_forks_whole
+
+def complains(number, frame):
+    if frame.f_code.co_filename == logging.__file__:
+        raise RuntimeError("a worker died")
+
+if sys.argv[1:] == ["whole"]:
+    keep_forks_whole()
+signal.signal(signal.SIGCHLD, complains)
+for _ in range(200):
+    if os.fork() == 0:
+        os._exit(0)
+assert signal.getsignal(signal.SIGCHLD) is complains
+print(logging._lock._is_owned())
+"""
+
+
+def test_a_death_amid_a_fork_leaves_no_lock_held():  # without "whole" it does
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS, "whole"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"

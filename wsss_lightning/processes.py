@@ -7,8 +7,9 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any, Literal, final
 
 import pytorch_lightning as pl
@@ -45,6 +46,7 @@ class Processes(DDPStrategy):
 
     def setup_environment(self) -> None:
         quiet_lightning()
+        keep_forks_whole()
         end_with_parent()
         self._own_memory()
         super().setup_environment()
@@ -96,6 +98,30 @@ def _end_when_told() -> None:
     # Lightning's own handler sends a message that the others, in the middle of a step, do not
     # expect; a process that simply ends takes the others along
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@cache
+def keep_forks_whole() -> None:
+    """Let no handler of SIGCHLD run amid os.fork().
+
+    torch's raises there when a data worker has died, and the lock of `logging`, which is held
+    while a process is forked, is then never given back: whatever logs in another thread waits for
+    ever, as W&B does at the end. A death in such a moment is noticed when data are asked for.
+    """
+    if not hasattr(os, "register_at_fork"):
+        return
+    handlers: list[Any] = []
+
+    def put_aside() -> None:
+        # None: a handler that was not set from Python, and could not be put back
+        if current_thread() is main_thread() and signal.getsignal(signal.SIGCHLD) is not None:
+            handlers.append(signal.signal(signal.SIGCHLD, signal.SIG_DFL))
+
+    def put_back() -> None:
+        if handlers:
+            signal.signal(signal.SIGCHLD, handlers.pop())
+
+    os.register_at_fork(before=put_aside, after_in_parent=put_back, after_in_child=put_back)
 
 
 def quiet_lightning() -> None:

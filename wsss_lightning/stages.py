@@ -82,7 +82,12 @@ from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
 from wsss_lightning.methods.features import PooledFeatures
 from wsss_lightning.metrics import ThresholdCurve, iou, miou, precision_recall
-from wsss_lightning.processes import end_with_parent, failures_told, quiet_lightning
+from wsss_lightning.processes import (
+    end_with_parent,
+    failures_told,
+    keep_forks_whole,
+    quiet_lightning,
+)
 from wsss_lightning.run import doing, write_json
 
 Metrics = dict[str, float]
@@ -574,6 +579,7 @@ class Stages:
 
     def _trainer(self, name: str, **how: Any) -> pl.Trainer:
         quiet_lightning()
+        keep_forks_whole()
         multiprocessing.set_forkserver_preload(["wsss_lightning.methods.segmenter"])
         progress = [StageProgress(name)] if console.is_terminal else []
         usual: dict[str, Any] = {"logger": False, "enable_checkpointing": "max_epochs" in how}

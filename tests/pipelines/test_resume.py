@@ -329,13 +329,12 @@ cli.main()
 
 def test_a_worker_that_is_killed_is_told_and_the_stage_goes_on(here, tmp_path):
     words = ("experiment=cam", *TINY, *STEPS, "workers=2")
-    # in a process of its own: torch tells of a dead worker by a signal, which in the middle of
-    # os.fork() leaves the lock of `logging` held for ever
-    told = there(*words, folder=tmp_path, program=("-c", DYING_WORKERS))
+    logger = ("logger=wandb", "logger.wandb.offline=true")  # it waits for threads at the end
+    told = there(*words, *logger, folder=tmp_path, program=("-c", DYING_WORKERS))
     assert told.code == 1
     assert "error: classifier: a worker process was ended from outside" in told.err
     assert "fit.method.batch_size or fit.method.crop_size" in told.err
-    assert told.err.splitlines()[-1].startswith("error: ")  # Python tells of that lock before
+    assert "Traceback" not in told.err
     assert here(*words).code == 0
     assert len(list(tmp_path.glob("runs/stages/fit-*/"))) == 1
 
