@@ -161,13 +161,12 @@ def conflicts(seen: Iterable[Seen], classes: Sequence[str]) -> Iterator[tuple[st
                 yield one.name, f"has a box of {words(one.boxed - one.tags)} without the tag"
 
 
-def difference_signs(thumbnail: UInt8[np.ndarray, "s s"]) -> Float32[np.ndarray, "_"]:
+def difference_signs(levels: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "_"]:
     """1 where grey levels rise to the right or downwards, -1 where they fall, 0 where even.
 
     That survives another size or codec. Source: dHash (N. Krawetz, "Kind of Like That", 2013), in
     both directions, and without the bits that noise decides.
     """
-    levels = thumbnail.astype(np.float32)
     steps = np.concatenate([np.diff(levels, axis=axis).ravel() for axis in (0, 1)])
     return np.where(np.abs(steps) > EVEN, np.sign(steps), 0).astype(np.float32)
 
@@ -182,36 +181,39 @@ def same_pixels(seen: Sequence[Seen]) -> list[list[str]]:
 
 
 def look_alikes(first: Sequence[Seen], second: Sequence[Seen]) -> list[tuple[str, str]]:
-    """Pairs of images, one of each, that are likely the same photo; equal ones are left out."""
+    """Pairs of images, one of each, that are likely the same photo, or its mirror image.
+
+    Equal ones are left out.
+    """
     sides = [[one for one in part if _telling(one)] for part in (first, second)]
     if not all(sides):
         return []
-    signs = [_signs(part) for part in sides]
-    found = []
-    for start in range(0, len(sides[0]), 2048):
-        alike = signs[0][start : start + 2048] @ signs[1].T
-        for i, j in np.argwhere(alike >= ALIKE):
-            one, other = sides[0][start + i], sides[1][j]
-            if one.digest != other.digest and _distance(one, other) <= NEAR_LEVELS:
-                found.append((one.name, other.name))
-    return found
+    grey = [_thumbnails(part) for part in sides]
+    found = set()
+    for others in (grey[1], grey[1][:, :, ::-1]):
+        signs = _signs(others).T
+        for start in range(0, len(grey[0]), 2048):
+            alike = _signs(grey[0][start : start + 2048]) @ signs
+            for i, j in np.argwhere(alike >= ALIKE):
+                one, other = sides[0][start + i], sides[1][j]
+                apart = float(np.abs(grey[0][start + i] - others[j]).mean())
+                if one.digest != other.digest and apart <= NEAR_LEVELS:
+                    found.add((one.name, other.name))
+    return sorted(found)
 
 
-def _signs(part: Sequence[Seen]) -> Float32[np.ndarray, "n _"]:
+def _thumbnails(part: Sequence[Seen]) -> Float32[np.ndarray, "n s s"]:
+    return np.stack([one.thumbnail for one in part if one.thumbnail is not None]).astype(np.float32)
+
+
+def _signs(thumbnails: Float32[np.ndarray, "n s s"]) -> Float32[np.ndarray, "n _"]:
     """Of unit length, a row an image."""
-    signs = np.stack([difference_signs(o.thumbnail) for o in part if o.thumbnail is not None])
+    signs = np.stack([difference_signs(one) for one in thumbnails])
     return signs / np.maximum(np.linalg.norm(signs, axis=1, keepdims=True), 1)
 
 
 def _telling(one: Seen) -> bool:
     return one.thumbnail is not None and float(one.thumbnail.std()) > FLAT
-
-
-def _distance(one: Seen, other: Seen) -> float:
-    assert one.thumbnail is not None
-    assert other.thumbnail is not None
-    levels = (one.thumbnail.astype(np.float32), other.thumbnail.astype(np.float32))
-    return float(np.abs(levels[0] - levels[1]).mean())
 
 
 def rare_classes(tags: np.ndarray, classes: Sequence[str]) -> tuple[list[str], list[str]]:
