@@ -46,7 +46,7 @@ def main() -> None:
             ]
             lines[name] = sorted((int(m[1]), sum(v) / len(v)) for m, v in by_round if m)
         drawn = {name: line for name, line in lines.items() if len(line) > 1}
-        title = "mIoU of labels on train, mean over seeds (%)"
+        title = "mIoU of labels, train (%)"
         save_chart(line_chart(drawn, "round", title, whole=True), words.chart)
 
 

@@ -240,6 +240,7 @@ def test_an_image_without_a_tag_is_background_where_the_data_file_allows_it(here
         ("cam", ["crf.engine=torch", "refine.area_factor=3"], "crf/train/kept"),
         ("cam", ["score.tags=predicted"], "seeds/train/miou"),
         ("cam", ["refine=affinity", "pipeline=seeds"], "affinity_crf/val/miou"),
+        ("cam", ["refine=affinity_small", "pipeline=seeds"], "affinity_crf/val/miou"),
         ("seam", ["refine=irn", "refine.crf=null"], "irn/val/miou"),
         ("grad_cam", ["score.layer=encoder.model.layer3"], "seeds/train/miou"),
     ],
