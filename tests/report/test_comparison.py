@@ -27,6 +27,12 @@ def test_methods_come_best_first_and_are_held_against_cam(write_runs, tmp_path):
     assert found[2].verdict is None
 
 
+def test_the_usual_baseline_is_the_plainest_cam(write_runs, tmp_path):
+    skills = {"box_small": 1.0, "cam_small refine=affinity": 1.0, "cam_small": 1.0}
+    write_runs(tmp_path, skills, seeds=1, images=4)
+    assert compared(tmp_path).baseline.name == "cam_small"
+
+
 def test_another_baseline_can_be_chosen(write_runs, tmp_path):
     write_runs(tmp_path, {"seam": 1.5, "cam": 1.0}, seeds=2, images=10)
     assert compared(tmp_path, "seam").baseline.name == "seam"

@@ -33,6 +33,20 @@ def test_methods_are_named_by_the_words_that_distinguish_them(write_runs, tmp_pa
     assert methods(tmp_path) == expected
 
 
+def test_what_does_not_fit_into_a_name_is_counted_and_names_stay_apart(write_runs, tmp_path):
+    many = " ".join(f"refine.labels.threshold_{i}=0.{i}" for i in range(4))
+    skills = {"cam refine=crf": 1.0, f"cam refine=affinity {many}": 1.0}
+    skills |= {f"cam refine=affinity {many.replace('_3=0.3', '_3=0.4')}": 1.0}
+    write_runs(tmp_path, skills, seeds=1, images=4)
+    (data,) = group(find_runs([tmp_path]))
+    assert {method.name for method in data.methods} == {
+        "cam refine=crf",
+        "cam refine=affinity threshold_0=0.0 +3",
+        "cam refine=affinity threshold_0=0.0 +3 (2)",
+    }
+    assert {len(method.words.split()) for method in data.methods} == {2, 6}
+
+
 def test_words_about_where_a_run_is_made_distinguish_nothing(write_runs, tmp_path):
     write_runs(tmp_path, {"cam workers=1 trainer.devices=2 runs=a": 1.0, "cam": 1.0}, 1, 4)
     assert methods(tmp_path) == {"cam": [0]}  # of one seed the later counts

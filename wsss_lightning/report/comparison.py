@@ -71,8 +71,7 @@ class Comparison:
                 f"baseline is {baseline}, but {data.name} has no such method; "
                 f"{did_you_mean(baseline, names)}"
             )
-        usual = "cam" if "cam" in names else names[0]
-        self.baseline = data.methods[names.index(baseline or usual)]
+        self.baseline = data.methods[names.index(baseline or _usual(data, self.step))]
         self._tallies: dict[tuple[str, Step], list[Tally]] = {}
 
     def tallies(self, method: Method, step: Step) -> list[Tally]:
@@ -183,6 +182,13 @@ class Comparison:
             ((name, value) for name, value in means.items() if value == value),
             key=lambda pair: (pair[1], pair[0]),
         )
+
+
+def _usual(data: DataSet, step: Step | None) -> str:
+    """CAM as it comes, of those that got as far as what is compared; or else the first."""
+    there = [m for m in data.methods if step is None or m.values(step)]
+    plain = [m for m in there if m.name.startswith("cam")]
+    return min(plain, key=lambda m: len(m.words)).name if plain else data.methods[0].name
 
 
 def probes(ranked: Sequence[tuple[str, float]], count: int) -> list[tuple[str, float]]:

@@ -40,6 +40,7 @@ APART: tuple[str, ...] = (
 )
 APART += ("data", "data.root", "pipeline.segment", "hydra")
 
+LONGEST = 44  # letters of a method's name
 ORDER: tuple[str, ...] = (
     "seeds",
     "none",
@@ -104,10 +105,17 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Method:
-    """Runs that differ in their seed only."""
+    """Runs that differ in their seed only.
+
+    Args:
+        name: to be read in charts and tables, of this method alone.
+        runs: one a seed.
+        words: all that tells it from the others.
+    """
 
     name: str
     runs: list[RunResult]
+    words: str
 
     def values(self, step: Step) -> list[float]:
         found = [run.miou(step) for run in self.runs]
@@ -230,13 +238,30 @@ def _data_set(name: str, runs: Sequence[RunResult]) -> DataSet:
     told = [{key: value for key, value in run.words.items() if not _apart(key)} for run in runs]
     keys = sorted({key for words in told for key in words})
     differ = [key for key in keys if len({words.get(key) for words in told}) > 1]
-    methods: dict[str, list[RunResult]] = {}
+    differ.sort(key=lambda key: "." in key)  # choices of a whole part first
+    methods: dict[tuple[str, ...], list[RunResult]] = {}
     for run, words in zip(runs, told, strict=True):
         own = [f"{_short(key, differ)}={words[key]}" for key in differ if key in words]
-        methods.setdefault(" ".join([run.experiment, *own]), []).append(run)
-    notes = [note for method, members in methods.items() for note in _check(method, members)]
-    kept = [Method(method, _one_a_seed(members)) for method, members in methods.items()]
+        methods.setdefault((run.experiment, *own), []).append(run)
+    kept, notes = [], []
+    for method, short in zip(methods, _names(list(methods)), strict=True):
+        kept.append(Method(short, _one_a_seed(methods[method]), " ".join(method)))
+        notes += _check(short, methods[method])
     return DataSet(name, kept, notes)
+
+
+def _names(methods: Sequence[tuple[str, ...]]) -> list[str]:
+    """Of each method, short enough for a chart: what does not fit is counted."""
+    names: list[str] = []
+    for words in methods:
+        count = len(words)
+        while count > 1 and len(" ".join(words[:count])) > LONGEST:
+            count -= 1
+        left = [f"+{len(words) - count}"] if count < len(words) else []
+        name = " ".join([*words[:count], *left])
+        like = sum(other == name or other.startswith(f"{name} (") for other in names)
+        names.append(f"{name} ({like + 1})" if like else name)
+    return names
 
 
 def _apart(key: str) -> bool:
