@@ -67,6 +67,21 @@ def test_plain_experiments_need_no_data_of_the_user(name):
     assert not cfg.backbone.weights
 
 
+@pytest.mark.parametrize("kind", ["_small", ""])
+def test_methods_are_compared_by_one_segmentation_network(kind):
+    def network(name):
+        cfg = composed(f"experiment={name}{kind}")
+        chosen = OmegaConf.to_container(cfg.segmenter, resolve=True)
+        net = chosen["net"]
+        net["output_stride"] = net["output_stride"] or net["backbone"]["output_stride"]
+        del net["backbone"]["output_stride"]
+        return chosen
+
+    first = network("cam")
+    for other in ("seam", "sc_cam", "box", "full_supervision"):
+        assert network(other) == first, other
+
+
 def test_help_lists_every_experiment_and_every_option(capsys):
     cli.print_help()
     told = capsys.readouterr().out

@@ -41,6 +41,16 @@ def test_deeplab_takes_the_backbones_stride_as_far_as_it_can(stride):
     assert deepest.shape[-1] == 64 // min(stride, 16)
 
 
+def test_a_stride_of_its_own_goes_before_the_backbones():
+    chosen = Backbone("test_resnet", 8, False, None, None, [], {})
+    light = LIGHT["deeplabv3plus"]
+    net = SegmentationNet(chosen, "deeplabv3plus", light, num_classes=2, output_stride=16).eval()
+    with torch.no_grad():
+        assert net.encoder(torch.rand(1, 3, 64, 64))[-1].shape[-1] == 4
+    with pytest.raises(InputError, match="output_stride is 5; set 8 or 16"):
+        SegmentationNet(chosen, "deeplabv3plus", light, num_classes=2, output_stride=5)
+
+
 def test_padding_changes_nothing_where_none_is_needed():
     net, image = segmentation_net("unet"), torch.rand(1, 3, 32, 64)
     with torch.no_grad():

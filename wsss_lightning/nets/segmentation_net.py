@@ -29,6 +29,8 @@ class SegmentationNet(nn.Module):
         architecture: of segmentation_models_pytorch, such as deeplabv3plus or unet.
         options: further arguments of the architecture's constructor.
         num_classes: without background.
+        output_stride: of the encoder, where the architecture dilates; None: the backbone's, at
+            most 16. A method that wants finer maps of its own then leaves this network as it is.
     """
 
     def __init__(
@@ -37,8 +39,14 @@ class SegmentationNet(nn.Module):
         architecture: str,
         options: Mapping[str, Any],
         num_classes: int,
+        output_stride: int | None = None,
     ) -> None:
         super().__init__()
+        if output_stride not in (None, 8, 16):
+            raise InputError(
+                f"segmenter.net.output_stride is {output_stride}; set 8 or 16, or null for the "
+                "backbone's."
+            )
         if architecture not in ARCHITECTURES:
             raise InputError(
                 f"segmenter.net.architecture is {architecture}; "
@@ -48,7 +56,7 @@ class SegmentationNet(nn.Module):
         self.normalise = Normalise()
         dilation: dict[str, Any] = {}
         if architecture in DILATED:
-            dilation["encoder_output_stride"] = min(backbone.output_stride, 16)
+            dilation["encoder_output_stride"] = output_stride or min(backbone.output_stride, 16)
         name = backbone.encoder_name
         try:
             self.net = smp.create_model(
