@@ -52,7 +52,7 @@ from wsss_lightning.data.features import (
     read_looks,
     save_clusters,
 )
-from wsss_lightning.data.module import DataModule
+from wsss_lightning.data.module import DataModule, fork_context
 from wsss_lightning.data.scores import (
     dense,
     load_mask,
@@ -766,12 +766,7 @@ def share_out(
     if threads:
         pool = ThreadPoolExecutor(workers)
     else:
-        method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-        pool = ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context(method),
-            initializer=_begin_worker,
-        )
+        pool = ProcessPoolExecutor(workers, mp_context=fork_context(), initializer=_begin_worker)
     with pool:
         pending = [pool.submit(work, item) for item in items]
         try:

@@ -100,7 +100,8 @@ def test_two_sweeps_share_a_store_at_the_same_time(tmp_path):
 @needs("hydra_joblib_launcher")
 def test_jobs_beside_each_other_have_devices_of_their_own(tmp_path):
     words = [*SWEEP, "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    done = there(*words, "slots=[[0],[1]]", folder=tmp_path)
+    # each reads its images by a process of its own
+    done = there(*words, "slots=[[0],[1]]", "workers=1", folder=tmp_path)
     assert done.code == 0, done.err
     ran = jobs(tmp_path / "sweep")
     assert [job["state"] for job in ran] == ["done"] * 3

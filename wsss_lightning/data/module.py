@@ -1,6 +1,7 @@
 """One DataModule for all stages."""
 
 import math
+import multiprocessing
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -222,9 +223,19 @@ class DataModule(pl.LightningDataModule):
             dataset=data,
             collate_fn=collate,
             num_workers=self.num_workers,
+            multiprocessing_context=fork_context() if self.num_workers else None,
             persistent_workers=self.num_workers > 0,
             **how,
         )
+
+
+def fork_context() -> Any:
+    """How processes are started that take over what this one holds, whoever started this one.
+
+    Those of joblib would start theirs in joblib's way, which pickles what it hands over.
+    """
+    known = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("fork" if "fork" in known else "spawn")
 
 
 def _process() -> tuple[int, int]:
