@@ -6,6 +6,7 @@ import pytest
 from wsss_lightning.data.tally import TALLY
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.anatomy import WRONG, Cause
+from wsss_lightning.report.__main__ import main
 from wsss_lightning.report.comparison import Comparison, probes
 from wsss_lightning.report.ledger import Costs
 from wsss_lightning.report.reading import find_runs, group
@@ -31,6 +32,18 @@ def test_the_usual_baseline_is_the_plainest_cam(write_runs, tmp_path):
     skills = {"box_small": 1.0, "cam_small refine=affinity": 1.0, "cam_small": 1.0}
     write_runs(tmp_path, skills, seeds=1, images=4)
     assert compared(tmp_path).baseline.name == "cam_small"
+
+
+def test_methods_are_held_against_each_other_at_the_step_that_is_named(write_runs, tmp_path):
+    write_runs(tmp_path, {"seam": 1.5, "cam": 1.0}, seeds=2, images=10)
+    words = [str(tmp_path), "--out", str(tmp_path / "page.html"), "--step"]
+    for step in ("seeds/train", "segmentation/val"):
+        main([*words, step])
+        split = step.rpartition("/")[2]
+        name = step.rpartition("/")[0]
+        assert f"mIoU of {name}, {split} (%)" in (tmp_path / "page.html").read_text()
+    with pytest.raises(SystemExit):
+        main([*words, "seeds/trian"])
 
 
 def test_another_baseline_can_be_chosen(write_runs, tmp_path):

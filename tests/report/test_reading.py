@@ -62,6 +62,18 @@ def test_of_two_runs_of_a_seed_the_one_written_last_counts_and_a_note_says_so(wr
     assert data.notes == ["cam has several runs of seed 0; the one that was finished last counts."]
 
 
+def test_a_run_that_stopped_earlier_gives_way_to_the_whole_one_without_a_word(write_runs, tmp_path):
+    write_runs(tmp_path / "whole", {"cam": 1.0}, seeds=1, images=4)
+    write_runs(tmp_path / "seeds", {"cam": 1.0}, seeds=1, images=4)
+    scores = json.loads((tmp_path / "whole/cam_0/results.json").read_text())["scores"]
+    early = {key: value for key, value in scores.items() if key.startswith("seeds/")}
+    change(tmp_path / "seeds/cam_0", scores=early)
+    os.utime(tmp_path / "seeds/cam_0/results.json", ns=(2**62, 2**62))
+    (data,) = group(find_runs([tmp_path]))
+    assert [run.folder.parent.name for run in data.methods[0].runs] == ["whole"]
+    assert data.notes == []
+
+
 def test_runs_of_other_true_masks_stand_apart(write_runs, tmp_path):
     write_runs(tmp_path, {"cam": 1.0, "box": 1.0}, seeds=1, images=4)
     change(tmp_path / "box_0", data_digest="with-boxes-c")

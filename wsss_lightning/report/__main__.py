@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from wsss_lightning.cli import complain
 from wsss_lightning.data.scores import write_table, write_whole
-from wsss_lightning.errors import InputError
+from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.report.reading import DataSet, find_runs, group
 
 
@@ -20,12 +20,27 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or above them")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
     parser.add_argument("--baseline", help="method that the others are held against")
+    parser.add_argument(
+        "--step", help="what is compared, such as seeds/train; else the last that two methods have"
+    )
     parser.add_argument("--costs", type=Path, help="YAML file of seconds a unit of annotation")
     parser.add_argument("--charts", type=Path, help="folder for the page's charts as PNG files")
+    parser.add_argument(
+        "--keep", type=Path, help="folder for what the page is made of, but images and weights"
+    )
     told = parser.parse_args(words)
     said = shlex.join(["python", "-m", "wsss_lightning.report", *(words or sys.argv[1:])])
     try:
-        make(told.runs, told.out, told.baseline, told.costs, told.charts, said)
+        make(
+            told.runs,
+            told.out,
+            said,
+            baseline=told.baseline,
+            step=told.step,
+            costs_file=told.costs,
+            charts=told.charts,
+            kept=told.keep,
+        )
     except InputError as error:
         complain(str(error))
 
@@ -33,28 +48,42 @@ def main(words: Sequence[str] | None = None) -> None:
 def make(
     runs: Sequence[Path],
     out: Path,
-    baseline: str | None,
-    costs_file: Path | None,
-    charts: Path | None,
     command: str,
+    *,
+    baseline: str | None = None,
+    step: str | None = None,
+    costs_file: Path | None = None,
+    charts: Path | None = None,
+    kept: Path | None = None,
 ) -> None:
     """Write the page, and beside it the tables as Markdown and LaTeX, and every score as CSV.
 
-    Where a folder is given for them, the charts of the page lie there as `<data>_<chart>.png`.
+    Args:
+        runs: folders of runs, or above them.
+        out: the page.
+        command: that asked for it.
+        baseline: method that the others are held against.
+        step: what is compared, `<step>/<split>`.
+        costs_file: of annotation.
+        charts: folder where those of the page lie as `<data>_<chart>.png`.
+        kept: folder that gets what the page is made of (`keeping.keep`).
 
     Raises:
-        InputError: runs, baseline or costs cannot be used, or the page's folder is not there.
+        InputError: runs, baseline, step or costs cannot be used, or the page's folder is not there.
     """
     from wsss_lightning.callbacks.charts import save_chart
     from wsss_lightning.report import tables
     from wsss_lightning.report.comparison import Comparison
+    from wsss_lightning.report.keeping import keep
     from wsss_lightning.report.ledger import read_costs
     from wsss_lightning.report.page import page, section
 
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} is no folder; make it, or choose another by --out FILE.")
     costs = read_costs(costs_file)
-    comparisons = [Comparison(data, _own(baseline, data), costs) for data in group(find_runs(runs))]
+    found = group(find_runs(runs))
+    compared = _step(step, found)
+    comparisons = [Comparison(data, _own(baseline, data), costs, compared) for data in found]
     if baseline and all(baseline != c.baseline.name for c in comparisons):
         raise InputError(
             f"--baseline is {baseline}, but the methods are "
@@ -75,15 +104,30 @@ def make(
     print(f"csv   {out.with_suffix('.csv')}")
     if charts is not None:
         charts.mkdir(parents=True, exist_ok=True)
-        for found in sections:
-            for name, chart in found.charts.items():
-                path = charts / f"{found.comparison.data.name}_{name}.png"
+        for shown in sections:
+            for name, chart in shown.charts.items():
+                path = charts / f"{shown.comparison.data.name}_{name}.png"
                 save_chart(chart, path)
                 print(f"png   {path}")
+    if kept is not None:
+        for data in found:
+            print(f"kept  {keep(data, kept)} runs of {data.name} in {kept}")
 
 
 def _write(text: str, file: BinaryIO) -> None:
     file.write(text.encode())
+
+
+def _step(told: str | None, found: Sequence[DataSet]) -> tuple[str, str] | None:
+    """What `--step` means, where some method was scored there."""
+    if told is None:
+        return None
+    methods = [method for data in found for method in data.methods]
+    known = sorted({"/".join(step) for method in methods for step in method.steps()})
+    if told not in known:
+        raise InputError(f"--step is {told}, where nothing was scored; {did_you_mean(told, known)}")
+    step, _, split = told.rpartition("/")
+    return step, split
 
 
 def _own(baseline: str | None, data: DataSet) -> str | None:

@@ -56,14 +56,17 @@ class Comparison:
         baseline: name of the method that the others are held against; None: `cam` where there is
             one, else the first.
         costs: of annotation.
+        step: that is compared; None: the last that two methods have.
 
     Raises:
         InputError: there is no such baseline.
     """
 
-    def __init__(self, data: DataSet, baseline: str | None, costs: Costs) -> None:
+    def __init__(
+        self, data: DataSet, baseline: str | None, costs: Costs, step: Step | None = None
+    ) -> None:
         self.data, self.costs = data, costs
-        self.step: Step | None = data.main_step()
+        self.step = step or data.main_step()
         self.notes = list(data.notes)
         names = [method.name for method in data.methods]
         if baseline is not None and baseline not in names:

@@ -86,10 +86,14 @@ class RunResult:
     def miou(self, step: Step) -> float | None:
         return self.scores.get(f"{step[0]}/{step[1]}/miou")
 
+    def counts(self, step: Step) -> Path:
+        """Where counts of each image are, if the run's stages are there."""
+        return self.folder / f"{step[0]}_miou" / step[1] / TALLY
+
     def tally(self, step: Step) -> Tally | None:
         """Counts of each image, or None where the run's stages are not there (any more)."""
-        folder = self.folder / f"{step[0]}_miou" / step[1]
-        return load_tally(folder) if (folder / TALLY).is_file() else None
+        path = self.counts(step)
+        return load_tally(path.parent) if path.is_file() else None
 
     def curve(self, split: str) -> dict[str, list[float]] | None:
         """Figures of the seeds over thresholds, if the run has any."""
@@ -99,6 +103,8 @@ class RunResult:
     @cached_property
     def trained(self) -> frozenset[str]:
         """Names of the trainings it links to; runs of one seed may share some."""
+        if "trained" in self.results:  # kept without its links
+            return frozenset(self.results["trained"])
         linked = (path.resolve().name for path in self.folder.iterdir() if path.is_symlink())
         return frozenset(name for name in linked if name.startswith("fit-"))
 
@@ -235,7 +241,7 @@ def group(runs: Sequence[RunResult]) -> list[DataSet]:
 
 
 def _data_set(name: str, runs: Sequence[RunResult]) -> DataSet:
-    told = [{key: value for key, value in run.words.items() if not _apart(key)} for run in runs]
+    told = [{key: value for key, value in run.words.items() if not apart(key)} for run in runs]
     keys = sorted({key for words in told for key in words})
     differ = [key for key in keys if len({words.get(key) for words in told}) > 1]
     differ.sort(key=lambda key: "." in key)  # choices of a whole part first
@@ -245,8 +251,9 @@ def _data_set(name: str, runs: Sequence[RunResult]) -> DataSet:
         methods.setdefault((run.experiment, *own), []).append(run)
     kept, notes = [], []
     for method, short in zip(methods, _names(list(methods)), strict=True):
-        kept.append(Method(short, _one_a_seed(methods[method]), " ".join(method)))
-        notes += _check(short, methods[method])
+        members, found = _one_a_seed(short, methods[method])
+        kept.append(Method(short, members, " ".join(method)))
+        notes += found
     return DataSet(name, kept, notes)
 
 
@@ -264,7 +271,8 @@ def _names(methods: Sequence[tuple[str, ...]]) -> list[str]:
     return names
 
 
-def _apart(key: str) -> bool:
+def apart(key: str) -> bool:
+    """Whether a word says where or how a run is made, or stands in a column of its own."""
     return key in APART or key.startswith(("hydra.", "trainer.", "logger.", "hydra/"))
 
 
@@ -274,25 +282,40 @@ def _short(key: str, keys: Sequence[str]) -> str:
     return last if [other.rpartition(".")[2] for other in keys].count(last) == 1 else key
 
 
-def _check(method: str, runs: Sequence[RunResult]) -> list[str]:
+def _one_a_seed(method: str, runs: Sequence[RunResult]) -> tuple[list[RunResult], list[str]]:
+    """By seed, and notes; of several runs of one, that written last.
+
+    A run that stops earlier, of the same stages, says nothing that the longer one does not.
+    """
+    chosen: dict[int, RunResult] = {}
+    twice = set()
+    for run in sorted(runs, key=lambda run: (run.folder / "results.json").stat().st_mtime_ns):
+        other = chosen.setdefault(run.seed, run)
+        if other is run:
+            continue
+        if _agree(run, other):
+            chosen[run.seed] = max(other, run, key=lambda one: len(one.scores))
+        else:
+            chosen[run.seed] = run
+            twice.add(run.seed)
+    kept = [run for _, run in sorted(chosen.items())]
+    codes = {run.results["versions"].get("code") for run in kept}
     notes = []
-    codes = {run.results["versions"].get("code") for run in runs}
     if len(codes) > 1:
         notes.append(f"Runs of {method} were made by {len(codes)} versions of the code.")
-    seeds = [run.seed for run in runs]
-    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if twice:
         notes.append(
-            f"{method} has several runs of seed {', '.join(map(str, twice))}; the one that was "
-            "finished last counts."
+            f"{method} has several runs of seed {', '.join(map(str, sorted(twice)))}; the one that "
+            "was finished last counts."
         )
-    return notes
+    return kept, notes
 
 
-def _one_a_seed(runs: Sequence[RunResult]) -> list[RunResult]:
-    """By seed; of several of one, that written last."""
-    written = sorted(runs, key=lambda run: (run.folder / "results.json").stat().st_mtime_ns)
-    return [run for _, run in sorted({run.seed: run for run in written}.items())]
+def _agree(one: RunResult, other: RunResult) -> bool:
+    """One of them has all scores of the other, and the same."""
+    common = one.scores.keys() & other.scores.keys()
+    whole = len(common) == min(len(one.scores), len(other.scores))
+    return whole and all(one.scores[key] == other.scores[key] for key in common)
 
 
 def _rank(step: str) -> int:

@@ -1,0 +1,55 @@
+"""What reports are made of, small enough to be kept beside a study for good."""
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from wsss_lightning.report.reading import DataSet, RunResult, Step, apart
+from wsss_lightning.run import write_json
+
+STEPS: tuple[Step, ...] = (("seeds", "train"), ("pseudo", "train"))
+"""Whose counts of pixels are kept, beside those of the segmentation network on val."""
+
+
+def keep(data: DataSet, folder: Path) -> int:
+    """Copy scores and counts of pixels of a data set's runs, without images, weights or logs.
+
+    The same run made anew takes the place of the former. Folders of this machine are left out of
+    its words; `python -m wsss_lightning.report FOLDER` then gives the same verdicts and charts.
+
+    Returns:
+        How many runs there are.
+    """
+    steps = [*STEPS, *((name, data.splits[1]) for name in ("segmentation", "segmentation_crf"))]
+    runs = [run for method in data.methods for run in method.runs]
+    for run in runs:
+        own = folder / data.name / _name(run)
+        shutil.rmtree(own, ignore_errors=True)
+        for step in steps:
+            counts = run.counts(step)
+            if counts.is_file():
+                copy = own / counts.relative_to(run.folder)
+                copy.parent.mkdir(parents=True)
+                shutil.copyfile(counts, copy)
+        own.mkdir(parents=True, exist_ok=True)
+        write_json(own / "results.json", _content(run))
+    return len(runs)
+
+
+def _content(run: RunResult) -> dict[str, Any]:
+    reader = {**run.results["reader"], "root": Path(run.results["reader"]["root"]).name}
+    words = [_without_folders(word) for word in run.results["words"]]
+    return {**run.results, "reader": reader, "words": words, "trained": sorted(run.trained)}
+
+
+def _name(run: RunResult) -> str:
+    """Of the experiment, the seed and what else was said, but for where it was made."""
+    said = sorted(f"{key}={value}" for key, value in run.words.items() if not apart(key))
+    digest = hashlib.sha256(",".join(map(_without_folders, said)).encode()).hexdigest()
+    return f"{run.experiment}_{run.seed}_{digest[:8]}"
+
+
+def _without_folders(word: str) -> str:
+    return re.sub(r"=[^=]*/", "=", word)
