@@ -5,6 +5,7 @@ From this, comparisons of runs draw images anew without reading a mask again.
 Letters: n images, k labels with background first, e causes of mistakes, m cells that are not zero.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from wsss_lightning.data.scores import write_whole
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.anatomy import WRONG, causes
+from wsss_lightning.functional.anatomy import WRONG, Cause, causes
+from wsss_lightning.functional.masks import IGNORE
 from wsss_lightning.metrics import count_pixels
 
 TALLY = "images.npz"
@@ -47,14 +49,15 @@ class TallyWriter:
         """
         self.matrices.append(count_pixels(prediction, truth, self.num_labels))
         self.names.append(name)
-        why = causes(prediction.long(), truth.long())
-        wrong = []
-        for e, cause in enumerate(WRONG):
-            here = why == cause
-            wrong.append(int(here.sum()))
-            if wrong[-1]:
-                self.by_cause[e] += count_pixels(prediction[here], truth[here], self.num_labels)
-        self.wrong.append(wrong)
+        prediction, truth = prediction.long(), truth.long()
+        why = causes(prediction, truth).long()
+        known = truth != IGNORE
+        shape = (len(Cause), self.num_labels, self.num_labels + 1)
+        column = torch.where(prediction == IGNORE, self.num_labels, prediction)
+        cells = (why * shape[1] + truth) * shape[2] + column
+        counted = torch.bincount(cells[known], minlength=math.prod(shape)).view(shape)[list(WRONG)]
+        self.by_cause += counted
+        self.wrong.append(counted.sum((1, 2)).tolist())
 
     def matrix(self) -> Int[Tensor, "k k+1"]:
         """Of all images, as of `Confusion`."""
