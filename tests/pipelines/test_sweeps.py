@@ -98,7 +98,9 @@ def test_two_sweeps_share_a_store_at_the_same_time(tmp_path):
 
 
 @needs("hydra_joblib_launcher")
-def test_jobs_beside_each_other_have_devices_of_their_own(tmp_path):
+def test_jobs_beside_each_other_have_devices_of_their_own(tmp_path, monkeypatch):
+    # where slots are locked: a sweep that this machine is at would be waited for
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     words = [*SWEEP, "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     # each reads its images by a process of its own
     done = there(*words, "slots=[[0],[1]]", "workers=1", folder=tmp_path)
