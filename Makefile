@@ -10,10 +10,19 @@ RUN := $(VENV)/bin/python -m
 # threads that wait for each other make small runs several times slower on busy cores
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-all check lint types floors clean
+STUDY := $(RUN) wsss_lightning -cd experiments/generated hydra/launcher=local slots=[[0],[1]] trainer=cpu workers=1
+
+.PHONY: demo study test test-all check lint types floors clean
 
 demo: $(VENV)/.installed ## the whole pipeline on generated data
 	$(RUN) wsss_lightning experiment=cam
+
+study: $(VENV)/.installed-dev ## every method on generated data, about three hours; goes on where it stopped
+	$(STUDY) -cn methods
+	$(STUDY) -cn ablations
+	$(STUDY) -cn worlds
+	$(RUN) wsss_lightning.report runs/generated --out runs/generated/report.html --keep experiments/generated/records
+	$(VENV)/bin/python experiments/tables.py
 
 test: lint types floors ## everything that CI runs
 	$(RUN) pytest -n 2 --dist worksteal -m "not long"
