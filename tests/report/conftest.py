@@ -1,4 +1,4 @@
-"""Scripts of benchmarks that tests use too."""
+"""Scripts of `experiments/` that tests use too."""
 
 import importlib.util
 import sys
@@ -7,12 +7,12 @@ from types import ModuleType
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "experiments/benchmarks"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def script(name: str) -> ModuleType:
-    """A script of `experiments/benchmarks`, without running it."""
-    spec = importlib.util.spec_from_file_location(Path(name).stem, BENCHMARKS / name)
+    """A script of `experiments/`, without running it."""
+    spec = importlib.util.spec_from_file_location(Path(name).stem, EXPERIMENTS / name)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -23,9 +23,14 @@ def script(name: str) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def write_runs():
-    return script("report/synthetic.py").write_runs
+    return script("benchmarks/report/synthetic.py").write_runs
 
 
 @pytest.fixture(scope="session")
 def simulation():
-    return script("verdict/simulate.py")
+    return script("benchmarks/verdict/simulate.py")
+
+
+@pytest.fixture(scope="session")
+def tables():
+    return script("tables.py")

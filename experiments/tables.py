@@ -1,0 +1,96 @@
+"""Fills the tables of READMEs with what was recorded, so that no result is typed by hand.
+
+    python experiments/tables.py            # all READMEs of this repository
+    python experiments/tables.py --check    # say which are not what was recorded
+
+A table stands between two comments. The first says what it holds, as YAML: `records`, a folder
+that `python -m wsss_lightning.report --keep` wrote, relative to experiments/; `rows`, methods of
+the report by what they are called here; `columns`, headings and what stands below them: a score's
+key or several with blanks between, `hours` of annotation, `runs`, or `share METHOD` of a method's
+network on val.
+"""
+
+import argparse
+import re
+import sys
+from functools import cache, partial
+from pathlib import Path
+from statistics import mean
+
+import yaml
+
+from wsss_lightning.data.scores import write_text
+from wsss_lightning.report.ledger import Costs, hours
+from wsss_lightning.report.reading import DataSet, Method, find_runs, group
+
+HERE = Path(__file__).parent
+READMES = (HERE.parent / "README.md", *sorted(HERE.glob("*/README.md")))
+TABLE = re.compile(r"(<!-- table\n(.*?)-->\n).*?(<!-- end of table -->)", re.DOTALL)
+NETWORK = "segmentation/val/miou"
+
+
+def filled(text: str) -> str:
+    """A README with its tables made anew."""
+    return TABLE.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+
+
+def table(said: str) -> str:
+    """A Markdown table, as its comment says."""
+    wanted = yaml.safe_load(said)
+    data = recorded(wanted["records"])
+    methods = {method.name: method for method in data.methods}
+    lines = [["", *wanted["columns"]], ["---", *["---:"] * len(wanted["columns"])]]
+    for title, name in wanted["rows"].items():
+        if name not in methods:
+            sys.exit(f"{wanted['records']} has no {name}, but {', '.join(methods)}")
+        cells = [cell(methods[name], what, methods) for what in wanted["columns"].values()]
+        lines.append([title, *cells])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+@cache
+def recorded(folder: str) -> DataSet:
+    (data,) = group(find_runs([HERE / folder]))
+    return data
+
+
+def cell(method: Method, what: str, methods: dict[str, Method]) -> str:
+    """What stands in a column of a method; nothing where it was not scored."""
+    if what == "runs":
+        return str(len(method.runs))
+    if what == "hours":
+        spent = hours(method.runs[0].results["annotation"], Costs())
+        return f"{sum(spent.values()) - spent.get('held_out', 0):.1f}"
+    if what.startswith("share "):
+        one, whole = (m.figures(NETWORK) for m in (method, methods[what.removeprefix("share ")]))
+        return f"{100 * mean(one) / mean(whole):.0f} %" if one else ""
+    return " / ".join(map(partial(figure, method), what.split()))
+
+
+def figure(method: Method, key: str) -> str:
+    """Mean over seeds in percent, and the range."""
+    values = [100 * value for value in method.figures(key)]
+    if not values:
+        return "–"
+    told = f"{mean(values):.1f}"
+    return told if len(values) == 1 else f"{told} ({min(values):.1f} to {max(values):.1f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    stale = []
+    for path in READMES:
+        text = path.read_text(encoding="utf-8")
+        new = filled(text)
+        if new != text:
+            stale.append(str(path))
+            if not check:
+                write_text(path, new)
+    print("\n".join(stale) or "all tables are what was recorded")
+    sys.exit(bool(stale) if check else 0)
+
+
+if __name__ == "__main__":
+    main()
