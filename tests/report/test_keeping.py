@@ -57,3 +57,12 @@ def test_runs_that_share_a_training_still_do(write_runs, tmp_path):
         (tmp_path / "runs" / name / "classifier").symlink_to("../../stages/fit-1")
     _, found = kept(tmp_path / "runs", tmp_path / "kept")
     assert [method.runs[0].trained for method in found.methods] == [{"fit-1"}] * 2
+
+
+def test_what_is_kept_in_the_place_that_it_is_read_from_stays(write_runs, tmp_path):
+    write_runs(tmp_path / "runs", {"cam": 1.0, "seam": 1.0}, seeds=1, images=4)
+    kept(tmp_path / "runs", tmp_path / "kept")
+    before = sorted(path.relative_to(tmp_path) for path in (tmp_path / "kept").rglob("*"))
+    kept(tmp_path / "kept", tmp_path / "kept")
+    assert sorted(path.relative_to(tmp_path) for path in (tmp_path / "kept").rglob("*")) == before
+    assert any(path.name == "images.npz" for path in before)

@@ -26,15 +26,19 @@ def keep(data: DataSet, folder: Path) -> int:
     runs = [run for method in data.methods for run in method.runs]
     for run in runs:
         own = folder / data.name / _name(run)
-        shutil.rmtree(own, ignore_errors=True)
+        # whole or not at all, also where a run is kept in the place that it is read from
+        made = own.with_name(f".{own.name}.new")
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
         for step in steps:
             counts = run.counts(step)
             if counts.is_file():
-                copy = own / counts.relative_to(run.folder)
+                copy = made / counts.relative_to(run.folder)
                 copy.parent.mkdir(parents=True)
                 shutil.copyfile(counts, copy)
-        own.mkdir(parents=True, exist_ok=True)
-        write_json(own / "results.json", _content(run))
+        write_json(made / "results.json", _content(run))
+        shutil.rmtree(own, ignore_errors=True)
+        made.rename(own)
     return len(runs)
 
 
