@@ -7,7 +7,7 @@ A table stands between two comments. The first says what it holds, as YAML: `rec
 that `python -m wsss_lightning.report --keep` wrote, relative to experiments/; `rows`, methods of
 the report by what they are called here; `columns`, headings and what stands below them: a score's
 key or several with blanks between, `hours` of annotation, `runs`, or `share METHOD` of a method's
-network on val.
+network on val. With `score`, a score's key, rows are data sets of the records and columns methods.
 """
 
 import argparse
@@ -16,17 +16,19 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 from statistics import mean
+from typing import TypeVar
 
 import yaml
 
 from wsss_lightning.data.scores import write_text
 from wsss_lightning.report.ledger import Costs, hours
-from wsss_lightning.report.reading import DataSet, Method, find_runs, group
+from wsss_lightning.report.reading import Method, find_runs, group
 
 HERE = Path(__file__).parent
 READMES = (HERE.parent / "README.md", *sorted(HERE.glob("*/README.md")))
 TABLE = re.compile(r"(<!-- table\n(.*?)-->\n).*?(<!-- end of table -->)", re.DOTALL)
 NETWORK = "segmentation/val/miou"
+T = TypeVar("T")
 
 
 def filled(text: str) -> str:
@@ -37,21 +39,34 @@ def filled(text: str) -> str:
 def table(said: str) -> str:
     """A Markdown table, as its comment says."""
     wanted = yaml.safe_load(said)
-    data = recorded(wanted["records"])
-    methods = {method.name: method for method in data.methods}
+    data = recorded(HERE / wanted["records"])
     lines = [["", *wanted["columns"]], ["---", *["---:"] * len(wanted["columns"])]]
     for title, name in wanted["rows"].items():
-        if name not in methods:
-            sys.exit(f"{wanted['records']} has no {name}, but {', '.join(methods)}")
-        cells = [cell(methods[name], what, methods) for what in wanted["columns"].values()]
-        lines.append([title, *cells])
+        if "score" in wanted:
+            methods = called(name, data, wanted["records"])
+            row = [
+                figure(called(what, methods, name), wanted["score"])
+                for what in wanted["columns"].values()
+            ]
+        else:
+            (methods,) = data.values()
+            method = called(name, methods, wanted["records"])
+            row = [cell(method, what, methods) for what in wanted["columns"].values()]
+        lines.append([title, *row])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 @cache
-def recorded(folder: str) -> DataSet:
-    (data,) = group(find_runs([HERE / folder]))
-    return data
+def recorded(folder: Path) -> dict[str, dict[str, Method]]:
+    """Methods by name, of each data set by name."""
+    found = group(find_runs([folder]))
+    return {data.name: {method.name: method for method in data.methods} for data in found}
+
+
+def called(name: str, held: dict[str, T], where: str) -> T:
+    if name not in held:
+        sys.exit(f"{where} has no {name}, but {', '.join(held)}")
+    return held[name]
 
 
 def cell(method: Method, what: str, methods: dict[str, Method]) -> str:
