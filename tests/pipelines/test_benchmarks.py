@@ -31,6 +31,7 @@ def command(*words) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_engines_of_the_crf_are_compared(tmp_path):
     pytest.importorskip("pydensecrf", reason="the reference is an extra: wsss-lightning[crf]")
     small = ("--sizes", "40x30", "--labels", 2, "--pictures", 1, "--repeats", 1)

@@ -34,23 +34,24 @@ def results(folder: Path) -> list[dict]:
     return [json.loads(p.read_text()) for p in sorted(folder.glob("*/results.json"))]
 
 
+@pytest.mark.long
 def test_numbers_of_processes_in_one_sweep_give_the_same_numbers(tmp_path):
     # of odd numbers of images; each job has a store of its own, so none finds another's stages
     words = [*SWEEP, "data.generate.num_train=7", "data.generate.num_val=5"]
-    words += ["trainer=ddp_cpu", "trainer.devices=1,2,1", "runs=runs${hydra:job.num}"]
+    words += ["trainer=ddp_cpu", "trainer.devices=1,2", "runs=runs${hydra:job.num}"]
     # training by shares differs by rounding, so here it changes nothing
     words += ["method.optimizer.lr=0", "backbone.freeze_norm=true"]
     done = there(*words, folder=tmp_path)
     assert done.code == 0, done.err
-    one, two, again = results(tmp_path / "sweep")
-    assert one["scores"] == two["scores"] == again["scores"]
+    one, two = results(tmp_path / "sweep")
+    assert one["scores"] == two["scores"]
     assert done.out.count("5/5 images, each once, 2 processes") == 2
     assert done.out.count("7/7 images, each once, 2 processes") == 1
 
 
-def test_a_job_that_fails_is_told_at_the_end_and_stops_no_other(tmp_path):
+def test_a_job_that_fails_is_told_at_the_end_and_stops_no_other(here, tmp_path):
     words = [*SWEEP, "seed=0,1", "fit.method.batch_size=0,8"]
-    first = there(*words, folder=tmp_path)
+    first = here(*words)
     assert first.code == 1
     assert [job["state"] for job in jobs(tmp_path / "sweep")] == ["failed", "done"] * 2
     assert "2 jobs of the sweep failed" in first.err
@@ -58,16 +59,16 @@ def test_a_job_that_fails_is_told_at_the_end_and_stops_no_other(tmp_path):
     assert "job 0:" in first.err
     assert "job 2:" in first.err
     begun = [path.stat().st_mtime for path in sorted(tmp_path.glob("sweep/*/results.json"))]
-    second = there(*words, folder=tmp_path)
+    second = here(*words)
     assert second.code == 1
     assert second.out.count("found, with its results: nothing to do") == 2
     after = [path.stat().st_mtime for path in sorted(tmp_path.glob("sweep/*/results.json"))]
     assert after == begun
 
 
-def test_a_sweep_that_is_killed_goes_on_with_what_is_missing(tmp_path):
-    words = [*SWEEP, "seed=0,1,2", "fit.method.max_epochs=4"]
-    whole = there(*[w.replace("dir=sweep", "dir=whole") for w in words], "runs=w", folder=tmp_path)
+def test_a_sweep_that_is_killed_goes_on_with_what_is_missing(here, tmp_path):
+    words = [*SWEEP, "seed=0,1", "fit.method.max_epochs=4"]
+    whole = here(*[w.replace("dir=sweep", "dir=whole") for w in words], "runs=w")
     assert whole.code == 0, whole.err
     run = start(*words, folder=tmp_path)
     while len(results(tmp_path / "sweep")) < 1:
@@ -75,13 +76,14 @@ def test_a_sweep_that_is_killed_goes_on_with_what_is_missing(tmp_path):
         time.sleep(0.05)
     run.send_signal(signal.SIGKILL)
     run.communicate()
-    again = there(*words, folder=tmp_path)
+    again = here(*words)
     assert again.code == 0, again.err
-    assert again.out.count("found, with its results: nothing to do") >= 1
+    assert again.out.count("found, with its results: nothing to do") == 1
     found = results(tmp_path / "sweep")
     assert [r["scores"] for r in found] == [r["scores"] for r in results(tmp_path / "whole")]
 
 
+@pytest.mark.long
 def test_two_sweeps_share_a_store_at_the_same_time(tmp_path):
     words = [*SWEEP, "seed=0,1"]
     both = [
@@ -130,11 +132,11 @@ def test_optuna_tries_with_two_processes_each_and_outlives_a_failure(tmp_path):
 
 
 @needs("hydra_submitit_launcher")
-def test_a_cluster_runs_the_jobs_as_this_machine_does(tmp_path):
+def test_a_cluster_runs_the_jobs_as_this_machine_does(here, tmp_path):
     words = [*SWEEP, "seed=0,1"]
     done = there(*words, "hydra/launcher=submitit_local", folder=tmp_path)
     assert done.code == 0, done.err
-    there(*[w.replace("dir=sweep", "dir=here") for w in words], "runs=h", folder=tmp_path)
+    here(*[w.replace("dir=sweep", "dir=here") for w in words], "runs=h")
     found, expected = results(tmp_path / "sweep"), results(tmp_path / "here")
     assert [r["scores"] for r in found] == [r["scores"] for r in expected]
     assert re.search(r"2 jobs of the sweep", done.out)

@@ -290,6 +290,7 @@ def test_rounds_and_refiners_name_their_trainings_and_a_sweep_of_wandb_gets_the_
     assert found["results"].scores == run.scores
 
 
+@pytest.mark.long
 def test_a_training_of_several_processes_is_one_run_and_the_next_begins_behind_it(tmp_path):
     words = ("experiment=full_supervision", *TINY, *OFTEN, *WANDB, "trainer=ddp_cpu")
     run = there(*words, folder=tmp_path)
