@@ -46,19 +46,18 @@ floors: $(VENV)/.installed-dev
 clean: ## remove the environment and caches; runs stay
 	rm -rf $(VENV) .*_cache .hypothesis dist
 
-# One command installs all, so that torch and torchvision are chosen together; what is imported is
-# compiled then, not every file of every package. A stamp is younger
+# One command installs all, so that torch and torchvision are chosen together. A stamp is younger
 # than pyproject.toml as long as nothing has to be installed anew.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "installing PyTorch and the rest into $(VENV); this takes some minutes"
-	$(RUN) pip install --quiet --no-compile --editable .
+	$(RUN) pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@command -v $${CXX:-c++} > /dev/null || \
 		{ echo "there is no C++ compiler; install one (on Debian: apt-get install g++ python3-dev)"; exit 1; }
 	@echo "installing PyTorch and the rest into $(VENV); this takes some minutes"
-	$(RUN) pip install --quiet --no-compile --editable ".[dev]"
+	$(RUN) pip install --quiet --editable ".[dev]"
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/bin/python:
