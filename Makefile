@@ -11,6 +11,7 @@ RUN := $(VENV)/bin/python -m
 export OMP_WAIT_POLICY ?= PASSIVE
 
 STUDY := $(RUN) wsss_lightning -cd experiments/generated hydra/launcher=local slots=[[0],[1]] trainer=cpu workers=1
+RECORDS := experiments/generated/records
 
 .PHONY: demo study test test-all check lint types floors clean
 
@@ -21,7 +22,8 @@ study: $(VENV)/.installed-dev ## every method on generated data, about three hou
 	$(STUDY) -cn methods
 	$(STUDY) -cn ablations
 	$(STUDY) -cn worlds
-	$(RUN) wsss_lightning.report runs/generated --out runs/generated/report.html --keep experiments/generated/records
+	$(RUN) wsss_lightning.report runs/generated --out runs/generated/report.html --keep $(RECORDS)
+	$(RUN) wsss_lightning.report $(RECORDS)/tiny_world $(RECORDS) --out experiments/generated/report.html
 	$(VENV)/bin/python experiments/tables.py
 
 test: lint types floors ## everything that CI runs

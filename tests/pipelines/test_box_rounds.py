@@ -96,6 +96,7 @@ def test_a_network_may_begin_each_round_afresh(here, shared):
 def test_a_run_killed_in_a_round_has_the_results_of_an_unbroken_one(here, tmp_path):
     words = ("experiment=box", *TINY, *ROUNDS[:1], "pipeline.plateau=null", "pipeline.epochs=4")
     killed, stages = tmp_path / "killed", tmp_path / "killed/runs/stages"
+    kill_when(start(*words, folder=killed), stages, "fit-*.partial/last.ckpt")
     kill_when(start(*words, folder=killed), stages, "relabel-*/metrics.json")
     (first,) = (path.parent for path in stages.glob("relabel-*/metrics.json"))
     kill_when(start(*words, folder=killed), stages, "fit-*.partial/last.ckpt")  # in round 2

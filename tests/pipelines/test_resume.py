@@ -271,12 +271,11 @@ def test_a_full_disk_is_told_in_every_kind_of_stage_and_spoils_nothing(
         assert told.code == 1, kind
         assert f"error: {kind}: the disk is full (File too large" in told.err
         assert "Traceback" not in told.out + told.err
-        # the next kind comes behind this one, which is done again before it
-    again = here(*words)
-    assert again.scores == scores
-    assert files(tmp_path) == before
-    assert not list(tmp_path.glob("runs/stages/*.partial"))
-    assert not [p for p in tmp_path.glob("runs/stages/**/.*") if p.is_file()]
+        again = here(*words)
+        assert again.scores == scores
+        assert files(tmp_path) == before, kind
+        assert not list(tmp_path.glob("runs/stages/*.partial"))
+        assert not [p for p in tmp_path.glob("runs/stages/**/.*") if p.is_file()]
 
 
 def mounts() -> bool:

@@ -103,7 +103,7 @@ def test_no_access_goes_astray(tmp_path, kind):
         """
         #include <cstdio>
         int main() {
-          const int sizes[][2] = {{1, 1}, {1, 130}, {130, 1}, {37, 65}, {50, 17}};
+          const int sizes[][2] = {{1, 1}, {1, 130}, {130, 1}, {37, 65}, {400, 17}};
           const int labels[] = {1, 2, 4, 5, 9, 21, 30, 33, 50, 90, 100, 256};
           for (auto& size : sizes)
             for (int l : labels) {
