@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 STUDY := $(RUN) wsss_lightning -cd experiments/generated hydra/launcher=local slots=[[0],[1]] trainer=cpu workers=1
 RECORDS := experiments/generated/records
 
-.PHONY: demo study test test-all check lint types floors clean
+.PHONY: demo study test tests test-all check lint types floors clean
 
 demo: $(VENV)/.installed ## the whole pipeline on generated data
 	$(RUN) wsss_lightning experiment=cam
@@ -26,7 +26,10 @@ study: $(VENV)/.installed-dev ## every method on generated data, about three hou
 	$(RUN) wsss_lightning.report $(RECORDS)/tiny_world $(RECORDS) --out experiments/generated/report.html
 	$(VENV)/bin/python experiments/tables.py
 
-test: lint types floors ## everything that CI runs
+test: $(VENV)/.installed-dev ## everything that CI runs, all beside each other
+	$(MAKE) --no-print-directory --jobs 4 lint types floors tests
+
+tests: $(VENV)/.installed-dev
 	$(RUN) pytest -n 2 --dist worksteal -m "not long"
 
 test-all: lint types floors ## as test, with benchmarks and many repetitions
@@ -49,17 +52,24 @@ clean: ## remove the environment and caches; runs stay
 	rm -rf $(VENV) .*_cache .hypothesis dist
 
 # One command installs all, so that torch and torchvision are chosen together. A stamp is younger
-# than pyproject.toml as long as nothing has to be installed anew.
+# than pyproject.toml as long as nothing has to be installed anew. pip would compile on one core;
+# uncompiled, each start would take three times as long where PYTHONDONTWRITEBYTECODE is set.
+INSTALL := $(RUN) pip install --quiet --no-compile --editable
+# some packages hold files that are not meant to compile
+COMPILE := $(RUN) compileall -qq --workers 0 -x /tests/ $(abspath $(VENV))/lib || true
+
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "installing PyTorch and the rest into $(VENV); this takes some minutes"
-	$(RUN) pip install --quiet --editable .
+	$(INSTALL) .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@command -v $${CXX:-c++} > /dev/null || \
 		{ echo "there is no C++ compiler; install one (on Debian: apt-get install g++ python3-dev)"; exit 1; }
 	@echo "installing PyTorch and the rest into $(VENV); this takes some minutes"
-	$(RUN) pip install --quiet --editable ".[dev]"
+	$(INSTALL) ".[dev]"
+	@$(COMPILE)
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/bin/python:

@@ -47,6 +47,7 @@ def test_what_processes_share_is_the_same_to_the_last_bit(here, tmp_path):
     assert sorted(counted) == [("5", "5")] * 3 + [("7", "7")] * 2
 
 
+@pytest.mark.long
 def test_features_and_walks_are_shared_to_the_last_bit_too(here, tmp_path):
     words = [*ODD, "experiment=sc_cam", "pipeline.rounds=1", "pipeline.segment=false"]
     words += ["refine=affinity", "refine.schedule.max_epochs=1", f"runs={tmp_path}/runs"]
@@ -103,6 +104,7 @@ def test_a_process_that_is_ended_takes_the_others_along_and_the_run_goes_on(tmp_
     assert there(*words, folder=tmp_path).scores == whole.scores
 
 
+@pytest.mark.long
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     words = [*ODD, "pipeline=seeds", f"runs={tmp_path}/runs", "trainer=ddp_cpu"]
     run = start(*words, "fit.method.max_epochs=500", folder=tmp_path)

@@ -66,6 +66,7 @@ def test_a_job_that_fails_is_told_at_the_end_and_stops_no_other(here, tmp_path):
     assert after == begun
 
 
+@pytest.mark.long
 def test_a_sweep_that_is_killed_goes_on_with_what_is_missing(here, tmp_path):
     words = [*SWEEP, "seed=0,1", "fit.method.max_epochs=4"]
     whole = here(*[w.replace("dir=sweep", "dir=whole") for w in words], "runs=w")
@@ -115,22 +116,30 @@ def test_jobs_beside_each_other_have_devices_of_their_own(tmp_path, monkeypatch)
 
 
 @needs("hydra_optuna_sweeper")
-def test_optuna_tries_with_two_processes_each_and_outlives_a_failure(tmp_path):
+@pytest.mark.parametrize("trainer", ["cpu", pytest.param("ddp_cpu", marks=pytest.mark.long)])
+def test_optuna_tries_and_outlives_a_failure(here, tmp_path, trainer):
     words = ["hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_jobs=1"]
     words += ["hydra.sweeper.n_trials=3", "hydra.sweeper.max_failure_rate=1.0"]
-    words += ["hydra.sweeper.sampler.seed=0", "fit.method.batch_size=choice(2,3)"]
+    words += ["hydra.sweeper.sampler.seed=0", f"trainer={trainer}"]
+    # of no images; of 3, which two processes cannot share
+    wrong, told = {
+        "cpu": (0, "fit.method.batch_size is 0"),
+        "ddp_cpu": (3, "2 processes together, and they cannot share it evenly"),
+    }[trainer]
+    words += [f"fit.method.batch_size=choice(2,{wrong})"]
     plain = [w for w in SWEEP if w != "pipeline=seeds"]
-    done = there(*plain, *words, "trainer=ddp_cpu", "test.flip=false", folder=tmp_path)
+    done = here(*plain, *words, "test.flip=false")
     assert done.code == 0, done.err
     ran = jobs(tmp_path / "sweep")
     assert len(ran) == 3
-    for job in ran:  # two processes cannot share 3 images
+    for job in ran:
         size = next(w for w in job["words"] if w.startswith("fit.method.batch_size"))
-        assert job["state"] == ("failed" if size.endswith("=3") else "done")
+        assert job["state"] == ("failed" if size.endswith(f"={wrong}") else "done")
     assert {job["state"] for job in ran} == {"failed", "done"}
-    assert "2 processes together, and they cannot share it evenly" in done.err
+    assert told in done.err
 
 
+@pytest.mark.long
 @needs("hydra_submitit_launcher")
 def test_a_cluster_runs_the_jobs_as_this_machine_does(here, tmp_path):
     words = [*SWEEP, "seed=0,1"]

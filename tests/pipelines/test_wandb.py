@@ -248,10 +248,10 @@ def test_the_workspace_is_composed_without_an_account_of_what_is_logged(cam):
     assert len(shown) > 6
 
 
-def test_a_repeated_command_tells_wandb_only_what_is_new(cam):
+def test_a_repeated_command_tells_wandb_only_what_is_new(cam, here):
     words, first = cam
     found = runs_of(first)
-    again = there(*words, folder=first.cwd)
+    again = here(*words, folder=first.cwd)
     assert again.folder == first.folder
     assert {k: v.folder for k, v in runs_of(again).items()} == {
         k: v.folder for k, v in found.items()
@@ -259,7 +259,7 @@ def test_a_repeated_command_tells_wandb_only_what_is_new(cam):
     record = first.folder / "wandb_results.json"
     number = json.loads(record.read_text())["id"]
     assert number == found["results"].number
-    changed = there(*words, "logger.wandb.tags=[mine]", folder=first.cwd)
+    changed = here(*words, "logger.wandb.tags=[mine]", folder=first.cwd)
     told = sorted(changed.folder.glob("wandb/offline-run-*"), key=lambda p: p.stat().st_mtime_ns)
     assert len(told) == 2
     newest = read(told[-1])

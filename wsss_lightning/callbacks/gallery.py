@@ -75,7 +75,8 @@ def sheet(
 
 
 def save_sheet(path: Path, page: Image.Image) -> None:
-    write_whole(path, lambda file: page.save(file, format="PNG", optimize=True))
+    # a fifth of the time of optimize=True, for 6 % more bytes
+    write_whole(path, lambda file: page.save(file, format="PNG", compress_level=3))
 
 
 def _fit(picture: UInt8[np.ndarray, "H W 3"], tile: int) -> Image.Image:
