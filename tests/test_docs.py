@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,16 @@ def rows() -> list[tuple[str, str, str]]:
     return [tuple(row) for row in found]
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def strings(path: Path) -> list[str]:
     """Text in a module as it reads when its f-strings are filled with anything."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.JoinedStr):
             parts = (p.value if isinstance(p, ast.Constant) else "\0" for p in node.values)
             found.append("".join(map(str, parts)))
@@ -38,8 +45,7 @@ def test_every_test_that_the_table_names_exists():
     for _, _, name in rows():
         file, _, case = name.partition("::")
         function, _, example = case.partition("[")
-        tree = ast.parse((ROOT / file).read_text())
-        functions = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+        functions = {n.name for n in ast.walk(tree(ROOT / file)) if isinstance(n, ast.FunctionDef)}
         said = strings(ROOT / file)
         parts = example.removesuffix("]").split(" ")
         # an example is named by a string of the file, or by several with blanks between them

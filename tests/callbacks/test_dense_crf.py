@@ -134,7 +134,7 @@ def test_a_step_without_probabilities_is_told_what_to_return(form, message):
         watch(Says(form), noisy_batches(1), DenseCRF(PARAMETERS, num_classes=2))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_processes_count_what_one_does(tmp_path):
     """Each process sees its own images; the logged figure is that of all of them."""
     script = tmp_path / "two.py"

@@ -74,6 +74,7 @@ def test_sub_categories_equal_those_of_the_official_script():
     assert "images whose sub-categories are the same: 100.00%" in told
 
 
+@pytest.mark.long
 def test_the_walk_is_that_of_the_whole_matrix():
     told = command(WALK, "--grids", "9x11", "--steps", 16, "--repeats", 1)
     row = next(line for line in told.splitlines() if line.startswith("9x11      ours"))

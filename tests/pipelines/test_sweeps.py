@@ -100,6 +100,7 @@ def test_two_sweeps_share_a_store_at_the_same_time(tmp_path):
     assert a == b
 
 
+@pytest.mark.long
 @needs("hydra_joblib_launcher")
 def test_jobs_beside_each_other_have_devices_of_their_own(tmp_path, monkeypatch):
     # where slots are locked: a sweep that this machine is at would be waited for
