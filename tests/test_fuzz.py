@@ -24,7 +24,7 @@ def fuzz():
 
 def test_damaged_files_are_read_or_refused_in_words_of_ours(tmp_path):
     """In a process of its own: its memory is measured, and a crash is one of it alone."""
-    words = ["--cases", "400", "--seed", "1", "--out", str(tmp_path / "found.json")]
+    words = ["--cases", "800", "--seed", "1", "--out", str(tmp_path / "found.json")]
     done = subprocess.run(
         [sys.executable, str(FUZZ), *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
