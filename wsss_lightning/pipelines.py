@@ -1,6 +1,7 @@
 """Whole experiments, one function each."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,8 @@ def boxes(
     schedule, marginals = cfg.fit.segmenter, OmegaConf.merge(cfg.test, {"crf": True})
     if epochs is not None:
         schedule = OmegaConf.merge(schedule, {"max_epochs": epochs})
-    initial = labels = run.stage(
+    # made without random numbers of the run, so all of its seeds share them
+    initial = labels = replace(run, seed=0).stage(
         "round_0/labels", own.box_labels, data=data, split=train, rule=cfg.box_labels
     )
     found |= _scored(run, do, data, train, "round_0/labels", labels)

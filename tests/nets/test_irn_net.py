@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import recipe
+from official import recipe
 from torchvision.models import resnet50
 
 from wsss_lightning.errors import InputError

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import layout
+from official import layout
 from torch import nn
 
 from wsss_lightning.errors import InputError

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import layout
+from official import layout
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.resize import resize_to

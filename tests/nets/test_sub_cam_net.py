@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import layout, recipe
+from official import layout, recipe
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.nets.backbones import MEAN, STD, Backbone

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import HEADS, layout
+from official import HEADS, layout
 from safetensors.torch import load_file
 
 from wsss_lightning import import_weights

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from commands import TINY
 
 ROOT = Path(__file__).parents[2]
 CRF = ROOT / "experiments/benchmarks/crf"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL, TINY, start
+from commands import SMALL, TINY, start
 from PIL import Image
 from test_benchmarks import command
 from test_cli import edit, kill_when
@@ -75,6 +75,15 @@ def test_rounds_end_on_a_plateau(here, shared):
     run = here("experiment=box", *TINY, *words, folder=shared)
     assert "round_1/labels/train/miou" in run.scores
     assert not any(key.startswith("round_2") for key in run.scores)
+
+
+def test_seeds_share_the_labels_of_round_0_and_nothing_behind_them(here, shared):
+    first, other = (
+        here("experiment=grabcut", *TINY, f"seed={seed}", folder=shared) for seed in (3, 4)
+    )
+    assert "round_0/labels       found" in other.out
+    assert "segmentation         done" in other.out
+    assert labels_of(first, 0) == labels_of(other, 0)
 
 
 def test_the_seminars_reading_is_a_choice_of_the_same_loop(here, shared):

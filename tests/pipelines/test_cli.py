@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MINE, SMALL, TINY, annotation, start, there, write_coco
+from commands import MINE, SMALL, TINY, annotation, start, there, write_coco
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image

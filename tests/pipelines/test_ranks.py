@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TINY, start, there
+from commands import TINY, start, there
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from conftest import TINY, write_voc
+from commands import TINY, write_voc
 
 from wsss_lightning.report.__main__ import main
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, Outcome, start, there
+from commands import TINY, Outcome, start, there
 from test_benchmarks import command
 
 from wsss_lightning import cli

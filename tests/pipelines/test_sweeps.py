@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY, start, there
+from commands import TINY, start, there
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, there
+from commands import TINY, there
 from PIL import Image
 
 pytest.importorskip("wandb")
