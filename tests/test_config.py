@@ -158,7 +158,7 @@ GOOD = {
         "long_side": None,
         "sub_maps": False,
     },
-    "test": {"scales": [1.0], "batch_size": 1},
+    "test": {"scales": [1.0], "long_side": None, "batch_size": 1},
     "method": {"_target_": "wsss_lightning.methods.classifier.Classifier"},
 }
 
@@ -195,6 +195,7 @@ def test_values_in_range_pass():
         ("score.scales", [], r"score.scales is \[\]; give at least one"),
         ("score.batch_size", 0, "score.batch_size is 0"),
         ("test.scales", [1.0, 0.0], r"test.scales is \[1.0, 0.0\]"),
+        ("test.long_side", 0, "test.long_side is 0; set a number of pixels above 0, or null"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_the_range(key, value, message):

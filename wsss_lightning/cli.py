@@ -33,6 +33,7 @@ from wsss_lightning.config_files import check_files
 from wsss_lightning.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
+    from wsss_lightning.data.examination import Sight
     from wsss_lightning.run import Run
 
 console = Console()
@@ -271,7 +272,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     if "walk" in cfg.refine:
         check_learner(cfg.refine)
     # the precision of arithmetic is the trainer's, but numbers depend on it
-    digest = check_data(cfg.data, with_boxes=supervision(cfg) == "boxes")
+    digest = check_data(cfg.data, supervision(cfg) == "boxes", sights(cfg))
     salt = f"{digest}-{cfg.trainer.get('precision')}"
     # jobs of one start of a sweep may share what they made
     start = None if cfg.resume else secrets.token_hex(8) if again else os.environ[SWEEP]
@@ -313,6 +314,26 @@ def checked_data(cfg: DictConfig) -> None:
         check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
         cfg.data.root = str(instantiate(cfg.data.generate))
     check_targets(OmegaConf.create({"data": cfg.data}))
+
+
+def sights(cfg: DictConfig) -> "list[Sight]":
+    """In which sizes the run's networks learn and see, where training fixes sizes in pixels."""
+    from wsss_lightning.data.examination import Sight
+
+    used = {"segmenter": "test"} if cfg.pipeline.get("segment", True) else {}
+    if supervision(cfg) == "tags":
+        used = {"method": "score"} | used
+    return [
+        Sight(
+            f"fit.{part}.long_side",
+            tuple(cfg.fit[part].long_side),
+            f"{use}.long_side",
+            cfg[use].long_side,
+            cfg[use].scales,
+        )
+        for part, use in used.items()
+        if cfg.fit[part].long_side is not None
+    ]
 
 
 def objective(cfg: DictConfig, scores: dict[str, float]) -> float | None:
@@ -381,7 +402,11 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         "tags_from": tags,
         "miou": "one confusion matrix a split, background included, 255 left out, mean over the "
         "labels that the split truly shows",
-        "segmentation": {"scales": list(cfg.test.scales), "flip": cfg.test.flip},
+        "segmentation": {
+            "scales": list(cfg.test.scales),
+            "flip": cfg.test.flip,
+            "long_side": cfg.test.long_side,
+        },
         "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
         "initial_weights": _weights(cfg, weak),
         "precision": str(cfg.trainer.get("precision")),

@@ -105,6 +105,7 @@ class Test:
 
     scales: list[float]
     flip: bool
+    long_side: int | None
     crf: bool
     batch_size: int
 
@@ -177,6 +178,11 @@ def check_values(cfg: DictConfig) -> None:
             )
         if cfg[name].batch_size < 1:
             raise InputError(f"{name}.batch_size is {cfg[name].batch_size}; set 1 or more.")
+        if cfg[name].long_side is not None and cfg[name].long_side < 1:
+            raise InputError(
+                f"{name}.long_side is {cfg[name].long_side}; set a number of pixels above 0, or "
+                "null to see images as they are."
+            )
     if cfg.score.tags not in ("given", "predicted"):
         raise InputError(f"score.tags is {cfg.score.tags}; set it to given or predicted.")
     if cfg.score.sub_maps and OmegaConf.select(cfg, "method.net.sub_categories") is None:

@@ -255,7 +255,8 @@ def boxes(
 
 
 def _stages(cfg: DictConfig) -> Stages:
-    return Stages(cfg.trainer, cfg.logger, cfg.workers, cfg.checkpoint_minutes)
+    long_sides = {"tags": cfg.score.long_side, "masks": cfg.test.long_side}
+    return Stages(cfg.trainer, cfg.logger, cfg.workers, cfg.checkpoint_minutes, long_sides)
 
 
 def _tag_scores(cfg: DictConfig, run: Run, do: Stages, trained: Path, prefix: str = "") -> Scores:

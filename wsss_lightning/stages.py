@@ -10,11 +10,12 @@ import json
 import multiprocessing
 import secrets
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
-from wsss_lightning.data.examination import rare_classes, shared_files
+from wsss_lightning.data.examination import Sight, rare_classes, shared_files, usual_side
 from wsss_lightning.data.features import (
     CLUSTERS,
     FEATURES,
@@ -106,13 +107,19 @@ class Stages:
         logger: configurations of loggers, by name.
         workers: processes that read data, or run the CRF.
         minutes: of training between checkpoints amid an epoch; None: at the ends of epochs only.
+        long_sides: of images that a training is watched on, by its supervision; None: as they are.
     """
 
     def __init__(
-        self, trainer: DictConfig, logger: DictConfig, workers: int, minutes: float | None = None
+        self,
+        trainer: DictConfig,
+        logger: DictConfig,
+        workers: int,
+        minutes: float | None = None,
+        long_sides: Mapping[str, int | None] = MappingProxyType({}),
     ) -> None:
         self.trainer, self.logger, self.workers = trainer, logger, workers
-        self.minutes = minutes
+        self.minutes, self.long_sides = minutes, long_sides
 
     def fit(
         self,
@@ -154,6 +161,11 @@ class Stages:
             built.net.encoder.load_state_dict(trained.net.encoder.state_dict())
         if start is not None:
             built.load_state_dict(load(start).state_dict())
+        if (long_side := self.long_sides.get(supervision)) is not None:
+            if supervision == "tags":
+                built.reading = Reading(long_side=long_side)
+            else:
+                built.long_side = long_side
         jitter = schedule.jitter or dict.fromkeys(
             ("brightness", "contrast", "saturation", "hue"), 0
         )
@@ -399,6 +411,7 @@ class Stages:
         """Label maps of a segmentation network, `<name>.png`; marginals too where a CRF follows."""
         module: Any = load(trained)
         module.scales, module.flip = tuple(test.scales), test.flip
+        module.long_side = test.long_side
         done = {path.stem for path in folder.glob("*.png")}
         datamodule = self._data(data, eval_batch_size=test.batch_size, predict=split, skip=done)
         writer = ScoreWriter(folder, bits=16, keep_marginals=test.crf)
@@ -807,11 +820,12 @@ def name_of(folder: Path) -> str:
     return folder.name.split("-")[0]
 
 
-def check_data(data: DictConfig, with_boxes: bool = False) -> str:
+def check_data(data: DictConfig, with_boxes: bool = False, sights: Sequence[Sight] = ()) -> str:
     """Read lists, tags and headers of all splits before anything starts.
 
     Args:
         with_boxes: read the boxes of the training split too.
+        sights: of networks, held against the size of the validation split's images.
 
     Returns:
         Digest of what was read.
@@ -852,4 +866,8 @@ def check_data(data: DictConfig, with_boxes: bool = False) -> str:
             f"({', '.join(shared[:3])}): scores will flatter; "
             "python -m wsss_lightning.doctor tells which[/]"
         )
+    if sights and len(reads[1]):
+        side = usual_side(reads[1])
+        for told in filter(None, (sight.complaint(side) for sight in sights)):
+            console.print(f"[yellow]{data.val}: {told}[/]", soft_wrap=True)
     return "-".join([*digests, truth_digest.hexdigest()[:12]])

@@ -5,6 +5,7 @@ from PIL import Image
 from wsss_lightning.data.examination import (
     SIDE,
     Seen,
+    Sight,
     conflicts,
     difference_signs,
     look_alikes,
@@ -73,3 +74,22 @@ def test_classes_without_images_and_rare_ones_are_told():
     tags = np.zeros((50, 3))
     tags[:, 0], tags[:2, 1] = 1, 1
     assert rare_classes(tags, ["cat", "dog", "elk"]) == (["elk"], ["dog (2)"])
+
+
+@pytest.mark.parametrize(
+    ("long_side", "scales", "told"),
+    [
+        (
+            None,
+            [1.0],
+            "seen with a longer side of 500 pixels (test.long_side), but learnt with 224",
+        ),
+        (320, [1.0], ""),
+        (None, [0.5, 1.0], ""),  # one of its scales is learnt
+        (None, [0.25, 1.0], "test.long_side=304 is a size that was learnt"),
+        (200, [1.0], "a longer side of 200 pixels"),
+    ],
+)
+def test_images_that_are_seen_in_sizes_that_were_not_learnt_are_told(long_side, scales, told):
+    sight = Sight("fit.segmenter.long_side", (224, 384), "test.long_side", long_side, scales)
+    assert (told in sight.complaint(500)) if told else not sight.complaint(500)

@@ -117,6 +117,14 @@ def test_mirrors_are_laid_back_on_the_image():
     torch.testing.assert_close(fake(flip=True).marginal(image), fake().marginal(image))
 
 
+@pytest.mark.parametrize(("long_side", "scale"), [(20, 0.5), (40, 1.0), (60, 1.5)])
+def test_a_longer_side_is_a_scale_of_its_own(long_side, scale):
+    image = torch.rand(1, 3, 30, 40)
+    sized = fake(scales=(1.0, 2.0))
+    sized.long_side = long_side
+    assert torch.equal(sized.marginal(image), fake(scales=(scale, 2 * scale)).marginal(image))
+
+
 def test_logits_are_averaged_before_the_softmax():
     class Sided(Colours):
         """Reads the leftmost column only, so that the mirror image says something else."""

@@ -28,6 +28,46 @@ FLAT = 4.0  # levels: all pictures without contrast look the same
 RARE = 20  # times fewer images than the most frequent class has
 
 
+@dataclass(frozen=True)
+class Sight:
+    """In which sizes a network learns, and in which it sees whole images.
+
+    Args:
+        learns: key of the configuration that holds `learnt`.
+        learnt: least and greatest longer side in training, pixels.
+        sees: key that holds `long_side`.
+        long_side: longer side of a whole image at scale 1; None: as it is.
+        scales: of a whole image.
+    """
+
+    learns: str
+    learnt: tuple[float, float]
+    sees: str
+    long_side: int | None
+    scales: Sequence[float]
+
+    def complaint(self, side: float) -> str:
+        """What is wrong where images of this longer side are seen as none was learnt; or ""."""
+        base, (low, high) = self.long_side or side, self.learnt
+        if any(low <= scale * base <= high for scale in self.scales):
+            return ""
+        return (
+            f"images are seen with a longer side of {base:.0f} pixels ({self.sees}), but learnt "
+            f"with {low:.0f} to {high:.0f} ({self.learns}); objects of another size may not be "
+            f"told apart. {self.sees}={(low + high) / 2:.0f} is a size that was learnt"
+        )
+
+
+def usual_side(read: VOCLayout, count: int = 50) -> float:
+    """Median longer side of images of a split, pixels.
+
+    Args:
+        count: how many headers to read, at most.
+    """
+    some = np.linspace(0, len(read) - 1, min(count, len(read)), dtype=int)
+    return float(np.median([max(read.image_size(i)) for i in some.tolist()]))
+
+
 @dataclass
 class Seen:
     """One image.

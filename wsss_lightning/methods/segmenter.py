@@ -49,6 +49,7 @@ class Segmenter(pl.LightningModule):
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
         self.scales: Sequence[float] = (1.0,)
         self.flip = False
+        self.long_side: int | None = None
         self.confusion = Confusion(num_classes + 1)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
@@ -64,10 +65,14 @@ class Segmenter(pl.LightningModule):
         return loss
 
     def marginal(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
-        """Probability of every label: softmax of the logits' mean over scales and mirrors."""
+        """Probability of every label: softmax of the logits' mean over scales and mirrors.
+
+        Where `long_side` is given, scale 1 brings the longer side to it.
+        """
         size = (image.shape[-2], image.shape[-1])
+        base = 1.0 if self.long_side is None else self.long_side / max(size)
         total: Any = 0
-        for scale in self.scales:
+        for scale in (base * scale for scale in self.scales):
             sides = [max(32, round(side * scale)) for side in size]
             view = image if scale == 1 else images.resize_image(image, sides).clamp(0, 1)
             logits = self(view)
@@ -77,7 +82,7 @@ class Segmenter(pl.LightningModule):
         return (total / len(self.scales)).softmax(1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        marginal = self(batch["image"]).softmax(1)
+        marginal = self.marginal(batch["image"])
         self.confusion.update(marginal.argmax(1), batch["mask"])
         return {"marginal": marginal}
 
