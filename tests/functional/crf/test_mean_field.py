@@ -304,6 +304,7 @@ def test_an_empty_batch_is_no_work():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_photo_of_twelve_megapixels_fits():
     image, unary = scene(3000, 4000, 2)
     found = mean_field(image, unary, replace(PSA, iterations=2), there("native"))
