@@ -87,6 +87,7 @@ def test_classes_without_images_and_rare_ones_are_told():
         (320, [1.0], ""),
         (None, [0.5, 1.0], ""),  # one of its scales is learnt
         (None, [0.25, 1.0], "test.long_side=304 is a size that was learnt"),
+        (None, [0.25], "test.long_side=1216 is a size that was learnt"),  # seen at a quarter
         (200, [1.0], "a longer side of 200 pixels"),
     ],
 )

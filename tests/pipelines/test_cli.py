@@ -1,5 +1,6 @@
 """Whole commands, as a user types them: what they leave behind, and how they answer slips."""
 
+import csv
 import json
 import re
 import shutil
@@ -609,3 +610,11 @@ def test_a_reference_that_does_not_parse_is_told(here, mine, voc):
     slip = here(*mine)
     assert slip.code == 1
     assert "a ${...} of the configuration does not parse; close its brackets" in slip.err
+
+
+def test_the_curve_of_a_training_ends_at_the_score_of_its_test(here):
+    words = ("fit.segmenter.max_epochs=3", "trainer.check_val_every_n_epoch=3", "test.flip=false")
+    run = here("experiment=full_supervision", *TINY, *words, "test.long_side=96")
+    with (run.folder / "segmentation/csv/version_0/metrics.csv").open() as file:
+        curve = [row["val/miou"] for row in csv.DictReader(file) if row["val/miou"]]
+    assert float(curve[-1]) == pytest.approx(run.scores["segmentation/val/miou"], abs=1e-4)

@@ -51,10 +51,11 @@ class Sight:
         base, (low, high) = self.long_side or side, self.learnt
         if any(low <= scale * base <= high for scale in self.scales):
             return ""
+        usual = min(self.scales, key=lambda scale: abs(scale - 1))
         return (
             f"images are seen with a longer side of {base:.0f} pixels ({self.sees}), but learnt "
             f"with {low:.0f} to {high:.0f} ({self.learns}); objects of another size may not be "
-            f"told apart. {self.sees}={(low + high) / 2:.0f} is a size that was learnt"
+            f"told apart. {self.sees}={(low + high) / 2 / usual:.0f} is a size that was learnt"
         )
 
 
