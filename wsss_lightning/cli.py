@@ -263,17 +263,18 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     from wsss_lightning.run import Run, write_json
     from wsss_lightning.stages import check_data, crf_settings
     from wsss_lightning.sweep import SWEEP
+    from wsss_lightning.trainer_config import check_trainer
     from wsss_lightning.wandb_results import log_results, name_runs
 
     store = Path(cfg.runs) / "stages"
+    trainer_digest = check_trainer(cfg.trainer, batch_sizes(cfg))
     checked_data(cfg)
     check_targets(cfg)
     crf_settings(cfg.crf)
     if "walk" in cfg.refine:
         check_learner(cfg.refine)
-    # the precision of arithmetic is the trainer's, but numbers depend on it
     digest = check_data(cfg.data, supervision(cfg) == "boxes", sights(cfg))
-    salt = f"{digest}-{cfg.trainer.get('precision')}"
+    salt = f"{digest}-{trainer_digest}"
     # jobs of one start of a sweep may share what they made
     start = None if cfg.resume else secrets.token_hex(8) if again else os.environ[SWEEP]
     run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt, start=start)
@@ -316,6 +317,18 @@ def checked_data(cfg: DictConfig) -> None:
     check_targets(OmegaConf.create({"data": cfg.data}))
 
 
+def batch_sizes(cfg: DictConfig) -> dict[str, int]:
+    """Batch size of each network that a run trains, by its key."""
+    schedules = {"fit.segmenter": cfg.pipeline.get("segment", True)}
+    if supervision(cfg) == "tags":
+        schedules |= {"fit.method": True, "refine.schedule": "schedule" in cfg.refine}
+    return {
+        f"{name}.batch_size": OmegaConf.select(cfg, f"{name}.batch_size")
+        for name, trained in schedules.items()
+        if trained
+    }
+
+
 def sights(cfg: DictConfig) -> "list[Sight]":
     """In which sizes the run's networks learn and see, where training fixes sizes in pixels."""
     from wsss_lightning.data.examination import Sight
@@ -352,13 +365,16 @@ def digest_of(cfg: DictConfig, salt: str) -> str:
 
 
 def settings(cfg: DictConfig) -> dict[str, Any]:
-    """The composed configuration, but for how a run is made and watched."""
+    """The composed configuration, without the keys that change no number."""
+    from wsss_lightning.trainer_config import arguments_that_count
+
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    plain["trainer"] = arguments_that_count(plain["trainer"])
     return {key: value for key, value in plain.items() if key not in HOW}
 
 
 # keys that say how a run is made and watched, not what it finds
-HOW = ("trainer", "logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
+HOW = ("logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
 
 
 def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
@@ -374,7 +390,7 @@ def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, 
     return {
         "experiment": cfg.name,
         "data": cfg.data.name,
-        "data_digest": run.salt.removesuffix(f"-{cfg.trainer.get('precision')}"),
+        "data_digest": run.salt.rpartition("-")[0],
         "seed": cfg.seed,
         "scores": dict(sorted(scores.items())),
         "protocol": protocol(cfg),
