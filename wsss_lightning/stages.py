@@ -40,6 +40,7 @@ from wsss_lightning.callbacks.gallery import (
 )
 from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
+from wsss_lightning.callbacks.single_value_norm import SingleValueNorm
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
 from wsss_lightning.data.examination import Sight, rare_classes, shared_files, usual_side
@@ -196,6 +197,7 @@ class Stages:
         callbacks: list[pl.Callback] = [
             StepSeed(step_seed),
             LossWatch(folder, step_seed),
+            SingleValueNorm(),
             checkpoint,
             CommonStep(),
             EndLoggers(),
