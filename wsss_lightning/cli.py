@@ -27,7 +27,7 @@ from rich.panel import Panel
 from rich.table import Table
 from yaml import YAMLError
 
-from wsss_lightning import faults
+from wsss_lightning import faults, interrupts
 from wsss_lightning.config import Config, check_targets, check_values
 from wsss_lightning.config_files import check_files
 from wsss_lightning.errors import InputError, did_you_mean
@@ -95,12 +95,15 @@ def command(words: list[str], work: Callable[[DictConfig], object]) -> None:
     try:
         check_words(words)
         check_files(own(words))
-        hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(work)()
+        with interrupts.watched():
+            hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(
+                work
+            )()
     except (InputError, HydraException, OmegaConfBaseException, YAMLError) as error:
         complain(end_of_sweep() or answer(error, words))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, interrupts.Interrupted):
         end_of_sweep()
-        complain("Interrupted. The same command goes on with the first unfinished stage.")
+        interrupts.leave()
     except Exception as error:
         told = end_of_sweep() or faults.told(error)
         if not told:  # a defect; of a sweep's jobs, tracebacks are beside their results

@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from wsss_lightning import faults, manifest
+from wsss_lightning import faults, interrupts, manifest
 from wsss_lightning.callbacks.progress import console
 from wsss_lightning.callbacks.watchdog import ALARMS
 from wsss_lightning.errors import InputError
@@ -38,6 +38,7 @@ NOT_WORK = (
     "report",
     "wandb_results.py",
     "faults.py",
+    "interrupts.py",
     "manifest.py",
     "watchdog.py",
 )
@@ -160,7 +161,8 @@ class Run:
         begun = time.monotonic()
         token = doing.set(name)
         try:
-            work(partial, **inputs)
+            with interrupts.watched():
+                work(partial, **inputs)
         finally:
             doing.reset(token)
         seconds = round(time.monotonic() - begun, 2)

@@ -40,7 +40,7 @@ from wsss_lightning.callbacks.gallery import (
 )
 from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
-from wsss_lightning.callbacks.single_value_norm import SingleValueNorm
+from wsss_lightning.callbacks.single_value_norm import SingleValueNorm, normalise_single_values
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
 from wsss_lightning.data.examination import Sight, rare_classes, shared_files, usual_side
@@ -87,7 +87,6 @@ from wsss_lightning.processes import (
     end_with_parent,
     failures_told,
     keep_forks_whole,
-    quiet_lightning,
 )
 from wsss_lightning.run import doing, write_json
 from wsss_lightning.trainer_config import build_trainer
@@ -592,7 +591,6 @@ class Stages:
     def _trainer(
         self, name: str, callbacks: Sequence[pl.Callback] = (), **how: Any
     ) -> pl.Trainer:
-        quiet_lightning()
         keep_forks_whole()
         multiprocessing.set_forkserver_preload(["wsss_lightning.methods.segmenter"])
         own = [*callbacks, EachOnce()]
@@ -622,6 +620,7 @@ def replay(path: Path) -> torch.Tensor:
     _without_weights(module)
     built: Any = instantiate(module)
     built.load_state_dict(kept["state_dict"])
+    normalise_single_values(built)
     torch.set_rng_state(kept["random"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*trainer. reference is not registered.*")

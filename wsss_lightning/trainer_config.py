@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsss_lightning.config import check_targets
 from wsss_lightning.errors import InputError
-from wsss_lightning.processes import Processes
+from wsss_lightning.processes import Processes, quiet_lightning
 
 # arguments that change no number, and why
 NEUTRAL: dict[str, str] = {
@@ -185,6 +185,7 @@ def build_trainer(
     Raises:
         InputError: Lightning refuses the arguments, or this machine cannot run them.
     """
+    quiet_lightning()
     node = OmegaConf.create(settings(node))  # a copy that keys can be taken from
     configured = node.pop("callbacks", None)
     trains = "max_epochs" in forced
@@ -193,6 +194,9 @@ def build_trainer(
         "enable_checkpointing": trains,
         "enable_model_summary": False,
         "enable_progress_bar": False,
+        # flags of PyTorch, which an earlier job of a sweep may have set
+        "deterministic": False,
+        "benchmark": False,
     }
     usual = {key: value for key, value in usual.items() if node.get(key) is None}
     try:
@@ -266,7 +270,7 @@ def _check_processes(node: DictConfig, trainer: pl.Trainer) -> None:
             f"trainer={group} trainer.devices={max(count, 2) if on_cpu else devices}, and one by "
             f"trainer={'cpu' if on_cpu else 'gpu'} (trainer.strategy=auto)."
         )
-    if on_cpu and count > 1 and node.get("sync_batchnorm"):
+    if on_cpu and count > 1 and getattr(strategy, "_layer_sync", None) is not None:
         raise InputError(
             "trainer.sync_batchnorm is true, but PyTorch synchronises batch norms on GPUs only; "
             "set trainer.sync_batchnorm=false, or choose trainer=ddp."
