@@ -72,7 +72,6 @@ def test_an_interrupt_is_answered_once_and_ends_all_processes(work):
     _, said = process.communicate(timeout=20)
     assert process.returncode == interrupts.EXIT_CODE == 130
     assert said == interrupts.MESSAGE
-    time.sleep(0.1)
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # none of its group is left
 

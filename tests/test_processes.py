@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
@@ -50,6 +51,13 @@ def raised(text):
             r"process 1 of 2 \(pid 101\) was ended by SIGTERM",
         ),
         ((1, -15), raised("wsss_lightning.errors.InputError: x.png is missing"), "^x.png is miss"),
+        # an argument of the trainer that does not fit the data, in another process and in this one
+        (
+            (1, -15),
+            raised("a.MisconfigurationException: 0.01 * 4 < 1"),
+            r"0\.01 \* 4 < 1.* trainer",
+        ),
+        ((), MisconfigurationException("0.01 * 4 < 1"), r"0\.01 \* 4 < 1.* trainer"),
     ],
 )
 def test_who_failed_is_named_and_what_the_user_can_mend_is_said(codes, error, message):

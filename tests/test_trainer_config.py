@@ -42,6 +42,7 @@ def test_every_argument_of_lightnings_trainer_is_decided_on_once():
 
 EARLY = {"_target_": "pytorch_lightning.callbacks.EarlyStopping", "monitor": "train/loss"}
 STEPS = {"_target_": "pytorch_lightning.callbacks.GradientAccumulationScheduler"}
+AVERAGED = {"_target_": "pytorch_lightning.callbacks.StochasticWeightAveraging"}
 NUMBERS = [
     {"precision": "bf16-mixed"},
     {"precision": "64-true"},
@@ -113,6 +114,10 @@ def test_the_accelerator_counts_as_what_this_machine_gives():
         (
             {"callbacks": [{"_target_": "pytorch_lightning.callbacks.ModelCheckpoint"}]},
             ["trainer.callbacks", "ModelCheckpoint", "checkpoint_minutes"],
+        ),
+        (
+            {"callbacks": [{**AVERAGED, "swa_lrs": 0.1}]},
+            ["trainer.callbacks", "StochasticWeightAveraging"],
         ),
         (
             {"plugins": [{"_target_": "pytorch_lightning.plugins.io.AsyncCheckpointIO"}]},

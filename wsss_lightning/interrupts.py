@@ -89,8 +89,11 @@ def _say() -> None:
 def _end_processes() -> None:
     processes = sys.modules.get("multiprocessing")
     with suppress(Exception):
-        for child in processes.active_children() if processes else ():
+        children = processes.active_children() if processes else []
+        for child in children:
             child.kill()
+        for child in children:
+            child.join(1)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -100,6 +103,8 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     _received += 1
     if _received > 1:
         _leave_at_once()
+    # half-built objects of libraries complain when they are deleted
+    sys.unraisablehook = lambda _: None
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, lambda *_: _leave_at_once())
         signal.setitimer(signal.ITIMER_REAL, GRACE)

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from pytorch_lightning.strategies.launchers.multiprocessing import (
     _GlobalStateSnapshot,
     _MultiProcessingLauncher,
 )
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, distributed
 from torch.multiprocessing.spawn import (
     ProcessExitedException,
@@ -106,8 +108,8 @@ class ByValueLauncher(_MultiProcessingLauncher):
     def launch(
         self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any
     ) -> Any:
-        environment: Any = self._strategy.cluster_environment
-        os.environ["MASTER_PORT"] = str(environment.main_port)
+        strategy: Any = self._strategy
+        os.environ["MASTER_PORT"] = str(strategy.cluster_environment.main_port)
         queue: Any = multiprocessing.get_context(self._start_method).SimpleQueue()
         # in one piece, so that all parts refer to the same module
         job = pickle.dumps((self, trainer, function, args, kwargs, _GlobalStateSnapshot.capture()))
@@ -115,7 +117,7 @@ class ByValueLauncher(_MultiProcessingLauncher):
             started = start_processes(
                 _work,
                 args=(job, queue),
-                nprocs=self._strategy.num_processes,
+                nprocs=strategy.num_processes,
                 start_method=self._start_method,
                 join=False,
             )
@@ -233,7 +235,7 @@ def failures_told(trainer: pl.Trainer) -> Iterator[None]:
     """Say of a stage's processes which one failed, and of what.
 
     Raises:
-        InputError: one raised it, or was ended from outside.
+        InputError: one raised it, was ended from outside, or cannot run the trainer on these data.
         RuntimeError: one raised something else; its traceback is the message.
     """
     try:
@@ -245,10 +247,29 @@ def failures_told(trainer: pl.Trainer) -> Iterator[None]:
         _, found, message = told.rpartition("InputError: ")
         if found:
             raise InputError(message.strip()) from None
+        _check_settings(told)
         ended = [i for i, p in enumerate(_processes(trainer)) if (p.exitcode or 0) < 0]
         if any(sign in told for sign in LOST) and ended:
             raise InputError(_ended(trainer, ended[0])) from None
         raise RuntimeError(told) from None
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        _check_settings(f"{type(error).__name__}: {error}")
+        raise
+
+
+# what Lightning raises where arguments of the trainer do not fit the data or the module
+SETTINGS = re.compile(
+    r"(?:MisconfigurationException: |RuntimeError: (?=Early stopping conditioned on)|"
+    r"ValueError: (?=.{0,40}val_check_interval))(.*)",
+    re.DOTALL,
+)
+
+
+def _check_settings(told: str) -> None:
+    found = SETTINGS.search(told)
+    if found:
+        said = found[1].strip().rstrip(".")
+        raise InputError(f"{said}. Change that argument in trainer.") from None
 
 
 # what a process says of another one that is gone

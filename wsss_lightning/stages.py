@@ -588,9 +588,7 @@ class Stages:
             return []
         return [f"cuda:{i}" for i in trainer.device_ids]
 
-    def _trainer(
-        self, name: str, callbacks: Sequence[pl.Callback] = (), **how: Any
-    ) -> pl.Trainer:
+    def _trainer(self, name: str, callbacks: Sequence[pl.Callback] = (), **how: Any) -> pl.Trainer:
         keep_forks_whole()
         multiprocessing.set_forkserver_preload(["wsss_lightning.methods.segmenter"])
         own = [*callbacks, EachOnce()]

@@ -15,7 +15,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, StochasticWeightAveraging
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -124,6 +124,14 @@ NO_STEP: dict[str, str] = {
     "max_steps": "give the number of steps, or -1 for no bound",
 }
 
+# callbacks that a training cannot take, and why
+NO_CALLBACKS: dict[type[pl.Callback], str] = {
+    Checkpoint: "the run keeps the checkpoint of each training itself (checkpoint_minutes says how "
+    "often one is written)",
+    StochasticWeightAveraging: "it sets the averaged weights after the last checkpoint, from which "
+    "the next step reads the network",
+}
+
 
 def check_trainer(node: DictConfig, schedules: Mapping[str, int]) -> str:
     """Check a trainer before any work is done, by building it.
@@ -203,12 +211,12 @@ def build_trainer(
         added = instantiate(configured, _convert_="all") if configured and trains else []
         added = added if isinstance(added, list) else [added]
         for callback in added:
-            if isinstance(callback, Checkpoint):
-                raise InputError(
-                    f"trainer.callbacks has a {type(callback).__name__}, but the run keeps the "
-                    "checkpoint of each training itself; leave it out (checkpoint_minutes says "
-                    "how often one is written)."
-                )
+            for kind, reason in NO_CALLBACKS.items():
+                if isinstance(callback, kind):
+                    raise InputError(
+                        f"trainer.callbacks has a {type(callback).__name__}, but {reason}; leave "
+                        "it out."
+                    )
         trainer = instantiate(node, _convert_="all")(
             callbacks=[*(own or []), *added], **{**usual, **forced}
         )
