@@ -325,11 +325,12 @@ def batch_sizes(cfg: DictConfig) -> dict[str, int]:
     schedules = {"fit.segmenter": cfg.pipeline.get("segment", True)}
     if supervision(cfg) == "tags":
         schedules |= {"fit.method": True, "refine.schedule": "schedule" in cfg.refine}
-    return {
+    sizes = {
         f"{name}.batch_size": OmegaConf.select(cfg, f"{name}.batch_size")
         for name, trained in schedules.items()
         if trained
     }
+    return {key: size for key, size in sizes.items() if size is not None}
 
 
 def sights(cfg: DictConfig) -> "list[Sight]":
