@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from wsss_lightning.data.scores import save_mask
-from wsss_lightning.data.voc_layout import VOCLayout, read_npy_dict
+from wsss_lightning.data.sources.tags import read_npy_dict
+from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 
 CLASSES = ["bird", "cat", "dog"]
@@ -137,11 +138,25 @@ def test_a_dot_may_be_part_of_a_name(root):
     assert read(root).names == ["b.v2"]
 
 
-def test_images_may_be_png_and_jpg_comes_first_where_both_exist(root):
+def test_of_two_images_of_one_name_the_list_must_say_which(root):
     Image.new("RGB", (4, 5), "red").save(root / "JPEGImages/b.png")
-    assert read(root).image_size(2) == (10, 8)
+    with refused(r"line 3: b may be b\.jpg, b\.png"):
+        read(root)
+    write_list(root, "b.png\n")
+    assert read(root).image_size(0) == (5, 4)
+    write_list(root, "b.jpg\n")
+    assert read(root).image_size(0) == (10, 8)
     (root / "JPEGImages/b.jpg").unlink()
-    assert read(root).image_size(2) == (5, 4)
+    assert read(root).image_size(0) == (5, 4)  # the one that is there
+
+
+def test_masks_may_lie_beside_their_images(root):
+    for name in NAMES:
+        (root / f"SegmentationClass/{name}.png").rename(root / f"JPEGImages/{name}.png")
+    data = read(root, mask_dir="JPEGImages")
+    data.check()
+    assert data.image_size(2) == (10, 8)
+    assert data.mask(1)[0, :3].tolist() == [2, 3, 0]
 
 
 def test_grey_and_transparent_images_become_rgb(root):
@@ -362,13 +377,13 @@ def test_all_boxes_that_are_none_are_counted_at_once(root):
     for name in ("b", NAMES[0]):
         path = root / f"Annotations/{name}.xml"
         path.write_text(path.read_text().replace("<xmin>2", "<xmin>7"))
-    with pytest.raises(InputError, match=r"(?s)^2 boxes of train are none:.*000032\.xml.*b\.xml"):
+    with pytest.raises(InputError, match=r"(?s)^2 boxes of split 'train'.*000032\.xml.*b\.xml"):
         read(root, with_boxes=True).check()
 
 
 def test_of_many_boxes_that_are_none_five_are_told(root):
     (root / "Annotations/b.xml").write_text(annotation(["dog"] * 9, (6, 3, 2, 8)))
-    with pytest.raises(InputError, match=r"(?s)^9 boxes of train.*and 4 more$"):
+    with pytest.raises(InputError, match=r"(?s)^9 boxes of split 'train'.*and 4 more$"):
         read(root, with_boxes=True).check()
 
 
@@ -379,13 +394,13 @@ def test_an_image_without_boxes_is_refused_unless_it_may_be_background(root):
         read(root, **how).check()
     data = read(root, **how, untagged="background")
     data.check()
-    assert data.count_boxes() == (3, 0, 1)
+    assert data.count_boxes() == (3, 0, 1, 0)
 
 
 def test_boxes_cut_to_the_image_are_counted(root):
     (root / "Annotations/b.xml").write_text(annotation(["dog"], (0, 1, 99, 4)))
     assert read(root).boxes(2).tolist() == [[3, 0, 0, 8, 4]]
-    assert read(root).count_boxes() == (4, 1, 0)
+    assert read(root).count_boxes() == (4, 1, 0, 0)
 
 
 def test_difficult_objects_have_boxes_unless_they_are_left_out(root):
@@ -424,7 +439,7 @@ def test_boxes_of_a_file_are_found_by_name_and_its_name_may_hold_the_split(root,
     assert [data.boxes(i).tolist() for i in range(3)] == [[[1, 0, 0, 1, 1]], [], [[3, 1, 2, 6, 8]]]
     (root / name).write_text("image,class,x0,y0,x1,y1\nb,dog,9,2,12,8\n")
     with pytest.raises(
-        InputError, match=rf"{name} has a dog in b whose box \(9, 2, 12, 8\) holds no"
+        InputError, match=rf"{name} has a dog in b \(line 2\) whose box \(9, 2, 12, 8\)"
     ):
         read(root, boxes=name).boxes(2)
 
@@ -445,7 +460,7 @@ def test_an_annotation_with_entities_is_refused(root, content):
 
 
 def test_an_annotation_too_long_for_one_image_is_refused(root, monkeypatch):
-    monkeypatch.setattr("wsss_lightning.data.box_files.MOST_XML", 20)
+    monkeypatch.setattr("wsss_lightning.data.sources.boxes.MOST_XML", 20)
     with refused(r"\.xml has \d+ bytes, but the annotation of one image has at most 20; give"):
         read(root)
 
@@ -538,7 +553,7 @@ def test_an_empty_list_is_refused(root):
 
 def test_a_list_that_is_no_text_is_refused(root):
     (root / "ImageSets/Segmentation/train.txt").write_bytes(b"\xff\xd8\xff\x00")
-    with refused(r"train\.txt is no text"):
+    with refused(r"train\.txt is not text"):
         read(root)
 
 
@@ -606,7 +621,7 @@ def test_an_annotation_that_does_not_parse_is_named(root, content):
         (["image,bird,cat,dog", "b,1,0,yes"], "line 2, is b,1,0,yes"),
         (["image,bird,cat,dog", "b,1,0,0", "b,1,0,0"], "has b twice, again in line 3"),
         (["image,bird,cat,dog", "b,1,0,0"], r"no tags for 2 images of train \(2007_000032, 2007"),
-        ([""], "no columns for the class bird"),
+        ([""], r"tags\.csv is empty"),
     ],
 )
 def test_a_csv_that_does_not_fit_is_named_with_its_line(root, lines, message):
@@ -616,8 +631,8 @@ def test_a_csv_that_does_not_fit_is_named_with_its_line(root, lines, message):
 
 
 def test_a_csv_that_is_no_text_is_refused(root):
-    (root / "tags.csv").write_bytes(b"image,\xff\xfe")
-    with refused(r"tags\.csv does not read as CSV"):
+    (root / "tags.csv").write_bytes(b"PK\x03\x04image")  # a spreadsheet that was renamed
+    with refused(r"tags\.csv is not text"):
         read(root, tags="tags.csv")
 
 
@@ -703,6 +718,7 @@ def test_a_file_that_is_no_image_is_named_before_work_starts(root, content):
 def test_an_image_too_large_to_be_true_is_refused_before_it_is_decoded(
     root, monkeypatch, most, message
 ):
+    write_list(root, "b")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
     with refused(message):
         read(root).image(2)
@@ -775,9 +791,11 @@ def test_a_mask_of_colours_is_refused_with_the_mend(root):
 @pytest.mark.parametrize("label", [4, 77, 254])
 def test_an_id_that_is_no_label_is_named_with_the_mend(root, label):
     write_mask(root, "b", np.full((10, 8), label, np.uint8))
-    expected = r"labels are 0 \(background\) to 3 and 255 \(ignored\)"
-    with refused(rf"b\.png holds id {label}, but {expected}.*data\.reader\.mask_ids"):
+    facts = rf"b\.png holds id {label} \(100\.0 %.* 3 and 255 \(ignored\).*data\.reader\.mask_ids"
+    with refused(facts):
         read(root).mask(2)
+    with refused(facts):
+        read(root).check()
 
 
 @pytest.mark.parametrize(
