@@ -260,8 +260,8 @@ def rare_classes(tags: np.ndarray, classes: Sequence[str]) -> tuple[list[str], l
 
 def always_tagged(tags: np.ndarray, classes: Sequence[str]) -> list[str]:
     """Classes that every image is tagged with: no classifier can learn what tells them apart."""
-    everywhere = np.asarray(tags).all(0).tolist()
-    return [n for n, always in zip(classes, everywhere, strict=True) if always and len(tags)]
+    counts = np.asarray(tags).astype(bool).sum(0).tolist()
+    return [n for n, count in zip(classes, counts, strict=True) if count == len(tags) > 0]
 
 
 def shared_files(first: VOCLayout, second: VOCLayout) -> list[str]:

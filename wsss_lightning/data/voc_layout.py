@@ -454,7 +454,8 @@ class VOCLayout(Dataset[Sample]):
                 f"{path} is missing; give the file of boxes by data.reader.boxes=FILE."
             )
         table = readers[path.suffix.lower()](path)
-        by_name = {written: self._index.name(written) for written in table.boxes}
+        split = frozenset(self.names)
+        by_name = {written: self._index.name(written, split) for written in table.boxes}
         absent = [written for written, name in by_name.items() if name is None]
         named: dict[str, list[Drawn]] = {}
         for written, name in by_name.items():

@@ -273,8 +273,9 @@ class MaskSurvey:
                 share = 100 * content.labels[-1] / sum(content.pixels.values())
                 return (
                     f"{content.path} holds id {some(bad)} ({share:.1f} % of its pixels), but "
-                    f"labels are 0 (background) to {len(self.reader.classes)} and {IGNORE} (ignored); say "
-                    "what ids mean by data.reader.mask_ids, as in {0: background, 8: cat}."
+                    f"labels are 0 (background) to {len(self.reader.classes)} and {IGNORE} "
+                    "(ignored); say what ids mean by data.reader.mask_ids, as in "
+                    "{0: background, 8: cat}."
                 )
         return ""
 
@@ -386,7 +387,8 @@ def read_ids(path: Path) -> Integer[np.ndarray, "H W"]:
             raise InputError(
                 f"{path} is an image of mode {image.mode}, but masks are index images whose "
                 "pixels are label ids; save it with a palette (mode P) or as grey levels (mode L), "
-                "or give the colour of each class by data.reader.mask_colours, as in {cat: [64, 0, 0]}."
+                "or give the colour of each class by data.reader.mask_colours, as in "
+                "{cat: [64, 0, 0]}."
             )
         ids = np.array(upright(image))
     return ids.astype(np.uint8) if ids.dtype == bool else ids

@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, final
 
@@ -91,13 +91,19 @@ class ImageIndex:
                     return found
         return []
 
-    def name(self, written: str) -> str | None:
+    def name(self, written: str, preferred: Collection[str] = ()) -> str | None:
         """The name of the one image that is meant; None where there is none.
+
+        Args:
+            written: what a file calls it.
+            preferred: names of a split, to which a file of that split refers.
 
         Raises:
             InputError: several are meant.
         """
         names = {name for name, _ in self.find(written)}
+        if len(names) > 1 and len(names.intersection(preferred)) == 1:
+            names.intersection_update(preferred)
         if len(names) > 1:
             raise InputError(
                 f"{written} may be {some(sorted(names))} in {self.folder}; write the folder before "
