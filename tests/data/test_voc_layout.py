@@ -1,3 +1,4 @@
+import json
 import pickle
 import re
 import zlib
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pictures import save_turned
 from PIL import Image
 
 from wsss_lightning.data.scores import save_mask
@@ -487,7 +489,166 @@ def test_a_split_need_not_have_masks(root):
     assert not read(root).has_masks()
 
 
+# orientation, and sizes that files claim
+
+
+def turn(root, name: str, orientation: int) -> None:
+    """Store an image so that its EXIF orientation shows it as it was."""
+    path = root / f"JPEGImages/{name}.jpg"
+    with Image.open(path) as image:
+        save_turned(path.with_suffix(".png"), orientation, image.convert("RGB"))
+    path.unlink()
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_images_are_turned_upright_under_their_masks_and_boxes(root, orientation):
+    before = read(root, with_boxes=True)[2]
+    turn(root, "b", orientation)
+    data = read(root, with_boxes=True)
+    data.check()
+    sample = data[2]
+    assert data.image_size(2) == (10, 8)
+    for key in ("image", "mask", "boxes"):
+        torch.testing.assert_close(sample[key], before[key])
+    assert "1 images are turned upright" in data.notes[0]
+
+
+def test_an_image_is_used_as_stored_where_its_mask_only_fits_that(root):
+    with Image.open(root / "JPEGImages/b.jpg") as image:
+        stored = np.asarray(image.convert("RGB"))
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(stored).save(root / "JPEGImages/b.png", exif=exif)
+    (root / "JPEGImages/b.jpg").unlink()
+    data = read(root)
+    data.check()
+    np.testing.assert_array_equal(np.asarray(data.image(2)), stored)
+    assert "not applied" in data.notes[0]
+    assert "(b)" in data.notes[0]
+
+
+def test_images_whose_sizes_do_not_tell_follow_those_whose_sizes_do(root):
+    """A tool that ignored orientations ignored that of images turned by 180 degrees too."""
+    for name, orientation in ((NAMES[0], 3), ("b", 6)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = root / f"JPEGImages/{name}.jpg"
+        with Image.open(path) as image:
+            image.convert("RGB").save(path.with_suffix(".png"), exif=exif)
+        path.unlink()
+    data = read(root)
+    with Image.open(root / f"JPEGImages/{NAMES[0]}.png") as image:
+        np.testing.assert_array_equal(np.asarray(data.image(0)), np.asarray(image))
+    assert "2 images have an EXIF orientation that is not applied" in data.notes[0]
+
+
+def test_a_mask_and_an_annotation_that_fit_other_turns_are_refused(root):
+    turn(root, "b", 6)  # whose mask fits the turned image
+    path = root / "Annotations/b.xml"
+    size = "<size><width>10</width><height>8</height></size><object>"
+    path.write_text(path.read_text().replace("<object>", size, 1))
+    with refused(r"b\.png has EXIF orientation 6.*8x10.*10x8"):
+        read(root)
+
+
+def test_boxes_of_an_image_of_another_size_are_refused_though_they_lie_inside(root):
+    path = root / "Annotations/b.xml"
+    size = "<size><width>16</width><height>20</height></size><object>"
+    path.write_text(path.read_text().replace("<object>", size, 1))
+    assert read(root).tags.tolist() == TAGS  # of which size the image was does not matter
+    with refused(r"b\.xml says that b is of 16x20 pixels, but b\.jpg is of 8x10"):
+        read(root, with_boxes=True).check()
+    path.write_text(path.read_text().replace("16<", "0<").replace("20<", "0<"))
+    read(root, with_boxes=True).check()  # some tools write 0 for a size that they do not know
+
+
+def test_a_namespace_in_an_annotation_is_ignored(root):
+    path = root / "Annotations/b.xml"
+    path.write_text(path.read_text().replace("<annotation>", '<annotation xmlns="urn:x">'))
+    assert read(root).tags.tolist() == TAGS
+    assert read(root).boxes(2).tolist() == [[3, 1, 2, 6, 8]]
+
+
+def test_annotations_and_masks_are_found_whatever_the_case_of_their_suffix(root):
+    for path in [*(root / "Annotations").iterdir(), *(root / "SegmentationClass").iterdir()]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    data = read(root)
+    data.check()
+    assert data.tags.tolist() == TAGS
+    assert data.has_masks()
+
+
+def test_images_in_sub_folders_have_their_masks_in_folders_of_the_same_name(root):
+    for folder in ("JPEGImages", "SegmentationClass", "Annotations"):
+        (root / folder / "x").mkdir()
+        for path in [*(root / folder).glob("2007*")]:
+            path.rename(root / folder / "x" / path.name)
+    write_list(root, "x/2007_000032.jpg\nx/2007_000033\nb\n")
+    data = read(root, tags="masks")
+    assert data.names == ["x/2007_000032", "x/2007_000033", "b"]
+    assert data.tags.tolist() == TAGS
+    assert data.boxes(0).tolist() == [[1, 1, 2, 6, 8]]
+
+
+def test_a_mask_of_one_name_belongs_to_no_image_where_two_have_that_name(root):
+    for folder in ("train", "val"):
+        (root / "JPEGImages" / folder).mkdir()
+        Image.new("RGB", (8, 10)).save(root / f"JPEGImages/{folder}/b.jpg")
+    (root / "JPEGImages/b.jpg").unlink()
+    write_list(root, "train/b\n")
+    write_csv(root, "image,bird,cat,dog", "train/b,0,0,1", "val/b,1,0,0")
+    data = read(root, tags="tags.csv")
+    assert data.tags.tolist() == [[0, 0, 1]]
+    assert not data.has_masks()
+    data.check()
+    assert "no image has a mask in" in data.notes[-1]
+    (root / "JPEGImages/val/b.jpg").unlink()
+    assert read(root, tags="masks").tags.tolist() == [[0, 0, 1]]  # now it is the only one
+
+
+def test_boxes_of_images_that_do_not_exist_do_not_turn_others_into_background(root):
+    rows = f"image,class,x0,y0,x1,y1\n{NAMES[0]},bird,0,0,1,1\nnone.jpg,dog,1,2,6,8\n"
+    (root / "boxes.csv").write_text(rows)
+    how = {"boxes": "boxes.csv", "untagged": "background", "with_boxes": True}
+    with refused(r"knows nothing of 2 images of train.*not in .*JPEGImages \(none\.jpg\)"):
+        read(root, **how).check()
+    (root / "boxes.csv").write_text(rows.replace("none.jpg,", "b,"))
+    data = read(root, **how)
+    data.check()
+    assert [len(data.boxes(i)) for i in range(3)] == [1, 0, 1]
+
+
+def test_coco_boxes_of_an_image_of_another_size_are_refused(root):
+    images = [{"id": i, "file_name": f"{n}.jpg"} for i, n in enumerate(NAMES)]
+    images[2] |= {"height": 20, "width": 16}
+    things = [
+        {"id": 70 + i, "image_id": i, "category_id": 1, "bbox": [1, 1, 2, 3]} for i in range(3)
+    ]
+    content = {"images": images, "annotations": things, "categories": [{"id": 1, "name": "cat"}]}
+    (root / "a.json").write_text(json.dumps(content))
+    with refused(r"a\.json says that b is of 16x20 pixels, but b\.jpg is of 8x10"):
+        read(root, boxes="a.json", with_boxes=True).check()
+
+
 # a changed data set
+
+
+def test_pixels_changed_in_place_change_the_fingerprint(root):
+    Image.new("RGB", (8, 10), "red").save(root / "JPEGImages/b.bmp")
+    (root / "JPEGImages/b.jpg").unlink()
+    before, length = read(root).fingerprint(), (root / "JPEGImages/b.bmp").stat().st_size
+    Image.new("RGB", (8, 10), "blue").save(root / "JPEGImages/b.bmp")
+    assert (root / "JPEGImages/b.bmp").stat().st_size == length
+    assert read(root).fingerprint() != before
+
+
+def test_a_mask_that_changes_changes_the_fingerprint_of_the_masks(root):
+    before = read(root).mask_fingerprint()
+    assert read(root).mask_fingerprint() == before
+    write_mask(root, "b", np.full((10, 8), 3, np.uint8))
+    after = read(root).mask_fingerprint()
+    (root / "SegmentationClass/b.png").unlink()
+    assert len({before, after, read(root).mask_fingerprint()}) == 3
 
 
 def test_the_fingerprint_notices_names_tags_classes_ids_and_images_but_not_masks(root):

@@ -58,11 +58,6 @@ class MaskReader:
         mask_colours: Mapping[Any, Any] | None,
         unmapped: Unmapped | None,
     ) -> None:
-        if unmapped not in (None, IGNORED, BACKGROUND):
-            raise InputError(
-                f"data.reader.unmapped is {unmapped}; set it to ignored or background, which ids "
-                "without a name then count as, or to null, to have them checked."
-            )
         if mask_ids is not None and mask_colours is not None:
             raise InputError(
                 "data.reader.mask_ids and data.reader.mask_colours are both set; give the one that "
