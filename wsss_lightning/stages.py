@@ -43,6 +43,7 @@ from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
+from wsss_lightning.config import splits_of
 from wsss_lightning.data.examination import Sight, rare_classes, shared_files, usual_side
 from wsss_lightning.data.features import (
     CLUSTERS,
@@ -184,10 +185,9 @@ class Stages:
             sub_tags=None if clusters is None else sub_tags_of(clusters),
             seed=(torch.initial_seed() + epochs_before) % 2**32,
         )
-        reader = instantiate(data.reader)
-        # masks of the validation split are read for a curve only where tags do not give one
-        val = reader(split=data.val, with_masks=supervision == "masks")
-        watched = supervision == "tags" or val.has_masks()
+        watched = data.val is not None
+        if watched and supervision == "masks":  # tags give a curve without any mask
+            watched = instantiate(data.reader)(split=data.val).has_masks()
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
@@ -836,7 +836,7 @@ def check_data(data: DictConfig, with_boxes: bool = False, sights: Sequence[Sigh
     reader = instantiate(data.reader)
     digests, reads = [], []
     truth_digest = hashlib.sha256()
-    for split in (data.train, data.val):
+    for split in splits_of(data):
         read = reader(split=split, with_boxes=with_boxes and split == data.train)
         read.check()
         reads.append(read)
@@ -859,15 +859,21 @@ def check_data(data: DictConfig, with_boxes: bool = False, sights: Sequence[Sigh
     absent, _ = rare_classes(reads[0].tags.numpy(), reads[0].classes)
     if absent:
         console.print(f"[yellow]no image of {data.train} is tagged {', '.join(absent)}[/]")
-    shared = shared_files(*reads)
+    if data.val is None:
+        console.print(f"[dim]{data.name} has no validation split: nothing is scored on one[/]")
+    elif data.val == data.train:
+        console.print(
+            f"[yellow]data.val is {data.val}, the split that is learnt from: scores will flatter[/]"
+        )
+    shared = shared_files(reads[0], reads[-1])
     if shared:
         console.print(
             f"[yellow]{len(shared)} images of {data.val} are in {data.train} too "
             f"({', '.join(shared[:3])}): scores will flatter; "
             "python -m wsss_lightning.doctor tells which[/]"
         )
-    if sights and len(reads[1]):
-        side = usual_side(reads[1])
+    if sights and len(reads[-1]):
+        side = usual_side(reads[-1])
         for told in filter(None, (sight.complaint(side) for sight in sights)):
-            console.print(f"[yellow]{data.val}: {told}[/]", soft_wrap=True)
+            console.print(f"[yellow]{reads[-1].split}: {told}[/]", soft_wrap=True)
     return "-".join([*digests, truth_digest.hexdigest()[:12]])
