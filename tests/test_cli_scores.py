@@ -68,9 +68,7 @@ def add_masks(root, split):
         (["train", "val"], ["experiment=full_supervision", "data.val=null"], 0),
     ],
 )
-def test_held_out_masks_are_those_that_choose_a_threshold(
-    configured, root, masks, words, held_out
-):
+def test_held_out_masks_are_those_that_choose_a_threshold(configured, root, masks, words, held_out):
     for split in masks:
         add_masks(root, split)
     told = cli.annotation(configured(*words))

@@ -40,6 +40,7 @@ class RecordingRun(Run):
 @pytest.fixture
 def done(tmp_path):
     """`done(*words)`: the recorded run and the scores of a pipeline with these overrides."""
+
     def call(*words: str):
         with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
             cfg = compose("config", overrides=["data.root=absent", *words])

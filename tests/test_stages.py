@@ -438,21 +438,19 @@ def test_a_training_is_watched_on_val_where_there_is_one(
 ):
     limits = []
 
-    class Started(Exception):  # before any epoch
+    class StartedError(Exception):  # before any epoch
         pass
 
     def fit(trainer, *_, **__):
         limits.append(trainer.limit_val_batches)
-        raise Started
+        raise StartedError
 
     monkeypatch.setattr("pytorch_lightning.Trainer.fit", fit)
     module, schedule = settings_of_fit(None)
     module.net.backbone.weights = None
     own = OmegaConf.merge(data, changed)
-    with pytest.raises(Started):
-        stages().fit(
-            tmp_path, module=module, data=own, schedule=schedule, supervision=supervision
-        )
+    with pytest.raises(StartedError):
+        stages().fit(tmp_path, module=module, data=own, schedule=schedule, supervision=supervision)
     assert limits == [1.0 if watched else 0]
 
 

@@ -199,11 +199,9 @@ def _pictures(
     galleries: dict[str, list[Tile]] = {}
     try:
         for split in reversed(data.splits):
-            if step is None or split != step[1]:
-                network = step is None or step[1] == data.train
-                final = ("segmentation" if network else step[0], split)
-            else:
-                final = step
+            final = step or ("segmentation", split)
+            if split != final[1]:
+                final = ("segmentation" if final[1] == data.train else final[0], split)
             ranked = probes(comparison.difficulty(final), PROBES)
             chosen = [(name, f"mean mIoU {100 * value:.0f}") for name, value in ranked]
             chosen = chosen or [(name, "") for name in album.evenly(split, PROBES)]
