@@ -196,12 +196,15 @@ def test_runs_without_a_validation_split_are_data_of_their_own(write_runs, tmp_p
     assert single.main_step() == ("pseudo", "train")
 
 
-def test_runs_of_other_classes_are_data_of_their_own(write_runs, tmp_path):
-    write_runs(tmp_path / "a", {"cam": 1.0}, seeds=1, images=4, classes=3)
-    write_runs(tmp_path / "b", {"cam": 1.0}, seeds=1, images=4, classes=4)
+@pytest.mark.parametrize("changed", [{"classes": ["a", "b"]}, {"mask_ids": {"0": "background"}}])
+def test_runs_of_other_classes_are_data_of_their_own(write_runs, tmp_path, changed):
+    write_runs(tmp_path, {"cam": 1.0, "seam": 1.0}, seeds=1, images=4, classes=2)
+    assert len(group(find_runs([tmp_path]))) == 1
+    reader = json.loads((tmp_path / "cam_0/results.json").read_text())["reader"]
+    change(tmp_path / "cam_0", reader=reader | changed)
     titles = {data.title for data in group(find_runs([tmp_path]))}
     assert len(titles) == 2
-    assert any("3 classes" in title for title in titles)
+    assert all("2 classes" in title for title in titles)
 
 
 def test_names_of_data_that_are_no_names_of_files_give_files_of_their_own(write_runs, tmp_path):
