@@ -11,6 +11,7 @@ from wsss_lightning import cli
 from wsss_lightning.config import normalise_splits
 from wsss_lightning.errors import InputError
 from wsss_lightning.run import Run
+from wsss_lightning.splits import forget_splits
 
 IMAGES = {"train": 30, "val": 11}
 
@@ -101,6 +102,7 @@ def test_a_sweeper_that_would_find_no_score_is_refused(configured, root, monkeyp
     assert "OptunaSweeper" in str(error.value)
     assert fact in str(error.value)
     add_masks(root, "val")
+    forget_splits()
     cli.check_objective(configured())  # raises nothing
     sweeper._target_ = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
     cli.check_objective(configured(*words))  # a list of values needs no score
@@ -108,6 +110,16 @@ def test_a_sweeper_that_would_find_no_score_is_refused(configured, root, monkeyp
 
 def test_the_protocol_says_that_there_is_no_validation_split(configured):
     assert cli.protocol(configured("data.val=null"))["splits"] == {"train": "train", "val": None}
+
+
+def test_the_protocol_tells_true_masks_apart_whatever_is_learnt_from(configured, root):
+    def digest(*words: str) -> str:
+        forget_splits()
+        return cli.protocol(configured(*words))["masks_digest"]
+
+    without = digest()
+    add_masks(root, "train")
+    assert digest() == digest("experiment=full_supervision") != without
 
 
 def printed(capsys, cfg, scores, tmp_path) -> str:

@@ -21,6 +21,7 @@ from wsss_lightning.functional.masks import IGNORE
 from wsss_lightning.methods.affinity import Walk
 from wsss_lightning.methods.walker import Walker
 from wsss_lightning.run import write_json
+from wsss_lightning.splits import reader_of
 from wsss_lightning.stages import Stages, load, name_of, settings_of, share_out
 
 
@@ -39,7 +40,7 @@ class AffinityStages(Stages):
             low: marginals under much background.
             high: marginals under little background.
         """
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split=split, with_masks=False)
         left = [n for n in reader.names if not (folder / f"{n}.png").is_file()]
         work = partial(_confident, folder=folder, low=low, high=high)
         share_out(work, left, self.workers, name_of(folder), threads=False)

@@ -276,12 +276,12 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     store = Path(cfg.runs) / "stages"
     checked_data(cfg)
     check_targets(cfg)
-    check_objective(cfg)
     crf_settings(cfg.crf)
     if "walk" in cfg.refine:
         check_learner(cfg.refine)
     # the precision of arithmetic is the trainer's, but numbers depend on it
-    digest = check_data(cfg.data, supervision(cfg) == "boxes", sights(cfg))
+    digest = check_data(cfg.data, supervision(cfg), sights(cfg))
+    check_objective(cfg)
     salt = f"{digest}-{cfg.trainer.get('precision')}"
     # jobs of one start of a sweep may share what they made
     start = None if cfg.resume else secrets.token_hex(8) if again else os.environ[SWEEP]
@@ -361,7 +361,7 @@ def check_objective(cfg: DictConfig) -> None:
         InputError: there is no validation split, it has no true masks, or no segmentation network
             is trained.
     """
-    from hydra.utils import instantiate
+    from wsss_lightning.splits import reader_of
 
     now = HydraConfig.get()
     sweeper = now.sweeper._target_.rpartition(".")[2]
@@ -371,7 +371,7 @@ def check_objective(cfg: DictConfig) -> None:
         reason = "pipeline.segment is false; set it to true, or choose pipeline=tags"
     elif cfg.data.val is None:
         reason = "data.val is null; set it to a split with true masks"
-    elif not instantiate(cfg.data.reader)(split=cfg.data.val).has_masks():
+    elif not reader_of(cfg.data)(cfg.data.val).has_masks():
         reason = f"data.val is {cfg.data.val}, which has no true mask; set data.reader.mask_dir"
     else:
         return
@@ -433,11 +433,15 @@ def supervision(cfg: DictConfig) -> str:
 
 def protocol(cfg: DictConfig) -> dict[str, Any]:
     """Under which rules the scores were made; a number without them means little."""
+    from wsss_lightning.splits import reader_of
+
+    reads = [reader_of(cfg.data)(split) for split in splits_of(cfg.data)]
     weak = supervision(cfg) == "tags"
     tags = cfg.data.reader.tags
     told = {
         "trained_on": supervision(cfg),
         "splits": {"train": cfg.data.train, "val": cfg.data.val},
+        "masks_digest": "-".join(read.mask_fingerprint() for read in reads),
         "tags_from": tags,
         "miou": "one confusion matrix a split, background included, 255 left out, mean over the "
         "labels that the split truly shows",
@@ -480,10 +484,10 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     Questions of tags are one for each class of each image. Objects outlined are the boxes of the
     data set where it has them; else None, since masks of classes do not tell objects apart.
     """
-    from hydra.utils import instantiate
+    from wsss_lightning.splits import reader_of
 
     kind, every = supervision(cfg), cfg.seeds.held_out
-    reader = instantiate(cfg.data.reader)
+    reader = reader_of(cfg.data)
     train = reader(split=cfg.data.train, with_masks=False)
     told: dict[str, int | None] = {
         "images": len(train),

@@ -44,7 +44,13 @@ from wsss_lightning.callbacks.score_writer import ScoreWriter
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
 from wsss_lightning.config import splits_of
-from wsss_lightning.data.examination import Sight, rare_classes, shared_files, usual_side
+from wsss_lightning.data.examination import (
+    Sight,
+    always_tagged,
+    rare_classes,
+    shared_files,
+    usual_side,
+)
 from wsss_lightning.data.features import (
     CLUSTERS,
     FEATURES,
@@ -91,6 +97,7 @@ from wsss_lightning.processes import (
     quiet_lightning,
 )
 from wsss_lightning.run import doing, write_json
+from wsss_lightning.splits import forget_splits, reader_of
 
 Metrics = dict[str, float]
 GPU_BATCH = 8  # images that its CRF takes at once
@@ -187,7 +194,7 @@ class Stages:
         )
         watched = data.val is not None
         if watched and supervision == "masks":  # tags give a curve without any mask
-            watched = instantiate(data.reader)(split=data.val).has_masks()
+            watched = reader_of(data)(data.val).has_masks()
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
@@ -259,7 +266,7 @@ class Stages:
             data, eval_batch_size=reading.batch_size, predict=split, skip=writer.done()
         )
         self.write(folder, PooledFeatures(module, peak), datamodule, writer)
-        collect_features(folder, instantiate(data.reader)(split=split, with_masks=False).names)
+        collect_features(folder, reader_of(data)(split, with_masks=False).names)
 
     def cluster(
         self,
@@ -277,7 +284,7 @@ class Stages:
         classes.json sizes, silhouette and stability of each class's clusters, and where true
         sub-categories are known (`data.looks`) agreement with them; metrics.json their means.
         """
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         names, found = reader.names, load_features(features / FEATURES)
         seed = torch.initial_seed() % 2**32
         how = settings_of(clusters)
@@ -325,7 +332,7 @@ class Stages:
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, background_score: float
     ) -> None:
         """Seeds with a constant background, as marginals (k H W); no refinement."""
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             score, keys = _labelled(scores, reader, i)
             full = with_constant_background(torch.from_numpy(score), background_score)
@@ -355,7 +362,7 @@ class Stages:
         how many did.
         """
         settings, engine = crf_settings(parameters)
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         left = [i for i, name in enumerate(reader.names) if not (folder / f"{name}.npz").is_file()]
         devices = self._gpus() if engine in ("auto", "torch") else []
         work = partial(
@@ -394,7 +401,7 @@ class Stages:
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, confidence: float
     ) -> None:
         """Pseudo masks `<name>.png` from marginals: the most probable label, 255 where unsure."""
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         watch = LabelWatch(reader.classes)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             name = reader.names[i]
@@ -428,7 +435,7 @@ class Stages:
         masks, over the split. held_out: the best for a part of the split that is set aside, scored
         on all other images.
         """
-        reader = instantiate(data.reader)(split=split)
+        reader = reader_of(data)(split)
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
         labels = reader.num_classes + 1
@@ -472,7 +479,7 @@ class Stages:
         Ignored pixels are misses; where there are any, `miou_labelled` leaves them out. images.npz
         holds what is found of each image (`load_tally`).
         """
-        reader = instantiate(data.reader)(split=split)
+        reader = reader_of(data)(split)
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
         counted = TallyWriter(reader.num_classes + 1)
@@ -501,7 +508,7 @@ class Stages:
         steps: Mapping[str, Path],
     ) -> None:
         """One picture: evenly chosen images, and side by side what each step made of them."""
-        reader = instantiate(data.reader)(split=split)
+        reader = reader_of(data)(split)
         rows, captions, used = [], [], []
         for i in evenly(len(reader), count):
             row, masks = pictured(reader, i, seeds, steps)
@@ -515,7 +522,7 @@ class Stages:
         self, folder: Path, *, features: Path, clusters: Path, data: DictConfig, split: str
     ) -> None:
         """A picture of each class, a row a cluster: images nearest its mean, and the farthest."""
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         names, numbers, count = load_clusters(clusters / CLUSTERS)
         found = load_features(features / FEATURES)
         for c, name in track(list(enumerate(reader.classes)), reader.num_classes, name_of(folder)):
@@ -552,7 +559,7 @@ class Stages:
             "seed": torch.initial_seed() % 2**32,
         }
         return DataModule(
-            instantiate(data.reader),
+            reader_of(data),
             train=data.train,
             val=data.val,
             **{**usual, **how},
@@ -820,11 +827,12 @@ def name_of(folder: Path) -> str:
     return folder.name.split("-")[0]
 
 
-def check_data(data: DictConfig, with_boxes: bool = False, sights: Sequence[Sight] = ()) -> str:
-    """Read lists, tags and headers of all splits before anything starts.
+def check_data(data: DictConfig, learns_from: str = "tags", sights: Sequence[Sight] = ()) -> str:
+    """Read lists, tags and headers of all splits, and some masks, before anything starts.
 
     Args:
-        with_boxes: read the boxes of the training split too.
+        learns_from: `tags`, `boxes` or `true masks`; boxes of the training split are read if it
+            learns from them.
         sights: of networks, held against the size of the validation split's images.
 
     Returns:
@@ -833,47 +841,69 @@ def check_data(data: DictConfig, with_boxes: bool = False, sights: Sequence[Sigh
     Raises:
         InputError: what cannot be used, with the file's name.
     """
-    reader = instantiate(data.reader)
+    forget_splits()
     digests, reads = [], []
-    truth_digest = hashlib.sha256()
     for split in splits_of(data):
-        read = reader(split=split, with_boxes=with_boxes and split == data.train)
+        with_boxes = learns_from == "boxes" and split == data.train
+        read = reader_of(data)(split, with_boxes=with_boxes)
         read.check()
         reads.append(read)
-        digests.append(read.fingerprint())
+        digests += [read.fingerprint(), read.mask_fingerprint()]
         if data.looks:
             looks = read_looks(read.root / data.looks, read.names, read.classes)
-            truth_digest.update(looks.tobytes())
-        # only scores depend on true masks, but a stale score is worse than a stage done twice
-        for path in map(read.mask_path, range(len(read))):
-            truth_digest.update(path.read_bytes() if path.is_file() else b"none")
-        tagged = int(read.tags.any(1).sum())
-        truth = "true masks for scoring" if read.has_masks() else "no true masks: not scored"
-        console.print(f"[dim]{data.name} {split}: {len(read)} images, {tagged} tagged, {truth}[/]")
-        if read.with_boxes:
-            told = read.count_boxes()
-            console.print(
-                f"[dim]{data.name} {split}: {told.boxes} boxes from {read.boxes_from}, {told.cut} "
-                f"cut to the image, {told.unboxed} tags without a box[/]"
-            )
-    absent, _ = rare_classes(reads[0].tags.numpy(), reads[0].classes)
+            digests.append(hashlib.sha256(looks.tobytes()).hexdigest()[:12])
+        _describe_split(data.name, read)
+    train = reads[0]
+    absent, _ = rare_classes(train.tags.numpy(), train.classes)
     if absent:
-        console.print(f"[yellow]no image of {data.train} is tagged {', '.join(absent)}[/]")
-    if data.val is None:
-        console.print(f"[dim]{data.name} has no validation split: nothing is scored on one[/]")
-    elif data.val == data.train:
-        console.print(
-            f"[yellow]data.val is {data.val}, the split that is learnt from: scores will flatter[/]"
+        _warn(f"no image of {data.train} is tagged {', '.join(absent)}")
+    always = always_tagged(train.tags.numpy(), train.classes)
+    if always and learns_from == "tags":
+        _warn(
+            f"every image of {data.train} is tagged {', '.join(always)}: without images that lack "
+            "it, a classifier cannot learn what it looks like (data.reader.untagged=background "
+            "keeps images of no class)"
         )
-    shared = shared_files(reads[0], reads[-1])
+    if data.val is None:
+        _print_plain(f"{data.name} has no validation split: nothing is scored on one", "dim")
+    elif data.val == data.train:
+        _warn(f"data.val is {data.val}, the split that is learnt from: scores will flatter")
+    shared = shared_files(train, reads[-1])
     if shared:
-        console.print(
-            f"[yellow]{len(shared)} images of {data.val} are in {data.train} too "
+        _warn(
+            f"{len(shared)} images of {data.val} are in {data.train} too "
             f"({', '.join(shared[:3])}): scores will flatter; "
-            "python -m wsss_lightning.doctor tells which[/]"
+            "python -m wsss_lightning.doctor tells which"
         )
     if sights and len(reads[-1]):
         side = usual_side(reads[-1])
         for told in filter(None, (sight.complaint(side) for sight in sights)):
-            console.print(f"[yellow]{reads[-1].split}: {told}[/]", soft_wrap=True)
-    return "-".join([*digests, truth_digest.hexdigest()[:12]])
+            _warn(f"{reads[-1].split}: {told}")
+    return "-".join(digests)
+
+
+def _describe_split(data_name: str, read: VOCLayout) -> None:
+    """Print what was read of a split, and how."""
+    where = f"{data_name} {read.split}"
+    tagged = int(read.tags.any(1).sum())
+    truth = "true masks for scoring" if read.has_masks() else "no true masks: not scored"
+    _print_plain(f"{where}: {len(read)} images, {tagged} tagged, {truth}", "dim")
+    if read.with_boxes:
+        counts = read.count_boxes()
+        left_out = f", {counts.left_out} without a side left out" if counts.left_out else ""
+        _print_plain(
+            f"{where}: {counts.boxes} boxes from {read.boxes_from}, {counts.cut} cut to the image, "
+            f"{counts.unboxed} tags without a box{left_out}",
+            "dim",
+        )
+    for note in read.notes:
+        _warn(f"{where}: {note}")
+
+
+def _warn(message: str) -> None:
+    _print_plain(message, "yellow")
+
+
+def _print_plain(message: str, style: str) -> None:
+    # names of users' may look like markup
+    console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)

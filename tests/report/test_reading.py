@@ -83,6 +83,18 @@ def test_runs_of_other_true_masks_stand_apart(write_runs, tmp_path):
     assert len(group(find_runs([tmp_path]))) == 2
 
 
+def test_the_digest_of_masks_alone_says_which_true_masks_there_were(write_runs, tmp_path):
+    write_runs(tmp_path, {"cam": 1.0, "box": 1.0}, seeds=1, images=4)
+    protocol = json.loads((tmp_path / "cam_0/results.json").read_text())["protocol"]
+    same = protocol | {"masks_digest": "m-n"}
+    change(tmp_path / "cam_0", data_digest="tags-mask-of-val", protocol=same)
+    change(tmp_path / "box_0", data_digest="boxes-mask-of-val", protocol=same)
+    assert len(group(find_runs([tmp_path]))) == 1
+    other = protocol | {"masks_digest": "other-n"}  # of train, where that of val is the same
+    change(tmp_path / "box_0", protocol=other)
+    assert len(group(find_runs([tmp_path]))) == 2
+
+
 def test_versions_of_code_that_mix_are_noted(write_runs, tmp_path):
     write_runs(tmp_path, {"cam": 1.0}, seeds=2, images=4)
     change(tmp_path / "cam_1", versions={"code": "1"})

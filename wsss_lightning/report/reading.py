@@ -377,8 +377,9 @@ def _scored_on(run: RunResult) -> tuple[str, str, str]:
         read = f"{splits['train']}, no validation split"
     classes = json.dumps([reader["classes"], reader.get("mask_ids")], sort_keys=True)
     digest = hashlib.sha256(classes.encode()).hexdigest()[:12]
-    # the last part of the data's digest is of the true masks
-    truth = run.results["data_digest"].rpartition("-")[2]
+    # in runs of earlier versions the last part of the data's digest is of the true masks
+    earlier = run.results["data_digest"].rpartition("-")[2]
+    truth = run.results["protocol"].get("masks_digest", earlier)
     return (
         read,
         f"{len(reader['classes'])} classes {digest}",
