@@ -424,6 +424,36 @@ def fitted(tmp_path_factory, data):
     return folder, theirs
 
 
+@pytest.mark.parametrize(
+    ("supervision", "changed", "watched"),
+    [
+        ("tags", {}, True),
+        ("tags", {"val": None}, False),
+        ("masks", {}, True),
+        ("masks", {"val": None}, False),
+    ],
+)
+def test_a_training_is_watched_on_val_where_there_is_one(
+    data, tmp_path, monkeypatch, supervision, changed, watched
+):
+    limits = []
+
+    class StartedError(Exception):  # before any epoch
+        pass
+
+    def fit(trainer, *_, **__):
+        limits.append(trainer.limit_val_batches)
+        raise StartedError
+
+    monkeypatch.setattr("pytorch_lightning.Trainer.fit", fit)
+    module, schedule = settings_of_fit(None)
+    module.net.backbone.weights = None
+    own = OmegaConf.merge(data, changed)
+    with pytest.raises(StartedError):
+        stages().fit(tmp_path, module=module, data=own, schedule=schedule, supervision=supervision)
+    assert limits == [1.0 if watched else 0]
+
+
 def test_what_was_trained_is_loaded_without_the_weights_it_began_with(fitted):
     folder, _ = fitted
     method = load(folder)
@@ -562,6 +592,17 @@ def test_true_masks_that_change_change_the_digest_of_the_data(tmp_path):
     mended = check_data(data)
     (tmp_path / f"set/SegmentationClass/{NAMES[0]}.png").unlink()
     assert len({before, mended}) == 2
+
+
+def test_data_without_a_validation_split_are_checked_and_have_a_digest(data, capfd):
+    alone = check_data(OmegaConf.merge(data, {"val": None}))
+    assert alone.split("-")[0] == check_data(data).split("-")[0]  # of the same images to learn from
+    assert alone != check_data(data)
+    capfd.readouterr()
+    check_data(OmegaConf.merge(data, {"val": None}))
+    assert "no validation split" in capfd.readouterr().out
+    check_data(OmegaConf.merge(data, {"val": "train"}))
+    assert "data.val is train" in capfd.readouterr().out
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is missed")

@@ -59,6 +59,12 @@ def test_what_became_of_each_job_is_told_in_order(tmp_path, capsys):
     assert "50.0" in out
 
 
+def test_a_job_that_was_not_scored_says_so(tmp_path, capsys):
+    job(tmp_path, "0_a", lambda record: record.update(objective=None))
+    assert tell(tmp_path) == []
+    assert "not scored" in capsys.readouterr().out
+
+
 def test_jobs_of_another_sweep_in_the_folder_are_not_told(tmp_path, monkeypatch):
     job(tmp_path, "0_a", lambda _: None)
     monkeypatch.setenv(SWEEP, "another")

@@ -23,14 +23,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from yaml import YAMLError
 
 from wsss_lightning import faults
-from wsss_lightning.config import Config, check_targets, check_values
+from wsss_lightning.config import (
+    Config,
+    check_targets,
+    check_values,
+    normalise_splits,
+    splits_of,
+)
 from wsss_lightning.config_files import check_files
 from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.step_names import step_name
 
 if TYPE_CHECKING:
     from wsss_lightning.data.examination import Sight
@@ -273,6 +281,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
         check_learner(cfg.refine)
     # the precision of arithmetic is the trainer's, but numbers depend on it
     digest = check_data(cfg.data, supervision(cfg), sights(cfg))
+    check_objective(cfg)
     salt = f"{digest}-{cfg.trainer.get('precision')}"
     # jobs of one start of a sweep may share what they made
     start = None if cfg.resume else secrets.token_hex(8) if again else os.environ[SWEEP]
@@ -309,6 +318,7 @@ def checked_data(cfg: DictConfig) -> None:
     """Generate what is to be generated, and look at what the data's node would build."""
     from hydra.utils import instantiate
 
+    normalise_splits(cfg.data)
     if "generate" in cfg.data:
         console.print(f"[dim]generated data: {cfg.data.name}[/]")
         check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
@@ -337,9 +347,38 @@ def sights(cfg: DictConfig) -> "list[Sight]":
 
 
 def objective(cfg: DictConfig, scores: dict[str, float]) -> float | None:
-    """What a sweeper maximises."""
+    """What a sweeper maximises; None where the network was not scored on a validation split."""
+    if cfg.data.val is None:
+        return None
     last = "segmentation_crf" if cfg.test.crf else "segmentation"
     return scores.get(f"{last}/{cfg.data.val}/miou")
+
+
+def check_objective(cfg: DictConfig) -> None:
+    """Refuse a sweeper that maximises a score which no job of the sweep will have.
+
+    Raises:
+        InputError: there is no validation split, it has no true masks, or no segmentation network
+            is trained.
+    """
+    from wsss_lightning.splits import reader_of
+
+    now = HydraConfig.get()
+    sweeper = now.sweeper._target_.rpartition(".")[2]
+    if now.mode != RunMode.MULTIRUN or sweeper == "BasicSweeper":
+        return
+    if not cfg.pipeline.get("segment", True):
+        reason = "pipeline.segment is false; set it to true, or choose pipeline=tags"
+    elif cfg.data.val is None:
+        reason = "data.val is null; set it to a split with true masks"
+    elif not reader_of(cfg.data)(cfg.data.val).has_masks():
+        reason = f"data.val is {cfg.data.val}, which has no true mask; set data.reader.mask_dir"
+    else:
+        return
+    raise InputError(
+        f"{sweeper} maximises the mIoU of the segmentation network on the validation split, but "
+        f"{reason}, or list the values with -m and Hydra's basic sweeper."
+    )
 
 
 def digest_of(cfg: DictConfig, salt: str) -> str:
@@ -394,11 +433,15 @@ def supervision(cfg: DictConfig) -> str:
 
 def protocol(cfg: DictConfig) -> dict[str, Any]:
     """Under which rules the scores were made; a number without them means little."""
+    from wsss_lightning.splits import reader_of
+
+    reads = [reader_of(cfg.data)(split) for split in splits_of(cfg.data)]
     weak = supervision(cfg) == "tags"
     tags = cfg.data.reader.tags
     told = {
         "trained_on": supervision(cfg),
         "splits": {"train": cfg.data.train, "val": cfg.data.val},
+        "masks_digest": "-".join(read.mask_fingerprint() for read in reads),
         "tags_from": tags,
         "miou": "one confusion matrix a split, background included, 255 left out, mean over the "
         "labels that the split truly shows",
@@ -455,8 +498,11 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
         "held_out_masks": 0,
     }
     if kind == "tags":
-        val = reader(split=cfg.data.val, with_masks=False)
-        told["held_out_masks"] = -(-len(val) // round(1 / every)) if every else 0
+        # thresholds are chosen on each split's own masks; those of the last split are counted
+        reads = (reader(split=split) for split in reversed(splits_of(cfg.data)))
+        scored = next((read for read in reads if read.has_masks()), None)
+        if every and scored is not None:
+            told["held_out_masks"] = -(-len(scored) // round(1 / every))
         return told
     try:
         objects = reader(split=cfg.data.train, with_masks=False, with_boxes=True).count_boxes()
@@ -480,11 +526,11 @@ def _weights(cfg: DictConfig, weak: bool) -> str:
 def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     """The score table, and where pictures and results lie."""
     title = f"{cfg.name} on {cfg.data.name}, seed {cfg.seed} (percent)"
-    table = Table(title=title, min_width=len(title))
+    table = Table(title=escape(title), min_width=len(title))
     table.add_column("")
-    splits = (cfg.data.train, cfg.data.val)
+    splits = splits_of(cfg.data)
     for split in splits:
-        table.add_column(split, justify="right")
+        table.add_column(escape(split), justify="right")
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for key, value in scores.items():
         step, split, metric = key.rsplit("/", 2)
@@ -492,8 +538,13 @@ def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
             rows.setdefault((step, metric), {})[split] = value
     for (step, metric), values in rows.items():
         cells = (f"{100 * values[s]:.1f}" if s in values else "" for s in splits)
-        table.add_row(f"{step} {METRICS.get(metric, metric)}", *cells)
-    console.print(table)
+        table.add_row(escape(f"{step_name(step)} {METRICS.get(metric, metric)}"), *cells)
+    if rows:
+        console.print(table)
+    if cfg.data.val is None:
+        console.print("no validation split (data.val is null): nothing was scored on one")
+    if not any(metric == "miou" for _, metric in rows):
+        console.print(f"no mIoU: no true masks of {' or '.join(splits)}", markup=False)
     spent = sum(run.seconds.values())
     console.print(f"{spent / 60:.1f} minutes of work, {len(run.seconds)} stages")
     # a path that is broken over two lines cannot be copied

@@ -40,6 +40,7 @@ NOT_WORK = (
     "faults.py",
     "manifest.py",
     "watchdog.py",
+    "step_names.py",
 )
 SHOWN = 3  # names in a message
 LEFTOVER = re.compile(r"\..+\.\d+")  # of a write that was killed

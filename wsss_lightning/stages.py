@@ -43,6 +43,7 @@ from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
+from wsss_lightning.config import splits_of
 from wsss_lightning.data.examination import (
     Sight,
     always_tagged,
@@ -191,10 +192,9 @@ class Stages:
             sub_tags=None if clusters is None else sub_tags_of(clusters),
             seed=(torch.initial_seed() + epochs_before) % 2**32,
         )
-        reader = reader_of(data)
-        # masks of the validation split are read for a curve only where tags do not give one
-        val = reader(split=data.val, with_masks=supervision == "masks")
-        watched = supervision == "tags" or val.has_masks()
+        watched = data.val is not None
+        if watched and supervision == "masks":  # tags give a curve without any mask
+            watched = reader_of(data)(data.val).has_masks()
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
@@ -843,7 +843,7 @@ def check_data(data: DictConfig, learns_from: str = "tags", sights: Sequence[Sig
     """
     forget_splits()
     digests, reads = [], []
-    for split in (data.train, data.val):
+    for split in splits_of(data):
         with_boxes = learns_from == "boxes" and split == data.train
         read = reader_of(data)(split, with_boxes=with_boxes)
         read.check()
@@ -864,17 +864,21 @@ def check_data(data: DictConfig, learns_from: str = "tags", sights: Sequence[Sig
             "it, a classifier cannot learn what it looks like (data.reader.untagged=background "
             "keeps images of no class)"
         )
-    shared = shared_files(*reads)
+    if data.val is None:
+        _print_plain(f"{data.name} has no validation split: nothing is scored on one", "dim")
+    elif data.val == data.train:
+        _warn(f"data.val is {data.val}, the split that is learnt from: scores will flatter")
+    shared = shared_files(train, reads[-1])
     if shared:
         _warn(
             f"{len(shared)} images of {data.val} are in {data.train} too "
             f"({', '.join(shared[:3])}): scores will flatter; "
             "python -m wsss_lightning.doctor tells which"
         )
-    if sights and len(reads[1]):
-        side = usual_side(reads[1])
+    if sights and len(reads[-1]):
+        side = usual_side(reads[-1])
         for told in filter(None, (sight.complaint(side) for sight in sights)):
-            _warn(f"{data.val}: {told}")
+            _warn(f"{reads[-1].split}: {told}")
     return "-".join(digests)
 
 

@@ -229,6 +229,18 @@ def test_an_image_without_a_tag_is_background_where_the_data_file_allows_it(here
         assert not np.asarray(mask).any()
 
 
+def test_a_data_set_without_a_validation_split_is_learnt_from_and_scored_on_train(here, mine, voc):
+    (voc / "ImageSets/Segmentation/val.txt").unlink()
+    run = here(*mine, "data.reader.lists.val=null")
+    assert {key.split("/")[-2] for key in run.scores} == {"train"}
+    assert "segmentation/train/miou" in run.scores
+    assert run.results["protocol"]["splits"] == {"train": "train", "val": None}
+    assert [path.name for path in (run.folder / "pictures").iterdir()] == ["train"]
+    assert {path.name for path in run.folder.glob("*/val")} == set()
+    for logged in run.folder.glob("*/csv/**/metrics.csv"):
+        assert "val/" not in logged.read_text().splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("experiment", "words", "key"),
     [
