@@ -35,6 +35,9 @@ ALLOWED = (
 )
 
 
+HIGHEST_SEED = 2**32 - 1  # that NumPy's and scikit-learn's generators take
+
+
 @dataclass
 class Jitter:
     """Photometric change: factors uniform in 1 +- x, hue in +- x turns."""

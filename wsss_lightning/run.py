@@ -27,6 +27,10 @@ from wsss_lightning.manifest import MANIFEST, RECORD
 # they choose and show work, but do none of it
 NOT_WORK = (
     "cli.py",
+    "choices.py",
+    "overrides.py",
+    "run_names.py",
+    "usage_errors.py",
     "__main__.py",
     "sweep.py",
     "pipelines.py",
