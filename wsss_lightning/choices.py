@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
+
+from wsss_lightning.config import Config
 
 Kind = Literal["path", "text", "other"]
 
@@ -178,3 +181,6 @@ def _keys(node: Any, key: str) -> list[str]:
                 else _keys(node._get_node(name), f"{key}.{name}")
             )
     return keys
+
+
+ConfigStore.instance().store(name="schema", node=Config)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
@@ -33,7 +32,7 @@ from yaml import YAMLError
 
 from wsss_lightning import faults
 from wsss_lightning.choices import conf_folder, expand_user, group_names, options, own_folders
-from wsss_lightning.config import Config, check_targets, check_values
+from wsss_lightning.config import check_targets, check_values
 from wsss_lightning.config_files import check_files
 from wsss_lightning.errors import InputError
 from wsss_lightning.overrides import expand_home, parsed, read_overrides, split_options
@@ -342,6 +341,11 @@ def checked_data(cfg: DictConfig) -> None:
     from hydra.utils import instantiate
 
     if "generate" in cfg.data:
+        if cfg.data.root is not None:
+            raise InputError(
+                f"data.root is {cfg.data.root}, but data={cfg.data.name} generates its images; "
+                "choose data=voc_layout, or a file of your own, to read a folder."
+            )
         console.print(f"[dim]generated data: {cfg.data.name}[/]")
         check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
         cfg.data.root = str(instantiate(cfg.data.generate))
@@ -576,6 +580,3 @@ def print_help() -> None:
             expand=False,
         )
     )
-
-
-ConfigStore.instance().store(name="schema", node=Config)

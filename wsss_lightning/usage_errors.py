@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hydra.errors import OverrideParseException
+
 from wsss_lightning.choices import composed, group_names, known_keys, options, own_folders
 from wsss_lightning.config import HIGHEST_SEED
 from wsss_lightning.errors import InputError, closest, did_you_mean
@@ -67,6 +69,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "network": ("backbone", "method"),
     "threshold": ("seeds.background_score",),
 }
+CFG = ("job", "hydra", "all")
 HINTS = {"trainer.devices": " (several with trainer=ddp)"}
 MOST = 6  # keys, or options of a group, in a message
 ALL_KEYS = "--cfg job behind the other words prints all keys."
@@ -164,10 +167,10 @@ def explain(error: Exception, words: Iterable[str]) -> str:
         expected = {"Integer": "a whole number", "Float": "a number"}.get(kind[3], kind[3])
         span = f" from 0 to {HIGHEST_SEED}" if kind[1] == "seed" else ""
         return f"{kind[1]} is {kind[2]}, but {expected}{span} is expected; set one."
-    syntax = re.search(r"Error parsing override '(.*?)'\n(.*)", message, re.DOTALL)
-    if syntax:
+    if isinstance(error, OverrideParseException):
+        reason = message.removeprefix(f"Error parsing override '{error.override}'\n")
         return (
-            f"{syntax[1]} does not parse: {syntax[2].splitlines()[0]}. Lists are written [a,b], "
+            f"{error.override} does not parse: {reason.splitlines()[0]}. Lists are written [a,b], "
             "mappings {a: b}; put other values with brackets, commas or = into quotes for Hydra "
             "within those for the shell: \"KEY='VALUE'\"."
         )
@@ -220,6 +223,13 @@ def _check_option(option: str, behind: str) -> None:
             "--experimental-rerun unpickles a file, which may run any code; give the words of the "
             "run again, as hydra/overrides.yaml in its folder has them."
         )
+    given = value if equals else behind
+    if name in WITH_VALUE and (not given or (not equals and given.startswith("-"))):
+        raise InputError(f"{option} needs a value behind it, as in {name} VALUE.")
+    if name in ("--cfg", "-c") and given not in CFG:
+        raise InputError(
+            f"{name} is {given}, but it prints one of {', '.join(CFG)}; write {name} job."
+        )
     if name in WITH_VALUE or name in FLAGS or re.match(r"-c[dpn].|-c(job|hydra|all)$", option):
         if equals and name in FLAGS and name not in ("--info", "-i"):
             raise InputError(f"{option} gives {name} a value, but it takes none; write {name}.")
@@ -228,9 +238,11 @@ def _check_option(option: str, behind: str) -> None:
     groups = group_names()
     shown = value or ("VALUE" if "=" in behind or behind.startswith("-") else behind or "VALUE")
     near = closest(key, [*groups, *SYNONYMS]) if len(key) > 1 else None
-    if key in groups or near in groups or "." in key or equals or key in known_keys([]):
+    if near in groups and near != key.lower() and key in SYNONYMS:
+        near = None
+    if near in groups or "." in key or key in known_keys([]):
         meant = f"{near if near in groups else key}={shown}"
-    elif key in SYNONYMS:
+    elif key in SYNONYMS or equals:
         meant = _meant(key, [])
     else:
         meant = ""
