@@ -26,13 +26,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from yaml import YAMLError
 
 from wsss_lightning import faults
 from wsss_lightning.choices import conf_folder, expand_user, group_names, options, own_folders
-from wsss_lightning.config import check_targets, check_values
+from wsss_lightning.config import check_seeds, check_targets, check_values
 from wsss_lightning.config_files import check_files
 from wsss_lightning.errors import InputError
 from wsss_lightning.overrides import expand_home, parsed, read_overrides, split_options
@@ -310,7 +311,9 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt, start=start)
     where = os.path.relpath(folder)
     console.print(
-        f"[bold]{cfg.name}[/] on {cfg.data.name}, seed {cfg.seed}", f"→ {where}", soft_wrap=True
+        f"[bold]{escape(cfg.name)}[/] on {escape(cfg.data.name)}, seed {cfg.seed}",
+        escape(f"→ {where}"),
+        soft_wrap=True,
     )
     name_runs(cfg, folder)
     written, key = folder / "results.json", digest_of(cfg, salt)
@@ -346,7 +349,8 @@ def checked_data(cfg: DictConfig) -> None:
                 f"data.root is {cfg.data.root}, but data={cfg.data.name} generates its images; "
                 "choose data=voc_layout, or a file of your own, to read a folder."
             )
-        console.print(f"[dim]generated data: {cfg.data.name}[/]")
+        check_seeds(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
+        console.print(f"[dim]generated data: {escape(cfg.data.name)}[/]")
         check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
         cfg.data.root = str(instantiate(cfg.data.generate))
     check_targets(OmegaConf.create({"data": cfg.data}))
@@ -515,20 +519,22 @@ def _weights(cfg: DictConfig, weak: bool) -> str:
 
 def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     """The score table, and where pictures and results lie."""
+    from wsss_lightning.metrics import score_parts
+
     title = f"{cfg.name} on {cfg.data.name}, seed {cfg.seed} (percent)"
-    table = Table(title=title, min_width=len(title))
+    table = Table(title=escape(title), min_width=len(title))
     table.add_column("")
     splits = (cfg.data.train, cfg.data.val)
     for split in splits:
-        table.add_column(split, justify="right")
+        table.add_column(escape(split), justify="right")
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for key, value in scores.items():
-        step, split, metric = key.rsplit("/", 2)
+        step, split, metric = score_parts(key)
         if not metric.startswith(("iou_", "threshold", "loss", "coverage", "kept_")):
             rows.setdefault((step, metric), {})[split] = value
     for (step, metric), values in rows.items():
         cells = (f"{100 * values[s]:.1f}" if s in values else "" for s in splits)
-        table.add_row(f"{step} {METRICS.get(metric, metric)}", *cells)
+        table.add_row(escape(f"{step} {METRICS.get(metric, metric)}"), *cells)
     console.print(table)
     spent = sum(run.seconds.values())
     console.print(f"{spent / 60:.1f} minutes of work, {len(run.seconds)} stages")
@@ -536,6 +542,7 @@ def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     console.print(
         f"pictures  {run.folder / 'pictures'}/*/*.png\nresults   {run.folder}/results.json",
         soft_wrap=True,
+        markup=False,
     )
 
 
@@ -559,7 +566,7 @@ def print_help() -> None:
     for name in options("experiment"):
         lines = (conf_folder() / "experiment" / f"{name}.yaml").read_text().splitlines()
         told = next((line[2:] for line in lines if re.match(r"# (?!@)", line)), "")
-        table.add_row(f"[bold]experiment={name}[/]", told)
+        table.add_row(f"[bold]experiment={name}[/]", escape(told))
     console.print("Image tags and boxes to segmentation masks.\n")
     console.print("[bold]python -m wsss_lightning experiment=NAME [KEY=VALUE ...][/]\n")
     console.print(table)

@@ -94,7 +94,8 @@ def records(folder: Path, sweep: str) -> list[dict[str, Any]]:
             continue
         if record["state"] == "running" and not _lives(record):
             record |= {"state": "lost", "cause": "its process ended without a word (killed?)"}
-        found.append({"number": _number(path.parent.name)[0], **record})
+        name = path.parent.name
+        found.append({"name": name, "number": _number(name)[0], **record})
     return found
 
 
