@@ -91,11 +91,3 @@ def test_help_lists_every_experiment_and_every_option(capsys):
         group, name = word.split("=")
         assert f"{group}= " in told
         assert re.search(rf"\b{name}\b", told)
-
-
-def test_options_come_before_overrides_with_their_values():
-    words = ["experiment=cam", "--config-dir", "a=b", "-m", "seed=0,1", "--cfg", "job", "data=mine"]
-    assert cli.options_first(words) == [
-        *("--config-dir", "a=b", "-m", "--cfg", "job"),
-        *("experiment=cam", "seed=0,1", "data=mine"),
-    ]
