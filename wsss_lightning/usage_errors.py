@@ -108,7 +108,8 @@ def check_sweep(options_given: Sequence[str], overrides: Sequence[str]) -> None:
     Raises:
         InputError: -m without one.
     """
-    if not set(MULTIRUN) & set(options_given):
+    named = ("--config-name", "-cn")  # a file that may hold the values
+    if not set(MULTIRUN) & set(options_given) or any(o.startswith(named) for o in options_given):
         return
     values = [parsed(word) for word in overrides]
     swept = any(
