@@ -82,7 +82,7 @@ def check_words(words: Sequence[str]) -> None:
         InputError: an option or an override cannot be used; the message says what was meant.
     """
     options_given, overrides = split_options(words)
-    for word, behind in zip(words, [*words[1:], ""], strict=True):
+    for word, behind in zip(words, [*words, ""][1:], strict=True):
         if word.startswith("-"):
             _check_option(word, behind)
     modes = [name for name in (o.partition("=")[0] for o in options_given) if name in MODES]
