@@ -22,6 +22,7 @@ from wsss_lightning.functional.masks import IGNORE
 from wsss_lightning.methods.affinity import Walk
 from wsss_lightning.methods.walker import Walker
 from wsss_lightning.run import write_json
+from wsss_lightning.splits import reader_of
 from wsss_lightning.stages import Stages, load, name_of, settings_of, share_out
 
 
@@ -40,7 +41,7 @@ class AffinityStages(Stages):
             low: marginals under much background.
             high: marginals under little background.
         """
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split=split, with_masks=False)
         done = finished_images(folder, ".png")
         left = [name for name in reader.names if name not in done]
         work = partial(_confident, folder=folder, low=low, high=high)

@@ -21,6 +21,7 @@ from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.functional.boxes import Prediction, Refine
 from wsss_lightning.functional.crf.mean_field import mean_field
 from wsss_lightning.run import write_json
+from wsss_lightning.splits import reader_of
 from wsss_lightning.stages import crf_settings, share_out
 
 Points = Mapping[str, Sequence[Sequence[float]]]
@@ -38,7 +39,7 @@ class BoxStages:
 
     def box_labels(self, folder: Path, *, data: DictConfig, split: str, rule: DictConfig) -> None:
         """Labels `<name>.png` of every image, made from its boxes by a rule (`conf/box_labels`)."""
-        reader = instantiate(data.reader)(split=split, with_masks=False, with_boxes=True)
+        reader = reader_of(data)(split=split, with_masks=False, with_boxes=True)
         work = partial(_label, folder=folder, reader=reader, rule=instantiate(rule))
         share_out(work, _left(folder, reader), self.workers, "labels", threads=False)
         watch = LabelWatch(reader.classes)
@@ -66,7 +67,7 @@ class BoxStages:
             initial: labels of round 0.
             previous: labels of the round before.
         """
-        reader = instantiate(data.reader)(split=split, with_masks=False, with_boxes=True)
+        reader = reader_of(data)(split=split, with_masks=False, with_boxes=True)
         parameters, engine = crf_settings(crf)
         work = partial(
             _relabel,

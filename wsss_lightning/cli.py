@@ -304,7 +304,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     if "walk" in cfg.refine:
         check_learner(cfg.refine)
     # the precision of arithmetic is the trainer's, but numbers depend on it
-    digest = check_data(cfg.data, supervision(cfg) == "boxes", sights(cfg))
+    digest = check_data(cfg.data, supervision(cfg), sights(cfg))
     salt = f"{digest}-{cfg.trainer.get('precision')}"
     # jobs of one start of a sweep may share what they made
     start = None if cfg.resume else secrets.token_hex(8) if again else os.environ[SWEEP]
@@ -481,10 +481,10 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     Questions of tags are one for each class of each image. Objects outlined are the boxes of the
     data set where it has them; else None, since masks of classes do not tell objects apart.
     """
-    from hydra.utils import instantiate
+    from wsss_lightning.splits import reader_of
 
     kind, every = supervision(cfg), cfg.seeds.held_out
-    reader = instantiate(cfg.data.reader)
+    reader = reader_of(cfg.data)
     train = reader(split=cfg.data.train, with_masks=False)
     told: dict[str, int | None] = {
         "images": len(train),

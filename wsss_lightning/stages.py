@@ -43,7 +43,13 @@ from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
-from wsss_lightning.data.examination import Sight, rare_classes, shared_files, usual_side
+from wsss_lightning.data.examination import (
+    Sight,
+    always_tagged,
+    rare_classes,
+    shared_files,
+    usual_side,
+)
 from wsss_lightning.data.features import (
     CLUSTERS,
     FEATURES,
@@ -91,6 +97,7 @@ from wsss_lightning.processes import (
     quiet_lightning,
 )
 from wsss_lightning.run import doing, write_json
+from wsss_lightning.splits import forget_splits, reader_of
 
 Metrics = dict[str, float]
 GPU_BATCH = 8  # images that its CRF takes at once
@@ -185,7 +192,7 @@ class Stages:
             sub_tags=None if clusters is None else sub_tags_of(clusters),
             seed=(torch.initial_seed() + epochs_before) % 2**32,
         )
-        reader = instantiate(data.reader)
+        reader = reader_of(data)
         # masks of the validation split are read for a curve only where tags do not give one
         val = reader(split=data.val, with_masks=supervision == "masks")
         watched = supervision == "tags" or val.has_masks()
@@ -260,7 +267,7 @@ class Stages:
             data, eval_batch_size=reading.batch_size, predict=split, skip=writer.done()
         )
         self.write(folder, PooledFeatures(module, peak), datamodule, writer)
-        collect_features(folder, instantiate(data.reader)(split=split, with_masks=False).names)
+        collect_features(folder, reader_of(data)(split, with_masks=False).names)
 
     def cluster(
         self,
@@ -278,7 +285,7 @@ class Stages:
         classes.json sizes, silhouette and stability of each class's clusters, and where true
         sub-categories are known (`data.looks`) agreement with them; metrics.json their means.
         """
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         names, found = reader.names, load_features(features / FEATURES)
         seed = torch.initial_seed() % 2**32
         how = settings_of(clusters)
@@ -326,7 +333,7 @@ class Stages:
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, background_score: float
     ) -> None:
         """Seeds with a constant background, as marginals (k H W); no refinement."""
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             score, keys = _labelled(scores, reader, i)
             full = with_constant_background(torch.from_numpy(score), background_score)
@@ -356,7 +363,7 @@ class Stages:
         how many did.
         """
         settings, engine = crf_settings(parameters)
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         done = finished_images(folder, ".npz")
         left = [i for i, name in enumerate(reader.names) if name not in done]
         devices = self._gpus() if engine in ("auto", "torch") else []
@@ -402,7 +409,7 @@ class Stages:
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, confidence: float
     ) -> None:
         """Pseudo masks `<name>.png` from marginals: the most probable label, 255 where unsure."""
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         watch = LabelWatch(reader.classes)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             name = reader.names[i]
@@ -424,7 +431,7 @@ class Stages:
         datamodule = self._data(data, eval_batch_size=test.batch_size, predict=split, skip=done)
         writer = ScoreWriter(folder, bits=16, keep_marginals=test.crf)
         self.write(folder, module, datamodule, writer)
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         watch = LabelWatch(reader.classes, predicted=True)
         for i, name in enumerate(reader.names):
             watch.update(name, load_mask(image_file(folder, name, ".png")), reader.tags[i])
@@ -441,7 +448,7 @@ class Stages:
         masks, over the split. held_out: the best for a part of the split that is set aside, scored
         on all other images.
         """
-        reader = instantiate(data.reader)(split=split)
+        reader = reader_of(data)(split)
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
         labels = reader.num_classes + 1
@@ -487,7 +494,7 @@ class Stages:
         Ignored pixels are misses; where there are any, `miou_labelled` leaves them out. images.npz
         holds what is found of each image (`load_tally`).
         """
-        reader = instantiate(data.reader)(split=split)
+        reader = reader_of(data)(split)
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
         counted = TallyWriter(reader.num_classes + 1)
@@ -519,7 +526,7 @@ class Stages:
         steps: Mapping[str, Path],
     ) -> None:
         """One picture: evenly chosen images, and side by side what each step made of them."""
-        reader = instantiate(data.reader)(split=split)
+        reader = reader_of(data)(split)
         rows, captions, used = [], [], []
         for i in evenly(len(reader), count):
             row, masks = pictured(reader, i, seeds, steps)
@@ -533,7 +540,7 @@ class Stages:
         self, folder: Path, *, features: Path, clusters: Path, data: DictConfig, split: str
     ) -> None:
         """A picture of each class, a row a cluster: images nearest its mean, and the farthest."""
-        reader = instantiate(data.reader)(split=split, with_masks=False)
+        reader = reader_of(data)(split, with_masks=False)
         names, numbers, count = load_clusters(clusters / CLUSTERS)
         found = load_features(features / FEATURES)
         files = class_file_names(reader.classes)
@@ -571,7 +578,7 @@ class Stages:
             "seed": torch.initial_seed() % 2**32,
         }
         return DataModule(
-            instantiate(data.reader),
+            reader_of(data),
             train=data.train,
             val=data.val,
             **{**usual, **how},
@@ -839,16 +846,12 @@ def name_of(folder: Path) -> str:
     return folder.name.split("-")[0]
 
 
-def _print(message: str, style: str) -> None:
-    # names of data sets, classes and images may look like markup
-    console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def check_data(data: DictConfig, with_boxes: bool = False, sights: Sequence[Sight] = ()) -> str:
-    """Read lists, tags and headers of all splits before anything starts.
+def check_data(data: DictConfig, learns_from: str = "tags", sights: Sequence[Sight] = ()) -> str:
+    """Read lists, tags and headers of all splits, and some masks, before anything starts.
 
     Args:
-        with_boxes: read the boxes of the training split too.
+        learns_from: `tags`, `boxes` or `true masks`; boxes of the training split are read if it
+            learns from them.
         sights: of networks, held against the size of the validation split's images.
 
     Returns:
@@ -857,43 +860,65 @@ def check_data(data: DictConfig, with_boxes: bool = False, sights: Sequence[Sigh
     Raises:
         InputError: what cannot be used, with the file's name.
     """
-    reader = instantiate(data.reader)
+    forget_splits()
     digests, reads = [], []
-    truth_digest = hashlib.sha256()
     for split in (data.train, data.val):
-        read = reader(split=split, with_boxes=with_boxes and split == data.train)
+        with_boxes = learns_from == "boxes" and split == data.train
+        read = reader_of(data)(split, with_boxes=with_boxes)
         read.check()
         reads.append(read)
-        digests.append(read.fingerprint())
+        digests += [read.fingerprint(), read.mask_fingerprint()]
         if data.looks:
             looks = read_looks(read.root / data.looks, read.names, read.classes)
-            truth_digest.update(looks.tobytes())
-        # only scores depend on true masks, but a stale score is worse than a stage done twice
-        for path in map(read.mask_path, range(len(read))):
-            truth_digest.update(path.read_bytes() if path.is_file() else b"none")
-        tagged = int(read.tags.any(1).sum())
-        truth = "true masks for scoring" if read.has_masks() else "no true masks: not scored"
-        _print(f"{data.name} {split}: {len(read)} images, {tagged} tagged, {truth}", "dim")
-        if read.with_boxes:
-            told = read.count_boxes()
-            _print(
-                f"{data.name} {split}: {told.boxes} boxes from {read.boxes_from}, {told.cut} "
-                f"cut to the image, {told.unboxed} tags without a box",
-                "dim",
-            )
-    absent, _ = rare_classes(reads[0].tags.numpy(), reads[0].classes)
+            digests.append(hashlib.sha256(looks.tobytes()).hexdigest()[:12])
+        _describe_split(data.name, read)
+    train = reads[0]
+    absent, _ = rare_classes(train.tags.numpy(), train.classes)
     if absent:
-        _print(f"no image of {data.train} is tagged {', '.join(absent)}", "yellow")
+        _warn(f"no image of {data.train} is tagged {', '.join(absent)}")
+    always = always_tagged(train.tags.numpy(), train.classes)
+    if always and learns_from == "tags":
+        _warn(
+            f"every image of {data.train} is tagged {', '.join(always)}: without images that lack "
+            "it, a classifier cannot learn what it looks like (data.reader.untagged=background "
+            "keeps images of no class)"
+        )
     shared = shared_files(*reads)
     if shared:
-        _print(
+        _warn(
             f"{len(shared)} images of {data.val} are in {data.train} too "
             f"({', '.join(shared[:3])}): scores will flatter; "
-            "python -m wsss_lightning.doctor tells which",
-            "yellow",
+            "python -m wsss_lightning.doctor tells which"
         )
     if sights and len(reads[1]):
         side = usual_side(reads[1])
         for told in filter(None, (sight.complaint(side) for sight in sights)):
-            _print(f"{data.val}: {told}", "yellow")
-    return "-".join([*digests, truth_digest.hexdigest()[:12]])
+            _warn(f"{data.val}: {told}")
+    return "-".join(digests)
+
+
+def _describe_split(data_name: str, read: VOCLayout) -> None:
+    """Print what was read of a split, and how."""
+    where = f"{data_name} {read.split}"
+    tagged = int(read.tags.any(1).sum())
+    truth = "true masks for scoring" if read.has_masks() else "no true masks: not scored"
+    _print_plain(f"{where}: {len(read)} images, {tagged} tagged, {truth}", "dim")
+    if read.with_boxes:
+        counts = read.count_boxes()
+        left_out = f", {counts.left_out} without a side left out" if counts.left_out else ""
+        _print_plain(
+            f"{where}: {counts.boxes} boxes from {read.boxes_from}, {counts.cut} cut to the image, "
+            f"{counts.unboxed} tags without a box{left_out}",
+            "dim",
+        )
+    for note in read.notes:
+        _warn(f"{where}: {note}")
+
+
+def _warn(message: str) -> None:
+    _print_plain(message, "yellow")
+
+
+def _print_plain(message: str, style: str) -> None:
+    # names of users' may look like markup
+    console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)

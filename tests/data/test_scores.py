@@ -9,14 +9,14 @@ from PIL import Image
 
 from wsss_lightning.data.scores import (
     dense,
-    load_ids,
     load_mask,
     load_score,
     save_mask,
     save_score,
-    voc_palette,
 )
+from wsss_lightning.data.sources.masks import read_ids
 from wsss_lightning.errors import InputError
+from wsss_lightning.functional.masks import voc_palette
 
 one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -166,7 +166,7 @@ def test_a_mask_of_two_levels_holds_the_labels_zero_and_one(tmp_path):
 
 def test_ids_of_16_bits_are_read_but_are_no_labels(tmp_path):
     Image.fromarray(np.array([[7, 40000]], np.uint16)).save(tmp_path / "a.png")
-    assert load_ids(tmp_path / "a.png").tolist() == [[7, 40000]]
+    assert read_ids(tmp_path / "a.png").tolist() == [[7, 40000]]
     with pytest.raises(InputError, match="ids of 16 bits"):
         load_mask(tmp_path / "a.png")
 

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from wsss_lightning.data.scores import voc_palette, write_whole
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.data.scores import write_whole
+from wsss_lightning.functional.masks import IGNORE, voc_palette
 
 MARGIN, CAPTION = 4, 22
 

@@ -6,11 +6,7 @@ Letters: n maps, l labels, H W an image.
 import csv
 import io
 import os
-import struct
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,14 +16,11 @@ from jaxtyping import Float, Float32, Integer, UInt8
 from PIL import Image
 from torch import Tensor
 
+from wsss_lightning.data.sources.masks import read_ids
 from wsss_lightning.errors import InputError
+from wsss_lightning.functional.masks import voc_palette
 
-# Pillow tells them by their content; of others it hands some to programs (EPS)
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 LEVELS = {8: np.uint8, 16: np.uint16}
-TAIL = 1 << 10  # bytes at the end of an image file; cameras write a few behind a JPEG
-# besides the usual, what Pillow's readers raise on damaged files
-_FROM_DAMAGE = (struct.error, zlib.error, IndexError, OverflowError, MemoryError)
 
 
 def save_score(
@@ -104,94 +97,12 @@ def load_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
     Raises:
         InputError: the file is absent, damaged or no such image.
     """
-    raw = load_ids(path)
+    raw = read_ids(path)
     if raw.dtype != np.uint8:
         raise InputError(
             f"{path} holds ids of 16 bits or more, but labels are 0 to 255; save it with 8 bits."
         )
     return raw
-
-
-def load_ids(path: Path) -> Integer[np.ndarray, "H W"]:
-    """Ids of an index image, as they stand in the file.
-
-    Raises:
-        InputError: the file is absent, damaged or no index image.
-    """
-    with opened(path) as image:
-        if image.mode not in ("P", "L", "1", "I;16", "I;16B", "I"):
-            raise InputError(
-                f"{path} is an image of mode {image.mode}, but masks are index images whose pixels "
-                "are label ids; save it with a palette (mode P) or as grey levels (mode L)."
-            )
-        ids = np.array(image)
-    return ids.astype(np.uint8) if ids.dtype == bool else ids
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """An image file whose pixels are decoded on demand, inside the block.
-
-    Raises:
-        InputError: the file is absent, damaged or larger than Pillow's limit of pixels, at once or
-            where pixels are decoded.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            _check_pixels(path, image)
-            yield image
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; add it, or take it off the list.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(
-            f"{path} claims far more than {_most_pixels()} pixels ({error}); cut it into smaller "
-            "images, or take it off the list."
-        ) from error
-    # what Pillow's readers let through on damaged files
-    except (OSError, SyntaxError, ValueError, EOFError, *_FROM_DAMAGE) as error:
-        raise InputError(
-            f"{path} cannot be read as an image ({error}); replace it, or take it off the list."
-        ) from error
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a JPEG or PNG ends as it must, told from its last bytes; False where it is unsure."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - TAIL))
-        tail = file.read()
-        file.seek(0)
-        head = file.read(4)
-    if head.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in tail
-    return head == b"\x89PNG" and b"IEND" in tail
-
-
-def _check_pixels(path: Path, image: Image.Image) -> None:
-    """Before any pixel is decoded: a file of a few bytes can claim gigabytes of them."""
-    if image.width * image.height > _most_pixels():
-        raise InputError(
-            f"{path} has {image.width}x{image.height} pixels, but at most {_most_pixels()} are "
-            "read; cut it into smaller images, or take it off the list."
-        )
-
-
-def _most_pixels() -> int:
-    return Image.MAX_IMAGE_PIXELS or 89_478_485
-
-
-@cache
-def voc_palette() -> bytes:
-    """768 bytes: the bits of each label, spread over red, green and blue from the top."""
-    colours = np.zeros((256, 3), np.uint8)
-    labels = np.arange(256)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (((labels >> channel) & 1) << (7 - bit)).astype(np.uint8)
-        labels = labels >> 3
-    return colours.tobytes()
 
 
 def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:

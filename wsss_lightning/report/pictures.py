@@ -17,10 +17,11 @@ from PIL import Image
 
 from wsss_lightning.callbacks.gallery import heat_overlay, legend_of, mask_overlay
 from wsss_lightning.config import check_targets
-from wsss_lightning.data.scores import load_mask, load_score, voc_palette
+from wsss_lightning.data.scores import load_mask, load_score
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.anatomy import WRONG, causes
+from wsss_lightning.functional.masks import voc_palette
 from wsss_lightning.report.comparison import CAUSES
 from wsss_lightning.report.reading import DataSet, Method, RunResult, Step
 
