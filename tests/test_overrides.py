@@ -5,8 +5,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from omegaconf import OmegaConf
 
+from wsss_lightning.choices import composed
 from wsss_lightning.errors import InputError
-from wsss_lightning.overrides import expand_home, parsed, read_overrides, split_options
+from wsss_lightning.overrides import as_typed, expand_home, parsed, read_overrides, split_options
 
 # of folders
 NAMES = (
@@ -145,3 +146,9 @@ def test_options_come_before_overrides_with_their_values():
         *("--config-dir", "a=b", "-m", "--cfg", "job", "--info=all", "--info=defaults")
     ]
     assert overrides == ["experiment=cam", "seed=0,1", "data=mine", "x=1"]
+
+
+def test_words_are_kept_as_they_were_typed():
+    cfg = composed(["data=voc_layout", "method=seam"])
+    words = ["data.root=/a=b, c", "method.net.weights=/it's", "name='1'", "seed=1", "fit.x=[1, 2]"]
+    assert [as_typed(word, cfg) for word in read_overrides([], words)[1]] == words

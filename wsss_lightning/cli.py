@@ -36,7 +36,13 @@ from wsss_lightning.choices import conf_folder, expand_user, group_names, option
 from wsss_lightning.config import check_seeds, check_targets, check_values
 from wsss_lightning.config_files import check_files
 from wsss_lightning.errors import InputError
-from wsss_lightning.overrides import expand_home, parsed, read_overrides, split_options
+from wsss_lightning.overrides import (
+    as_typed,
+    expand_home,
+    parsed,
+    read_overrides,
+    split_options,
+)
 from wsss_lightning.run_names import announce_sweep
 from wsss_lightning.usage_errors import check_sweep, check_words, explain, repeated
 
@@ -149,8 +155,10 @@ def in_folder(cfg: DictConfig, work: Callable[[DictConfig], object], kept: Path)
 
 
 def remove_unused(folder: Path, kept: Path, ignored: Container[str] = ()) -> None:
-    """Remove a folder that holds nothing but `ignored`, and what becomes empty above it."""
-    if not folder.is_dir() or any(path.name not in ignored for path in folder.iterdir()):
+    """Remove a folder below `kept` that holds nothing but `ignored`, and what then is empty."""
+    if kept not in folder.parents or not folder.is_dir():
+        return
+    if any(path.name not in ignored for path in folder.iterdir()):
         return
     shutil.rmtree(folder, ignore_errors=True)
     for parent in folder.parents:
@@ -419,7 +427,7 @@ def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, 
         "scores": dict(sorted(scores.items())),
         "protocol": protocol(cfg),
         "annotation": annotation(cfg),
-        "words": list(HydraConfig.get().overrides.task),
+        "words": [as_typed(word, cfg) for word in HydraConfig.get().overrides.task],
         "reader": OmegaConf.to_container(cfg.data.reader, resolve=True),
         "seconds": {name: round(value, 2) for name, value in run.seconds.items()},
         "versions": versions,

@@ -99,6 +99,15 @@ def parsed(word: str) -> Any:
         return UNPARSED
 
 
+def as_typed(word: str, cfg: DictConfig) -> str:
+    """An override without the quotes that `read_overrides` puts around paths."""
+    left, _, _ = word.partition("=")
+    value = parsed(word)
+    if isinstance(value, QuotedString) and kind_of(left.lstrip("+~"), cfg) == "path":
+        return f"{left}={value.text}"
+    return word
+
+
 def expand_home(node: Any) -> None:
     """Expand `~` in every value of a configuration that begins with it, as a shell does."""
     if not isinstance(node, (DictConfig, ListConfig)) or node._is_none() or node._is_missing():

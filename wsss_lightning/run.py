@@ -32,6 +32,7 @@ NOT_WORK = (
     "choices.py",
     "overrides.py",
     "run_names.py",
+    "suggestions.py",
     "usage_errors.py",
     "__main__.py",
     "sweep.py",

@@ -106,7 +106,8 @@ def _last_part(key: str, words: Sequence[str]) -> str:
 
 def _clean(text: str) -> str:
     """Of a path its last part; other letters than those of a name become `-`."""
-    last = text.rstrip("/").rpartition("/")[2] or text
+    listed = text.startswith(("[", "{"))
+    last = text if listed else text.rstrip("/").rpartition("/")[2] or text
     return re.sub(r"[^A-Za-z0-9._]+", "-", last).strip("-._") or "x"
 
 

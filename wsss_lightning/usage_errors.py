@@ -3,10 +3,8 @@
 Nothing here imports PyTorch, so that the answer comes at once.
 """
 
-import importlib.util
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from hydra.errors import OverrideParseException
 
@@ -14,6 +12,7 @@ from wsss_lightning.choices import composed, group_names, known_keys, options, o
 from wsss_lightning.config import HIGHEST_SEED
 from wsss_lightning.errors import InputError, closest, did_you_mean
 from wsss_lightning.overrides import MULTIRUN, OVERRIDE, WITH_VALUE, parsed, split_options
+from wsss_lightning.suggestions import SYNONYMS, explain_option, meant_key, meant_word
 
 FLAGS: tuple[str, ...] = (
     "--help",
@@ -33,46 +32,7 @@ FLAGS: tuple[str, ...] = (
 # options that say what is to be done; of one kind, or they contradict each other
 MODES: dict[str, str] = {"-m": "m", "--multirun": "m", "-r": "r", "--run": "r", "-c": "c"}
 MODES |= {"--cfg": "c", "--info": "i", "-i": "i", "-sc": "s", "--shell-completion": "s"}
-# what other programs call our keys: the last part of a key, or a whole one
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "epochs": (".max_epochs",),
-    "num_epochs": (".max_epochs",),
-    "n_epochs": (".max_epochs",),
-    "learning_rate": (".optimizer.lr",),
-    "lr": (".optimizer.lr",),
-    "batch": (".batch_size",),
-    "bs": (".batch_size",),
-    "wd": (".weight_decay",),
-    "gpus": ("trainer.devices",),
-    "gpu": ("trainer.devices",),
-    "num_gpus": ("trainer.devices",),
-    "ngpus": ("trainer.devices",),
-    "n_gpus": ("trainer.devices",),
-    "nproc": ("trainer.devices",),
-    "device": ("trainer.accelerator", "trainer.devices"),
-    "num_workers": ("workers",),
-    "random_seed": ("seed",),
-    "output": ("runs",),
-    "output_dir": ("runs",),
-    "out_dir": ("runs",),
-    "save_dir": ("runs",),
-    "log_dir": ("runs",),
-    "data_dir": ("data.root",),
-    "data_root": ("data.root",),
-    "data_path": ("data.root",),
-    "dataset": ("data",),
-    "root": ("data.root",),
-    "path": ("data.root",),
-    "encoder": ("backbone",),
-    "arch": ("backbone", "segmenter"),
-    "model": ("backbone", "method"),
-    "network": ("backbone", "method"),
-    "threshold": ("seeds.background_score",),
-}
 CFG = ("job", "hydra", "all")
-HINTS = {"trainer.devices": " (several with trainer=ddp)"}
-MOST = 6  # keys, or options of a group, in a message
-ALL_KEYS = "--cfg job behind the other words prints all keys."
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -162,7 +122,7 @@ def explain(error: Exception, words: Iterable[str]) -> str:
         return f"{taken[1]} is a key already; set it without the +."
     key = re.search(r"Could not (?:override|append to config|delete)[^']*'([\w./@]+)'", message)
     if key:
-        return f"{key[1]} is no key; {_meant(key[1], words)}"
+        return f"{key[1]} is not a key; {meant_key(key[1], words)}"
     kind = re.search(r"override \+*([^=\n]+)=.*\nValue '(.*)' of type .* to (\w+)", message)
     if kind:
         expected = {"Integer": "a whole number", "Float": "a number"}.get(kind[3], kind[3])
@@ -187,34 +147,6 @@ def explain(error: Exception, words: Iterable[str]) -> str:
     place = re.search(r"full_key: ([\w.\[\]]+)", message)
     lead = f"{place[1]}: " if place and place[1] not in lines[0] else ""
     return lead + "\n".join(lines)
-
-
-def explain_option(group: str, name: str, words: Sequence[str]) -> str:
-    """What is meant by an option that a group does not have."""
-    if group.startswith("hydra"):
-        return (
-            f"{group}={name} is not known; Hydra's launchers and sweepers are plugins: install "
-            'them by pip install "wsss-lightning[sweep]", or mend the name.'
-        )
-    folders = own_folders(words)
-    known = options(group, *folders)
-    lead = f"{group}={name} is not known"
-    bare = name.removesuffix(".yaml").removesuffix(".yml")
-    if bare in known:
-        return f"{lead}; names are given without their suffix: {group}={bare}"
-    others = [one for one in group_names() if one != group and name in options(one, *folders)]
-    if group == "backbone" and name not in known:
-        network = _network_option(name, known)
-        if network:
-            return f"{lead} as a file, but it is a network: {network}"
-    if others:
-        told = ", ".join(f"{other}={name}" for other in others)
-        if "experiment" in others:
-            choice = composed(words, experiment=name).hydra.runtime.choices.get(group)
-            told += f" (which has {group}={choice})"
-        can = f"; {group} can be {', '.join(known)}" if len(known) <= MOST else ""
-        return f"{lead}, but there is {told}{can}."
-    return f"{lead}; {did_you_mean(name, known)}"
 
 
 def _check_option(option: str, behind: str) -> None:
@@ -244,15 +176,15 @@ def _check_option(option: str, behind: str) -> None:
     if near in groups or "." in key or key in known_keys([]):
         meant = f"{near if near in groups else key}={shown}"
     elif key in SYNONYMS or equals:
-        meant = _meant(key, [])
+        meant = meant_key(key, [])
     else:
         meant = ""
     if meant:
         raise InputError(
-            f"{option} is no option; keys are given without dashes, as KEY=VALUE: {meant}"
+            f"{option} is not an option; keys are given without dashes, as KEY=VALUE: {meant}"
         )
     known = [one for one in (*FLAGS, *WITH_VALUE) if one.startswith("--")]
-    raise InputError(f"{option} is no option; {did_you_mean(option, known)}")
+    raise InputError(f"{option} is not an option; {did_you_mean(option, known)}")
 
 
 def _check_blanks(overrides: Sequence[str]) -> None:
@@ -276,10 +208,10 @@ def _check_override(word: str) -> None:
     if match is None:
         if re.fullmatch(r"~[\w.@/]+", word):
             return  # deletes a key
-        raise InputError(f"{word} is no KEY=VALUE; {_without_key(word)}")
+        raise InputError(f"{word} is not of the form KEY=VALUE; {meant_word(word)}")
     key, value = match[1].lstrip("+~"), match[2]
     if not key:
-        raise InputError(f"{word} has no key before the =; {_without_key(value)}")
+        raise InputError(f"{word} has no key before the =; {meant_word(value)}")
     if re.search(r"\s", key):
         joined = re.sub(r"\s+", "", key)
         raise InputError(
@@ -297,17 +229,6 @@ def _check_override(word: str) -> None:
             raise InputError(f"{word} names no option of {key}; --help lists those of each group.")
 
 
-def _without_key(value: str) -> str:
-    """What a value without a key may be meant as."""
-    groups = [group for group in group_names() if value in options(group)]
-    if groups:
-        return f"did you mean {' or '.join(f'{group}={value}' for group in groups)}?"
-    near = closest(value, options("experiment"))
-    if near:
-        return f"did you mean experiment={near}?"
-    return "give every word as KEY=VALUE, such as experiment=cam or seed=1."
-
-
 def _explain_missing_experiment(words: Sequence[str]) -> str:
     """The slip for which no experiment is chosen, or the list of them."""
     known: list[str] = []
@@ -318,7 +239,7 @@ def _explain_missing_experiment(words: Sequence[str]) -> str:
         known = known or known_keys(words)
         key = match[1].lstrip("+~")
         if key not in known and not key.startswith("hydra"):
-            return f"{key} is no key; {_meant(key, words)}"
+            return f"{key} is not a key; {meant_key(key, words)}"
     folders = own_folders(words)
     groups = {group: options(group, *folders) for group in group_names()}
     for word in words:
@@ -327,56 +248,3 @@ def _explain_missing_experiment(words: Sequence[str]) -> str:
             return explain_option(key, name, words)
     listed = "\n".join(f"  experiment={name}" for name in groups["experiment"])
     return f"choose an experiment (--help says more):\n{listed}"
-
-
-def _meant(key: str, words: Sequence[str]) -> str:
-    """Which keys may be meant by one that does not exist."""
-    known = known_keys(words)
-    groups = group_names()
-    value = next((w.partition("=")[2] for w in words if w.lstrip("+~").startswith(f"{key}=")), "")
-    last = key.rpartition(".")[2]
-    by_case = [one for one in known if one.lower() == key.lower()]
-    starting = [group for group in groups if len(key) > 1 and group.startswith(key.lower())]
-    near = closest(key, groups)
-    for group in [*by_case, *starting, *([near] if near else [])]:
-        if group in groups and value:
-            known_value = value in options(group, *own_folders(words))
-            if known_value or group in by_case:
-                return f"did you mean {group}={value}?"
-    if by_case:
-        return f"did you mean {by_case[0]}?"
-    ends = (f".{last}", *SYNONYMS.get(last.lower(), ()))
-    same = [one for one in known if one == last or one in ends or one.endswith(ends)]
-    same = [one for one in same if not one.startswith("relabel")]
-    if same and len(same) <= MOST:
-        return f"did you mean {' or '.join(one + HINTS.get(one, '') for one in same)}?"
-    close = closest(key, known)
-    if close:
-        return f"did you mean {close}?"
-    return f"no key is similar; {ALL_KEYS}"
-
-
-def _network_option(name: str, known: Sequence[str]) -> str | None:
-    """How a network of segmentation_models_pytorch or timm is chosen; None where none has it."""
-    bare = re.split(r"[.]", name.removeprefix("tu-"))[0]
-    if not re.fullmatch(r"\w+", bare):
-        return None
-    if "timm" in known and _defines("timm", "models", rf"^def {bare}\("):
-        generic = f"backbone=timm backbone.name={name}"
-    elif _defines("timm", "models", rf"^def {bare}\("):
-        generic = f"backbone=resnet18 backbone.name=tu-{name.removeprefix('tu-')}"
-    else:
-        generic = None
-    if _defines("segmentation_models_pytorch", "encoders", rf"^\s*\"{re.escape(name)}\": \{{"):
-        return f"backbone=resnet18 backbone.name={name}"
-    return generic
-
-
-def _defines(package: str, folder: str, pattern: str) -> bool:
-    """Whether a source file of a package has a line; importing it takes seconds."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        return False
-    line = re.compile(pattern, re.MULTILINE)
-    paths = (Path(spec.origin).parent / folder).glob("*.py")
-    return any(line.search(path.read_text(encoding="utf-8")) for path in paths)

@@ -460,7 +460,7 @@ BAD_DATA = {
     "key of the data file is misspelt": (
         lambda root: None,
         ["data.reader.untaged=background"],
-        ["data.reader.untaged is no key; did you mean data.reader.untagged?"],
+        ["data.reader.untaged", "did you mean data.reader.untagged?"],
     ),
 }
 
