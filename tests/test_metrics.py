@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.cam import seed_mask
 from wsss_lightning.functional.masks import IGNORE
-from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou, precision_recall
+from wsss_lightning.metrics import (
+    Confusion,
+    ThresholdCurve,
+    iou,
+    miou,
+    precision_recall,
+    score_parts,
+)
 
 K = 4
 
@@ -260,3 +267,17 @@ def test_precision_of_nothing_is_not_a_number():
     precision, recall = precision_recall(torch.tensor([[5, 0], [5, 0]]))
     assert precision.isnan()
     assert float(recall) == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("seeds/train/miou", ("seeds", "train", "miou")),
+        ("round_1/segmentation/val/miou", ("round_1/segmentation", "val", "miou")),
+        ("seeds/train/iou_tv/monitor", ("seeds", "train", "iou_tv/monitor")),
+        ("round_2/crf/val/iou_[/x]", ("round_2/crf", "val", "iou_[/x]")),
+        ("crf/val/iou_a/iou_b", ("crf", "val", "iou_a/iou_b")),
+    ],
+)
+def test_a_scores_key_is_told_apart_whatever_its_class_is_called(key, parts):
+    assert score_parts(key) == parts

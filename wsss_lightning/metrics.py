@@ -185,6 +185,18 @@ class ThresholdCurve(Metric):
         return float(self.thresholds[i]), float(values[i])
 
 
+def score_parts(key: str) -> tuple[str, str, str]:
+    """Step, split and metric of a score's key, such as `round_1/seeds/train/iou_tv/monitor`.
+
+    Names of steps and of classes may hold a `/`; those of splits and of other metrics do not.
+    """
+    place, iou_of, name = key.partition("/iou_")
+    if not iou_of:
+        place, _, metric = key.rpartition("/")
+    step, _, split = place.rpartition("/")
+    return step, split, f"iou_{name}" if iou_of else metric
+
+
 def _check(labels: Int[Tensor, "*size"], what: str, num_labels: int) -> None:
     outside = labels[((labels < 0) | (labels >= num_labels)) & (labels != IGNORE)]
     if outside.numel():

@@ -71,6 +71,7 @@ from wsss_lightning.data.scores import (
     write_text,
     write_whole,
 )
+from wsss_lightning.data.stage_files import class_file_names, finished_images, image_file
 from wsss_lightning.data.tally import TallyWriter
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
@@ -225,7 +226,7 @@ class Stages:
         )
         trainer.strategy.checkpoint_io = WholeFiles()
         if last.is_file() and not is_whole(last):
-            console.print(f"[yellow]{name}: last.ckpt is damaged; training begins anew[/]")
+            console.print(f"[yellow]{name}: last.ckpt is damaged; training begins again[/]")
             last.unlink()
         with failures_told(trainer):
             trainer.fit(built, datamodule, ckpt_path=last if last.is_file() else None)
@@ -298,7 +299,7 @@ class Stages:
                 continue
             own = found.of_class(c, [names[i] for i in here])
             numbers[here, c] = cluster(own, count, **how, seed=seed)
-            again = [cluster(own, count, **how, seed=seed + other) for other in others]
+            again = [cluster(own, count, **how, seed=(seed + k) % 2**32) for k in others]
             known = None if looks is None else looks[here, c]
             told[reader.classes[c]] = quality(own, numbers[here, c], count, again, known, seed)
         save_clusters(folder / CLUSTERS, names, numbers, count)
@@ -320,7 +321,7 @@ class Stages:
         module: Any = load(trained)
         if not isinstance(module, TagMethod):
             raise TypeError(f"{type(module).__name__} learns from masks; it has no score maps")
-        done = {path.stem for path in folder.glob("*.npz")}
+        done = finished_images(folder, ".npz")
         settings = settings_of(reading)
         bits, batch_size = settings.pop("bits"), settings.pop("batch_size")
         stride = module.net.backbone.output_stride
@@ -336,7 +337,7 @@ class Stages:
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             score, keys = _labelled(scores, reader, i)
             full = with_constant_background(torch.from_numpy(score), background_score)
-            save_score(folder / f"{reader.names[i]}.npz", share_of(full), keys, bits=16)
+            save_score(image_file(folder, reader.names[i], ".npz"), share_of(full), keys, bits=16)
 
     def crf(
         self,
@@ -363,7 +364,8 @@ class Stages:
         """
         settings, engine = crf_settings(parameters)
         reader = reader_of(data)(split, with_masks=False)
-        left = [i for i, name in enumerate(reader.names) if not (folder / f"{name}.npz").is_file()]
+        done = finished_images(folder, ".npz")
+        left = [i for i, name in enumerate(reader.names) if name not in done]
         devices = self._gpus() if engine in ("auto", "torch") else []
         work = partial(
             _crf_images,
@@ -383,7 +385,11 @@ class Stages:
         placed = list(zip(batches, cycle(devices or ["cpu"]), strict=False))
         workers = max(self.workers, len(devices))
         share_out(work, placed, workers, name_of(folder), threads=bool(devices))
-        kept = {path.stem: path.read_text() for path in (folder / "kept").glob("*.txt")}
+        reasons = folder / "kept"
+        kept = {
+            name: image_file(reasons, name, ".txt").read_text()
+            for name in finished_images(reasons, ".txt")
+        }
         if area_factor is not None or kept:
             share = {
                 f"kept_{why}": sum(w == why for w in kept.values()) / len(reader)
@@ -392,8 +398,10 @@ class Stages:
             write_json(folder / "metrics.json", {"kept": len(kept) / len(reader), **share})
         if kept:
             console.print(
-                f"[yellow]{len(kept)} of {len(reader)} images keep their scores without CRF "
-                f"(reasons: {folder.with_suffix('')}/kept)[/]",
+                f"{len(kept)} of {len(reader)} images keep their scores without CRF "
+                f"(reasons: {folder.with_suffix('')}/kept)",
+                style="yellow",
+                markup=False,
                 soft_wrap=True,
             )
 
@@ -405,11 +413,11 @@ class Stages:
         watch = LabelWatch(reader.classes)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             name = reader.names[i]
-            marginal, keys = load_score(scores / f"{name}.npz")
+            marginal, keys = load_score(image_file(scores, name, ".npz"))
             full = torch.from_numpy(dense(marginal, keys, reader.num_classes + 1))
             mask = pseudo_mask(full, confidence).numpy()
             watch.update(name, mask, reader.tags[i])
-            save_mask(folder / f"{name}.png", mask)
+            save_mask(image_file(folder, name, ".png"), mask)
         write_json(folder / ALARMS, watch.alarms())
 
     def predict(
@@ -419,10 +427,15 @@ class Stages:
         module: Any = load(trained)
         module.scales, module.flip = tuple(test.scales), test.flip
         module.long_side = test.long_side
-        done = {path.stem for path in folder.glob("*.png")}
+        done = finished_images(folder, ".png")
         datamodule = self._data(data, eval_batch_size=test.batch_size, predict=split, skip=done)
         writer = ScoreWriter(folder, bits=16, keep_marginals=test.crf)
         self.write(folder, module, datamodule, writer)
+        reader = reader_of(data)(split, with_masks=False)
+        watch = LabelWatch(reader.classes, predicted=True)
+        for i, name in enumerate(reader.names):
+            watch.update(name, load_mask(image_file(folder, name, ".png")), reader.tags[i])
+        write_json(folder / ALARMS, watch.alarms())
 
     def evaluate_seeds(
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, seeds: DictConfig
@@ -443,7 +456,7 @@ class Stages:
         part, rest = (ThresholdCurve(labels, seeds.thresholds) for _ in range(2))
         every = round(1 / seeds.held_out) if seeds.held_out else 0
         for i in track(range(len(reader)), len(reader), name_of(folder)):
-            score, keys = load_score(scores / f"{reader.names[i]}.npz")
+            score, keys = load_score(image_file(scores, reader.names[i], ".npz"))
             full = torch.from_numpy(dense(score, keys, labels))[1:]
             truth = torch.from_numpy(reader.mask(i).astype(np.int64))
             (part if every and i % every == 0 else rest).update(full, truth)
@@ -451,6 +464,8 @@ class Stages:
             fixed.add(reader.names[i], seeded, truth)
         fixed.save(folder)
         matrix = fixed.matrix()
+        if not matrix.any():  # 255 everywhere
+            return write_json(folder / "metrics.json", {})
         metrics: Metrics = {"miou": miou(matrix), **_per_class(matrix, reader.classes)}
         metrics["threshold"] = seeds.background_score
         if every:
@@ -484,10 +499,13 @@ class Stages:
             return write_json(folder / "metrics.json", {})
         counted = TallyWriter(reader.num_classes + 1)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
-            prediction = torch.from_numpy(load_mask(masks / f"{reader.names[i]}.png").astype(int))
+            path = image_file(masks, reader.names[i], ".png")
+            prediction = torch.from_numpy(load_mask(path).astype(int))
             counted.add(reader.names[i], prediction, torch.from_numpy(reader.mask(i).astype(int)))
         counted.save(folder)
         matrix = counted.matrix()
+        if not matrix.any():  # 255 everywhere
+            return write_json(folder / "metrics.json", {})
         coverage = 1 - float(matrix[:, -1].sum() / matrix.sum())
         metrics = {"miou": miou(matrix), "coverage": coverage}
         if coverage < 1:
@@ -525,6 +543,7 @@ class Stages:
         reader = reader_of(data)(split, with_masks=False)
         names, numbers, count = load_clusters(clusters / CLUSTERS)
         found = load_features(features / FEATURES)
+        files = class_file_names(reader.classes)
         for c, name in track(list(enumerate(reader.classes)), reader.num_classes, name_of(folder)):
             rows, captions = [], []
             for k in range(count):
@@ -540,7 +559,7 @@ class Stages:
                 rows.append(dict(zip(CONTACT_HEADINGS, pictures, strict=True)))
                 captions.append(f"{name}, sub-category {k}: {len(here)} images")
             if rows:
-                save_sheet(folder / f"{name}.png", sheet(rows, captions, {}, tile=120))
+                save_sheet(folder / f"{files[c]}.png", sheet(rows, captions, {}, tile=120))
 
     def write(
         self, folder: Path, module: pl.LightningModule, data: DataModule, writer: pl.Callback
@@ -668,8 +687,9 @@ def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
 
 
 def metrics_of(folder: Path) -> Metrics:
-    """What an evaluation stage found."""
-    return json.loads((folder / "metrics.json").read_text())
+    """What an evaluation stage found; what could not be scored is left out."""
+    stored = json.loads((folder / "metrics.json").read_text())
+    return {key: value for key, value in stored.items() if value is not None}
 
 
 def evenly(length: int, count: int) -> list[int]:
@@ -687,10 +707,10 @@ def pictured(
         used.append(reader.mask(i))
         row["truth"] = mask_overlay(image, used[-1])
     if seeds is not None:
-        score, _ = load_score(seeds / f"{name}.npz")
+        score, _ = load_score(image_file(seeds, name, ".npz"))
         row["CAM"] = heat_overlay(image, score.max(0, initial=0))
     for heading, masks in steps.items():
-        used.append(load_mask(masks / f"{name}.png"))
+        used.append(load_mask(image_file(masks, name, ".png")))
         row[heading] = mask_overlay(image, used[-1])
     return row, used
 
@@ -716,7 +736,7 @@ def _without_weights(node: Any) -> None:
 
 def _labelled(scores: Path, reader: VOCLayout, i: int) -> tuple[np.ndarray, np.ndarray]:
     """Stored maps of an image at its size, with the label of each behind that of background."""
-    score, keys = load_score(scores / f"{reader.names[i]}.npz")
+    score, keys = load_score(image_file(scores, reader.names[i], ".npz"))
     if len(score) == 0:
         score = np.zeros((0, *reader.image_size(i)), np.float32)
     return score, np.concatenate([[0], keys]).astype(np.int64)
@@ -740,7 +760,7 @@ def _crf_images(
     for i in batch:
         if background_power is None and background_score is None:
             # a network's marginals have their background already
-            score, labels = load_score(scores / f"{reader.names[i]}.npz")
+            score, labels = load_score(image_file(scores, reader.names[i], ".npz"))
             full.append(torch.from_numpy(score))
         else:
             score, labels = _labelled(scores, reader, i)
@@ -763,9 +783,8 @@ def _crf_images(
             why = harm(before.argmax(0), after.cpu().argmax(0), area_factor)
         if why is not None:
             after = share_of(before)
-            (folder / "kept").mkdir(exist_ok=True)
-            write_text(folder / "kept" / f"{name}.txt", why)
-        save_score(folder / f"{name}.npz", after.clamp(0, 1), labels, bits=8)
+            write_text(image_file(folder / "kept", name, ".txt"), why)
+        save_score(image_file(folder, name, ".npz"), after.clamp(0, 1), labels, bits=8)
 
 
 def _unary(score: torch.Tensor, gt_prob: float | None) -> torch.Tensor:
