@@ -611,7 +611,7 @@ def test_a_trainer_that_the_machine_cannot_run_is_answered_with_one_that_it_can(
         {"_target_": "pytorch_lightning.Trainer", "_partial_": True, "accelerator": "gpu"}
     )
     do = Stages(gpu, OmegaConf.create({}), 0)
-    with pytest.raises(InputError, match="choose trainer=auto"):
+    with pytest.raises(InputError, match="trainer=auto"):
         do._trainer("fit")
 
 

@@ -31,7 +31,7 @@ from rich.panel import Panel
 from rich.table import Table
 from yaml import YAMLError
 
-from wsss_lightning import faults
+from wsss_lightning import faults, interrupts
 from wsss_lightning.choices import conf_folder, expand_user, group_names, options, own_folders
 from wsss_lightning.config import (
     check_seeds,
@@ -119,12 +119,13 @@ def command(words: list[str], work: Callable[[DictConfig], object]) -> None:
         # of all its jobs, so that the same command finds the same folder
         announce_sweep(overrides)
         words = sys.argv[1:] = [*given, *overrides]
-        start(partial(in_folder, work=work, kept=kept))
+        with interrupts.watched():
+            start(partial(in_folder, work=work, kept=kept))
     except (InputError, HydraException, OmegaConfBaseException, YAMLError) as error:
         complain(end_of_sweep(kept) or answer(error, words))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, interrupts.Interrupted):
         end_of_sweep(kept)
-        complain("Interrupted. The same command goes on with the first unfinished stage.")
+        interrupts.leave()
     except Exception as error:
         told = end_of_sweep(kept) or faults.told(error)
         if not told:  # a defect; of a sweep's jobs, tracebacks are beside their results
@@ -310,18 +311,19 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     from wsss_lightning.run import Run, write_json
     from wsss_lightning.stages import check_data, crf_settings
     from wsss_lightning.sweep import SWEEP
+    from wsss_lightning.trainer_config import check_trainer
     from wsss_lightning.wandb_results import log_results, name_runs
 
     store = Path(cfg.runs) / "stages"
+    trainer_digest = check_trainer(cfg.trainer, batch_sizes(cfg))
     checked_data(cfg)
     check_targets(cfg)
     crf_settings(cfg.crf)
     if "walk" in cfg.refine:
         check_learner(cfg.refine)
-    # the precision of arithmetic is the trainer's, but numbers depend on it
     digest = check_data(cfg.data, supervision(cfg), sights(cfg))
     check_objective(cfg)
-    salt = f"{digest}-{cfg.trainer.get('precision')}"
+    salt = f"{digest}-{trainer_digest}"
     # jobs of one start of a sweep may share what they made
     start = None if cfg.resume else secrets.token_hex(8) if again else os.environ[SWEEP]
     run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt, start=start)
@@ -371,6 +373,18 @@ def checked_data(cfg: DictConfig) -> None:
         check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
         cfg.data.root = str(instantiate(cfg.data.generate))
     check_targets(OmegaConf.create({"data": cfg.data}))
+
+
+def batch_sizes(cfg: DictConfig) -> dict[str, int]:
+    """Batch size of each network that a run trains, by its key."""
+    schedules = {"fit.segmenter": cfg.pipeline.get("segment", True)}
+    if supervision(cfg) == "tags":
+        schedules |= {"fit.method": True, "refine.schedule": "schedule" in cfg.refine}
+    return {
+        f"{name}.batch_size": OmegaConf.select(cfg, f"{name}.batch_size")
+        for name, trained in schedules.items()
+        if trained
+    }
 
 
 def sights(cfg: DictConfig) -> "list[Sight]":
@@ -438,13 +452,16 @@ def digest_of(cfg: DictConfig, salt: str) -> str:
 
 
 def settings(cfg: DictConfig) -> dict[str, Any]:
-    """The composed configuration, but for how a run is made and watched."""
+    """The composed configuration, without the keys that change no number."""
+    from wsss_lightning.trainer_config import arguments_that_count
+
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    plain["trainer"] = arguments_that_count(plain["trainer"])
     return {key: value for key, value in plain.items() if key not in HOW}
 
 
 # keys that say how a run is made and watched, not what it finds
-HOW = ("trainer", "logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
+HOW = ("logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
 
 
 def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
@@ -460,7 +477,7 @@ def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, 
     return {
         "experiment": cfg.name,
         "data": cfg.data.name,
-        "data_digest": run.salt.removesuffix(f"-{cfg.trainer.get('precision')}"),
+        "data_digest": run.salt.rpartition("-")[0],
         "seed": cfg.seed,
         "scores": dict(sorted(scores.items())),
         "protocol": protocol(cfg),

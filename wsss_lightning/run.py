@@ -20,7 +20,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 from rich.markup import escape
 
-from wsss_lightning import faults, manifest
+from wsss_lightning import faults, interrupts, manifest
 from wsss_lightning.callbacks.progress import console
 from wsss_lightning.callbacks.watchdog import ALARMS
 from wsss_lightning.errors import InputError
@@ -45,6 +45,7 @@ NOT_WORK = (
     "report",
     "wandb_results.py",
     "faults.py",
+    "interrupts.py",
     "manifest.py",
     "watchdog.py",
     "step_names.py",
@@ -168,7 +169,8 @@ class Run:
         begun = time.monotonic()
         token = doing.set(name)
         try:
-            work(partial, **inputs)
+            with interrupts.watched():
+                work(partial, **inputs)
         finally:
             doing.reset(token)
         seconds = round(time.monotonic() - begun, 2)

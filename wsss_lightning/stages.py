@@ -22,9 +22,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsss_lightning.callbacks.checkpoints import WholeFiles, WithinEpochs, is_whole
 from wsss_lightning.callbacks.common_step import CommonStep
@@ -41,6 +40,7 @@ from wsss_lightning.callbacks.gallery import (
 )
 from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
+from wsss_lightning.callbacks.single_value_norm import SingleValueNorm, normalise_single_values
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
 from wsss_lightning.config import splits_of
@@ -95,10 +95,10 @@ from wsss_lightning.processes import (
     end_with_parent,
     failures_told,
     keep_forks_whole,
-    quiet_lightning,
 )
 from wsss_lightning.run import doing, write_json
 from wsss_lightning.splits import forget_splits, reader_of
+from wsss_lightning.trainer_config import build_trainer
 
 Metrics = dict[str, float]
 GPU_BATCH = 8  # images that its CRF takes at once
@@ -204,6 +204,7 @@ class Stages:
         callbacks: list[pl.Callback] = [
             StepSeed(step_seed),
             LossWatch(folder, step_seed),
+            SingleValueNorm(),
             checkpoint,
             CommonStep(),
             EndLoggers(),
@@ -607,34 +608,20 @@ class Stages:
         return made
 
     def _gpus(self) -> list[str]:
-        """CUDA devices that are there and that the chosen trainer may use."""
-        if self.trainer.accelerator not in ("auto", "gpu", "cuda"):
+        """CUDA devices that the chosen trainer uses."""
+        trainer = build_trainer(self.trainer)
+        if trainer.strategy.root_device.type != "cuda":
             return []
-        there, chosen = torch.cuda.device_count(), self.trainer.devices
-        if isinstance(chosen, ListConfig):
-            return [f"cuda:{i}" for i in chosen]
-        count = there if str(chosen) in ("auto", "-1") else min(int(chosen), there)
-        return [f"cuda:{i}" for i in range(count)]
+        return [f"cuda:{i}" for i in trainer.device_ids]
 
-    def _trainer(self, name: str, **how: Any) -> pl.Trainer:
-        quiet_lightning()
+    def _trainer(self, name: str, callbacks: Sequence[pl.Callback] = (), **how: Any) -> pl.Trainer:
         keep_forks_whole()
         multiprocessing.set_forkserver_preload(["wsss_lightning.methods.segmenter"])
-        progress = [StageProgress(name)] if console.is_terminal else []
-        usual: dict[str, Any] = {"logger": False, "enable_checkpointing": "max_epochs" in how}
-        callbacks = [*how.pop("callbacks", []), EachOnce(), *progress]
-        try:
-            return instantiate(self.trainer)(
-                callbacks=callbacks,
-                enable_progress_bar=bool(progress),
-                enable_model_summary=False,
-                **{**usual, **how},
-            )
-        except (MisconfigurationException, ValueError) as error:
-            raise InputError(
-                f"this machine cannot run the chosen trainer ({error}); choose trainer=auto, which "
-                "takes what there is, or trainer=cpu."
-            ) from error
+        own = [*callbacks, EachOnce()]
+        if console.is_terminal and self.trainer.get("enable_progress_bar") is not False:
+            own.append(StageProgress(name))
+            how["enable_progress_bar"] = True
+        return build_trainer(self.trainer, own, **how)
 
 
 def load(trained: Path) -> pl.LightningModule:
@@ -657,6 +644,7 @@ def replay(path: Path) -> torch.Tensor:
     _without_weights(module)
     built: Any = instantiate(module)
     built.load_state_dict(kept["state_dict"])
+    normalise_single_values(built)
     torch.set_rng_state(kept["random"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*trainer. reference is not registered.*")
