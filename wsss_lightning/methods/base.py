@@ -27,7 +27,7 @@ from wsss_lightning.data.batch import Batch
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.cam import grad_cam, max_normalise, normalise_jointly
 from wsss_lightning.functional.losses import tag_loss
-from wsss_lightning.functional.resize import grid_side, resize_to
+from wsss_lightning.functional.resize import cells_to_image, grid_side
 from wsss_lightning.nets.backbones import submodule
 from wsss_lightning.optim import parameter_groups, polynomial
 
@@ -222,7 +222,8 @@ class TagMethod(pl.LightningModule, ABC):
                 maps = self.sub_cam(views) if how.sub_maps else self.cam(views)
             # maps of a class lie side by side: one, or one of each sub-category
             maps = maps.unflatten(1, (tags.shape[1], -1))[:, here].flatten(1, 2)
-            maps = resize_to(maps.relu(), (size[0], size[1]))
+            shown = (view.shape[-2], view.shape[-1])
+            maps = cells_to_image(maps.relu(), shown, (size[0], size[1]), how.stride)
             if how.flip:
                 maps, mirrored = maps.chunk(2)
                 maps = maps + mirrored.flip(-1)
@@ -237,7 +238,10 @@ class TagMethod(pl.LightningModule, ABC):
     def _sized(
         self, image: Float[Tensor, "b 3 H W"], scale: float = 1.0
     ) -> Float[Tensor, "b 3 _ _"]:
-        """The image at a scale of the base size, its sides such that maps do not shift."""
+        """The image at a scale of the base size, its sides such that maps do not shift.
+
+        It is resized with half-pixel centres, which `cells_to_image` undoes.
+        """
         size, how = image.shape[-2:], self.reading
         base = 1.0 if how.long_side is None else how.long_side / max(size)
         sides = [grid_side(side, scale * base, how.stride) for side in size]
