@@ -421,14 +421,13 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         }
     if not weak:
         return told
-    aside = round(1 / cfg.seeds.held_out) if cfg.seeds.held_out else 0
     return told | {
         "tags_of_seeds": cfg.score.tags,
         "seeds": {"scales": list(cfg.score.scales), "flip": cfg.score.flip},
         "thresholds": {
             "miou": f"fixed at {cfg.seeds.background_score}, over the split",
-            "miou_held_out": f"chosen on the masks of every {aside}th image of the split, scored "
-            "on all others",
+            "miou_held_out": f"chosen on the masks of a share {cfg.seeds.held_out} of the images "
+            "of the split, evenly spread, scored on all others",
             "miou_oracle": "the best for the split's own masks, over the split",
         },
         "true_masks_of_train": "tags and scoring" if tags == "masks" else "scoring only",
@@ -443,6 +442,8 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     """
     from hydra.utils import instantiate
 
+    from wsss_lightning.metrics import is_held_out
+
     kind, every = supervision(cfg), cfg.seeds.held_out
     reader = instantiate(cfg.data.reader)
     train = reader(split=cfg.data.train, with_masks=False)
@@ -456,7 +457,7 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     }
     if kind == "tags":
         val = reader(split=cfg.data.val, with_masks=False)
-        told["held_out_masks"] = -(-len(val) // round(1 / every)) if every else 0
+        told["held_out_masks"] = sum(is_held_out(i, every) for i in range(len(val)))
         return told
     try:
         objects = reader(split=cfg.data.train, with_masks=False, with_boxes=True).count_boxes()

@@ -82,7 +82,7 @@ from wsss_lightning.functional.crf.unary import unary_from_labels, unary_from_sc
 from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
 from wsss_lightning.methods.features import PooledFeatures
-from wsss_lightning.metrics import ThresholdCurve, iou, miou, precision_recall
+from wsss_lightning.metrics import ThresholdCurve, iou, is_held_out, miou, precision_recall
 from wsss_lightning.processes import (
     end_with_parent,
     failures_told,
@@ -232,7 +232,8 @@ class Stages:
         trainer = self._trainer(name_of(folder))
         with failures_told(trainer):
             (metrics,) = trainer.validate(module, self._data(data), verbose=False)
-        write_json(folder / "metrics.json", {k.removeprefix("val/"): v for k, v in metrics.items()})
+        known = _numbers({k.removeprefix("val/"): v for k, v in metrics.items()})
+        write_json(folder / "metrics.json", known)
 
     def features(
         self,
@@ -434,23 +435,23 @@ class Stages:
         labels = reader.num_classes + 1
         fixed = TallyWriter(labels)
         part, rest = (ThresholdCurve(labels, seeds.thresholds) for _ in range(2))
-        every = round(1 / seeds.held_out) if seeds.held_out else 0
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             score, keys = load_score(scores / f"{reader.names[i]}.npz")
             full = torch.from_numpy(dense(score, keys, labels))[1:]
             truth = torch.from_numpy(reader.mask(i).astype(np.int64))
-            (part if every and i % every == 0 else rest).update(full, truth)
+            (part if is_held_out(i, seeds.held_out) else rest).update(full, truth)
             seeded = with_constant_background(full, seeds.background_score).argmax(0)
             fixed.add(reader.names[i], seeded, truth)
         fixed.save(folder)
         matrix = fixed.matrix()
         metrics: Metrics = {"miou": miou(matrix), **_per_class(matrix, reader.classes)}
         metrics["threshold"] = seeds.background_score
-        if every:
+        if seeds.held_out:
             chosen, _ = part.best()
-            index = int(torch.argmin((rest.thresholds - chosen).abs()))
-            metrics["miou_held_out"] = miou(rest.compute()[index])
-            metrics["threshold_held_out"] = chosen
+            if chosen == chosen:  # NaN: the part has no labelled pixel
+                index = int(torch.argmin((rest.thresholds - chosen).abs()))
+                metrics["miou_held_out"] = miou(rest.compute()[index])
+                metrics["threshold_held_out"] = chosen
         rest.counts += part.counts
         metrics["threshold_oracle"], metrics["miou_oracle"] = rest.best()
         matrices = rest.compute()
@@ -464,7 +465,7 @@ class Stages:
                 "recall": _rounded(recall.nan_to_num(0.0)),
             },
         )
-        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "metrics.json", _numbers(metrics))
 
     def evaluate_masks(self, folder: Path, *, masks: Path, data: DictConfig, split: str) -> None:
         """mIoU and per-class IoU of label maps over a split, and how many pixels they label.
@@ -482,12 +483,13 @@ class Stages:
         counted.save(folder)
         matrix = counted.matrix()
         coverage = 1 - float(matrix[:, -1].sum() / matrix.sum())
-        metrics = {"miou": miou(matrix), "coverage": coverage}
+        metrics: Metrics = {"miou": miou(matrix), "coverage": coverage}
         if coverage < 1:
             labelled = matrix.clone()
             labelled[:, -1] = 0
             metrics["miou_labelled"] = miou(labelled)
-        write_json(folder / "metrics.json", {**metrics, **_per_class(matrix, reader.classes)})
+        metrics |= _per_class(matrix, reader.classes)
+        write_json(folder / "metrics.json", _numbers(metrics))
         write_json(folder / "confusion.json", matrix.tolist())
 
     def gallery(
@@ -797,13 +799,13 @@ def _begin_worker() -> None:
 
 
 def _per_class(matrix: torch.Tensor, classes: list[str]) -> Metrics:
-    values = iou(matrix).tolist()
-    names = ["background", *classes]
-    return {
-        f"iou_{name}": value
-        for name, value in zip(names, values, strict=True)
-        if value == value  # NaN: the split shows no pixel of it
-    }
+    names = [f"iou_{name}" for name in ["background", *classes]]
+    return _numbers(dict(zip(names, iou(matrix).tolist(), strict=True)))
+
+
+def _numbers(metrics: Mapping[str, float]) -> Metrics:
+    """Without NaN, the mean over nothing: the split shows no pixel, or no image, of it."""
+    return {key: value for key, value in metrics.items() if value == value}
 
 
 def _rounded(values: torch.Tensor) -> list[float]:

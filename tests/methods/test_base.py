@@ -394,3 +394,11 @@ def test_features_of_a_class_are_those_of_the_cells_where_its_map_is_near_its_ma
     torch.testing.assert_close(everywhere, whole.expand(-1, 4, -1))
     best = cam[0, 0].flatten().argmax()
     torch.testing.assert_close(at_most[0, 0], features[0].flatten(1)[:, best])
+
+
+def test_a_peak_of_one_has_a_cell_whatever_the_map(method):
+    method.reading = Reading(stride=16)
+    with torch.no_grad():
+        for seed in range(20):
+            image = torch.rand(2, 3, 49, 65, generator=torch.Generator().manual_seed(seed))
+            assert method.pooled(image, 1.0).isfinite().all()

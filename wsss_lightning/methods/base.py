@@ -14,13 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import (
-    BinaryAveragePrecision,
-    BinaryF1Score,
-    MultilabelAveragePrecision,
-    MultilabelF1Score,
-)
+from torchmetrics import MeanMetric
 from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Batch
@@ -28,6 +22,7 @@ from wsss_lightning.errors import InputError
 from wsss_lightning.functional.cam import grad_cam, max_normalise, normalise_jointly
 from wsss_lightning.functional.losses import tag_loss
 from wsss_lightning.functional.resize import cells_to_image, grid_side
+from wsss_lightning.metrics import TagMetrics
 from wsss_lightning.nets.backbones import submodule
 from wsss_lightning.optim import parameter_groups, polynomial
 
@@ -108,14 +103,7 @@ class TagMethod(pl.LightningModule, ABC):
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
         self.reading = Reading()
         self.loss = MeanMetric()  # over images, however processes share them
-        # torchmetrics wants two labels at least; of one class both are the binary figure
-        one = num_classes == 1
-        self.tag_metrics = MetricCollection(
-            {
-                "map": BinaryAveragePrecision() if one else MultilabelAveragePrecision(num_classes),
-                "f1": BinaryF1Score() if one else MultilabelF1Score(num_classes, threshold=0.5),
-            }
-        )
+        self.tag_metrics = TagMetrics(num_classes)
 
     @abstractmethod
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c"]:
@@ -150,7 +138,8 @@ class TagMethod(pl.LightningModule, ABC):
             return features.mean((-2, -1)).unsqueeze(1)
         cam = self.cam(view)
         low, high = cam.amin((-2, -1), keepdim=True), cam.amax((-2, -1), keepdim=True)
-        cells = (cam >= low + peak * (high - low)).to(features)
+        # lerp ends on the maximum exactly, so that a peak of 1 has a cell
+        cells = (cam >= torch.lerp(low, high, peak)).to(features)
         return torch.einsum("bdhw,bphw->bpd", features, cells) / cells.sum((-2, -1)).unsqueeze(-1)
 
     @final
