@@ -79,16 +79,6 @@ def walk_settings(node: DictConfig) -> tuple[Walk, int]:
     return Walk(**settings), batch_size
 
 
-def check_learner(refine: DictConfig) -> None:
-    """Build what a refinement by affinities will learn, hours before it does.
-
-    Raises:
-        InputError: a value has no meaning, or taps or weights do not fit the backbone.
-    """
-    walk_settings(refine.walk)
-    instantiate(refine.module)
-
-
 def _confident(name: str, *, folder: Path, low: Path, high: Path) -> None:
     (careful, keys), (bold, _) = (load_score(where / f"{name}.npz") for where in (low, high))
     label = confident_labels(torch.from_numpy(careful), torch.from_numpy(bold)).numpy()

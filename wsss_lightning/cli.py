@@ -259,18 +259,18 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     """
     from hydra.utils import instantiate
 
-    from wsss_lightning.affinity_stages import check_learner
+    from wsss_lightning.networks import check_networks, fetch_weights, resolve_statistics
     from wsss_lightning.run import Run, write_json
     from wsss_lightning.stages import check_data, crf_settings
     from wsss_lightning.sweep import SWEEP
     from wsss_lightning.wandb_results import log_results, name_runs
 
     store = Path(cfg.runs) / "stages"
-    checked_data(cfg)
-    check_targets(cfg)
+    check_targets(cfg, without=("data",))
+    resolve_statistics(cfg)
+    check_networks(cfg, tags=supervision(cfg) == "tags")
     crf_settings(cfg.crf)
-    if "walk" in cfg.refine:
-        check_learner(cfg.refine)
+    checked_data(cfg)
     # the precision of arithmetic is the trainer's, but numbers depend on it
     digest = check_data(cfg.data, supervision(cfg) == "boxes", sights(cfg))
     salt = f"{digest}-{cfg.trainer.get('precision')}"
@@ -289,6 +289,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
             console.print("[dim]found, with its results: nothing to do[/]")
             log_results(cfg, folder, held, settings(cfg))
             return objective(cfg, held["scores"])
+    fetch_weights(cfg)
     scores = instantiate(cfg.pipeline)(cfg, run)
     found = {**results(cfg, run, scores), "key": key}
     write_json(written, found)
@@ -409,6 +410,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         },
         "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
         "initial_weights": _weights(cfg, weak),
+        "normalisation": {"mean": list(cfg.backbone.mean), "std": list(cfg.backbone.std)},
         "precision": str(cfg.trainer.get("precision")),
     }
     if supervision(cfg) == "boxes":

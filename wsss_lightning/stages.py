@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import secrets
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
 from itertools import cycle
@@ -22,7 +22,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -148,7 +148,9 @@ class Stages:
                 schedule of its own.
             epochs_before: that were trained already, so that images come in another order.
         """
-        write_text(folder / "module.yaml", OmegaConf.to_yaml(module, resolve=True))
+        module = OmegaConf.create(settings_of(module))
+        set_statistics(module)
+        write_text(folder / "module.yaml", OmegaConf.to_yaml(module))
         built = instantiate(module)
         if getattr(built, "wants_sub_tags", False) != (clusters is not None):
             raise InputError(
@@ -176,6 +178,7 @@ class Stages:
                 long_side=schedule.long_side,
                 scale=schedule.scale,
                 flip=schedule.flip,
+                padding=built.net.backbone.statistics.mean,
                 **jitter,
             ),
             batch_size=schedule.batch_size,
@@ -615,7 +618,7 @@ class Stages:
 
 def load(trained: Path) -> pl.LightningModule:
     """The module that `fit` left in a folder, with its weights, in evaluation mode."""
-    module = OmegaConf.load(trained / "module.yaml")
+    module: Any = OmegaConf.load(trained / "module.yaml")
     _without_weights(module)
     built = instantiate(module)
     stored = torch.load(trained / "last.ckpt", map_location="cpu", weights_only=True)
@@ -696,17 +699,36 @@ def tag_names(reader: VOCLayout, i: int) -> str:
     return ", ".join(present) or "none"
 
 
-def _without_weights(node: Any) -> None:
-    """What was trained replaces the ImageNet weights; do not read or fetch them once more."""
+def backbone_nodes(node: Any) -> Iterator[DictConfig]:
+    """The nodes of backbones in a node; one that several places refer to comes several times."""
     if isinstance(node, DictConfig):
         if str(node.get("_target_", "")).endswith(".Backbone"):
-            if node.freeze_norm is None:
-                node.freeze_norm = bool(node.pretrained or node.weights)
-            node.pretrained, node.weights = False, None
-        elif node.get("weights"):  # a network that was given whole
-            node.weights = None
+            yield node
         for name in node:
-            _without_weights(node[name])
+            if not OmegaConf.is_missing(node, name):
+                yield from backbone_nodes(node[name])
+    elif isinstance(node, ListConfig):
+        for item in node:
+            yield from backbone_nodes(item)
+
+
+def set_statistics(node: DictConfig) -> None:
+    """Write mean and std that images are normalised by into the backbones' nodes in a node."""
+    for backbone in backbone_nodes(node):
+        if backbone.get("mean") is None or backbone.get("std") is None:
+            known = instantiate(backbone).statistics
+            with open_dict(backbone):
+                backbone.mean, backbone.std = list(known.mean), list(known.std)
+
+
+def _without_weights(module: DictConfig) -> None:
+    """What was trained replaces the ImageNet weights; do not read or fetch them once more."""
+    for node in backbone_nodes(module):
+        if node.freeze_norm is None:
+            node.freeze_norm = bool(node.pretrained or node.weights)
+        node.pretrained, node.weights = False, None
+    if module.net.get("weights"):  # a network that was given whole
+        module.net.weights = None
 
 
 def _labelled(scores: Path, reader: VOCLayout, i: int) -> tuple[np.ndarray, np.ndarray]:

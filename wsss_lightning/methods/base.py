@@ -153,24 +153,10 @@ class TagMethod(pl.LightningModule, ABC):
 
         Source: Selvaraju et al. 2017, eq. 1-2, of the logit.
         """
-        kept: list[Tensor] = []
         with torch.inference_mode(False), torch.enable_grad():
             # tensors made in inference mode cannot take part in a backward pass; copies can
             image, tags = image.clone(), tags.clone()
-            handle = submodule(self.net, layer, "score.layer").register_forward_hook(
-                lambda _module, _inputs, output: kept.append(_deepest(output))
-            )
-            try:
-                logits = self(image.requires_grad_())
-            finally:
-                handle.remove()
-            if not kept or kept[-1].dim() != 4:
-                shape = tuple(kept[-1].shape) if kept else "nothing"
-                raise InputError(
-                    f"score.layer is {layer}, which puts out {shape}; choose a layer with maps "
-                    "(b d h w), such as the last stage of the encoder."
-                )
-            activation = kept[-1]
+            logits, activation = self.activation(image.requires_grad_(), layer)
             maps = activation.new_zeros(*tags.shape, *activation.shape[-2:])
             rounds = int(tags.sum(1).max())
             # the n-th present class of every image, for n = 0, 1, ...
@@ -184,6 +170,31 @@ class TagMethod(pl.LightningModule, ABC):
                 rows = torch.nonzero(has).squeeze(1)
                 maps[rows, order[rows, n]] = grad_cam(activation, gradient).detach()[rows]
         return maps
+
+    @final
+    def activation(
+        self, image: Float[Tensor, "b 3 H W"], layer: str
+    ) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b d h w"]]:
+        """Logit of every class, and what a named layer of the network puts out on the way.
+
+        Raises:
+            InputError: there is no such layer, or it puts out no maps.
+        """
+        kept: list[Tensor] = []
+        handle = submodule(self.net, layer, "score.layer").register_forward_hook(
+            lambda _module, _inputs, output: kept.append(_deepest(output))
+        )
+        try:
+            logits = self(image)
+        finally:
+            handle.remove()
+        if not kept or kept[-1].dim() != 4:
+            shape = tuple(kept[-1].shape) if kept else "nothing"
+            raise InputError(
+                f"score.layer is {layer}, which puts out {shape}; choose a layer with maps "
+                "(b d h w), such as the last stage of the encoder."
+            )
+        return logits, kept[-1]
 
     @final
     def score(
@@ -273,6 +284,18 @@ def configure(
     power: float,
 ) -> dict[str, Any]:
     """Parameter groups and polynomial decay over the steps of the fit, as Lightning wants them."""
+    made = make_optimizer(net, optimizer, head_factor)
+    steps = int(module.trainer.estimated_stepping_batches)
+    schedule = polynomial(made, steps, power)
+    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def make_optimizer(net: Any, optimizer: Callable[..., Optimizer], head_factor: float) -> Optimizer:
+    """The optimiser of a network's encoder and head (`parameter_groups`).
+
+    Raises:
+        InputError: it does not set both its `lr` and its `weight_decay`, or refuses a value.
+    """
     settings = optimizer.keywords if isinstance(optimizer, partial) else {}
     if not {"lr", "weight_decay"} <= set(settings):
         raise InputError(
@@ -282,7 +305,9 @@ def configure(
     groups = parameter_groups(
         net, net.encoder, settings["lr"], settings["weight_decay"], head_factor
     )
-    made = optimizer(groups)
-    steps = int(module.trainer.estimated_stepping_batches)
-    schedule = polynomial(made, steps, power)
-    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    if not groups:
+        raise InputError("no parameter of the network learns; leave some of backbone.frozen out.")
+    try:
+        return optimizer(groups)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the optimizer refuses {settings}: {error}; mend that value.") from error
