@@ -429,7 +429,9 @@ def test_a_trained_module_is_stored_with_the_statistics_that_its_images_had(fitt
     assert (list(stored.mean), list(stored.std)) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
-def test_small_images_are_padded_with_the_colour_that_the_network_subtracts(tmp_path, data):
+def test_small_images_are_padded_with_the_colour_that_the_network_subtracts(
+    tmp_path, data, monkeypatch
+):
     module, schedule = settings_of_fit("none")
     module.net.backbone.weights = None
     module.net.backbone.mean, module.net.backbone.std = [0.1, 0.2, 0.3], [0.5, 0.5, 0.5]
@@ -439,8 +441,8 @@ def test_small_images_are_padded_with_the_colour_that_the_network_subtracts(tmp_
         given.update(how)
         raise KeyboardInterrupt  # the training itself does not matter
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(wsss_lightning.stages, "TrainTransform", transform)
+    monkeypatch.setattr(wsss_lightning.stages, "TrainTransform", transform)
+    with pytest.raises(KeyboardInterrupt):
         stages().fit(tmp_path, module=module, data=data, schedule=schedule, supervision="tags")
     assert given["padding"] == (0.1, 0.2, 0.3)
 
