@@ -2,6 +2,7 @@ import time
 
 import hydra
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
 
@@ -88,6 +89,16 @@ def test_networks_of_one_size_are_refused_with_the_size():
     assert "backbone.name" in said
 
 
+def test_a_backbone_whose_maps_have_another_stride_is_refused_with_both(monkeypatch):
+    built = smp.encoders.get_encoder
+    monkeypatch.setattr(
+        smp.encoders, "get_encoder", lambda name, **how: built(name, **{**how, "output_stride": 32})
+    )
+    said = complaint("experiment=cam")
+    assert "backbone.output_stride is 8" in said
+    assert "backbone.output_stride=32" in said
+
+
 def test_only_what_the_run_trains_is_built():
     checked("experiment=cam", "pipeline=seeds", "segmenter.net.architecture=unett")
     checked("experiment=full_supervision", "score.layer=encodr", "method.optimizer.lr=-1")
@@ -111,6 +122,13 @@ def test_a_network_that_begins_with_the_classifiers_encoder_is_like_it():
     said = complaint(*other, "segmenter.net.backbone.mean=[0.5,0.5,0.5]")
     assert "segmenter.net.backbone" in said
     assert "0.5" in said
+    first = [
+        "experiment=sc_cam",
+        "+backbone@pipeline.first.net.backbone=resnet10_slim",
+        "pipeline.first.net.backbone.options.channels=[16,32,64,256]",
+    ]
+    checked(*first)
+    assert "pipeline.begin=initial" in complaint(*first, "pipeline.begin=last")
 
 
 def test_every_node_of_a_backbone_holds_the_statistics_of_its_weights():

@@ -5,6 +5,7 @@ built on torch's meta device, where tensors have a shape but no values: nothing 
 computed or stored.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -49,13 +50,15 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
             Weights of the hub are left to `fetch_weights`.
     """
     built = {key: _checked(cfg, key, crop) for key, crop in _modules(cfg, tags)}
-    begins = {
-        "segmenter": OmegaConf.select(cfg, "fit.segmenter.encoder"),
-        "refine.module": OmegaConf.select(cfg, "refine.encoder"),
-    }
-    for key, begin in begins.items():
-        if begin == "classifier" and key in built and "method" in built:
-            _check_same_encoder(built["method"], built[key], f"{key}.net.backbone")
+    begins = [("pipeline.first", "method", cfg.pipeline.get("begin") == "last")]
+    for key, choice in (
+        ("segmenter", "fit.segmenter.encoder"),
+        ("refine.module", "refine.encoder"),
+    ):
+        begins.append(("method", key, OmegaConf.select(cfg, choice) == "classifier"))
+    for first, then, asked in begins:
+        if asked and first in built and then in built:
+            _check_same_encoder(built[first], built[then], f"{then}.net.backbone")
     if "walk" in cfg.refine and tags:
         walk_settings(cfg.refine.walk)
 
@@ -129,26 +132,28 @@ def _tried(node: DictConfig, key: str, crop: int, layer: str | None, device: str
 def _check_stride(backbone: Backbone, features: torch.Tensor, image: torch.Tensor) -> None:
     side, cells, stride = image.shape[-1], features.shape[-1], backbone.output_stride
     if cells not in (side // stride, -(-side // stride)):
+        real = 2 ** round(math.log2(side / cells))  # cells at the rim count in part
         raise InputError(
-            f"backbone.output_stride is {stride}, but the deepest map of {backbone.name} has "
-            f"{cells} cells over {side} pixels, one every {round(side / cells)}; set "
-            "backbone.output_stride to that, or choose another backbone."
+            f"backbone.output_stride is {stride}, but the deepest map of {backbone.name} has a "
+            f"cell every {real} pixels; set backbone.output_stride={real}, or choose another "
+            "backbone."
         )
 
 
-def _check_same_encoder(classifier: Any, module: Any, key: str) -> None:
-    """Whether a network can begin with the classifier's trained encoder."""
-    given, wanted = classifier.net.encoder.state_dict(), shapes_of(module.net.encoder)
+def _check_same_encoder(trained: Any, module: Any, key: str) -> None:
+    """Whether a network can begin with the encoder of one that was trained before."""
+    given, wanted = trained.net.encoder.state_dict(), shapes_of(module.net.encoder)
     wrong = misfits(given, wanted, set(given) - set(wanted))
     if wrong:
         raise InputError(
-            f"{key} does not fit the encoder of the classifier, with which the network shall "
-            f"begin: {wrong}. Give both the same backbone, or set the encoder key to backbone."
+            f"{key} does not fit the classifier's encoder, with which the network shall begin: "
+            f"{wrong}. Give both the same backbone, or begin with the backbone's weights "
+            "(fit.segmenter.encoder=backbone, refine.encoder=backbone, pipeline.begin=initial)."
         )
-    first, second = classifier.net.backbone.statistics, module.net.backbone.statistics
+    first, second = trained.net.backbone.statistics, module.net.backbone.statistics
     if first != second:
         raise InputError(
             f"{key} normalises by mean {second.mean} and std {second.std}, but begins with the "
-            f"encoder of the classifier, which learns with {first.mean} and {first.std}; give "
+            f"classifier's encoder, which learns with {first.mean} and {first.std}; give "
             "both the same backbone.mean and backbone.std."
         )
