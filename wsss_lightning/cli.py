@@ -307,7 +307,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     """
     from hydra.utils import instantiate
 
-    from wsss_lightning.affinity_stages import check_learner
+    from wsss_lightning.networks import check_networks, fetch_weights, resolve_statistics
     from wsss_lightning.run import Run, write_json
     from wsss_lightning.stages import check_data, crf_settings
     from wsss_lightning.sweep import SWEEP
@@ -316,11 +316,11 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
 
     store = Path(cfg.runs) / "stages"
     trainer_digest = check_trainer(cfg.trainer, batch_sizes(cfg))
-    checked_data(cfg)
-    check_targets(cfg)
+    check_targets(cfg, without=("data",))
+    resolve_statistics(cfg)
+    check_networks(cfg, tags=supervision(cfg) == "tags")
     crf_settings(cfg.crf)
-    if "walk" in cfg.refine:
-        check_learner(cfg.refine)
+    checked_data(cfg)
     digest = check_data(cfg.data, supervision(cfg), sights(cfg))
     check_objective(cfg)
     salt = f"{digest}-{trainer_digest}"
@@ -341,6 +341,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
             console.print("[dim]found, with its results: nothing to do[/]")
             log_results(cfg, folder, held, settings(cfg))
             return objective(cfg, held["scores"])
+    fetch_weights(cfg)
     scores = instantiate(cfg.pipeline)(cfg, run)
     found = {**results(cfg, run, scores), "key": key}
     write_json(written, found)
@@ -516,6 +517,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         },
         "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
         "initial_weights": _weights(cfg, weak),
+        "normalisation": {"mean": list(cfg.backbone.mean), "std": list(cfg.backbone.std)},
         "precision": str(cfg.trainer.get("precision")),
     }
     if supervision(cfg) == "boxes":
@@ -528,14 +530,13 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         }
     if not weak:
         return told
-    aside = round(1 / cfg.seeds.held_out) if cfg.seeds.held_out else 0
     return told | {
         "tags_of_seeds": cfg.score.tags,
         "seeds": {"scales": list(cfg.score.scales), "flip": cfg.score.flip},
         "thresholds": {
             "miou": f"fixed at {cfg.seeds.background_score}, over the split",
-            "miou_held_out": f"chosen on the masks of every {aside}th image of the split, scored "
-            "on all others",
+            "miou_held_out": f"chosen on the masks of a share {cfg.seeds.held_out} of the images "
+            "of the split, evenly spread, scored on all others",
             "miou_oracle": "the best for the split's own masks, over the split",
         },
         "true_masks_of_train": "tags and scoring" if tags == "masks" else "scoring only",
@@ -548,6 +549,7 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     Questions of tags are one for each class of each image. Objects outlined are the boxes of the
     data set where it has them; else None, since masks of classes do not tell objects apart.
     """
+    from wsss_lightning.metrics import is_held_out
     from wsss_lightning.splits import reader_of
 
     kind, every = supervision(cfg), cfg.seeds.held_out
@@ -565,8 +567,8 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
         # thresholds are chosen on each split's own masks; those of the last split are counted
         reads = (reader(split=split) for split in reversed(splits_of(cfg.data)))
         scored = next((read for read in reads if read.has_masks()), None)
-        if every and scored is not None:
-            told["held_out_masks"] = -(-len(scored) // round(1 / every))
+        if scored is not None:
+            told["held_out_masks"] = sum(is_held_out(i, every) for i in range(len(scored)))
         return told
     try:
         objects = reader(split=cfg.data.train, with_masks=False, with_boxes=True).count_boxes()

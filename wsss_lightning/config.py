@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -408,14 +408,18 @@ def _check_boxes(cfg: DictConfig) -> None:
 _INNER = "box_labels.inner"
 
 
-def check_targets(cfg: DictConfig) -> None:
+def check_targets(cfg: DictConfig, without: Container[str] = ()) -> None:
     """Hold every `_target_` node against the allow-list and its constructor's signature.
+
+    Args:
+        without: keys at the top whose nodes are checked at another time.
 
     Raises:
         InputError: a target is not allowed or does not exist, a parameter is not known to it, or
             one that it needs is not set.
     """
-    for key, node in _targets(cfg, ""):
+    parts = [str(name) for name in cfg if name not in without]
+    for key, node in (found for name in parts for found in _targets(cfg[name], name)):
         target = str(node["_target_"])
         if not target.startswith(ALLOWED):
             raise InputError(

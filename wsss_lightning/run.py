@@ -41,6 +41,7 @@ NOT_WORK = (
     "config.py",
     "config_files.py",
     "doctor.py",
+    "networks.py",
     "errors.py",
     "report",
     "wandb_results.py",
