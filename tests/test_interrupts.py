@@ -10,29 +10,29 @@ from wsss_lightning import interrupts
 
 # what the interrupted work does: it ends, raises another error, or catches everything
 WORK = {
-    "waits": "time.sleep(60)",
+    "waits": "wait()",
     "raises another error": """
 try:
-    time.sleep(60)
+    wait()
 finally:
     raise RuntimeError("while cleaning up")
 """,
     "exits by itself": """
 try:
-    time.sleep(60)
+    wait()
 except BaseException:
     sys.exit(1)
 """,
     "catches everything": """
 while True:
     try:
-        time.sleep(60)
+        wait()
     except BaseException:
         pass
 """,
     "ends as if nothing had happened": """
 try:
-    time.sleep(60)
+    wait()
 except BaseException:
     pass
 """,
@@ -41,16 +41,27 @@ PROGRAM = """
 import multiprocessing, sys, time
 from wsss_lightning import interrupts
 
+def wait():
+    print("ready", flush=True)
+    time.sleep(60)
+
 interrupts.GRACE = float(sys.argv[2])
 interrupts.install()
 multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,)).start()
 try:
     with interrupts.watched():
-        print("ready", flush=True)
         exec(sys.argv[1])
 except interrupts.Interrupted:
     interrupts.leave()
 """
+
+
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Commands in the background of a shell ignore SIGINT, and so do processes that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def begun(work, grace):

@@ -59,8 +59,6 @@ class Processes(DDPStrategy):
         self._launcher = ByValueLauncher(self, start_method=self._start_method)  # type: ignore[arg-type]
 
     def setup_environment(self) -> None:
-        quiet_lightning()
-        keep_forks_whole()
         self._prepare_metrics()
         super().setup_environment()
 
@@ -136,6 +134,8 @@ class ByValueLauncher(_MultiProcessingLauncher):
 
 def _work(rank: int, job: bytes, queue: Any) -> None:
     end_with_parent()
+    quiet_lightning()
+    keep_forks_whole()
     launcher, trainer, function, args, kwargs, state = pickle.loads(job)
     launcher._wrapping_function(rank, trainer, function, args, kwargs, queue, state)
 
