@@ -127,9 +127,9 @@ def explain(error: Exception, words: Iterable[str]) -> str:
         reason = message.removeprefix(f"Error parsing override '{error.override}'\n")
         reason = reason.splitlines()[0].partition(" expecting ")[0]
         return (
-            f"{error.override} does not parse: {reason}. Lists are written [a,b], mappings {{a: b}}; "
-            "put other values with brackets, commas or = into quotes for Hydra within those for "
-            "the shell: \"KEY='VALUE'\"."
+            f"{error.override} does not parse: {reason}. Lists are written [a,b], mappings "
+            "{a: b}; put other values with brackets, commas or = into quotes for Hydra within "
+            "those for the shell: \"KEY='VALUE'\"."
         )
     kind = re.search(r"override \+*([^=\n]+)=.*\nValue '(.*)' of type .* to (\w+)", message)
     if kind:
