@@ -29,6 +29,8 @@ def composed(*words: str) -> DictConfig:
         node = OmegaConf.select(cfg, parent)
         if OmegaConf.is_missing(node, name) or node[name] is None:  # the run sets what it generates
             OmegaConf.update(cfg, f"data.{key}", value)
+    if OmegaConf.is_missing(cfg.backbone, "name"):
+        cfg.backbone.name = "resnet18"
     return cfg
 
 

@@ -61,6 +61,12 @@ def test_what_became_of_each_job_is_told_in_order(tmp_path, capsys):
     assert "50.0" in out
 
 
+def test_a_job_that_was_not_scored_says_so(tmp_path, capsys):
+    job(tmp_path, "0_a", lambda record: record.update(objective=None))
+    assert tell(tmp_path) == []
+    assert "not scored" in capsys.readouterr().out
+
+
 def test_the_error_of_a_job_is_raised_without_hydras_line_before_it(capsys):
     failed = JobReturn(status=JobStatus.FAILED, overrides=["seed=1"])
     failed.return_value = InputError("a key is wrong")

@@ -9,7 +9,6 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from wsss_lightning.callbacks.score_writer import ScoreWriter
@@ -80,16 +79,6 @@ def walk_settings(node: DictConfig) -> tuple[Walk, int]:
     if batch_size < 1:
         raise InputError(f"refine.walk.batch_size is {batch_size}; set 1 or more.")
     return Walk(**settings), batch_size
-
-
-def check_learner(refine: DictConfig) -> None:
-    """Build what a refinement by affinities will learn, hours before it does.
-
-    Raises:
-        InputError: a value has no meaning, or taps or weights do not fit the backbone.
-    """
-    walk_settings(refine.walk)
-    instantiate(refine.module)
 
 
 def _confident(name: str, *, folder: Path, low: Path, high: Path) -> None:

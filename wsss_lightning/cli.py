@@ -31,9 +31,15 @@ from rich.panel import Panel
 from rich.table import Table
 from yaml import YAMLError
 
-from wsss_lightning import faults
+from wsss_lightning import faults, interrupts
 from wsss_lightning.choices import conf_folder, expand_user, group_names, options, own_folders
-from wsss_lightning.config import check_seeds, check_targets, check_values
+from wsss_lightning.config import (
+    check_seeds,
+    check_targets,
+    check_values,
+    normalise_splits,
+    splits_of,
+)
 from wsss_lightning.config_files import check_files
 from wsss_lightning.errors import InputError
 from wsss_lightning.overrides import (
@@ -45,6 +51,7 @@ from wsss_lightning.overrides import (
     split_options,
 )
 from wsss_lightning.run_names import announce_sweep
+from wsss_lightning.step_names import step_name
 from wsss_lightning.usage_errors import check_sweep, check_words, explain, repeated
 
 if TYPE_CHECKING:
@@ -113,12 +120,13 @@ def command(words: list[str], work: Callable[[DictConfig], object]) -> None:
         # of all its jobs, so that the same command finds the same folder
         announce_sweep(overrides)
         words = sys.argv[1:] = [*given, *overrides]
-        start(partial(in_folder, work=work, kept=kept))
+        with interrupts.watched():
+            start(partial(in_folder, work=work, kept=kept))
     except (InputError, HydraException, OmegaConfBaseException, YAMLError) as error:
         complain(end_of_sweep(kept) or answer(error, words))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, interrupts.Interrupted):
         end_of_sweep(kept)
-        complain("Interrupted. The same command goes on with the first unfinished stage.")
+        interrupts.leave()
     except Exception as error:
         told = end_of_sweep(kept) or faults.told(error)
         if not told:  # a defect; of a sweep's jobs, tracebacks are beside their results
@@ -305,21 +313,23 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     """
     from hydra.utils import instantiate
 
-    from wsss_lightning.affinity_stages import check_learner
+    from wsss_lightning.networks import check_networks, fetch_weights, resolve_statistics
     from wsss_lightning.run import Run, write_json
     from wsss_lightning.stages import check_data, crf_settings
     from wsss_lightning.sweep import SWEEP
+    from wsss_lightning.trainer_config import check_trainer
     from wsss_lightning.wandb_results import log_results, name_runs
 
     store = Path(cfg.runs) / "stages"
-    checked_data(cfg)
-    check_targets(cfg)
+    trainer_digest = check_trainer(cfg.trainer, batch_sizes(cfg))
+    check_targets(cfg, without=("data",))
+    resolve_statistics(cfg)
+    check_networks(cfg, tags=supervision(cfg) == "tags")
     crf_settings(cfg.crf)
-    if "walk" in cfg.refine:
-        check_learner(cfg.refine)
-    # the precision of arithmetic is the trainer's, but numbers depend on it
+    checked_data(cfg)
     digest = check_data(cfg.data, supervision(cfg), sights(cfg))
-    salt = f"{digest}-{cfg.trainer.get('precision')}"
+    check_objective(cfg)
+    salt = f"{digest}-{trainer_digest}"
     # jobs of one start of a sweep may share what they made
     start = None if cfg.resume else secrets.token_hex(8) if again else os.environ[SWEEP]
     run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt, start=start)
@@ -337,6 +347,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
             console.print("[dim]found, with its results: nothing to do[/]")
             log_results(cfg, folder, held, settings(cfg))
             return objective(cfg, held["scores"])
+    fetch_weights(cfg)
     scores = instantiate(cfg.pipeline)(cfg, run)
     found = {**results(cfg, run, scores), "key": key}
     write_json(written, found)
@@ -357,6 +368,7 @@ def checked_data(cfg: DictConfig) -> None:
     """Generate what is to be generated, and look at what the data's node would build."""
     from hydra.utils import instantiate
 
+    normalise_splits(cfg.data)
     if "generate" in cfg.data:
         if cfg.data.root is not None:
             raise InputError(
@@ -368,6 +380,18 @@ def checked_data(cfg: DictConfig) -> None:
         check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
         cfg.data.root = str(instantiate(cfg.data.generate))
     check_targets(OmegaConf.create({"data": cfg.data}))
+
+
+def batch_sizes(cfg: DictConfig) -> dict[str, int]:
+    """Batch size of each network that a run trains, by its key."""
+    schedules = {"fit.segmenter": cfg.pipeline.get("segment", True)}
+    if supervision(cfg) == "tags":
+        schedules |= {"fit.method": True, "refine.schedule": "schedule" in cfg.refine}
+    return {
+        f"{name}.batch_size": OmegaConf.select(cfg, f"{name}.batch_size")
+        for name, trained in schedules.items()
+        if trained
+    }
 
 
 def sights(cfg: DictConfig) -> "list[Sight]":
@@ -391,9 +415,38 @@ def sights(cfg: DictConfig) -> "list[Sight]":
 
 
 def objective(cfg: DictConfig, scores: dict[str, float]) -> float | None:
-    """What a sweeper maximises."""
+    """What a sweeper maximises; None where the network was not scored on a validation split."""
+    if cfg.data.val is None:
+        return None
     last = "segmentation_crf" if cfg.test.crf else "segmentation"
     return scores.get(f"{last}/{cfg.data.val}/miou")
+
+
+def check_objective(cfg: DictConfig) -> None:
+    """Refuse a sweeper that maximises a score which no job of the sweep will have.
+
+    Raises:
+        InputError: there is no validation split, it has no true masks, or no segmentation network
+            is trained.
+    """
+    from wsss_lightning.splits import reader_of
+
+    now = HydraConfig.get()
+    sweeper = now.sweeper._target_.rpartition(".")[2]
+    if now.mode != RunMode.MULTIRUN or sweeper == "BasicSweeper":
+        return
+    if not cfg.pipeline.get("segment", True):
+        reason = "pipeline.segment is false; set it to true, or choose pipeline=tags"
+    elif cfg.data.val is None:
+        reason = "data.val is null; set it to a split with true masks"
+    elif not reader_of(cfg.data)(cfg.data.val).has_masks():
+        reason = f"data.val is {cfg.data.val}, which has no true mask; set data.reader.mask_dir"
+    else:
+        return
+    raise InputError(
+        f"{sweeper} maximises the mIoU of the segmentation network on the validation split, but "
+        f"{reason}, or list the values with -m and Hydra's basic sweeper."
+    )
 
 
 def digest_of(cfg: DictConfig, salt: str) -> str:
@@ -406,13 +459,16 @@ def digest_of(cfg: DictConfig, salt: str) -> str:
 
 
 def settings(cfg: DictConfig) -> dict[str, Any]:
-    """The composed configuration, but for how a run is made and watched."""
+    """The composed configuration, without the keys that change no number."""
+    from wsss_lightning.trainer_config import arguments_that_count
+
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    plain["trainer"] = arguments_that_count(plain["trainer"])
     return {key: value for key, value in plain.items() if key not in HOW}
 
 
 # keys that say how a run is made and watched, not what it finds
-HOW = ("trainer", "logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
+HOW = ("logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
 
 
 def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
@@ -428,7 +484,7 @@ def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, 
     return {
         "experiment": cfg.name,
         "data": cfg.data.name,
-        "data_digest": run.salt.removesuffix(f"-{cfg.trainer.get('precision')}"),
+        "data_digest": run.salt.rpartition("-")[0],
         "seed": cfg.seed,
         "scores": dict(sorted(scores.items())),
         "protocol": protocol(cfg),
@@ -448,11 +504,15 @@ def supervision(cfg: DictConfig) -> str:
 
 def protocol(cfg: DictConfig) -> dict[str, Any]:
     """Under which rules the scores were made; a number without them means little."""
+    from wsss_lightning.splits import reader_of
+
+    reads = [reader_of(cfg.data)(split) for split in splits_of(cfg.data)]
     weak = supervision(cfg) == "tags"
     tags = cfg.data.reader.tags
     told = {
         "trained_on": supervision(cfg),
         "splits": {"train": cfg.data.train, "val": cfg.data.val},
+        "masks_digest": "-".join(read.mask_fingerprint() for read in reads),
         "tags_from": tags,
         "miou": "one confusion matrix a split, background included, 255 left out, mean over the "
         "labels that the split truly shows",
@@ -463,6 +523,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         },
         "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
         "initial_weights": _weights(cfg, weak),
+        "normalisation": {"mean": list(cfg.backbone.mean), "std": list(cfg.backbone.std)},
         "precision": str(cfg.trainer.get("precision")),
     }
     if supervision(cfg) == "boxes":
@@ -475,14 +536,13 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         }
     if not weak:
         return told
-    aside = round(1 / cfg.seeds.held_out) if cfg.seeds.held_out else 0
     return told | {
         "tags_of_seeds": cfg.score.tags,
         "seeds": {"scales": list(cfg.score.scales), "flip": cfg.score.flip},
         "thresholds": {
             "miou": f"fixed at {cfg.seeds.background_score}, over the split",
-            "miou_held_out": f"chosen on the masks of every {aside}th image of the split, scored "
-            "on all others",
+            "miou_held_out": f"chosen on the masks of a share {cfg.seeds.held_out} of the images "
+            "of the split, evenly spread, scored on all others",
             "miou_oracle": "the best for the split's own masks, over the split",
         },
         "true_masks_of_train": "tags and scoring" if tags == "masks" else "scoring only",
@@ -495,6 +555,7 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     Questions of tags are one for each class of each image. Objects outlined are the boxes of the
     data set where it has them; else None, since masks of classes do not tell objects apart.
     """
+    from wsss_lightning.metrics import is_held_out
     from wsss_lightning.splits import reader_of
 
     kind, every = supervision(cfg), cfg.seeds.held_out
@@ -509,8 +570,11 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
         "held_out_masks": 0,
     }
     if kind == "tags":
-        val = reader(split=cfg.data.val, with_masks=False)
-        told["held_out_masks"] = -(-len(val) // round(1 / every)) if every else 0
+        # thresholds are chosen on each split's own masks; those of the last split are counted
+        reads = (reader(split=split) for split in reversed(splits_of(cfg.data)))
+        scored = next((read for read in reads if read.has_masks()), None)
+        if scored is not None:
+            told["held_out_masks"] = sum(is_held_out(i, every) for i in range(len(scored)))
         return told
     try:
         objects = reader(split=cfg.data.train, with_masks=False, with_boxes=True).count_boxes()
@@ -538,7 +602,7 @@ def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     title = f"{cfg.name} on {cfg.data.name}, seed {cfg.seed} (percent)"
     table = Table(title=escape(title), min_width=len(title))
     table.add_column("")
-    splits = (cfg.data.train, cfg.data.val)
+    splits = splits_of(cfg.data)
     for split in splits:
         table.add_column(escape(split), justify="right")
     rows: dict[tuple[str, str], dict[str, float]] = {}
@@ -548,8 +612,13 @@ def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
             rows.setdefault((step, metric), {})[split] = value
     for (step, metric), values in rows.items():
         cells = (f"{100 * values[s]:.1f}" if s in values else "" for s in splits)
-        table.add_row(escape(f"{step} {METRICS.get(metric, metric)}"), *cells)
-    console.print(table)
+        table.add_row(escape(f"{step_name(step)} {METRICS.get(metric, metric)}"), *cells)
+    if rows:
+        console.print(table)
+    if cfg.data.val is None:
+        console.print("no validation split (data.val is null): nothing was scored on one")
+    if not any(metric == "miou" for _, metric in rows):
+        console.print(f"no mIoU: no true masks of {' or '.join(splits)}", markup=False)
     spent = sum(run.seconds.values())
     console.print(f"{spent / 60:.1f} minutes of work, {len(run.seconds)} stages")
     # a path that is broken over two lines cannot be copied

@@ -3,13 +3,13 @@
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from wsss_lightning.errors import InputError, did_you_mean
 
@@ -142,6 +142,46 @@ class Config:
     resume: bool
     runs: str
     slots: Any
+
+
+def splits_of(data: DictConfig) -> list[str]:
+    """Names of the splits that a run reads: train, and val where the data set has one.
+
+    One name where a run is scored on the split that it learns from (`data.val=train`).
+    """
+    return list(dict.fromkeys(split for split in (data.train, data.val) if split is not None))
+
+
+def normalise_splits(data: DictConfig) -> None:
+    """Give a data set without a validation split one form: `data.val` is None.
+
+    A list that is null says that its split does not exist. It is taken out of `reader.lists`, and
+    a `data.val` that names it becomes None.
+
+    Raises:
+        InputError: there is no split to learn from.
+    """
+    lists = OmegaConf.select(data, "reader.lists")
+    if not isinstance(lists, DictConfig):
+        raise InputError(
+            f"data.reader.lists is {'null' if lists is None else lists}, but every split needs a "
+            "file with the names of its images; set data.reader.lists.train=FILE, and "
+            "data.reader.lists.val=FILE or null."
+        )
+    absent = [split for split in lists if lists[split] is None]
+    present = [split for split in lists if split not in absent]
+    if data.train is None or data.train in absent:
+        key = "data.train" if data.train is None else f"data.reader.lists.{data.train}"
+        known = f"; the splits with a list are {', '.join(map(str, present))}" if present else ""
+        raise InputError(
+            f"{key} is null, but a run needs a split to learn from: set data.train to a key of "
+            f"data.reader.lists, and that key to a file of image names{known}."
+        )
+    if data.val in absent:
+        data.val = None
+    with open_dict(lists):
+        for split in absent:
+            del lists[split]
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -368,14 +408,18 @@ def _check_boxes(cfg: DictConfig) -> None:
 _INNER = "box_labels.inner"
 
 
-def check_targets(cfg: DictConfig) -> None:
+def check_targets(cfg: DictConfig, without: Container[str] = ()) -> None:
     """Hold every `_target_` node against the allow-list and its constructor's signature.
+
+    Args:
+        without: keys at the top whose nodes are checked at another time.
 
     Raises:
         InputError: a target is not allowed or does not exist, a parameter is not known to it, or
             one that it needs is not set.
     """
-    for key, node in _targets(cfg, ""):
+    parts = [str(name) for name in cfg if name not in without]
+    for key, node in (found for name in parts for found in _targets(cfg[name], name)):
         target = str(node["_target_"])
         if not target.startswith(ALLOWED):
             raise InputError(

@@ -21,6 +21,7 @@ from rich.table import Table
 from wsss_lightning.callbacks.gallery import legend_of, mask_overlay, save_sheet, sheet
 from wsss_lightning.callbacks.progress import track
 from wsss_lightning.cli import checked_data, command, options_first
+from wsss_lightning.config import splits_of
 from wsss_lightning.data.examination import (
     Seen,
     always_tagged,
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def report(cfg: DictConfig) -> dict[str, Any]:
-    """Examine both splits, print what was found, and leave doctor.json and doctor.png.
+    """Examine all splits, print what was found, and leave doctor.json and doctor.png.
 
     Raises:
         InputError: a list, a file of tags or a value of the configuration cannot be used at all.
@@ -69,7 +70,7 @@ def report(cfg: DictConfig) -> dict[str, Any]:
     checked_data(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
     reads, seen, problems, notes = {}, {}, [], []
-    for split in dict.fromkeys((cfg.data.train, cfg.data.val)):
+    for split in splits_of(cfg.data):
         wrong: dict[str, str] = {}
         read = instantiate(cfg.data.reader)(split=split, wrong=wrong)
         reads[split] = read
@@ -79,7 +80,7 @@ def report(cfg: DictConfig) -> dict[str, Any]:
         survey = survey_masks(read, seen[split])
         problems += survey.problems()
         notes += [f"{split}: {note}" for note in (*read.notes, *survey.notes())]
-    train, val = reads[cfg.data.train], reads[cfg.data.val]
+    train, val = reads[cfg.data.train], cfg.data.val
     absent, rare = rare_classes(train.tags.numpy(), train.classes)
     if absent:
         problems.append(
@@ -96,9 +97,9 @@ def report(cfg: DictConfig) -> dict[str, Any]:
     if rare:
         notes.append(f"few images of {train.split} beside the most frequent class: {rare}")
     groups, pairs = _duplicates(seen, cfg)
-    problems += [f"the same pixels in {train.split} and {val.split}: {g}" for g in groups["across"]]
+    problems += [f"the same pixels in {train.split} and {val}: {g}" for g in groups["across"]]
     notes += [f"the same pixels twice in a split: {group}" for group in groups["within"]]
-    notes += [f"look the same: {one} ({train.split}), {two} ({val.split})" for one, two in pairs]
+    notes += [f"look the same: {one} ({train.split}), {two} ({val})" for one, two in pairs]
     told = {
         "data": cfg.data.name,
         "root": str(train.root),
@@ -128,10 +129,10 @@ def _duplicates(
     seen: dict[str, list[Seen]], cfg: DictConfig
 ) -> tuple[dict[str, list[list[str]]], list[tuple[str, str]]]:
     """Groups of equal images within a split and across both, and pairs across that look alike."""
-    first, second = seen[cfg.data.train], seen[cfg.data.val]
     within = [group for part in seen.values() for group in same_pixels(part)]
-    if cfg.data.train == cfg.data.val:
+    if len(seen) < 2:
         return {"within": within, "across": []}, []
+    first, second = seen[cfg.data.train], seen[cfg.data.val]
     of_train = {one.digest: one.name for one in first if one.digest}
     across = [[of_train[o.digest], o.name] for o in second if o.digest in of_train]
     return {"within": within, "across": across}, look_alikes(first, second)

@@ -20,7 +20,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 from rich.markup import escape
 
-from wsss_lightning import faults, manifest
+from wsss_lightning import faults, interrupts, manifest
 from wsss_lightning.callbacks.progress import console
 from wsss_lightning.callbacks.watchdog import ALARMS
 from wsss_lightning.errors import InputError
@@ -41,12 +41,15 @@ NOT_WORK = (
     "config.py",
     "config_files.py",
     "doctor.py",
+    "networks.py",
     "errors.py",
     "report",
     "wandb_results.py",
     "faults.py",
+    "interrupts.py",
     "manifest.py",
     "watchdog.py",
+    "step_names.py",
 )
 SHOWN = 3  # names in a message
 LEFTOVER = re.compile(r"\..+\.\d+")  # of a write that was killed
@@ -167,7 +170,8 @@ class Run:
         begun = time.monotonic()
         token = doing.set(name)
         try:
-            work(partial, **inputs)
+            with interrupts.watched():
+                work(partial, **inputs)
         finally:
             doing.reset(token)
         seconds = round(time.monotonic() - begun, 2)

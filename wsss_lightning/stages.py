@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import secrets
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
 from itertools import cycle
@@ -22,9 +22,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsss_lightning.callbacks.checkpoints import WholeFiles, WithinEpochs, is_whole
 from wsss_lightning.callbacks.common_step import CommonStep
@@ -41,8 +40,10 @@ from wsss_lightning.callbacks.gallery import (
 )
 from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
+from wsss_lightning.callbacks.single_value_norm import SingleValueNorm, normalise_single_values
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
+from wsss_lightning.config import splits_of
 from wsss_lightning.data.examination import (
     Sight,
     always_tagged,
@@ -89,15 +90,15 @@ from wsss_lightning.functional.crf.unary import unary_from_labels, unary_from_sc
 from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
 from wsss_lightning.methods.features import PooledFeatures
-from wsss_lightning.metrics import ThresholdCurve, iou, miou, precision_recall
+from wsss_lightning.metrics import ThresholdCurve, iou, is_held_out, miou, precision_recall
 from wsss_lightning.processes import (
     end_with_parent,
     failures_told,
     keep_forks_whole,
-    quiet_lightning,
 )
 from wsss_lightning.run import doing, write_json
 from wsss_lightning.splits import forget_splits, reader_of
+from wsss_lightning.trainer_config import build_trainer
 
 Metrics = dict[str, float]
 GPU_BATCH = 8  # images that its CRF takes at once
@@ -156,7 +157,9 @@ class Stages:
                 schedule of its own.
             epochs_before: that were trained already, so that images come in another order.
         """
-        write_text(folder / "module.yaml", OmegaConf.to_yaml(module, resolve=True))
+        module = OmegaConf.create(settings_of(module))
+        set_statistics(module)
+        write_text(folder / "module.yaml", OmegaConf.to_yaml(module))
         built = instantiate(module)
         if getattr(built, "wants_sub_tags", False) != (clusters is not None):
             raise InputError(
@@ -184,6 +187,7 @@ class Stages:
                 long_side=schedule.long_side,
                 scale=schedule.scale,
                 flip=schedule.flip,
+                padding=built.net.backbone.statistics.mean,
                 **jitter,
             ),
             batch_size=schedule.batch_size,
@@ -192,10 +196,9 @@ class Stages:
             sub_tags=None if clusters is None else sub_tags_of(clusters),
             seed=(torch.initial_seed() + epochs_before) % 2**32,
         )
-        reader = reader_of(data)
-        # masks of the validation split are read for a curve only where tags do not give one
-        val = reader(split=data.val, with_masks=supervision == "masks")
-        watched = supervision == "tags" or val.has_masks()
+        watched = data.val is not None
+        if watched and supervision == "masks":  # tags give a curve without any mask
+            watched = reader_of(data)(data.val).has_masks()
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
@@ -204,6 +207,7 @@ class Stages:
         callbacks: list[pl.Callback] = [
             StepSeed(step_seed),
             LossWatch(folder, step_seed),
+            SingleValueNorm(),
             checkpoint,
             CommonStep(),
             EndLoggers(),
@@ -240,7 +244,8 @@ class Stages:
         trainer = self._trainer(name_of(folder))
         with failures_told(trainer):
             (metrics,) = trainer.validate(module, self._data(data), verbose=False)
-        write_json(folder / "metrics.json", {k.removeprefix("val/"): v for k, v in metrics.items()})
+        known = _numbers({k.removeprefix("val/"): v for k, v in metrics.items()})
+        write_json(folder / "metrics.json", known)
 
     def features(
         self,
@@ -454,12 +459,11 @@ class Stages:
         labels = reader.num_classes + 1
         fixed = TallyWriter(labels)
         part, rest = (ThresholdCurve(labels, seeds.thresholds) for _ in range(2))
-        every = round(1 / seeds.held_out) if seeds.held_out else 0
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             score, keys = load_score(image_file(scores, reader.names[i], ".npz"))
             full = torch.from_numpy(dense(score, keys, labels))[1:]
             truth = torch.from_numpy(reader.mask(i).astype(np.int64))
-            (part if every and i % every == 0 else rest).update(full, truth)
+            (part if is_held_out(i, seeds.held_out) else rest).update(full, truth)
             seeded = with_constant_background(full, seeds.background_score).argmax(0)
             fixed.add(reader.names[i], seeded, truth)
         fixed.save(folder)
@@ -468,11 +472,12 @@ class Stages:
             return write_json(folder / "metrics.json", {})
         metrics: Metrics = {"miou": miou(matrix), **_per_class(matrix, reader.classes)}
         metrics["threshold"] = seeds.background_score
-        if every:
+        if seeds.held_out:
             chosen, _ = part.best()
-            index = int(torch.argmin((rest.thresholds - chosen).abs()))
-            metrics["miou_held_out"] = miou(rest.compute()[index])
-            metrics["threshold_held_out"] = chosen
+            if chosen == chosen:  # NaN: the part has no labelled pixel
+                index = int(torch.argmin((rest.thresholds - chosen).abs()))
+                metrics["miou_held_out"] = miou(rest.compute()[index])
+                metrics["threshold_held_out"] = chosen
         rest.counts += part.counts
         metrics["threshold_oracle"], metrics["miou_oracle"] = rest.best()
         matrices = rest.compute()
@@ -486,7 +491,7 @@ class Stages:
                 "recall": _rounded(recall.nan_to_num(0.0)),
             },
         )
-        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "metrics.json", _numbers(metrics))
 
     def evaluate_masks(self, folder: Path, *, masks: Path, data: DictConfig, split: str) -> None:
         """mIoU and per-class IoU of label maps over a split, and how many pixels they label.
@@ -507,12 +512,13 @@ class Stages:
         if not matrix.any():  # 255 everywhere
             return write_json(folder / "metrics.json", {})
         coverage = 1 - float(matrix[:, -1].sum() / matrix.sum())
-        metrics = {"miou": miou(matrix), "coverage": coverage}
+        metrics: Metrics = {"miou": miou(matrix), "coverage": coverage}
         if coverage < 1:
             labelled = matrix.clone()
             labelled[:, -1] = 0
             metrics["miou_labelled"] = miou(labelled)
-        write_json(folder / "metrics.json", {**metrics, **_per_class(matrix, reader.classes)})
+        metrics |= _per_class(matrix, reader.classes)
+        write_json(folder / "metrics.json", _numbers(metrics))
         write_json(folder / "confusion.json", matrix.tolist())
 
     def gallery(
@@ -607,39 +613,25 @@ class Stages:
         return made
 
     def _gpus(self) -> list[str]:
-        """CUDA devices that are there and that the chosen trainer may use."""
-        if self.trainer.accelerator not in ("auto", "gpu", "cuda"):
+        """CUDA devices that the chosen trainer uses."""
+        trainer = build_trainer(self.trainer)
+        if trainer.strategy.root_device.type != "cuda":
             return []
-        there, chosen = torch.cuda.device_count(), self.trainer.devices
-        if isinstance(chosen, ListConfig):
-            return [f"cuda:{i}" for i in chosen]
-        count = there if str(chosen) in ("auto", "-1") else min(int(chosen), there)
-        return [f"cuda:{i}" for i in range(count)]
+        return [f"cuda:{i}" for i in trainer.device_ids]
 
-    def _trainer(self, name: str, **how: Any) -> pl.Trainer:
-        quiet_lightning()
+    def _trainer(self, name: str, callbacks: Sequence[pl.Callback] = (), **how: Any) -> pl.Trainer:
         keep_forks_whole()
         multiprocessing.set_forkserver_preload(["wsss_lightning.methods.segmenter"])
-        progress = [StageProgress(name)] if console.is_terminal else []
-        usual: dict[str, Any] = {"logger": False, "enable_checkpointing": "max_epochs" in how}
-        callbacks = [*how.pop("callbacks", []), EachOnce(), *progress]
-        try:
-            return instantiate(self.trainer)(
-                callbacks=callbacks,
-                enable_progress_bar=bool(progress),
-                enable_model_summary=False,
-                **{**usual, **how},
-            )
-        except (MisconfigurationException, ValueError) as error:
-            raise InputError(
-                f"this machine cannot run the chosen trainer ({error}); choose trainer=auto, which "
-                "takes what there is, or trainer=cpu."
-            ) from error
+        own = [*callbacks, EachOnce()]
+        if console.is_terminal and self.trainer.get("enable_progress_bar") is not False:
+            own.append(StageProgress(name))
+            how["enable_progress_bar"] = True
+        return build_trainer(self.trainer, own, **how)
 
 
 def load(trained: Path) -> pl.LightningModule:
     """The module that `fit` left in a folder, with its weights, in evaluation mode."""
-    module = OmegaConf.load(trained / "module.yaml")
+    module: Any = OmegaConf.load(trained / "module.yaml")
     _without_weights(module)
     built = instantiate(module)
     stored = torch.load(trained / "last.ckpt", map_location="cpu", weights_only=True)
@@ -657,6 +649,7 @@ def replay(path: Path) -> torch.Tensor:
     _without_weights(module)
     built: Any = instantiate(module)
     built.load_state_dict(kept["state_dict"])
+    normalise_single_values(built)
     torch.set_rng_state(kept["random"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*trainer. reference is not registered.*")
@@ -721,17 +714,36 @@ def tag_names(reader: VOCLayout, i: int) -> str:
     return ", ".join(present) or "none"
 
 
-def _without_weights(node: Any) -> None:
-    """What was trained replaces the ImageNet weights; do not read or fetch them once more."""
+def backbone_nodes(node: Any) -> Iterator[DictConfig]:
+    """The nodes of backbones in a node; one that several places refer to comes several times."""
     if isinstance(node, DictConfig):
         if str(node.get("_target_", "")).endswith(".Backbone"):
-            if node.freeze_norm is None:
-                node.freeze_norm = bool(node.pretrained or node.weights)
-            node.pretrained, node.weights = False, None
-        elif node.get("weights"):  # a network that was given whole
-            node.weights = None
+            yield node
         for name in node:
-            _without_weights(node[name])
+            if not OmegaConf.is_missing(node, name):
+                yield from backbone_nodes(node[name])
+    elif isinstance(node, ListConfig):
+        for item in node:
+            yield from backbone_nodes(item)
+
+
+def set_statistics(node: DictConfig) -> None:
+    """Write mean and std that images are normalised by into the backbones' nodes in a node."""
+    for backbone in backbone_nodes(node):
+        if backbone.get("mean") is None or backbone.get("std") is None:
+            known = instantiate(backbone).statistics
+            with open_dict(backbone):
+                backbone.mean, backbone.std = list(known.mean), list(known.std)
+
+
+def _without_weights(module: DictConfig) -> None:
+    """What was trained replaces the ImageNet weights; do not read or fetch them once more."""
+    for node in backbone_nodes(module):
+        if node.freeze_norm is None:
+            node.freeze_norm = bool(node.pretrained or node.weights)
+        node.pretrained, node.weights = False, None
+    if module.net.get("weights"):  # a network that was given whole
+        module.net.weights = None
 
 
 def _labelled(scores: Path, reader: VOCLayout, i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -823,13 +835,13 @@ def _begin_worker() -> None:
 
 
 def _per_class(matrix: torch.Tensor, classes: list[str]) -> Metrics:
-    values = iou(matrix).tolist()
-    names = ["background", *classes]
-    return {
-        f"iou_{name}": value
-        for name, value in zip(names, values, strict=True)
-        if value == value  # NaN: the split shows no pixel of it
-    }
+    names = [f"iou_{name}" for name in ["background", *classes]]
+    return _numbers(dict(zip(names, iou(matrix).tolist(), strict=True)))
+
+
+def _numbers(metrics: Mapping[str, float]) -> Metrics:
+    """Without NaN, the mean over nothing: the split shows no pixel, or no image, of it."""
+    return {key: value for key, value in metrics.items() if value == value}
 
 
 def _rounded(values: torch.Tensor) -> list[float]:
@@ -862,7 +874,7 @@ def check_data(data: DictConfig, learns_from: str = "tags", sights: Sequence[Sig
     """
     forget_splits()
     digests, reads = [], []
-    for split in (data.train, data.val):
+    for split in splits_of(data):
         with_boxes = learns_from == "boxes" and split == data.train
         read = reader_of(data)(split, with_boxes=with_boxes)
         read.check()
@@ -883,17 +895,21 @@ def check_data(data: DictConfig, learns_from: str = "tags", sights: Sequence[Sig
             "it, a classifier cannot learn what it looks like (data.reader.untagged=background "
             "keeps images of no class)"
         )
-    shared = shared_files(*reads)
+    if data.val is None:
+        _print_plain(f"{data.name} has no validation split: nothing is scored on one", "dim")
+    elif data.val == data.train:
+        _warn(f"data.val is {data.val}, the split that is learnt from: scores will flatter")
+    shared = shared_files(train, reads[-1])
     if shared:
         _warn(
             f"{len(shared)} images of {data.val} are in {data.train} too "
             f"({', '.join(shared[:3])}): scores will flatter; "
             "python -m wsss_lightning.doctor tells which"
         )
-    if sights and len(reads[1]):
-        side = usual_side(reads[1])
+    if sights and len(reads[-1]):
+        side = usual_side(reads[-1])
         for told in filter(None, (sight.complaint(side) for sight in sights)):
-            _warn(f"{data.val}: {told}")
+            _warn(f"{reads[-1].split}: {told}")
     return "-".join(digests)
 
 

@@ -111,12 +111,12 @@ def tell(folder: Path) -> list[dict[str, Any]]:
     for column in ("job", "what", "state", "mIoU", "minutes"):
         table.add_column(column, justify="left" if column in ("what", "state") else "right")
     for job in jobs:
-        value = job.get("objective")
+        value, done = job.get("objective"), job["state"] == "done"
         table.add_row(
             str(job["number"]),
             escape(" ".join(word for word in job["words"] if word not in common)),
             f"[red]{job['state']}[/]" if job["state"] in FAILED else job["state"],
-            "" if value is None else f"{100 * value:.1f}",
+            f"{100 * value:.1f}" if value is not None else "not scored" if done else "",
             f"{job.get('seconds', 0) / 60:.1f}",
         )
     console.print(table)

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from wsss_lightning.callbacks.score_writer import NEGLIGIBLE, ScoreWriter
 from wsss_lightning.data import scores
-from wsss_lightning.data.scores import dense, load_mask, load_score
+from wsss_lightning.data.scores import STORED, dense, load_mask, load_score
 from wsss_lightning.data.stage_files import finished_images, image_file
 
 
@@ -57,7 +57,7 @@ def test_scores_of_present_classes_are_written_one_file_an_image(tmp_path, score
         keys.append(labels.tolist())
         full = dense(stored, labels, 4)  # label i + 1 is class i
         assert not full[0].any()
-        assert np.abs(full[1:] - expected.numpy()).max() <= 0.5001 / (2**bits - 1)
+        assert np.abs(full[1:] - expected.numpy()).max() <= 0.5001 / STORED[bits][1]
     assert keys == [[1, 2, 3], [2, 3], [1], [1, 2, 3], []]
     assert stored.shape == (0, 6, 7)
 

@@ -58,6 +58,7 @@ def module(reader, **changes) -> DataModule:
         contrast=0.3,
         saturation=0.3,
         hue=0.1,
+        padding=(0.5, 0.5, 0.5),
     )
     usual = {
         "train": "train",
@@ -174,6 +175,8 @@ def test_processes_share_whole_images_out_without_padding(length, processes):
     # the same batches as alone, so that results are the same to the last bit
     assert sorted(batches) == sorted(SameSizeBatchSampler(sizes, 3))
     assert all(sampler.all_left == samplers[0].all_left for sampler in samplers)
+    # Lightning leaves a process whose length is 0 out of what all do together
+    assert {len(sampler) for sampler in samplers} == {max(len(s.batches) for s in samplers)}
 
 
 @pytest.mark.parametrize("length", [5, 7])
@@ -271,11 +274,15 @@ def test_prediction_leaves_out_what_is_done_and_needs_no_masks(reader):
 
 @pytest.mark.parametrize(
     ("loader", "message"),
-    [("train_dataloader", "no transform"), ("predict_dataloader", "no split to predict")],
+    [
+        ("train_dataloader", "no transform"),
+        ("val_dataloader", "no split to validate on"),
+        ("predict_dataloader", "no split to predict"),
+    ],
 )
 def test_a_loader_says_what_it_lacks(reader, loader, message):
     with pytest.raises(ValueError, match=message):
-        getattr(module(reader, transform=None), loader)()
+        getattr(module(reader, transform=None, val=None), loader)()
 
 
 class _Notes(pl.LightningModule):

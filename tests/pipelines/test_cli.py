@@ -230,6 +230,18 @@ def test_an_image_without_a_tag_is_background_where_the_data_file_allows_it(here
         assert not np.asarray(mask).any()
 
 
+def test_a_data_set_without_a_validation_split_is_learnt_from_and_scored_on_train(here, mine, voc):
+    (voc / "ImageSets/Segmentation/val.txt").unlink()
+    run = here(*mine, "data.reader.lists.val=null")
+    assert {key.split("/")[-2] for key in run.scores} == {"train"}
+    assert "segmentation/train/miou" in run.scores
+    assert run.results["protocol"]["splits"] == {"train": "train", "val": None}
+    assert [path.name for path in (run.folder / "pictures").iterdir()] == ["train"]
+    assert {path.name for path in run.folder.glob("*/val")} == set()
+    for logged in run.folder.glob("*/csv/**/metrics.csv"):
+        assert "val/" not in logged.read_text().splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("experiment", "words", "key"),
     [
@@ -309,7 +321,8 @@ SLIPS = {
     ): "method.optimizer.lr is fast, but torch.optim.AdamW takes a number",
     ("experiment=cam", "data.long_side=64"): "fit.method.long_side is 64, but a range is two",
     ("experiment=cam", "trainer.precision=half"): "trainer.precision is half, but",
-    ("experiment=cam", "trainer.accelerator=gpuu"): "this machine cannot run the chosen trainer",
+    ("experiment=cam", "trainer.accelerator=gpuu"): "gpuu",
+    ("experiment=cam", "trainer.devices=2"): "trainer=ddp_cpu trainer.devices=2",
     ("experiment=cam", "fit.method.jitter=3"): "jitter",
     ("experiment=cam", "seeds=[1,2]"): "seeds",
     ("experiment=cam", "crf.theta_alpha=wide"): "crf.theta_alpha is wide, but a number is expected",

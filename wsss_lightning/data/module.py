@@ -69,7 +69,10 @@ class SameSizeBatchSampler(Sampler[list[int]]):
 
     Several processes share the batches out among themselves, none padded and none twice. Which
     images meet in a batch depends neither on the number of processes nor on what was done before,
-    and so no result does, to the last bit.
+    and so no result does, to the last bit. All processes state the length of the longest share:
+    Lightning leaves out a process whose length is 0, which then does not take part in collective
+    operations that the others wait in. The iterator of a shorter share, or of an empty one, ends
+    early.
 
     Args:
         sizes: (H, W) of each image.
@@ -93,9 +96,10 @@ class SameSizeBatchSampler(Sampler[list[int]]):
         self.all_left = [i for batch in whole for i in batch]
         rank, processes = _process()
         self.batches = whole[rank::processes]
+        self.longest = math.ceil(len(whole) / processes)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return self.longest
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)
@@ -133,7 +137,7 @@ class DataModule(pl.LightningDataModule):
     Args:
         reader: builds a split, given `split` and what samples shall carry.
         train: split to train on.
-        val: split to validate on.
+        val: split to validate on; None: the data set has none.
         transform: what training sees.
         batch_size: of training, of all processes together.
         eval_batch_size: of whole images.
@@ -150,7 +154,7 @@ class DataModule(pl.LightningDataModule):
         self,
         reader: Callable[..., VOCLayout],
         train: str,
-        val: str,
+        val: str | None,
         transform: TrainTransform | None,
         batch_size: int,
         eval_batch_size: int,
@@ -199,6 +203,8 @@ class DataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
+        if self.val is None:
+            raise ValueError("the DataModule has no split to validate on")
         data = self.reader(split=self.val, with_masks=self.supervision == "masks")
         return self._whole(data, "val")
 

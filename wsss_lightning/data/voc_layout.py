@@ -158,9 +158,7 @@ class VOCLayout(Dataset[Sample]):
         self.notes = list(listed.notes)
         self.names = [name for name, _ in listed.images]
         self._images = [file for _, file in listed.images]
-        self._masks = Companions(self.mask_dir, mask_files.SUFFIXES, self._index)
-        self._annotations = Companions(self.annotation_dir, (".xml",), self._index)
-        self._instances = Companions(self.instance_dir, mask_files.SUFFIXES, self._index)
+        self._mask_of: dict[str, Path | None] = {}
         self._parsed: dict[str, Annotation] = {}
         if listed.absent:
             self._refuse(listed.absent, self._describe_absent(listed.absent))
@@ -176,6 +174,18 @@ class VOCLayout(Dataset[Sample]):
                 "them, take them off the list, or set data.reader.untagged=background to keep them "
                 "as pure background.",
             )
+
+    @cached_property
+    def _masks(self) -> Companions:
+        return Companions(self.mask_dir, mask_files.SUFFIXES, self._index)
+
+    @cached_property
+    def _annotations(self) -> Companions:
+        return Companions(self.annotation_dir, (".xml",), self._index)
+
+    @cached_property
+    def _instances(self) -> Companions:
+        return Companions(self.instance_dir, mask_files.SUFFIXES, self._index)
 
     def view(
         self, with_masks: bool = True, with_boxes: bool = False, masks: Path | None = None
@@ -372,7 +382,10 @@ class VOCLayout(Dataset[Sample]):
 
     def find_mask(self, i: int) -> Path | None:
         """The file of the true mask of an image, if there is one."""
-        return self._masks.find(self.names[i], self._images[i])
+        name = self.names[i]
+        if name not in self._mask_of:
+            self._mask_of[name] = self._masks.find(name, self._images[i])
+        return self._mask_of[name]
 
     def mask_path(self, i: int) -> Path:
         """Where the true mask of an image is, or would be."""
@@ -456,7 +469,7 @@ class VOCLayout(Dataset[Sample]):
         table = readers[path.suffix.lower()](path)
         split = frozenset(self.names)
         by_name = {written: self._index.name(written, split) for written in table.boxes}
-        absent = [written for written, name in by_name.items() if name is None]
+        absent = [written for written in table.boxes if not self._index.find(written)]
         named: dict[str, list[Drawn]] = {}
         for written, name in by_name.items():
             if name is not None:

@@ -34,25 +34,33 @@ class FolderIndex:
 
     def __init__(self, folder: Path, suffixes: Sequence[str]) -> None:
         self.folder = folder
-        self.paths: dict[str, list[Path]] = {}  # by name
+        self._files: dict[str, list[str]] = {}  # paths below the folder, by name
         self.other_suffixes: dict[str, str] = {}  # of files that do not count, by name
         self._folded: defaultdict[str, list[str]] = defaultdict(list)
         self._stems: defaultdict[str, list[str]] = defaultdict(list)
-        for path, relative in _files_below(folder):
+        for relative in _files_below(folder):
             name = _without_suffix(relative, suffixes)
             if name is None:
                 stem, _, suffix = relative.rpartition(".")
                 self.other_suffixes[_composed(stem)] = suffix
                 continue
             name = _composed(name)
-            if name not in self.paths:
+            if name not in self._files:
                 self._folded[name.casefold()].append(name)
                 self._stems[name.rpartition("/")[2].casefold()].append(name)
-            self.paths.setdefault(name, []).append(path)
+            self._files.setdefault(name, []).append(relative)
+
+    @property
+    def names(self) -> Collection[str]:
+        return self._files.keys()
+
+    def paths(self, name: str) -> list[Path]:
+        """Files of this name."""
+        return [self.folder / relative for relative in self._files[name]]
 
     def names_like(self, name: str) -> list[str]:
         """The name itself, else names that differ from it by capitals only."""
-        return [name] if name in self.paths else self._folded.get(name.casefold(), [])
+        return [name] if name in self._files else self._folded.get(name.casefold(), [])
 
     def names_ending(self, stem: str) -> list[str]:
         """Names in any sub-folder whose last part is this, without regard to capitals."""
@@ -75,11 +83,7 @@ class ImageIndex:
     def __init__(self, folder: Path, mask_folder: Path) -> None:
         self.folder = folder
         self._index = FolderIndex(folder, SUFFIXES)
-        if folder.absolute() == mask_folder.absolute():
-            for paths in self._index.paths.values():
-                photos = [path for path in paths if path.suffix.lower() != ".png"]
-                if photos:
-                    paths[:] = photos
+        self._with_masks = folder.absolute() == mask_folder.absolute()
 
     def find(self, written: str) -> list[tuple[str, Path]]:
         """Name and file of each image that a file may mean by `written`; best none or one."""
@@ -96,13 +100,14 @@ class ImageIndex:
 
         Args:
             written: what a file calls it.
-            preferred: names of a split, to which a file of that split refers.
+            preferred: names of a split, to which a file of that split refers where several images
+                may be meant.
 
         Raises:
             InputError: several are meant.
         """
         names = {name for name, _ in self.find(written)}
-        if len(names) > 1 and len(names.intersection(preferred)) == 1:
+        if len(names) > 1 and preferred:
             names.intersection_update(preferred)
         if len(names) > 1:
             raise InputError(
@@ -123,8 +128,14 @@ class ImageIndex:
             suffix = suffix or self._index.other_suffixes.get(stem)
             if suffix is not None:
                 return f"{stem}.{suffix} is there, but images end in {', '.join(SUFFIXES)}"
-        likely = did_you_mean(name, self._index.paths)
+        likely = did_you_mean(name, self._index.names)
         return likely if likely.startswith("did you mean") else ""
+
+    def _paths(self, name: str) -> list[Path]:
+        paths = self._index.paths(name)
+        if self._with_masks and len(paths) > 1:
+            return [path for path in paths if path.suffix.lower() != ".png"] or paths
+        return paths
 
     def _parts(self, form: str) -> Iterator[tuple[str, ...]]:
         """The path below the folder of images, as the whole of it or from its last mention on."""
@@ -150,7 +161,7 @@ class ImageIndex:
             names = self._index.names_like(name)
             if not names and len(parts) == 1:
                 names = self._index.names_ending(name)
-            found = [(n, path) for n in names for path in self._index.paths[n]]
+            found = [(n, path) for n in names for path in self._paths(n)]
             if found:
                 exact = [(n, p) for n, p in found if p.name.casefold() == parts[-1].casefold()]
                 return exact or found
@@ -189,7 +200,7 @@ class Companions:
         stem = name.rpartition("/")[2]
         if not names and len(self._images.names_ending(stem)) == 1:
             names = self._index.names_like(stem)
-        paths = [path for n in names for path in self._index.paths[n]]
+        paths = [path for n in names for path in self._index.paths(n)]
         if self.shared:
             paths = [path for path in paths if path != image]
         if len(paths) > 1:
@@ -202,7 +213,7 @@ class Companions:
     def unused(self, names: Iterable[str]) -> list[str]:
         """Names of files that belong to none of these images."""
         stems = {name.rpartition("/")[2].casefold() for name in names}
-        return [n for n in self._index.paths if n.rpartition("/")[2].casefold() not in stems]
+        return [n for n in self._index.names if n.rpartition("/")[2].casefold() not in stems]
 
 
 @final
@@ -242,11 +253,11 @@ def _without_suffix(relative: str, suffixes: Sequence[str]) -> str | None:
     return stem if known and stem and not stem.endswith("/") else None
 
 
-def _files_below(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Files and their paths relative to the folder, in order; hidden ones are left out."""
+def _files_below(folder: Path) -> Iterator[str]:
+    """Paths of files relative to the folder, in order; hidden ones are left out."""
     entered: set[str] = set()
 
-    def walk(place: str, relative: str) -> Iterator[tuple[Path, str]]:
+    def walk(place: str, relative: str) -> Iterator[str]:
         real = os.path.realpath(place)  # a link may lead back to a folder above it
         if real in entered:
             return
@@ -258,7 +269,7 @@ def _files_below(folder: Path) -> Iterator[tuple[Path, str]]:
                 if entry.is_dir():
                     yield from walk(entry.path, f"{relative}{entry.name}/")
                 else:
-                    yield Path(entry.path), f"{relative}{entry.name}"
+                    yield f"{relative}{entry.name}"
 
     if folder.is_dir():
         yield from walk(str(folder), "")
