@@ -56,6 +56,14 @@ SLIPS = {
     ("experiment", "=", "cam"): ["experiment=cam", "blank"],
     ("experiment=", "cam"): ["experiment=cam", "blank"],
     ("experiment", "=cam"): ["experiment=cam", "blank"],
+    ("experiment", "cam"): ["experiment=cam"],
+    ("experiment:cam",): ["experiment=cam"],
+    ("experiment==cam",): ["experiment=cam"],
+    ("experiment=cam seed=1",): ["experiment=cam and seed=1"],
+    ("experiment=null",): ["experiment=null", "--help"],
+    ("experiment=cam", "refine=null"): ["refine=null", "--help"],
+    ("experiment=cam", "help"): ["--help"],
+    ("experiment=cam", "seed="): ["seed is empty", "whole number"],
     ("=cam",): ["experiment=cam"],
     ("cam",): ["experiment=cam"],
     ("experiment=cam.yaml",): ["experiment=cam"],
@@ -126,7 +134,7 @@ def test_a_key_that_is_given_twice_is_noted_with_both_values():
 
 
 def test_answers_need_no_pytorch():
-    modules = ["choices", "overrides", "run_names", "usage_errors", "cli"]
+    modules = ["choices", "overrides", "run_names", "suggestions", "usage_errors", "cli"]
     code = "; ".join(f"import wsss_lightning.{name}" for name in modules)
     code += "; import sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

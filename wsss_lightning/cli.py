@@ -44,6 +44,7 @@ from wsss_lightning.config_files import check_files
 from wsss_lightning.errors import InputError
 from wsss_lightning.overrides import (
     as_typed,
+    exists,
     expand_home,
     parsed,
     read_overrides,
@@ -197,11 +198,16 @@ def check_runs_folder(overrides: Iterable[str]) -> Path:
     given = [parsed(word) for word in overrides if word.lstrip("+").startswith("runs=")]
     value = given[-1] if given else "runs"
     text = value.text if isinstance(value, QuotedString) else value
-    if not isinstance(text, str) or "${" in text:  # a sweep, or a reference
+    if not isinstance(text, str) or ("${" in text and not exists(text)):  # a sweep, a reference
         return Path.cwd()
     if not text.strip():
         raise InputError("runs is empty; give the folder of all runs, as in runs=DIR.")
     runs = Path(expand_user(text)).absolute()
+    if "${" in str(runs):
+        raise InputError(
+            f"runs is {runs}, but ${{ begins a reference in the configuration; rename the folder, "
+            "or start from another and name folders by runs=DIR."
+        )
     try:
         present = next(place for place in (runs, *runs.parents) if place.exists())
         if present.is_dir():

@@ -107,6 +107,11 @@ def _defines(package: str, folder: str, pattern: str) -> bool:
 
 def meant_word(value: str) -> str:
     """What a value without a key may be meant as."""
+    if value.lower() in ("help", "version", "info"):
+        return f"did you mean --{value.lower()}?"
+    pair = re.fullmatch(r"([\w.]+):\s*(\S+)", value)
+    if pair and pair[1] in known_keys([]):
+        return f"did you mean {pair[1]}={pair[2]}?"
     groups = [group for group in group_names() if value in options(group)]
     if groups:
         return f"did you mean {' or '.join(f'{group}={value}' for group in groups)}?"

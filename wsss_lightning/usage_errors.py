@@ -11,7 +11,7 @@ from hydra.errors import OverrideParseException
 from wsss_lightning.choices import composed, group_names, known_keys, options, own_folders
 from wsss_lightning.config import HIGHEST_SEED
 from wsss_lightning.errors import InputError, closest, did_you_mean
-from wsss_lightning.overrides import MULTIRUN, OVERRIDE, WITH_VALUE, parsed, split_options
+from wsss_lightning.overrides import MULTIRUN, OVERRIDE, WITH_VALUE, exists, parsed, split_options
 from wsss_lightning.suggestions import SYNONYMS, explain_option, meant_key, meant_word
 
 FLAGS: tuple[str, ...] = (
@@ -123,18 +123,19 @@ def explain(error: Exception, words: Iterable[str]) -> str:
     key = re.search(r"Could not (?:override|append to config|delete)[^']*'([\w./@]+)'", message)
     if key:
         return f"{key[1]} is not a key; {meant_key(key[1], words)}"
+    if isinstance(error, OverrideParseException):
+        reason = message.removeprefix(f"Error parsing override '{error.override}'\n")
+        reason = reason.splitlines()[0].partition(" expecting ")[0]
+        return (
+            f"{error.override} does not parse: {reason}. Lists are written [a,b], mappings "
+            "{a: b}; put other values with brackets, commas or = into quotes for Hydra within "
+            "those for the shell: \"KEY='VALUE'\"."
+        )
     kind = re.search(r"override \+*([^=\n]+)=.*\nValue '(.*)' of type .* to (\w+)", message)
     if kind:
         expected = {"Integer": "a whole number", "Float": "a number"}.get(kind[3], kind[3])
         span = f" from 0 to {HIGHEST_SEED}" if kind[1] == "seed" else ""
-        return f"{kind[1]} is {kind[2]}, but {expected}{span} is expected; set one."
-    if isinstance(error, OverrideParseException):
-        reason = message.removeprefix(f"Error parsing override '{error.override}'\n")
-        return (
-            f"{error.override} does not parse: {reason.splitlines()[0]}. Lists are written [a,b], "
-            "mappings {a: b}; put other values with brackets, commas or = into quotes for Hydra "
-            "within those for the shell: \"KEY='VALUE'\"."
-        )
+        return f"{kind[1]} is {kind[2] or 'empty'}, but {expected}{span} is expected; set one."
     sweep = re.search(r"(?:Ambiguous value|Sweep).*?argument '?([^'\n]+?)'?$", message, re.M)
     if sweep:
         return (
@@ -190,7 +191,12 @@ def _check_option(option: str, behind: str) -> None:
 def _check_blanks(overrides: Sequence[str]) -> None:
     """Blanks around =, which the shell takes for the ends of words."""
     around = zip(["", *overrides], overrides, [*overrides[1:], ""], strict=False)
+    groups = group_names()
     for before, word, behind in around:
+        if word in groups and re.fullmatch(r"[\w.-]+", behind):
+            raise InputError(
+                f"{word} {behind}: a key and its value are joined; write {word}={behind}"
+            )
         if word == "=" or (word.startswith("=") and before and "=" not in before):
             value = behind if word == "=" else word[1:]
             raise InputError(
@@ -212,6 +218,14 @@ def _check_override(word: str) -> None:
     key, value = match[1].lstrip("+~"), match[2]
     if not key:
         raise InputError(f"{word} has no key before the =; {meant_word(value)}")
+    if value.startswith("="):
+        raise InputError(f"{word} has = twice; write {match[1]}={value.lstrip('= ')}")
+    several = re.fullmatch(r"([^\s,\[{'\"]+)\s+([\w.+~]+=.*)", value, re.DOTALL)
+    if several and not exists(value):
+        raise InputError(
+            f"{word} holds several overrides in one word; give {match[1]}={several[1]} and "
+            f"{several[2]} as words of their own, outside of quotes."
+        )
     if re.search(r"\s", key):
         joined = re.sub(r"\s+", "", key)
         raise InputError(
@@ -225,7 +239,7 @@ def _check_override(word: str) -> None:
                 f"{word}: options are given without folder and suffix; write {key}="
                 f"{bare.rpartition('/')[2]}"
             )
-        if not value.strip():
+        if value.strip() in ("", "null"):
             raise InputError(f"{word} names no option of {key}; --help lists those of each group.")
 
 
