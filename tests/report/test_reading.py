@@ -246,4 +246,4 @@ def test_steps_come_in_the_order_of_their_making(write_runs, tmp_path):
     write_runs(tmp_path, {"cam": 1.0}, seeds=1, images=4, steps=steps)
     (data,) = group(find_runs([tmp_path]))
     named = [step for step, _ in data.methods[0].steps()]
-    assert named == ["seeds", "none", "segmentation", "mine"]
+    assert named == ["seeds", "none", "mine", "segmentation"]

@@ -48,10 +48,11 @@ def steps_chart(
         methods: of each, mIoU in [0, 1] by (name of the step, split).
         splits: one or two.
     """
-    columns = min(2, len(methods))
-    rows = -(-len(methods) // columns)
-    canvas, axes = _axes(rows, columns, 4.4 * columns, 2.4 * rows + 0.4)
     most = max((len({step for step, _ in found}) for found in methods.values()), default=1)
+    columns = min(2 if most < 8 else 1, len(methods))
+    rows = -(-len(methods) // columns)
+    width = 4.4 * columns if most < 8 else max(8.8, 0.4 * most)
+    canvas, axes = _axes(rows, columns, width, 2.4 * rows + 0.4)
     highest = max((v for found in methods.values() for v in found.values()), default=1.0)
     for ax, (name, found) in zip(axes, methods.items(), strict=False):
         steps = list(dict.fromkeys(step for step, _ in found))

@@ -247,9 +247,9 @@ class DataSet:
 
     def main_step(self) -> Step | None:
         """The step on which methods are compared: the last that two of them have, on val first."""
-        own = {step[0] for method in self.methods for step in method.steps()} - set(ORDER)
-        order = [*ORDER[: ORDER.index("pseudo")], *sorted(own), *ORDER[ORDER.index("pseudo") :]]
-        steps = [(name, split) for split in reversed(self.splits) for name in reversed(order)]
+        named = {*ORDER, *(step for method in self.methods for step, _ in method.steps())}
+        order = sorted(named, key=lambda step: (rank(step), step), reverse=True)
+        steps = [(name, split) for split in reversed(self.splits) for name in order]
         # what comes out of the whole pipeline, before what comes out of its parts
         final = [
             step for step in steps if step[0].startswith("segmentation") or step[1] == self.train
@@ -493,6 +493,6 @@ def _agree(one: RunResult, other: RunResult) -> bool:
     return whole and all(one.scores[key] == other.scores[key] for key in common)
 
 
-def rank(step: str) -> int:
-    """Place of a step in the order of making; those of other refiners come last."""
-    return ORDER.index(step) if step in ORDER else len(ORDER)
+def rank(step: str) -> tuple[int, int]:
+    """Place of a step in the order of making; those of other refiners come before pseudo masks."""
+    return (ORDER.index(step), 0) if step in ORDER else (ORDER.index("pseudo") - 1, 1)
