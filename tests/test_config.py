@@ -2,7 +2,13 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wsss_lightning.config import check_targets, check_values
+from wsss_lightning.config import (
+    check_seeds,
+    check_targets,
+    check_values,
+    normalise_splits,
+    splits_of,
+)
 from wsss_lightning.errors import InputError
 
 BACKBONE = {
@@ -257,3 +263,75 @@ def test_whatever_type_a_value_has_the_answer_is_a_message():
                     assert str(error).startswith((f"{group}.{key} is ", "box_labels.context is "))  # noqa: PT017
                     answers += 1
     assert answers > 70
+
+
+# splits
+
+
+def data_of(**changed):
+    lists = {"train": "train.txt", "val": "val.txt", "test": None} | changed.pop("lists", {})
+    data = OmegaConf.create({"train": "train", "val": "val", "reader": {"lists": lists}, **changed})
+    OmegaConf.set_struct(data, True)  # as Hydra composes it
+    return data
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"val": None},
+        {"lists": {"val": None}},
+        {"val": None, "lists": {"val": None}},
+        {"val": "test"},
+    ],
+)
+def test_a_validation_split_that_is_null_in_any_way_is_none(changed):
+    data = data_of(**changed)
+    normalise_splits(data)
+    assert data.val is None
+    assert splits_of(data) == ["train"]
+    assert None not in data.reader.lists.values()
+    assert data.reader.lists.train == "train.txt"
+
+
+def test_splits_are_the_two_that_are_read_each_once():
+    data = data_of()
+    normalise_splits(data)
+    assert splits_of(data) == ["train", "val"]
+    assert splits_of(data_of(val="train")) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"train": None}, "data.train"),
+        ({"lists": {"train": None}}, "data.reader.lists.train"),
+        ({"train": "test"}, "data.reader.lists.test"),
+        ({"reader": {"lists": None}}, "data.reader.lists"),
+    ],
+)
+def test_without_a_split_to_learn_from_nothing_starts(changed, key):
+    with pytest.raises(InputError) as error:
+        normalise_splits(data_of(**changed))
+    assert f"{key} is null" in str(error.value)
+    assert "=FILE" in str(error.value) or "val" in str(error.value)
+
+
+@pytest.mark.parametrize("value", [-1, 2**32, 5_000_000_000, 1.5, 1e5, "2**32", True, [1]])
+@pytest.mark.parametrize("key", ["seed", "data.generate.seed"])
+def test_a_seed_that_generators_do_not_take_is_refused_with_the_range(key, value):
+    cfg = config()
+    OmegaConf.update(cfg, key, value, force_add=True)
+    with pytest.raises(InputError, match=rf"^{key} is .* 0 to 4294967295"):
+        check_seeds(cfg)
+
+
+def test_all_seeds_of_32_bits_are_taken():
+    check_seeds(config(seed=2**32 - 1, data={"generate": {"seed": 0}}, seeds={"held_out": 0.5}))
+
+
+def test_an_empty_path_is_named_by_the_key_that_holds_it():
+    cfg = config(here=" ", backbone={**BACKBONE, "weights": "${here}"})
+    with pytest.raises(InputError, match=r"^here is empty.* here=PATH"):
+        check_targets(cfg)
+    with pytest.raises(InputError, match=r"^backbone.weights is empty"):
+        check_targets(config(backbone={**BACKBONE, "weights": ""}))

@@ -15,19 +15,23 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from wsss_lightning.callbacks.gallery import legend_of, mask_overlay, save_sheet, sheet
 from wsss_lightning.callbacks.progress import track
 from wsss_lightning.cli import checked_data, command, options_first
+from wsss_lightning.config import splits_of
 from wsss_lightning.data.examination import (
     Seen,
+    always_tagged,
     conflicts,
     examine,
     look_alikes,
     rare_classes,
     same_pixels,
     summary,
+    survey_masks,
 )
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
@@ -58,35 +62,44 @@ def main() -> None:
 
 
 def report(cfg: DictConfig) -> dict[str, Any]:
-    """Examine both splits, print what was found, and leave doctor.json and doctor.png.
+    """Examine all splits, print what was found, and leave doctor.json and doctor.png.
 
     Raises:
         InputError: a list, a file of tags or a value of the configuration cannot be used at all.
     """
     checked_data(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    reads, seen, problems = {}, {}, []
-    for split in dict.fromkeys((cfg.data.train, cfg.data.val)):
+    reads, seen, problems, notes = {}, {}, [], []
+    for split in splits_of(cfg.data):
         wrong: dict[str, str] = {}
         read = instantiate(cfg.data.reader)(split=split, wrong=wrong)
         reads[split] = read
         seen[split] = list(track(examine(read, cfg.workers), len(read), f"doctor {split}"))
         problems += [*dict.fromkeys(wrong.values())]
-        problems += [message for one in seen[split] for message in one.wrong]
-    train, val = reads[cfg.data.train], reads[cfg.data.val]
+        problems += dict.fromkeys(message for one in seen[split] for message in one.wrong)
+        survey = survey_masks(read, seen[split])
+        problems += survey.problems()
+        notes += [f"{split}: {note}" for note in (*read.notes, *survey.notes())]
+    train, val = reads[cfg.data.train], cfg.data.val
     absent, rare = rare_classes(train.tags.numpy(), train.classes)
     if absent:
         problems.append(
             f"no image of {train.split} is tagged {', '.join(absent)}: these are never learnt; add "
             "images, or leave the classes out by data.reader.classes and mask_ids."
         )
-    notes = [f"{name} ({split}): {told}" for split, name, told in _conflicts(reads, seen)]
+    if always := always_tagged(train.tags.numpy(), train.classes):
+        problems.append(
+            f"every image of {train.split} is tagged {', '.join(always)}: without images that lack "
+            "it, a classifier cannot learn what it looks like; add some (a picture of no class is "
+            "kept by data.reader.untagged=background), or learn from boxes or masks."
+        )
+    notes += [f"{name} ({split}): {told}" for split, name, told in _conflicts(reads, seen)]
     if rare:
         notes.append(f"few images of {train.split} beside the most frequent class: {rare}")
     groups, pairs = _duplicates(seen, cfg)
-    problems += [f"the same pixels in {train.split} and {val.split}: {g}" for g in groups["across"]]
+    problems += [f"the same pixels in {train.split} and {val}: {g}" for g in groups["across"]]
     notes += [f"the same pixels twice in a split: {group}" for group in groups["within"]]
-    notes += [f"look the same: {one} ({train.split}), {two} ({val.split})" for one, two in pairs]
+    notes += [f"look the same: {one} ({train.split}), {two} ({val})" for one, two in pairs]
     told = {
         "data": cfg.data.name,
         "root": str(train.root),
@@ -116,10 +129,10 @@ def _duplicates(
     seen: dict[str, list[Seen]], cfg: DictConfig
 ) -> tuple[dict[str, list[list[str]]], list[tuple[str, str]]]:
     """Groups of equal images within a split and across both, and pairs across that look alike."""
-    first, second = seen[cfg.data.train], seen[cfg.data.val]
     within = [group for part in seen.values() for group in same_pixels(part)]
-    if cfg.data.train == cfg.data.val:
+    if len(seen) < 2:
         return {"within": within, "across": []}, []
+    first, second = seen[cfg.data.train], seen[cfg.data.val]
     of_train = {one.digest: one.name for one in first if one.digest}
     across = [[of_train[o.digest], o.name] for o in second if o.digest in of_train]
     return {"within": within, "across": across}, look_alikes(first, second)
@@ -140,12 +153,7 @@ def show(told: dict[str, Any], classes: list[str]) -> None:
     ids = (", ".join(s["images_with_id"]) for s in splits.values())
     table.add_row("ids in masks", *(text[:60] for text in ids))
     for name in classes:
-        cells = (
-            f"{s['images_of_class'][name]} images, "
-            f"{100 * s['share_of_pixels'].get(name, 0):.1f} % of pixels"
-            for s in splits.values()
-        )
-        table.add_row(name, *cells)
+        table.add_row(escape(name), *(_class_cell(split, name) for split in splits.values()))
     ignored = (s["ignored"] for s in splits.values())
     table.add_row("ignored (255)", *("" if x is None else f"{100 * x:.1f} %" for x in ignored))
     console.print(table)
@@ -157,6 +165,13 @@ def show(told: dict[str, Any], classes: list[str]) -> None:
             console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
         if len(lines) > SHOWN:
             console.print(f"  and {len(lines) - SHOWN} more in doctor.json")
+
+
+def _class_cell(split: dict[str, Any], name: str) -> str:
+    cell = f"{split['images_of_class'][name]} images"
+    if split["masks"]:
+        cell += f", {100 * split['share_of_pixels'].get(name, 0):.1f} % of pixels"
+    return cell
 
 
 def _cell(value: Any) -> str:

@@ -32,6 +32,11 @@ def main() -> None:
         default="background",
         help="what masks hold where COCO has a crowd; papers have background",
     )
+    parser.add_argument(
+        "--split-folders",
+        action="store_true",
+        help="a folder of its own for the images of each split, where splits share file names",
+    )
     told = parser.parse_args()
     wrong = [word for word in told.splits if not all(word.partition("="))]
     if wrong:
@@ -42,7 +47,7 @@ def main() -> None:
         file = told.source / "annotations" / f"instances_{folder}.json"
         splits[name] = Split(file, told.source / folder)
     try:
-        found = write_voc_layout(splits, told.target, told.crowds, track)
+        found = write_voc_layout(splits, told.target, told.crowds, track, told.split_folders)
     except ModuleNotFoundError as error:
         print(f"error: {error}; pip install 'wsss-lightning[coco]'", file=sys.stderr)
         raise SystemExit(1) from error

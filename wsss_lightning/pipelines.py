@@ -9,9 +9,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.box_stages import BoxStages
+from wsss_lightning.config import splits_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.run import Run
 from wsss_lightning.stages import Stages, metrics_of
+from wsss_lightning.step_names import step_name
 
 Scores = dict[str, float]
 
@@ -138,7 +140,7 @@ def full_supervision(cfg: DictConfig, run: Run) -> Scores:
     do, data = _stages(cfg), cfg.data
     found: Scores = {}
     predicted = _segment(cfg, run, do, found)
-    for split in (data.train, data.val):
+    for split in splits_of(data):
         run.stage(
             f"pictures/{split}",
             do.gallery,
@@ -194,7 +196,8 @@ def boxes(
             epochs_before=(r - 1) * schedule.max_epochs if network == "continued" else 0,
         )
         predicted = {}
-        for split, test in ((data.val, cfg.test), (train, marginals)):
+        tests = dict.fromkeys(reversed(splits_of(data)), cfg.test) | {train: marginals}
+        for split, test in tests.items():
             predicted[split] = run.stage(
                 f"round_{r}/predictions/{split}",
                 do.predict,
@@ -226,11 +229,12 @@ def boxes(
     start = trained if network == "continued" else None
     shift = done * schedule.max_epochs if start is not None else 0
     last = _segment(cfg, run, do, found, labels, start=start, epochs_before=shift)
+    tested = splits_of(data)[-1]
     lines = {
         f"labels, {train}": [(r, f"round_{r}/labels/{train}/miou") for r in range(done + 1)],
-        f"network, {data.val}": [
-            *((r, f"round_{r}/segmentation/{data.val}/miou") for r in range(1, done + 1)),
-            (done + 1, f"segmentation/{data.val}/miou"),
+        f"network, {tested}": [
+            *((r, f"round_{r}/segmentation/{tested}/miou") for r in range(1, done + 1)),
+            (done + 1, f"segmentation/{tested}/miou"),
         ],
     }
     points = {
@@ -239,7 +243,8 @@ def boxes(
     if any(points.values()):
         title = f"{cfg.name} on {data.name}, seed {cfg.seed}: mIoU over rounds"
         run.stage("pictures/rounds", own.curve, points=points, title=title)
-    sheets: dict[str, dict[str, Path]] = {"labels": kept, train: {"labels": labels}, data.val: {}}
+    sheets: dict[str, dict[str, Path]] = {"labels": kept}
+    sheets |= {split: {"labels": labels} if split == train else {} for split in splits_of(data)}
     for name, steps in sheets.items():
         split = train if name == "labels" else name
         run.stage(
@@ -260,7 +265,9 @@ def _stages(cfg: DictConfig) -> Stages:
 
 
 def _tag_scores(cfg: DictConfig, run: Run, do: Stages, trained: Path, prefix: str = "") -> Scores:
-    """How well a trained method tells the tags of the validation split."""
+    """How well a trained method tells the tags of the validation split, where there is one."""
+    if cfg.data.val is None:
+        return {}
     tested = run.stage(
         f"{prefix}classifier_val",
         do.validate_tags,
@@ -274,9 +281,9 @@ def _tag_scores(cfg: DictConfig, run: Run, do: Stages, trained: Path, prefix: st
 def _seeds(
     cfg: DictConfig, run: Run, do: Stages, found: Scores, trained: Path, prefix: str = ""
 ) -> dict[str, Path]:
-    """Score maps of a trained method over both splits, and their mIoU into `found`."""
+    """Score maps of a trained method over all splits, and their mIoU into `found`."""
     data, seeds = cfg.data, {}
-    for split in (data.train, data.val):
+    for split in splits_of(data):
         seeds[split] = run.stage(
             f"{prefix}seeds/{split}",
             do.score,
@@ -313,7 +320,7 @@ def _masks(
     refine = instantiate(cfg.refine, _convert_="none")
     for name, refined in refine(run, do, data, seeds, trained).items():
         for split, marginals in refined.items():
-            steps[split][name.upper()] = masks = run.stage(
+            steps[split][step_name(name)] = masks = run.stage(
                 f"{name}_masks/{split}",
                 do.masks,
                 scores=marginals,
@@ -338,7 +345,7 @@ def _masks(
         initial = trained if cfg.fit.segmenter.encoder == "classifier" else None
         for split, predicted in _segment(cfg, run, do, found, pseudo, initial).items():
             steps[split]["prediction"] = predicted
-    for split in (data.train, data.val):
+    for split in splits_of(data):
         run.stage(
             f"pictures/{split}",
             do.gallery,
@@ -377,7 +384,7 @@ def _segment(
         epochs_before=epochs_before,
     )
     predicted = {}
-    for split in (data.val, data.train):
+    for split in reversed(splits_of(data)):
         predicted[split] = run.stage(
             f"predictions/{split}",
             do.predict,

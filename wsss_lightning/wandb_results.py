@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from wsss_lightning.callbacks.progress import console
 from wsss_lightning.errors import InputError
+from wsss_lightning.metrics import score_parts
 from wsss_lightning.run import write_json
+from wsss_lightning.splits import reader_of
 from wsss_lightning.stages import WANDB_RUN, evenly, pictured, settings_of, tag_names
 
 RECORD = "wandb_results.json"  # id of the results' run, and what was logged there last
@@ -117,7 +118,9 @@ def log_results(
     if _mode(node) == "offline":
         names = ",".join([".", *trainings])
         console.print(
-            f"W&B       wandb sync {folder}/{{{names}}}/wandb/offline-run-*", soft_wrap=True
+            f"W&B       wandb sync {folder}/{{{names}}}/wandb/offline-run-*",
+            soft_wrap=True,
+            markup=False,
         )
 
 
@@ -198,7 +201,7 @@ def probes(data: DictConfig, store: Path, inputs: Mapping[str, Any]) -> dict[str
     """
     import wandb
 
-    reader = instantiate(data.reader)(split=inputs["split"])
+    reader = reader_of(data)(split=inputs["split"])
     seeds = None if inputs["seeds"] is None else store / inputs["seeds"]
     steps = {heading: store / masks for heading, masks in inputs["steps"].items()}
     columns: list[str | int] = ["name", "tags"]
@@ -215,7 +218,7 @@ def per_class(scores: Mapping[str, float]) -> list[list[Any]]:
     """Step, split, class and IoU of every per-class score."""
     rows = []
     for key, value in scores.items():
-        step, split, metric = key.rsplit("/", 2)
+        step, split, metric = score_parts(key)
         if metric.startswith("iou_"):
             rows.append([step, split, metric.removeprefix("iou_"), value])
     return rows

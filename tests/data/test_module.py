@@ -58,6 +58,7 @@ def module(reader, **changes) -> DataModule:
         contrast=0.3,
         saturation=0.3,
         hue=0.1,
+        padding=(0.5, 0.5, 0.5),
     )
     usual = {
         "train": "train",
@@ -273,11 +274,15 @@ def test_prediction_leaves_out_what_is_done_and_needs_no_masks(reader):
 
 @pytest.mark.parametrize(
     ("loader", "message"),
-    [("train_dataloader", "no transform"), ("predict_dataloader", "no split to predict")],
+    [
+        ("train_dataloader", "no transform"),
+        ("val_dataloader", "no split to validate on"),
+        ("predict_dataloader", "no split to predict"),
+    ],
 )
 def test_a_loader_says_what_it_lacks(reader, loader, message):
     with pytest.raises(ValueError, match=message):
-        getattr(module(reader, transform=None), loader)()
+        getattr(module(reader, transform=None, val=None), loader)()
 
 
 class _Notes(pl.LightningModule):

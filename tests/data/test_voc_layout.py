@@ -1,3 +1,4 @@
+import json
 import pickle
 import re
 import zlib
@@ -6,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pictures import save_turned
 from PIL import Image
 
 from wsss_lightning.data.scores import save_mask
-from wsss_lightning.data.voc_layout import VOCLayout, read_npy_dict
+from wsss_lightning.data.sources.tags import read_npy_dict
+from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 
 CLASSES = ["bird", "cat", "dog"]
@@ -137,11 +140,25 @@ def test_a_dot_may_be_part_of_a_name(root):
     assert read(root).names == ["b.v2"]
 
 
-def test_images_may_be_png_and_jpg_comes_first_where_both_exist(root):
+def test_of_two_images_of_one_name_the_list_must_say_which(root):
     Image.new("RGB", (4, 5), "red").save(root / "JPEGImages/b.png")
-    assert read(root).image_size(2) == (10, 8)
+    with refused(r"line 3: b may be b\.jpg, b\.png"):
+        read(root)
+    write_list(root, "b.png\n")
+    assert read(root).image_size(0) == (5, 4)
+    write_list(root, "b.jpg\n")
+    assert read(root).image_size(0) == (10, 8)
     (root / "JPEGImages/b.jpg").unlink()
-    assert read(root).image_size(2) == (5, 4)
+    assert read(root).image_size(0) == (5, 4)  # the one that is there
+
+
+def test_masks_may_lie_beside_their_images(root):
+    for name in NAMES:
+        (root / f"SegmentationClass/{name}.png").rename(root / f"JPEGImages/{name}.png")
+    data = read(root, mask_dir="JPEGImages")
+    data.check()
+    assert data.image_size(2) == (10, 8)
+    assert data.mask(1)[0, :3].tolist() == [2, 3, 0]
 
 
 def test_grey_and_transparent_images_become_rgb(root):
@@ -362,13 +379,13 @@ def test_all_boxes_that_are_none_are_counted_at_once(root):
     for name in ("b", NAMES[0]):
         path = root / f"Annotations/{name}.xml"
         path.write_text(path.read_text().replace("<xmin>2", "<xmin>7"))
-    with pytest.raises(InputError, match=r"(?s)^2 boxes of train are none:.*000032\.xml.*b\.xml"):
+    with pytest.raises(InputError, match=r"(?s)^2 boxes of split 'train'.*000032\.xml.*b\.xml"):
         read(root, with_boxes=True).check()
 
 
 def test_of_many_boxes_that_are_none_five_are_told(root):
     (root / "Annotations/b.xml").write_text(annotation(["dog"] * 9, (6, 3, 2, 8)))
-    with pytest.raises(InputError, match=r"(?s)^9 boxes of train.*and 4 more$"):
+    with pytest.raises(InputError, match=r"(?s)^9 boxes of split 'train'.*and 4 more$"):
         read(root, with_boxes=True).check()
 
 
@@ -379,13 +396,13 @@ def test_an_image_without_boxes_is_refused_unless_it_may_be_background(root):
         read(root, **how).check()
     data = read(root, **how, untagged="background")
     data.check()
-    assert data.count_boxes() == (3, 0, 1)
+    assert data.count_boxes() == (3, 0, 1, 0)
 
 
 def test_boxes_cut_to_the_image_are_counted(root):
     (root / "Annotations/b.xml").write_text(annotation(["dog"], (0, 1, 99, 4)))
     assert read(root).boxes(2).tolist() == [[3, 0, 0, 8, 4]]
-    assert read(root).count_boxes() == (4, 1, 0)
+    assert read(root).count_boxes() == (4, 1, 0, 0)
 
 
 def test_difficult_objects_have_boxes_unless_they_are_left_out(root):
@@ -424,7 +441,7 @@ def test_boxes_of_a_file_are_found_by_name_and_its_name_may_hold_the_split(root,
     assert [data.boxes(i).tolist() for i in range(3)] == [[[1, 0, 0, 1, 1]], [], [[3, 1, 2, 6, 8]]]
     (root / name).write_text("image,class,x0,y0,x1,y1\nb,dog,9,2,12,8\n")
     with pytest.raises(
-        InputError, match=rf"{name} has a dog in b whose box \(9, 2, 12, 8\) holds no"
+        InputError, match=rf"{name} has a dog in b \(line 2\) whose box \(9, 2, 12, 8\)"
     ):
         read(root, boxes=name).boxes(2)
 
@@ -445,7 +462,7 @@ def test_an_annotation_with_entities_is_refused(root, content):
 
 
 def test_an_annotation_too_long_for_one_image_is_refused(root, monkeypatch):
-    monkeypatch.setattr("wsss_lightning.data.box_files.MOST_XML", 20)
+    monkeypatch.setattr("wsss_lightning.data.sources.boxes.MOST_XML", 20)
     with refused(r"\.xml has \d+ bytes, but the annotation of one image has at most 20; give"):
         read(root)
 
@@ -472,7 +489,166 @@ def test_a_split_need_not_have_masks(root):
     assert not read(root).has_masks()
 
 
+# orientation, and sizes that files claim
+
+
+def turn(root, name: str, orientation: int) -> None:
+    """Store an image so that its EXIF orientation shows it as it was."""
+    path = root / f"JPEGImages/{name}.jpg"
+    with Image.open(path) as image:
+        save_turned(path.with_suffix(".png"), orientation, image.convert("RGB"))
+    path.unlink()
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_images_are_turned_upright_under_their_masks_and_boxes(root, orientation):
+    before = read(root, with_boxes=True)[2]
+    turn(root, "b", orientation)
+    data = read(root, with_boxes=True)
+    data.check()
+    sample = data[2]
+    assert data.image_size(2) == (10, 8)
+    for key in ("image", "mask", "boxes"):
+        torch.testing.assert_close(sample[key], before[key])
+    assert "1 images are turned upright" in data.notes[0]
+
+
+def test_an_image_is_used_as_stored_where_its_mask_only_fits_that(root):
+    with Image.open(root / "JPEGImages/b.jpg") as image:
+        stored = np.asarray(image.convert("RGB"))
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(stored).save(root / "JPEGImages/b.png", exif=exif)
+    (root / "JPEGImages/b.jpg").unlink()
+    data = read(root)
+    data.check()
+    np.testing.assert_array_equal(np.asarray(data.image(2)), stored)
+    assert "not applied" in data.notes[0]
+    assert "(b)" in data.notes[0]
+
+
+def test_images_whose_sizes_do_not_tell_follow_those_whose_sizes_do(root):
+    """A tool that ignored orientations ignored that of images turned by 180 degrees too."""
+    for name, orientation in ((NAMES[0], 3), ("b", 6)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = root / f"JPEGImages/{name}.jpg"
+        with Image.open(path) as image:
+            image.convert("RGB").save(path.with_suffix(".png"), exif=exif)
+        path.unlink()
+    data = read(root)
+    with Image.open(root / f"JPEGImages/{NAMES[0]}.png") as image:
+        np.testing.assert_array_equal(np.asarray(data.image(0)), np.asarray(image))
+    assert "2 images have an EXIF orientation that is not applied" in data.notes[0]
+
+
+def test_a_mask_and_an_annotation_that_fit_other_turns_are_refused(root):
+    turn(root, "b", 6)  # whose mask fits the turned image
+    path = root / "Annotations/b.xml"
+    size = "<size><width>10</width><height>8</height></size><object>"
+    path.write_text(path.read_text().replace("<object>", size, 1))
+    with refused(r"b\.png has EXIF orientation 6.*8x10.*10x8"):
+        read(root)
+
+
+def test_boxes_of_an_image_of_another_size_are_refused_though_they_lie_inside(root):
+    path = root / "Annotations/b.xml"
+    size = "<size><width>16</width><height>20</height></size><object>"
+    path.write_text(path.read_text().replace("<object>", size, 1))
+    assert read(root).tags.tolist() == TAGS  # of which size the image was does not matter
+    with refused(r"b\.xml says that b is of 16x20 pixels, but b\.jpg is of 8x10"):
+        read(root, with_boxes=True).check()
+    path.write_text(path.read_text().replace("16<", "0<").replace("20<", "0<"))
+    read(root, with_boxes=True).check()  # some tools write 0 for a size that they do not know
+
+
+def test_a_namespace_in_an_annotation_is_ignored(root):
+    path = root / "Annotations/b.xml"
+    path.write_text(path.read_text().replace("<annotation>", '<annotation xmlns="urn:x">'))
+    assert read(root).tags.tolist() == TAGS
+    assert read(root).boxes(2).tolist() == [[3, 1, 2, 6, 8]]
+
+
+def test_annotations_and_masks_are_found_whatever_the_case_of_their_suffix(root):
+    for path in [*(root / "Annotations").iterdir(), *(root / "SegmentationClass").iterdir()]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    data = read(root)
+    data.check()
+    assert data.tags.tolist() == TAGS
+    assert data.has_masks()
+
+
+def test_images_in_sub_folders_have_their_masks_in_folders_of_the_same_name(root):
+    for folder in ("JPEGImages", "SegmentationClass", "Annotations"):
+        (root / folder / "x").mkdir()
+        for path in [*(root / folder).glob("2007*")]:
+            path.rename(root / folder / "x" / path.name)
+    write_list(root, "x/2007_000032.jpg\nx/2007_000033\nb\n")
+    data = read(root, tags="masks")
+    assert data.names == ["x/2007_000032", "x/2007_000033", "b"]
+    assert data.tags.tolist() == TAGS
+    assert data.boxes(0).tolist() == [[1, 1, 2, 6, 8]]
+
+
+def test_a_mask_of_one_name_belongs_to_no_image_where_two_have_that_name(root):
+    for folder in ("train", "val"):
+        (root / "JPEGImages" / folder).mkdir()
+        Image.new("RGB", (8, 10)).save(root / f"JPEGImages/{folder}/b.jpg")
+    (root / "JPEGImages/b.jpg").unlink()
+    write_list(root, "train/b\n")
+    write_csv(root, "image,bird,cat,dog", "train/b,0,0,1", "val/b,1,0,0")
+    data = read(root, tags="tags.csv")
+    assert data.tags.tolist() == [[0, 0, 1]]
+    assert not data.has_masks()
+    data.check()
+    assert "no image has a mask in" in data.notes[-1]
+    (root / "JPEGImages/val/b.jpg").unlink()
+    assert read(root, tags="masks").tags.tolist() == [[0, 0, 1]]  # now it is the only one
+
+
+def test_boxes_of_images_that_do_not_exist_do_not_turn_others_into_background(root):
+    rows = f"image,class,x0,y0,x1,y1\n{NAMES[0]},bird,0,0,1,1\nnone.jpg,dog,1,2,6,8\n"
+    (root / "boxes.csv").write_text(rows)
+    how = {"boxes": "boxes.csv", "untagged": "background", "with_boxes": True}
+    with refused(r"knows nothing of 2 images of train.*not in .*JPEGImages \(none\.jpg\)"):
+        read(root, **how).check()
+    (root / "boxes.csv").write_text(rows.replace("none.jpg,", "b,"))
+    data = read(root, **how)
+    data.check()
+    assert [len(data.boxes(i)) for i in range(3)] == [1, 0, 1]
+
+
+def test_coco_boxes_of_an_image_of_another_size_are_refused(root):
+    images = [{"id": i, "file_name": f"{n}.jpg"} for i, n in enumerate(NAMES)]
+    images[2] |= {"height": 20, "width": 16}
+    things = [
+        {"id": 70 + i, "image_id": i, "category_id": 1, "bbox": [1, 1, 2, 3]} for i in range(3)
+    ]
+    content = {"images": images, "annotations": things, "categories": [{"id": 1, "name": "cat"}]}
+    (root / "a.json").write_text(json.dumps(content))
+    with refused(r"a\.json says that b is of 16x20 pixels, but b\.jpg is of 8x10"):
+        read(root, boxes="a.json", with_boxes=True).check()
+
+
 # a changed data set
+
+
+def test_pixels_changed_in_place_change_the_fingerprint(root):
+    Image.new("RGB", (8, 10), "red").save(root / "JPEGImages/b.bmp")
+    (root / "JPEGImages/b.jpg").unlink()
+    before, length = read(root).fingerprint(), (root / "JPEGImages/b.bmp").stat().st_size
+    Image.new("RGB", (8, 10), "blue").save(root / "JPEGImages/b.bmp")
+    assert (root / "JPEGImages/b.bmp").stat().st_size == length
+    assert read(root).fingerprint() != before
+
+
+def test_a_mask_that_changes_changes_the_fingerprint_of_the_masks(root):
+    before = read(root).mask_fingerprint()
+    assert read(root).mask_fingerprint() == before
+    write_mask(root, "b", np.full((10, 8), 3, np.uint8))
+    after = read(root).mask_fingerprint()
+    (root / "SegmentationClass/b.png").unlink()
+    assert len({before, after, read(root).mask_fingerprint()}) == 3
 
 
 def test_the_fingerprint_notices_names_tags_classes_ids_and_images_but_not_masks(root):
@@ -538,7 +714,7 @@ def test_an_empty_list_is_refused(root):
 
 def test_a_list_that_is_no_text_is_refused(root):
     (root / "ImageSets/Segmentation/train.txt").write_bytes(b"\xff\xd8\xff\x00")
-    with refused(r"train\.txt is no text"):
+    with refused(r"train\.txt is not text"):
         read(root)
 
 
@@ -606,7 +782,7 @@ def test_an_annotation_that_does_not_parse_is_named(root, content):
         (["image,bird,cat,dog", "b,1,0,yes"], "line 2, is b,1,0,yes"),
         (["image,bird,cat,dog", "b,1,0,0", "b,1,0,0"], "has b twice, again in line 3"),
         (["image,bird,cat,dog", "b,1,0,0"], r"no tags for 2 images of train \(2007_000032, 2007"),
-        ([""], "no columns for the class bird"),
+        ([""], r"tags\.csv is empty"),
     ],
 )
 def test_a_csv_that_does_not_fit_is_named_with_its_line(root, lines, message):
@@ -616,8 +792,8 @@ def test_a_csv_that_does_not_fit_is_named_with_its_line(root, lines, message):
 
 
 def test_a_csv_that_is_no_text_is_refused(root):
-    (root / "tags.csv").write_bytes(b"image,\xff\xfe")
-    with refused(r"tags\.csv does not read as CSV"):
+    (root / "tags.csv").write_bytes(b"PK\x03\x04image")  # a spreadsheet that was renamed
+    with refused(r"tags\.csv is not text"):
         read(root, tags="tags.csv")
 
 
@@ -703,6 +879,7 @@ def test_a_file_that_is_no_image_is_named_before_work_starts(root, content):
 def test_an_image_too_large_to_be_true_is_refused_before_it_is_decoded(
     root, monkeypatch, most, message
 ):
+    write_list(root, "b")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
     with refused(message):
         read(root).image(2)
@@ -775,9 +952,11 @@ def test_a_mask_of_colours_is_refused_with_the_mend(root):
 @pytest.mark.parametrize("label", [4, 77, 254])
 def test_an_id_that_is_no_label_is_named_with_the_mend(root, label):
     write_mask(root, "b", np.full((10, 8), label, np.uint8))
-    expected = r"labels are 0 \(background\) to 3 and 255 \(ignored\)"
-    with refused(rf"b\.png holds id {label}, but {expected}.*data\.reader\.mask_ids"):
+    facts = rf"b\.png holds id {label} \(100\.0 %.* 3 and 255 \(ignored\).*data\.reader\.mask_ids"
+    with refused(facts):
         read(root).mask(2)
+    with refused(facts):
+        read(root).check()
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,14 @@ def test_a_data_set_without_fault_is_counted(examined, tmp_path):
         assert min(sheet.size) > 200
 
 
+def test_a_data_set_without_a_validation_split_is_examined(examined, voc):
+    (voc / "ImageSets/Segmentation/val.txt").unlink()
+    code, told, out = examined("data.reader.lists.val=null")
+    assert code == 0, out
+    assert list(told["splits"]) == ["train"]
+    assert told["problems"] == []
+
+
 def test_all_that_is_wrong_is_told_at_once(examined, voc):
     images = voc / "JPEGImages"
     whole = (images / "train_0.jpg").read_bytes()

@@ -131,8 +131,171 @@ def test_slips_are_answered(made, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_text_of_names_is_no_markup(write_runs, tmp_path):
-    write_runs(tmp_path / "runs", {"cam": 1.0, "cam x=<b>": 1.5}, seeds=2, images=5)
+class Markup(HTMLParser):
+    """Every tag of a page with its attributes, and its text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = [("html", {})]
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if self.tags[-1][0] != "style":
+            self.text += data
+
+
+def change(folder: Path, **keys) -> None:
+    for path in folder.rglob("results.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+EVIL = """"><script>alert('x')</script><b onload='y'> & [/x] $a_b$ | \\ {{ c }} 名前"""
+SPLIT = """va"l onload='y' <b> $x$ & | 名"""
+
+
+def test_names_from_files_are_text_and_never_markup(write_runs, tmp_path):
+    runs = tmp_path / "runs"
+    write_runs(runs, {"cam": 1.0, "seam": 1.5}, seeds=2, images=5)
+    for path in runs.glob("*/results.json"):
+        results = json.loads(path.read_text())
+        results["reader"]["classes"][0] = EVIL
+        results["protocol"] |= {"splits": {"train": "train", "val": SPLIT}, "trained_on": EVIL}
+        results["protocol"]["tags_of_seeds"] = EVIL
+        results["scores"] = {
+            key.replace("/val/", f"/{SPLIT}/").replace("class_1", EVIL, key.endswith("_1")): value
+            for key, value in results["scores"].items()
+        }
+        results |= {"data": EVIL, "versions": {"code": EVIL}, "data_digest": EVIL}
+        if results["experiment"] == "seam":
+            results["words"].append(f"method.x={EVIL}")
+        path.write_text(json.dumps(results))
+        (path.parent / "segmentation_miou/val").rename(path.parent / "segmentation_miou" / SPLIT)
+    main([str(runs), "--out", str(tmp_path / "page.html"), "--charts", str(tmp_path / "charts")])
+    page = Markup(tmp_path / "page.html")
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not [key for _, told in page.tags for key in told if key.startswith("on")]
+    assert all(told == {} for tag, told in page.tags if tag == "b")
+    assert page.text.count(EVIL) > 5
+    assert SPLIT in page.text
+    rows = [row for row in (tmp_path / "page.md").read_text().splitlines() if row.startswith("| ")]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert len(list((tmp_path / "charts").iterdir())) >= 3
+
+
+def test_runs_that_nothing_was_scored_of_make_a_page_that_says_so(write_runs, tmp_path):
+    write_runs(tmp_path / "runs", {"cam": 1.0}, seeds=1, images=4)
+    for scores in ({}, {"classifier/val/map": 0.5}):
+        change(tmp_path / "runs", scores=scores)
+        main([str(tmp_path / "runs"), "--out", str(tmp_path / "page.html")])
+        text = Markup(tmp_path / "page.html").text
+        assert "no true masks of train or val" in text
+        assert "± " not in text.split("Scores")[1].split("mIoU in percent")[0]
+        rows = list(csv.reader((tmp_path / "page.csv").open()))
+        assert [row[3] for row in rows[1:]] == list(scores)
+
+
+def test_runs_without_a_validation_split_make_a_page_that_says_so(write_runs, tmp_path):
+    steps = (("seeds", "train"), ("pseudo", "train"), ("segmentation", "train"))
+    write_runs(tmp_path / "runs", {"cam": 1.0, "seam": 1.5}, seeds=2, images=20, steps=steps)
+    results = json.loads((tmp_path / "runs/cam_0/results.json").read_text())
+    protocol = {**results["protocol"], "splits": {"train": "train", "val": None}}
+    change(tmp_path / "runs", protocol=protocol)
+    main(
+        [
+            str(tmp_path / "runs"),
+            "--out",
+            str(tmp_path / "page.html"),
+            "--keep",
+            str(tmp_path / "k"),
+        ]
+    )
+    text = Markup(tmp_path / "page.html").text
+    assert "no validation split" in text
+    assert "None" not in text
+    assert "mIoU of segmentation, train (%)" in text
+    assert len(list((tmp_path / "k").rglob("segmentation_miou/train/images.npz"))) == 4
+
+
+def test_a_validation_split_that_is_train_has_each_column_once(write_runs, tmp_path):
+    steps = (("seeds", "train"), ("pseudo", "train"), ("segmentation", "train"))
+    write_runs(tmp_path / "runs", {"cam": 1.0}, seeds=1, images=20, steps=steps)
+    results = json.loads((tmp_path / "runs/cam_0/results.json").read_text())
+    protocol = {**results["protocol"], "splits": {"train": "train", "val": "train"}}
+    change(tmp_path / "runs", protocol=protocol)
     main([str(tmp_path / "runs"), "--out", str(tmp_path / "page.html")])
-    assert "<b>&gt;" not in (tmp_path / "page.html").read_text()
-    assert "x=&lt;b&gt;" in (tmp_path / "page.html").read_text()
+    keys = [told["data-key"] for told, _ in parsed(tmp_path / "page.html").found]
+    means = [key for key in keys if key.endswith("/miou")]
+    assert len(means) == 2 * 3  # of the method, and of its run
+    assert "learnt from" in Markup(tmp_path / "page.html").text
+
+
+def test_every_step_that_was_scored_has_a_column_with_its_name(write_runs, tmp_path):
+    steps = (("none", "train"), ("my_own", "train"), ("seeds", "train"), ("segmentation", "val"))
+    write_runs(tmp_path / "runs", {"cam": 1.0}, seeds=1, images=4, steps=steps)
+    main([str(tmp_path / "runs"), "--out", str(tmp_path / "page.html")])
+    (heads,) = [r for r in (tmp_path / "page.md").read_text().splitlines() if "| method" in r]
+    assert heads.strip("| ").split(" | ")[2:] == [
+        "segmentation, val",
+        "seeds, train, fixed threshold",
+        "seeds without refinement, train",
+        "my own, train",
+    ]
+    text = Markup(tmp_path / "page.html").text
+    assert not re.search(r"\bnone\b", text)
+
+
+def test_a_damaged_run_is_named_on_the_page_and_the_others_are_compared(made, capsys):
+    (made / "runs/cam_1/results.json").write_text("{")
+    main([str(made / "runs"), "--out", str(made / "page.html")])
+    assert "cam_1/results.json" in capsys.readouterr().err
+    text = Markup(made / "page.html").text
+    assert "cam_1/results.json" in text
+    assert "2 methods, 5 runs" in text
+
+
+def test_damaged_counts_and_curves_are_left_out_by_their_names(made):
+    (made / "runs/cam_1/segmentation_miou/val/images.npz").write_bytes(b"PK")
+    (made / "runs/cam_0/seeds_miou/train/curve.json").write_text('{"threshold": [0')
+    (made / "runs/seam_0/seeds_miou/train/curve.json").write_text(
+        '{"threshold": [0.1], "miou": []}'
+    )
+    main([str(made / "runs"), "--out", str(made / "page.html")])
+    text = Markup(made / "page.html").text
+    for name in ("cam_1/segmentation_miou/val/images.npz", "cam_0/seeds_miou", "seam_0/seeds_miou"):
+        assert name in text
+    assert "not held against each other" in text
+
+
+def test_what_else_is_asked_for_comes_without_a_page(made, monkeypatch):
+    monkeypatch.chdir(made)
+    before = set(made.iterdir())
+    main([str(made / "runs"), "--charts", str(made / "charts")])
+    main([str(made / "runs"), "--keep", str(made / "kept")])
+    assert set(made.iterdir()) - before == {made / "charts", made / "kept"}
+    main([str(made / "runs")])
+    assert (made / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("out", "page"),
+    [(".", "report.html"), ("a.md", "a.html"), ("v1.2", "v1.2.html"), ("b", "b.html")],
+)
+def test_the_page_lies_where_out_says(made, out, page):
+    (made / "there").mkdir()
+    main([str(made / "runs"), "--out", str(made / "there" / out)])
+    stem = page.removesuffix(".html")
+    written = {path.name for path in (made / "there").iterdir()}
+    assert written == {f"{stem}.{suffix}" for suffix in ("html", "md", "tex", "csv")}
+
+
+def test_charts_of_two_data_sets_of_one_name_do_not_replace_each_other(write_runs, tmp_path):
+    for i, digest in enumerate(["a-b-c", "a-b-d"]):
+        write_runs(tmp_path / f"runs/{i}", {"cam": 1.0}, seeds=1, images=4)
+        change(tmp_path / f"runs/{i}", data_digest=digest)
+    main([str(tmp_path / "runs"), "--charts", str(tmp_path / "charts")])
+    charts = [path.name for path in (tmp_path / "charts").iterdir()]
+    assert len([name for name in charts if name.endswith("_cost.png")]) == 2

@@ -95,7 +95,8 @@ def test_one_run_decides_nothing():
     assert found.low is None
     assert figure([0.6], None).low is None
     words = in_words("SEAM", "CAM", found)
-    assert words.startswith("SEAM against CAM: not decided. SEAM leads by 30.0 mIoU, but one run ")
+    assert words.startswith("SEAM against CAM: not decided. SEAM leads by 30.0 mIoU")
+    assert "at least 2 seeds of each" in words
 
 
 def test_so_many_more_seeds_would_decide():
@@ -108,15 +109,60 @@ def test_so_many_more_seeds_would_decide():
     }
     assert half[count] < 0.06 < half[count - 1]
     words = in_words("A", "B", found)
-    assert words.endswith(
-        f"about {found.more_runs} more seeds of each are needed, if the difference stays."
-    )
+    assert f"bout {found.more_runs} more seeds of each" in words
+
+
+def test_more_seeds_are_counted_from_what_each_method_has():  # independent reference
+    first, second = [0.48, 0.46, 0.49, 0.52, 0.40, 0.51], [0.45, 0.46]
+    found = compare(first, second, (STILL, STILL), paired=False)
+    assert not found.decided
+
+    def decides(more: int) -> bool:
+        sizes, variances = (6 + more, 2 + more), (np.var(first, ddof=1), np.var(second, ddof=1))
+        deviations = [math.sqrt(variance) for variance in variances]
+        means = np.mean(first), np.mean(second)
+        test = stats.ttest_ind_from_stats(
+            means[0], deviations[0], sizes[0], means[1], deviations[1], sizes[1], equal_var=False
+        )
+        return test.pvalue < 0.05
+
+    assert [decides(more) for more in range(found.more_runs + 1)] == [
+        *[False] * found.more_runs,
+        True,
+    ]
 
 
 def test_a_difference_of_nothing_is_never_decided():
     found = compare([0.5, 0.54], [0.5, 0.54], (STILL, STILL), paired=False)
     assert found.more_runs is None
-    assert "no 100 seeds would decide" in in_words("A", "B", found)
+    assert "0.0 points" in in_words("A", "B", found)
+
+
+def test_where_a_hundred_seeds_would_not_decide_the_words_say_so_and_are_right():
+    first, second = [0.500, 0.540], [0.499, 0.539]
+    found = compare(first, second, (STILL, STILL), paired=False)
+    assert found.more_runs is None
+    assert not found.too_few_images
+    words = in_words("A", "B", found)
+    assert "0.1 points" in words
+    assert "even 100 seeds" in words
+    test = stats.ttest_ind_from_stats(
+        0.520, np.std(first, ddof=1), 100, 0.519, np.std(second, ddof=1), 100, equal_var=False
+    )
+    assert test.pvalue > 0.05
+
+
+def test_where_the_images_are_too_few_no_number_of_seeds_is_said_to_decide():
+    moved = 0.01 * np.random.default_rng(0).standard_normal((1, 2000)).repeat(2, 0)
+    draws = (moved, np.zeros_like(moved))
+    few = compare([0.511, 0.519], [0.501, 0.509], draws, paired=False)
+    assert few.more_runs is None
+    assert few.too_few_images
+    assert "no number of seeds" in in_words("A", "B", few)
+    enough = compare([0.51, 0.56], [0.48, 0.53], draws, paired=False)  # 3 points
+    assert not enough.decided
+    assert not enough.too_few_images
+    assert enough.more_runs is not None
 
 
 def test_a_decision_is_told_in_points_with_its_interval():

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from wsss_lightning.data.scores import voc_palette, write_whole
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.data.scores import write_whole
+from wsss_lightning.functional.masks import IGNORE, voc_palette
 
 MARGIN, CAPTION = 4, 22
 
@@ -67,7 +67,7 @@ def sheet(
         top += height
     colours = np.frombuffer(voc_palette(), np.uint8).reshape(-1, 3)
     left = MARGIN
-    for name, label in legend.items():
+    for name, label in ((" ".join(name.split()), label) for name, label in legend.items()):
         draw.rectangle((left, top + 5, left + 12, top + 17), fill=tuple(map(int, colours[label])))
         draw.text((left + 17, top + 3), name, fill="black", font=font)
         left += 17 + int(draw.textlength(name, font=font)) + 14

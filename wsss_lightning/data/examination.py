@@ -8,14 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from wsss_lightning.data.scores import load_ids, opened, voc_palette
+from wsss_lightning.data.sources.masks import MaskContent, MaskSurvey
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
@@ -78,9 +77,8 @@ class Seen:
         digest: of its pixels; None where it cannot be read.
         thumbnail: grey levels.
         tags, labels, boxed: classes 1..c by tags, true mask and boxes; None: there is none.
-        ids: pixels of each id in the mask file.
+        mask: content of the mask file; None where there is none, or it cannot be read.
         pixels: of each label 0..c and 255.
-        mode: of the mask: how ids are stored.
         boxes: how many.
         wrong: what training would refuse.
     """
@@ -92,9 +90,8 @@ class Seen:
     tags: frozenset[int] = frozenset()
     labels: frozenset[int] | None = None
     boxed: frozenset[int] | None = None
-    ids: Counter[int] = field(default_factory=Counter)
+    mask: MaskContent | None = None
     pixels: Counter[int] = field(default_factory=Counter)
-    mode: str = ""
     boxes: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -105,7 +102,7 @@ def examine(read: VOCLayout, workers: int) -> Iterator[Seen]:
     Args:
         workers: threads.
     """
-    masks, boxes = read.has_masks(), has_boxes(read)
+    masks, boxes = read.has_masks(), read.has_boxes()
     with ThreadPoolExecutor(max(1, workers)) as pool:
         yield from pool.map(lambda i: _look(read, i, masks, boxes), range(len(read)))
 
@@ -123,14 +120,9 @@ def _look(read: VOCLayout, i: int, masks: bool, boxes: bool) -> Seen:
         return seen
     if masks:
         try:
-            path = read.mask_path(i)
-            read._check_mask_is_there(path, i)
-            ids, counts = np.unique(load_ids(path), return_counts=True)
-            seen.ids = Counter(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
-            with opened(path) as image:
-                known = image.mode != "P" or (image.getpalette() or []) == _palette(image)
-                seen.mode = image.mode if known else "P, another palette than VOC's"
+            read.check_mask_exists(i)
             labels, counts = np.unique(read.mask(i), return_counts=True)
+            seen.mask = read.mask_reader.look(read.mask_path(i))
             seen.pixels = Counter(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
             seen.labels = frozenset(x for x in seen.pixels if 0 < x < IGNORE)
         except InputError as error:
@@ -144,14 +136,13 @@ def _look(read: VOCLayout, i: int, masks: bool, boxes: bool) -> Seen:
     return seen
 
 
-def _palette(image: Image.Image) -> list[int]:
-    """As much of VOC's colours as the palette of an image has."""
-    return list(voc_palette()[: len(image.getpalette() or [])])
-
-
-def has_boxes(read: VOCLayout) -> bool:
-    """Whether there is anything to read boxes from."""
-    return len(read) > 0 and read._box_path(0).is_file()
+def survey_masks(read: VOCLayout, seen: Iterable[Seen]) -> MaskSurvey:
+    """All masks of a split that were examined, held against tags and VOC's colours."""
+    survey = MaskSurvey(read.mask_reader, read.split)
+    for one in seen:
+        if one.mask is not None:
+            survey.add(one.mask, one.tags)
+    return survey
 
 
 def summary(seen: Sequence[Seen], classes: Sequence[str]) -> dict[str, Any]:
@@ -159,9 +150,11 @@ def summary(seen: Sequence[Seen], classes: Sequence[str]) -> dict[str, Any]:
     sizes = np.array([one.size for one in seen if one.digest] or [(0, 0)])
     names = {0: "background", **dict(enumerate(classes, start=1)), IGNORE: "ignored"}
     pixels, ids = Counter[int](), Counter[int]()
+    masks = [one.mask for one in seen if one.mask is not None]
     for one in seen:
         pixels.update(one.pixels)
-        ids.update(one.ids.keys())
+    for mask in masks:
+        ids.update(mask.pixels.keys())
     total = sum(pixels.values())
     boxed = [one for one in seen if one.boxed is not None]
     return {
@@ -173,9 +166,9 @@ def summary(seen: Sequence[Seen], classes: Sequence[str]) -> dict[str, Any]:
         },
         "width": _range(sizes[:, 1]),
         "height": _range(sizes[:, 0]),
-        "masks": sum(bool(one.ids) for one in seen),
-        "mask_modes": dict(Counter(one.mode for one in seen if one.mode)),
-        "images_with_id": {str(key): ids[key] for key in sorted(ids)},
+        "masks": len(masks),
+        "mask_modes": dict(Counter(mask.mode for mask in masks)),
+        "images_with_id": {masks[0].describe_one(key): ids[key] for key in sorted(ids)},
         "share_of_pixels": {names[k]: round(pixels[k] / total, 5) for k in sorted(pixels)},
         "ignored": round(pixels[IGNORE] / total, 5) if total else None,
         "boxes": sum(one.boxes for one in boxed) if boxed else None,
@@ -265,26 +258,18 @@ def rare_classes(tags: np.ndarray, classes: Sequence[str]) -> tuple[list[str], l
     return none, [f"{name} ({count})" for name, count in counts.items() if 0 < count * RARE < most]
 
 
-def shared_files(first: VOCLayout, second: VOCLayout) -> list[str]:
-    """Names of images of the second split that are in the first too, by name or byte for byte.
+def always_tagged(tags: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Classes that every image is tagged with: no classifier can learn what tells them apart."""
+    counts = np.asarray(tags).astype(bool).sum(0).tolist()
+    return [n for n, count in zip(classes, counts, strict=True) if count == len(tags) > 0]
 
-    Only files of the same length are read, so that this is cheap.
-    """
+
+def shared_files(first: VOCLayout, second: VOCLayout) -> list[str]:
+    """Names of images of the second split that are in the first too, by name or byte for byte."""
     if first.split == second.split:
         return []
-    by_size: dict[int, list[Path]] = defaultdict(list)
-    for path in first._images:
-        by_size[path.stat().st_size].append(path)
-    digests: dict[int, set[bytes]] = {}
-    names, found = set(first.names), []
-    for name, path in zip(second.names, second._images, strict=True):
-        size = path.stat().st_size
-        if size in by_size and size not in digests:
-            digests[size] = {hashlib.sha256(p.read_bytes()).digest() for p in by_size[size]}
-        same = hashlib.sha256(path.read_bytes()).digest() if size in digests else b""
-        if name in names or same in digests.get(size, set()):
-            found.append(name)
-    return found
+    names, digests = set(first.names), {first.digest(i) for i in range(len(first))}
+    return [n for i, n in enumerate(second.names) if n in names or second.digest(i) in digests]
 
 
 def _range(sides: np.ndarray) -> dict[str, int]:

@@ -137,7 +137,7 @@ class DataModule(pl.LightningDataModule):
     Args:
         reader: builds a split, given `split` and what samples shall carry.
         train: split to train on.
-        val: split to validate on.
+        val: split to validate on; None: the data set has none.
         transform: what training sees.
         batch_size: of training, of all processes together.
         eval_batch_size: of whole images.
@@ -154,7 +154,7 @@ class DataModule(pl.LightningDataModule):
         self,
         reader: Callable[..., VOCLayout],
         train: str,
-        val: str,
+        val: str | None,
         transform: TrainTransform | None,
         batch_size: int,
         eval_batch_size: int,
@@ -203,6 +203,8 @@ class DataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
+        if self.val is None:
+            raise ValueError("the DataModule has no split to validate on")
         data = self.reader(split=self.val, with_masks=self.supervision == "masks")
         return self._whole(data, "val")
 

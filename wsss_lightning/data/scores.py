@@ -6,11 +6,7 @@ Letters: n maps, l labels, H W an image.
 import csv
 import io
 import os
-import struct
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,14 +16,13 @@ from jaxtyping import Float, Float32, Integer, UInt8
 from PIL import Image
 from torch import Tensor
 
+from wsss_lightning.data.sources.masks import read_ids
 from wsss_lightning.errors import InputError
+from wsss_lightning.functional.masks import voc_palette
 
-# Pillow tells them by their content; of others it hands some to programs (EPS)
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
-LEVELS = {8: np.uint8, 16: np.uint16}
-TAIL = 1 << 10  # bytes at the end of an image file; cameras write a few behind a JPEG
-# besides the usual, what Pillow's readers raise on damaged files
-_FROM_DAMAGE = (struct.error, zlib.error, IndexError, OverflowError, MemoryError)
+# bits: type in the file, and in how many equal parts [0, 1] is divided: multiples of the 100 steps
+# between the thresholds 0.00, 0.01, ..., 1.00, so that these lie between parts and in none
+STORED = {8: (np.uint8, 200), 16: (np.uint16, 65_000)}
 
 
 def save_score(
@@ -36,24 +31,36 @@ def save_score(
     keys: Integer[Tensor | np.ndarray, "n"],
     bits: int,
 ) -> None:
-    """Store maps with 8 or 16 bits a pixel, compressed: an error of at most half a level.
+    """Store maps with 8 or 16 bits a pixel, compressed: an error of at most half a part.
+
+    A score becomes the number of the part (i / parts, (i + 1) / parts] that it lies in, and comes
+    back as its middle; 0 and 1 have numbers of their own. So a stored score exceeds a threshold of
+    the usual grid just where the score itself does. If scores were rounded to multiples of 1 / 255,
+    0.2 would be one of them, and scores just above would become background.
 
     Args:
         score: in [0, 1].
         keys: label of each map, 0 background.
-        bits: 8 or 16.
+        bits: 8 (200 parts) or 16 (65,000 parts).
 
     Raises:
         ValueError: a score lies outside [0, 1], or is NaN.
     """
-    values = torch.as_tensor(score).detach().cpu().double().numpy()
+    values = torch.as_tensor(score).detach().cpu().float().numpy()
     if values.size and not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(
             f"scores of {path.name} lie in [{values.min()}, {values.max()}], not [0, 1]"
         )
-    levels = (values * (2**bits - 1)).round().astype(LEVELS[bits])
+    kind, parts = STORED[bits]
+    # compared in single precision, as thresholds are: 0.2 does not exceed a threshold of 0.2
+    edges = (np.arange(parts + 1) / parts).astype(np.float32)
+    number = np.ceil(values * parts).astype(np.int32)
+    number -= (values <= edges.take(number - 1, mode="clip")) & (number > 0)
+    number += values > edges[number]
+    number[values == 1] = parts + 1
     labels = torch.as_tensor(keys).cpu().numpy().astype(np.int64)
-    write_whole(path, lambda file: np.savez_compressed(file, score=levels, keys=labels))
+    stored = {"score": number.astype(kind), "keys": labels, "parts": np.array(parts)}
+    write_whole(path, lambda file: np.savez_compressed(file, **stored))
 
 
 def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.ndarray, "n"]]:
@@ -64,11 +71,11 @@ def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.nda
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            levels, keys = stored["score"], stored["keys"]
-        if levels.dtype not in LEVELS.values() or levels.ndim != 3 or len(levels) != len(keys):
-            raise ValueError(
-                f"it holds {levels.dtype} of shape {levels.shape} for {keys.shape} keys"
-            )
+            number, keys, parts = stored["score"], stored["keys"], int(stored["parts"])
+        if (number.dtype, parts) not in STORED.values() or number.ndim != 3:
+            raise ValueError(f"it holds {number.dtype} of shape {number.shape} in {parts} parts")
+        if len(number) != len(keys) or number.max(initial=0) > parts + 1:
+            raise ValueError(f"its {len(number)} maps and {len(keys)} keys do not fit")
     except FileNotFoundError as error:
         raise InputError(
             f"{path} is missing, the score maps of an image; delete its folder, and the next run "
@@ -79,7 +86,9 @@ def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.nda
             f"{path} cannot be read as score maps ({error}); delete its folder, and the next run "
             "makes it again."
         ) from error
-    return levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max), keys
+    middles = (np.arange(parts + 2, dtype=np.float64) - 0.5) / parts
+    middles[[0, -1]] = 0, 1
+    return middles.astype(np.float32)[number], keys
 
 
 def dense(
@@ -104,94 +113,12 @@ def load_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
     Raises:
         InputError: the file is absent, damaged or no such image.
     """
-    raw = load_ids(path)
+    raw = read_ids(path)
     if raw.dtype != np.uint8:
         raise InputError(
             f"{path} holds ids of 16 bits or more, but labels are 0 to 255; save it with 8 bits."
         )
     return raw
-
-
-def load_ids(path: Path) -> Integer[np.ndarray, "H W"]:
-    """Ids of an index image, as they stand in the file.
-
-    Raises:
-        InputError: the file is absent, damaged or no index image.
-    """
-    with opened(path) as image:
-        if image.mode not in ("P", "L", "1", "I;16", "I;16B", "I"):
-            raise InputError(
-                f"{path} is an image of mode {image.mode}, but masks are index images whose pixels "
-                "are label ids; save it with a palette (mode P) or as grey levels (mode L)."
-            )
-        ids = np.array(image)
-    return ids.astype(np.uint8) if ids.dtype == bool else ids
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """An image file whose pixels are decoded on demand, inside the block.
-
-    Raises:
-        InputError: the file is absent, damaged or larger than Pillow's limit of pixels, at once or
-            where pixels are decoded.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            _check_pixels(path, image)
-            yield image
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; add it, or take it off the list.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(
-            f"{path} claims far more than {_most_pixels()} pixels ({error}); cut it into smaller "
-            "images, or take it off the list."
-        ) from error
-    # what Pillow's readers let through on damaged files
-    except (OSError, SyntaxError, ValueError, EOFError, *_FROM_DAMAGE) as error:
-        raise InputError(
-            f"{path} cannot be read as an image ({error}); replace it, or take it off the list."
-        ) from error
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a JPEG or PNG ends as it must, told from its last bytes; False where it is unsure."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - TAIL))
-        tail = file.read()
-        file.seek(0)
-        head = file.read(4)
-    if head.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in tail
-    return head == b"\x89PNG" and b"IEND" in tail
-
-
-def _check_pixels(path: Path, image: Image.Image) -> None:
-    """Before any pixel is decoded: a file of a few bytes can claim gigabytes of them."""
-    if image.width * image.height > _most_pixels():
-        raise InputError(
-            f"{path} has {image.width}x{image.height} pixels, but at most {_most_pixels()} are "
-            "read; cut it into smaller images, or take it off the list."
-        )
-
-
-def _most_pixels() -> int:
-    return Image.MAX_IMAGE_PIXELS or 89_478_485
-
-
-@cache
-def voc_palette() -> bytes:
-    """768 bytes: the bits of each label, spread over red, green and blue from the top."""
-    colours = np.zeros((256, 3), np.uint8)
-    labels = np.arange(256)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (((labels >> channel) & 1) << (7 - bit)).astype(np.uint8)
-        labels = labels >> 3
-    return colours.tobytes()
 
 
 def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
@@ -206,7 +133,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file that appears whole, on disk, or not at all."""
+    """Let `write` fill a file that appears whole, on disk, or not at all; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

@@ -35,7 +35,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from wsss_lightning.data.scores import write_table
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.functional.masks import IGNORE, voc_palette
 
 Points = Float[np.ndarray, "n 2"]
 Relief = Float[np.ndarray, "H W"]
@@ -549,15 +549,6 @@ def _box(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int, int, int]:
 
 
 # --- the folder ---------------------------------------------------------------------------------
-
-
-def voc_palette() -> list[int]:
-    """Colours of VOC's palette, flat: the bits of an index spread over R, G, B from the top."""
-    return [
-        sum(((i >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3))
-        for i in range(256)
-        for channel in range(3)
-    ]
 
 
 def _annotation(name: str, picture: Picture) -> str:

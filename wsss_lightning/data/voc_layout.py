@@ -3,69 +3,84 @@
 Letters: c classes, n boxes, H W an image.
 """
 
-import csv
+import copy
 import hashlib
-import os
-import pickle
-import pickletools
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int16, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Sample
-from wsss_lightning.data.box_files import (
+from wsss_lightning.data.file_facts import Fact, FileFacts
+from wsss_lightning.data.images import SUFFIXES, read_header, read_rgb
+from wsss_lightning.data.scores import load_mask
+from wsss_lightning.data.sources import masks as mask_files
+from wsss_lightning.data.sources import tags as tag_files
+from wsss_lightning.data.sources.boxes import (
+    Annotation,
+    BoxTable,
     Drawn,
     boxes_of_instances,
     fitted,
-    objects_of,
     reaches_out,
     read_coco,
     read_csv,
     read_xml,
 )
-from wsss_lightning.data.scores import is_whole, load_ids, load_mask, opened
+from wsss_lightning.data.sources.lists import list_path, read_list
+from wsss_lightning.data.sources.masks import BACKGROUND, MaskReader, MaskSurvey, read_ids
+from wsss_lightning.data.sources.names import ClassNames, Companions, ImageIndex, some
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.functional.masks import IGNORE
 
-SUFFIXES: Final = (".jpg", ".jpeg", ".png")
-BACKGROUND: Final = "background"
+SURVEYED: Final = 200  # masks that are looked at before work starts, at most, and as many again
+# of images tagged with classes that these do not show
 
 
 class BoxCounts(NamedTuple):
-    """Of a split: boxes, those cut to their image, and tags whose class has no box there."""
+    """Boxes of a split.
+
+    Attributes:
+        boxes: that are used.
+        cut: of these, that reached beyond their image.
+        unboxed: tags whose class has no box in the image.
+        left_out: objects of a COCO file without height or width.
+    """
 
     boxes: int
     cut: int
     unboxed: int
+    left_out: int
 
 
 @final
 class VOCLayout(Dataset[Sample]):
     """A split of a data set in VOC layout: images with tags, and masks or boxes if asked for.
 
+    Images are turned upright by their EXIF orientation. Where masks or boxes only fit an image as
+    it is stored, it is used as it is stored, and `notes` says so.
+
     Args:
         root: folder of the data set.
         split: a key of `lists`.
         classes: names without background; the i-th has tag i and label i + 1.
-        lists: file of image names of each split, below root. A line is a name, or begins with the
-            path of an image, as the lists of PSA and SEAM do.
+        lists: file of image names of each split, below root (`sources.lists.read_list`); None: the
+            data set has no such split.
         tags: where tags come from: `xml` (objects in annotations, difficult ones too), `masks`
-            (labels in true masks, all of which are read), or a file below root: a .csv with one
-            0/1 column a class, or a .npy with a dictionary of vectors (`cls_labels.npy`); or
+            (labels in true masks, all of which are read), or a file below root: a .csv
+            (`sources.tags.read_csv`) or a .npy with a dictionary of vectors (`cls_labels.npy`); or
             `boxes`: the classes of an image's boxes.
-        mask_ids: class, or `background`, of each id in the masks; ids it lacks are ignored, and so
-            are classes of annotations and CSV columns that `classes` lacks. None: masks hold our
-            labels already, and all names must be known.
+        mask_ids: class, `background` or `ignored`, of each id in the masks; with it, classes of
+            annotations and tables that `classes` lacks are left out. None: masks hold labels
+            already, and all names must be known.
         image_dir: folder of images, below root.
         mask_dir: folder of true masks, below root.
         annotation_dir: folder of XML annotations, below root.
@@ -76,11 +91,18 @@ class VOCLayout(Dataset[Sample]):
             in its name stands for the split.
         instance_dir: folder of instance masks, below root.
         difficult: keep boxes that the XML marks as difficult.
+        mask_colours: colour of each class in the masks, in place of `mask_ids`.
+        unmapped: what ids or colours without a name count as (`sources.masks.MaskReader`).
         masks: folder of pseudo masks `<name>.png`, of our labels, read in place of the true ones.
         with_masks: samples carry masks.
         with_boxes: samples carry boxes.
         wrong: where given, what is wrong with single images is put here by their name, and those
             images are left out, rather than the first of them refused.
+
+    Attributes:
+        names: of the images (`sources.names`), in the order of the list.
+        tags: (n c) multi-hot.
+        notes: what a user should know of how the files were read.
 
     Raises:
         InputError: anything about the files that cannot be used, with the file's name.
@@ -91,7 +113,7 @@ class VOCLayout(Dataset[Sample]):
         root: str | Path,
         split: str,
         classes: Sequence[str],
-        lists: Mapping[str, str],
+        lists: Mapping[str, str | None],
         tags: str,
         mask_ids: Mapping[int, str] | None,
         image_dir: str,
@@ -101,6 +123,8 @@ class VOCLayout(Dataset[Sample]):
         boxes: str = "xml",
         instance_dir: str = "SegmentationObject",
         difficult: bool = True,
+        mask_colours: Mapping[Any, Any] | None = None,
+        unmapped: mask_files.Unmapped | None = None,
         masks: str | Path | None = None,
         with_masks: bool = True,
         with_boxes: bool = False,
@@ -116,11 +140,7 @@ class VOCLayout(Dataset[Sample]):
         self.instance_dir = self.root / instance_dir
         self.pseudo = None if masks is None else Path(masks)
         self.with_masks, self.with_boxes = with_masks, with_boxes
-        if not self.root.is_dir():
-            raise InputError(
-                f"data.root is {self.root}, but there is no such folder; give the folder that "
-                f"holds {image_dir} by data.root=DIR."
-            )
+        self._check_folders(image_dir)
         if untagged not in ("error", "background"):
             raise InputError(
                 f"data.reader.untagged is {untagged}; set it to error, or to background to keep "
@@ -128,25 +148,163 @@ class VOCLayout(Dataset[Sample]):
             )
         self.untagged = untagged
         self._check_classes()
-        self.subset = mask_ids is not None
-        self.table = self._table(mask_ids)
-        self.names = read_list(self.root, split, lists)
-        self._images = self._find_images()
+        self._class_names = ClassNames(self.classes)
+        self.mask_reader = MaskReader(self.classes, mask_ids, mask_colours, unmapped)
+        self.subset = self.mask_reader.mapped
+
+        self._index = ImageIndex(self.image_dir, self.mask_dir)
+        path = list_path(self.root, split, lists)
+        listed = read_list(path, self._index)
+        self.notes = list(listed.notes)
+        self.names = [name for name, _ in listed.images]
+        self._images = [file for _, file in listed.images]
+        self._mask_of: dict[str, Path | None] = {}
+        self._parsed: dict[str, Annotation] = {}
+        if listed.absent:
+            self._refuse(listed.absent, self._describe_absent(listed.absent))
+        self._file_facts = FileFacts(self.root)
+        self._facts = self._look_at_images()
+        self._turned = self._decide_turns()
         self.tags = self._read_tags(tags)
         without = [n for n, t in zip(self.names, self.tags, strict=True) if not t.any()]
         if without and untagged == "error":
             self._refuse(
                 without,
-                f"{len(without)} images of {split} have no tag in {tags} ({_some(without)}); tag "
+                f"{len(without)} images of {split} have no tag in {tags} ({some(without)}); tag "
                 "them, take them off the list, or set data.reader.untagged=background to keep them "
                 "as pure background.",
             )
 
-    def _refuse(self, names: Sequence[str], message: str) -> None:
+    @cached_property
+    def _masks(self) -> Companions:
+        return Companions(self.mask_dir, mask_files.SUFFIXES, self._index)
+
+    @cached_property
+    def _annotations(self) -> Companions:
+        return Companions(self.annotation_dir, (".xml",), self._index)
+
+    @cached_property
+    def _instances(self) -> Companions:
+        return Companions(self.instance_dir, mask_files.SUFFIXES, self._index)
+
+    def view(
+        self, with_masks: bool = True, with_boxes: bool = False, masks: Path | None = None
+    ) -> "VOCLayout":
+        """The same split with other contents of its samples; files are not read again.
+
+        Args:
+            with_masks: samples carry masks.
+            with_boxes: samples carry boxes.
+            masks: folder of pseudo masks that stand for the true ones.
+        """
+        other = copy.copy(self)
+        other.with_masks, other.with_boxes = with_masks, with_boxes
+        other.pseudo = None if masks is None else Path(masks)
+        return other
+
+    def _refuse(self, names: Iterable[str], message: str) -> None:
         """Raise what is wrong with these images, or note it where that was asked for."""
         if self.wrong is None:
             raise InputError(message)
         self.wrong.update(dict.fromkeys(names, message))
+
+    def _check_folders(self, image_dir: str) -> None:
+        if not self.root.is_dir():
+            raise InputError(
+                f"data.root is {self.root}, but there is no such folder; give the folder that "
+                f"holds {image_dir} by data.root=DIR."
+            )
+        if not self.image_dir.is_dir():
+            raise InputError(
+                f"{self.image_dir} is missing; data.root must hold the images there, or "
+                "data.reader.image_dir must say where they are."
+            )
+
+    def _check_classes(self) -> None:
+        wrong = {name for name in self.classes if self.classes.count(name) > 1 or not name.strip()}
+        reserved = {BACKGROUND, mask_files.IGNORED} & set(self.classes)
+        if wrong or reserved or not 0 < self.num_classes < IGNORE:
+            raise InputError(
+                f"data.reader.classes is {self.classes}; name 1 to {IGNORE - 1} classes, each once "
+                f"and without {BACKGROUND}, which is always label 0, and {mask_files.IGNORED}."
+            )
+
+    def _describe_absent(self, absent: Sequence[str]) -> str:
+        hint = self._index.why_absent(absent[0])
+        return (
+            f"{len(absent)} images on the list of {self.split} are not in {self.image_dir} "
+            f"({some(absent)}); add them ({', '.join(SUFFIXES)}), or take them off the list."
+            f"{' ' if hint else ''}{hint}"
+        )
+
+    def _look_at_images(self) -> list[Fact]:
+        """Header and digest of every image; those that cannot be read are refused."""
+        facts = self._file_facts.of(self._images)
+        for name, path in zip(self.names, self._images, strict=True):
+            fact = facts[path]
+            if isinstance(fact, InputError):
+                self._refuse([name], str(fact))
+        readable = [i for i, path in enumerate(self._images) if isinstance(facts[path], Fact)]
+        self.names = [self.names[i] for i in readable]
+        self._images = [self._images[i] for i in readable]
+        return [fact for path in self._images if isinstance(fact := facts[path], Fact)]
+
+    def _decide_turns(self) -> list[bool]:
+        """Whether each image is turned upright by its EXIF orientation.
+
+        It is, unless the sizes of its mask and annotation fit only the image as it is stored. Sizes
+        tell nothing of a square image, or one that is turned by 180 degrees: it is treated as those
+        of the same split whose sizes tell.
+        """
+        turned = [True] * len(self.names)
+        undecided, votes = [], {True: 0, False: 0}
+        oriented = [i for i, fact in enumerate(self._facts) if fact.orientation != 1]
+        masks = self._file_facts.of(path for path in map(self.find_mask, oriented) if path)
+        for i in oriented:
+            fact = self._facts[i]
+            sizes = {self._annotated_size(i)}
+            mask = self.find_mask(i)
+            if mask is not None and isinstance(mask_fact := masks[mask], Fact):
+                sizes.add(mask_fact.header.upright)
+            upright, stored = fact.header.upright, fact.header.stored
+            if upright == stored or not sizes & {upright, stored}:
+                undecided.append(i)
+            elif {upright, stored} <= sizes:
+                self._refuse(
+                    [self.names[i]],
+                    f"{self._images[i]} has EXIF orientation {fact.orientation}; of its mask and "
+                    f"annotation one fits the turned image ({upright[1]}x{upright[0]}), the other "
+                    f"the image as it is stored ({stored[1]}x{stored[0]}); make both from one.",
+                )
+            else:
+                turned[i] = upright in sizes
+                votes[turned[i]] += 1
+        for i in undecided:
+            turned[i] = not (votes[False] and not votes[True])
+        stored_ones = [self.names[i] for i in oriented if not turned[i]]
+        if len(oriented) > len(stored_ones):
+            self.notes.append(
+                f"{len(oriented) - len(stored_ones)} images are turned upright by their EXIF "
+                "orientation"
+            )
+        if stored_ones:
+            self.notes.append(
+                f"{len(stored_ones)} images have an EXIF orientation that is not applied, since "
+                f"masks or boxes fit the images as they are stored ({some(stored_ones)})"
+            )
+        return turned
+
+    def _annotated_size(self, i: int) -> tuple[int, int] | None:
+        """(H, W) that boxes were drawn at, where their file says so."""
+        if self.boxes_from == "xml":
+            try:
+                return self._annotation(i).size if self._annotation_path(i).is_file() else None
+            except InputError:  # reported where the annotation is used
+                return None
+        if self.boxes_from.endswith(".json"):
+            path = self._box_path(0)
+            return self._box_table.sizes.get(self.names[i]) if path.is_file() else None
+        return None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -162,18 +320,16 @@ class VOCLayout(Dataset[Sample]):
 
     def image(self, i: int) -> Image.Image:
         """The picture, RGB."""
-        path = self._images[i]
-        with opened(path) as image:
-            if image.mode[0] in "IF":
-                # Pillow would clip such levels to 255: a white picture
-                raise InputError(
-                    f"{path} holds more than 8 bits a channel (mode {image.mode}); save it with 8."
-                )
-            return image.convert("RGB")
+        return read_rgb(self._images[i], self._turned[i])
 
     def image_size(self, i: int) -> tuple[int, int]:
-        """(H, W), from the file's header."""
-        return _size(self._images[i])
+        """(H, W) of the picture."""
+        header = self._facts[i].header
+        return header.upright if self._turned[i] else header.stored
+
+    def digest(self, i: int) -> str:
+        """Of the content of the image file."""
+        return self._facts[i].digest
 
     def mask(self, i: int) -> UInt8[np.ndarray, "H W"]:
         """Labels 0..c and 255, of the pseudo mask where a folder was given, else the true one."""
@@ -182,24 +338,30 @@ class VOCLayout(Dataset[Sample]):
         path = self.pseudo / f"{self.names[i]}.png"
         mask = load_mask(path)
         self._check_size(path, mask.shape, i)
-        wrong = mask[(mask > self.num_classes) & (mask != IGNORE)]
-        self._check_labels(path, wrong, "make pseudo masks of these classes.")
+        wrong = np.unique(mask[(mask > self.num_classes) & (mask != IGNORE)])
+        if len(wrong):
+            raise InputError(
+                f"{path} holds id {some(wrong.tolist())}, but labels are 0 (background) to "
+                f"{self.num_classes} and {IGNORE} (ignored); make pseudo masks of these classes."
+            )
         return mask
 
     def _true_mask(self, i: int) -> UInt8[np.ndarray, "H W"]:
         path = self.mask_path(i)
-        self._check_mask_is_there(path, i)
-        ids = load_ids(path).astype(np.int64)
-        self._check_size(path, ids.shape, i)
-        beyond = len(self.table) - 1
-        mask = self.table[np.where((ids < 0) | (ids > beyond), beyond, ids)]
-        mend = "say what ids mean by data.reader.mask_ids, as in {0: background, 8: cat}."
-        self._check_labels(path, ids[mask < 0], mend)
+        self.check_mask_exists(i)
+        mask = self.mask_reader.read(path)
+        self._check_size(path, mask.shape, i)
+        if (mask < 0).any():
+            survey = MaskSurvey(self.mask_reader, self.split)
+            survey.add(self.mask_reader.look(path), ())
+            raise InputError(survey.problems()[0])
         return mask.astype(np.uint8)
 
-    def _check_mask_is_there(self, path: Path, i: int) -> None:
-        if path.is_file():
+    def check_mask_exists(self, i: int) -> None:
+        """Raises: InputError: the image has no true mask."""
+        if self.find_mask(i) is not None:
             return
+        path = self.mask_path(i)
         if not self.has_masks():
             raise InputError(
                 f"{path} is missing, and so are all masks of {self.split}; add them, or say where "
@@ -218,20 +380,20 @@ class VOCLayout(Dataset[Sample]):
                 f"of {width}x{height}; make the mask from the image of that size."
             )
 
-    def _check_labels(self, path: Path, wrong: np.ndarray, mend: str) -> None:
-        if len(wrong):
-            raise InputError(
-                f"{path} holds id {_some(np.unique(wrong).tolist())}, but labels are 0 "
-                f"(background) to {self.num_classes} and 255 (ignored); {mend}"
-            )
+    def find_mask(self, i: int) -> Path | None:
+        """The file of the true mask of an image, if there is one."""
+        name = self.names[i]
+        if name not in self._mask_of:
+            self._mask_of[name] = self._masks.find(name, self._images[i])
+        return self._mask_of[name]
 
     def mask_path(self, i: int) -> Path:
-        """Where the true mask of an image lies, if there is one."""
-        return self.mask_dir / f"{self.names[i]}.png"
+        """Where the true mask of an image is, or would be."""
+        return self.find_mask(i) or self._masks.expected(self.names[i])
 
     def has_masks(self) -> bool:
         """Whether any image of this split has a true mask; tags are enough to train on."""
-        return any(self.mask_path(i).is_file() for i in range(len(self)))
+        return any(self.find_mask(i) is not None for i in range(len(self)))
 
     def boxes(self, i: int) -> Float[np.ndarray, "n 5"]:
         """Class 1..c, x0, y0, x1, y1 in pixels from 0, ends exclusive, cut to the image."""
@@ -257,31 +419,45 @@ class VOCLayout(Dataset[Sample]):
             return None
         where = f"{path} has a {drawn.name}"
         if path.suffix != ".xml":
-            where += f" in {self.names[i]}"
+            where += f" in {self.names[i]} ({drawn.where})"
         if drawn.corners is None:
             raise InputError(
-                f"{where} without a box in numbers ({drawn.told}); give all four as numbers."
+                f"{where} without a box in numbers ({drawn.numbers}); give all four as numbers."
             )
         if fitted(drawn, *size) is None:
             raise InputError(
-                f"{where} whose box ({drawn.told}) holds no pixel of the image of "
+                f"{where} whose box ({drawn.numbers}) holds no pixel of the image of "
                 f"{size[1]}x{size[0]}; mend the box, or take it out."
             )
         return known + 1
 
     def _drawn(self, i: int) -> list[Drawn]:
-        """Boxes of an image as they stand in the file."""
+        """Boxes of an image as they stand in the file.
+
+        Raises:
+            InputError: they were drawn on an image of another size.
+        """
         if self.boxes_from == "xml":
-            drawn = read_xml(self._annotation(i))
-            return [box for box in drawn if self.difficult or not box.difficult]
-        return self._box_table.get(self.names[i], [])
+            drawn = self._annotation(i).boxes
+            drawn = [box for box in drawn if self.difficult or not box.difficult]
+        else:
+            drawn = self._box_table.boxes.get(self.names[i], [])
+        size = self._annotated_size(i)
+        if drawn and size is not None and size != self.image_size(i):
+            height, width = self.image_size(i)
+            raise InputError(
+                f"{self._box_path(i)} says that {self.names[i]} is of {size[1]}x{size[0]} pixels, "
+                f"but {self._images[i].name} is of {width}x{height}: its boxes belong to an image "
+                "of another size. Scale the boxes, or bring back the image that was annotated."
+            )
+        return drawn
 
     @cached_property
-    def _box_table(self) -> dict[str, list[Drawn]]:
-        """Boxes of all images, of a file that holds them together."""
+    def _box_table(self) -> BoxTable:
+        """Boxes of all images, of a file that holds them together, by the images' names."""
         path = self._box_path(0)
         readers = {".json": read_coco, ".csv": read_csv}
-        if path.suffix not in readers:
+        if path.suffix.lower() not in readers:
             raise InputError(
                 f"data.reader.boxes is {self.boxes_from}; set it to xml, masks, or a .json (COCO) "
                 "or .csv file below data.root."
@@ -290,19 +466,48 @@ class VOCLayout(Dataset[Sample]):
             raise InputError(
                 f"{path} is missing; give the file of boxes by data.reader.boxes=FILE."
             )
-        return readers[path.suffix](path)
+        table = readers[path.suffix.lower()](path)
+        split = frozenset(self.names)
+        by_name = {written: self._index.name(written, split) for written in table.boxes}
+        absent = [written for written in table.boxes if not self._index.find(written)]
+        named: dict[str, list[Drawn]] = {}
+        for written, name in by_name.items():
+            if name is not None:
+                named.setdefault(name, []).extend(table.boxes[written])
+        sizes = {name: size for w, size in table.sizes.items() if (name := by_name[w]) is not None}
+        if absent:
+            self.notes.append(
+                f"{path.name} has boxes of {len(absent)} images that are not in {self.image_dir} "
+                f"({some(absent)})"
+            )
+            self._refuse_unboxed(path, named, absent)
+        return BoxTable(named, sizes, table.left_out)
+
+    def _refuse_unboxed(self, path: Path, named: Mapping[str, Any], absent: Sequence[str]) -> None:
+        """An image that the file does not know may be one that it calls by another name."""
+        unknown = [name for name in self.names if name not in named]
+        if unknown and self.untagged == "background":
+            raise InputError(
+                f"{path} knows nothing of {len(unknown)} images of {self.split} ({some(unknown)}), "
+                f"but has boxes of images that are not in {self.image_dir} ({some(absent)}); write "
+                "the names of the images there."
+            )
 
     def _box_path(self, i: int) -> Path:
         """The file that boxes of an image come from."""
         if self.boxes_from == "xml":
-            return self._annotation(i)
+            return self._annotation_path(i)
         if self.boxes_from == "masks":
-            return self.instance_dir / f"{self.names[i]}.png"
-        return self.root / self.boxes_from.replace("{split}", self.split)
+            return self._companion(self._instances, i)
+        return self.root / Path(self.boxes_from.replace("{split}", self.split)).expanduser()
+
+    def has_boxes(self) -> bool:
+        """Whether there is anything to read boxes from."""
+        return len(self) > 0 and self._box_path(0).is_file()
 
     def _boxes_of_instances(self, i: int) -> np.ndarray:
         path = self._box_path(i)
-        instances = load_ids(path)
+        instances = read_ids(path)
         self._check_size(path, instances.shape, i)
         try:
             return boxes_of_instances(instances, self._true_mask(i))
@@ -326,33 +531,63 @@ class VOCLayout(Dataset[Sample]):
                 for drawn in self._drawn(i):
                     known = self._known(drawn.name, self._box_path(i)) is not None
                     cut += known and reaches_out(drawn, *size)
-        return BoxCounts(boxes, cut, unboxed)
+        left_out = 0 if self.boxes_from in ("xml", "masks") else self._box_table.left_out
+        return BoxCounts(boxes, cut, unboxed, left_out)
 
     def check(self) -> None:
-        """Look at every header before work starts; pixels are judged where they are read.
+        """Look at masks and boxes before work starts.
 
-        Files whose end is not as it must be are decoded in full: they may be cut off.
+        Sizes of all masks are checked, and the pixels of some (`MaskSurvey`). Images are looked at
+        when the split is built.
 
         Raises:
-            InputError: an image does not open or is cut off, a mask is absent or of another size,
-                or a box is no box; masks and boxes only if samples shall carry them.
+            InputError: a mask is absent, cut off, of another size, or does not show what its image
+                is tagged with; or a box holds no pixel. Masks and boxes only if samples carry them.
         """
-        masks = self.with_masks and (self.pseudo is not None or self.has_masks())
-        for i in range(len(self)):
-            self.image_size(i)
-            if not is_whole(self._images[i]):
-                self.image(i)  # or it ends in an unusual way
-            if masks and self.pseudo is not None:
-                path = self.pseudo / f"{self.names[i]}.png"
-                self._check_size(path, _size(path), i)
-            elif masks:
+        if self.with_masks and self.pseudo is not None:
+            for i, name in enumerate(self.names):
+                path = self.pseudo / f"{name}.png"
+                self._check_size(path, read_header(path).upright, i)
+        elif self.with_masks and self.has_masks():
+            for i in range(len(self)):
+                self.check_mask_exists(i)
                 path = self.mask_path(i)
-                self._check_mask_is_there(path, i)
-                self._check_size(path, _size(path), i)
-                if not is_whole(path):
-                    load_ids(path)
+                fact = self._mask_facts[path]
+                if isinstance(fact, InputError):
+                    raise fact
+                self._check_size(path, fact.header.upright, i)
+            survey = self._survey()
+            for problem in survey.problems():
+                raise InputError(problem)
+            self.notes += survey.notes()
+        elif self.with_masks:
+            unused = self._masks.unused(self.names)
+            if unused:
+                self.notes.append(
+                    f"no image has a mask in {self.mask_dir}, though files are there "
+                    f"({some(unused)}); a mask has the name of its image"
+                )
         if self.with_boxes:
             self._check_boxes()
+
+    @cached_property
+    def _mask_facts(self) -> dict[Path, Fact | InputError]:
+        return self._file_facts.of(path for i in range(len(self)) if (path := self.find_mask(i)))
+
+    def _survey(self) -> MaskSurvey:
+        """Masks of evenly chosen images, and more of those tagged with classes not seen there."""
+        survey = MaskSurvey(self.mask_reader, self.split)
+        chosen = np.linspace(0, len(self) - 1, min(SURVEYED, len(self))).astype(int).tolist()
+        self._look_at_masks(survey, chosen)
+        unseen = [label - 1 for label in survey.unseen()]
+        more = self.tags[:, unseen].any(1).nonzero().flatten().tolist() if unseen else []
+        self._look_at_masks(survey, [i for i in more if i not in set(chosen)][:SURVEYED])
+        return survey
+
+    def _look_at_masks(self, survey: MaskSurvey, chosen: Iterable[int]) -> None:
+        for i in chosen:
+            tagged = (self.tags[i].nonzero().flatten() + 1).tolist()
+            survey.add(self.mask_reader.look(self.mask_path(i)), tagged)
 
     def _check_boxes(self) -> None:
         """All boxes at once, so that all that is wrong can be mended at once."""
@@ -371,121 +606,93 @@ class VOCLayout(Dataset[Sample]):
         if len(wrong) > 1:
             first = "\n  ".join(wrong[:5])
             more = f"\n  and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-            raise InputError(f"{len(wrong)} boxes of {self.split} are none:\n  {first}{more}")
+            raise InputError(
+                f"{len(wrong)} boxes of split {self.split!r} are invalid:\n  {first}{more}"
+            )
         if wrong:
             raise InputError(wrong[0])
         if without and self.untagged == "error":
             raise InputError(
                 f"{len(without)} images of {self.split} have no box in {self.boxes_from} "
-                f"({_some(without)}); draw one, take them off the list, or set "
+                f"({some(without)}); draw one, take them off the list, or set "
                 "data.reader.untagged=background to keep them as pure background."
             )
 
     def fingerprint(self) -> str:
-        """Digest of names, tags, labels and the images' sizes in bytes: notices changed data."""
+        """Digest of names, tags, labels, and the content of the images."""
         digest = hashlib.sha256(repr((self.names, self.classes)).encode())
-        digest.update(self.table.tobytes())
+        digest.update(self.mask_reader.digest_source())
         digest.update(self.tags.numpy().tobytes())
-        digest.update(repr([path.stat().st_size for path in self._images]).encode())
+        digest.update(repr([fact.digest for fact in self._facts]).encode())
+        digest.update(repr(self._turned).encode())
         if self.with_boxes:
             for i in range(len(self)):
                 digest.update(self.boxes(i).tobytes() + b"|")
         return digest.hexdigest()[:12]
 
-    def _check_classes(self) -> None:
-        wrong = {name for name in self.classes if self.classes.count(name) > 1 or not name.strip()}
-        if wrong or BACKGROUND in self.classes or not 0 < self.num_classes < IGNORE:
-            raise InputError(
-                f"data.reader.classes is {self.classes}; name 1 to {IGNORE - 1} classes, each once "
-                f"and without {BACKGROUND}, which is always label 0."
-            )
-
-    def _table(self, mask_ids: Mapping[int, str] | None) -> Int16[np.ndarray, "_"]:
-        """Label of each id in a mask, -1 if it must not occur; last entry: all larger ids."""
-        if mask_ids is None:
-            table = np.full(257, -1, np.int16)
-            table[: self.num_classes + 1] = np.arange(self.num_classes + 1)
-            table[IGNORE] = IGNORE
-            return table
-        table = np.full(65537, IGNORE, np.int16)
-        labels = {name: label for label, name in enumerate([BACKGROUND, *self.classes])}
-        for raw, name in mask_ids.items():
-            if name not in labels:
-                raise InputError(
-                    f"data.reader.mask_ids gives id {raw} to {name}, which is no class; "
-                    f"{did_you_mean(name, labels)}"
-                )
-            if not isinstance(raw, int) or not 0 <= raw < 65536:
-                raise InputError(
-                    f"data.reader.mask_ids has the id {raw!r}, but ids are whole numbers from 0 to "
-                    "65535, as in {0: background, 8: cat}."
-                )
-            table[raw] = labels[name]
-        return table
-
-    def _find_images(self) -> list[Path]:
-        if not self.image_dir.is_dir():
-            raise InputError(
-                f"{self.image_dir} is missing; data.root must hold the images there, or "
-                "data.reader.image_dir must say where they are."
-            )
-        # of several files of one name the first suffix counts, in whatever order they are listed
-        rank = {suffix: i for i, suffix in enumerate(SUFFIXES)}
-        paths = [path for path in self.image_dir.iterdir() if path.suffix.lower() in rank]
-        paths.sort(key=lambda path: (-rank[path.suffix.lower()], path.name))
-        by_name = {path.stem: path for path in paths}
-        absent = [name for name in self.names if name not in by_name]
-        if absent:
-            self._refuse(
-                absent,
-                f"{len(absent)} images on the list of {self.split} are not in {self.image_dir} "
-                f"({_some(absent)}); add them ({', '.join(SUFFIXES)}), or take them off the list.",
-            )
-            self.names = [name for name in self.names if name in by_name]
-        return [by_name[name] for name in self.names]
+    def mask_fingerprint(self) -> str:
+        """Digest of the content of the true masks; those that are absent count as well."""
+        facts = [self._mask_facts.get(self.mask_path(i)) for i in range(len(self))]
+        known = [fact.digest if isinstance(fact, Fact) else "none" for fact in facts]
+        return hashlib.sha256(repr(known).encode()).hexdigest()[:12]
 
     def _known(self, name: str, where: Path) -> int | None:
         """Index of a class; None for one that a view of some classes leaves out."""
-        if name in self.classes:
-            return self.classes.index(name)
-        if self.subset:
-            return None
+        index = self._class_names.index(name)
+        if index is not None or self.subset:
+            return index
         raise InputError(
             f"{where} names the class {name!r}, which data.reader.classes lacks; "
             f"{did_you_mean(name, self.classes)} To leave a class out, give data.reader.mask_ids."
         )
 
-    def _annotation(self, i: int) -> Path:
-        return self.annotation_dir / f"{self.names[i]}.xml"
+    def _annotation_path(self, i: int) -> Path:
+        return self._companion(self._annotations, i)
+
+    def _companion(self, companions: Companions, i: int) -> Path:
+        """The file of an image, or where one is expected."""
+        name = self.names[i]
+        return companions.find(name, self._images[i]) or companions.expected(name)
+
+    def _annotation(self, i: int) -> Annotation:
+        name = self.names[i]
+        if name not in self._parsed:
+            self._parsed[name] = read_xml(self._annotation_path(i))
+        return self._parsed[name]
 
     def _read_tags(self, source: str) -> Float[Tensor, "n c"]:
         shown = {"xml": self._shown_in_xml, "boxes": self._shown_by_boxes, "masks": self._shown}
         if source in shown:
             return self._tags_of_each(shown[source])
-        path = self.root / source
-        readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
-            ".csv": self._read_csv,
-            ".npy": self._read_npy,
-        }
-        if path.suffix not in readers:
+        path = self.root / Path(source).expanduser()
+        if path.suffix.lower() not in (".csv", ".tsv", ".npy"):
             raise InputError(
-                f"data.reader.tags is {source}; set it to xml, masks, boxes, or a .csv or "
+                f"data.reader.tags is {source}; set it to xml, masks, boxes, or a .csv, .tsv or "
                 ".npy file below data.root."
             )
         if not path.is_file():
             raise InputError(f"{path} is missing; give the file of tags by data.reader.tags=FILE.")
-        by_name = readers[path.suffix](path)
-        absent = [name for name in self.names if name not in by_name]
+        if path.suffix.lower() == ".npy":
+            table = tag_files.read_npy(path, self._index, self._class_names)
+        else:
+            table = tag_files.read_csv(path, self._index, self._class_names, self.subset)
+        absent = [name for name in self.names if name not in table.tags]
         if absent:
+            others = (
+                f" It has tags of {len(table.absent)} images that are not in {self.image_dir} "
+                f"({some(table.absent)})."
+                if table.absent
+                else ""
+            )
             self._refuse(
                 absent,
-                f"{path} has no tags for {len(absent)} images of {self.split} ({_some(absent)}); "
-                "add them, or take these images off the list.",
+                f"{path} has no tags for {len(absent)} images of {self.split} ({some(absent)}); "
+                f"add them, or take these images off the list.{others}",
             )
-            self._keep([i for i, name in enumerate(self.names) if name in by_name])
+            self._keep([i for i, name in enumerate(self.names) if name in table.tags])
         if not self.names:
             return torch.zeros(0, self.num_classes)
-        return torch.stack([torch.as_tensor(by_name[name]) for name in self.names]).float()
+        return torch.from_numpy(np.stack([table.tags[name] for name in self.names]))
 
     def _tags_of_each(self, shown: Callable[[int], Sequence[int]]) -> Float[Tensor, "n c"]:
         """Multi-hot rows of the classes (from 0) that are shown in each image."""
@@ -503,11 +710,13 @@ class VOCLayout(Dataset[Sample]):
     def _keep(self, kept: Sequence[int]) -> None:
         self.names = [self.names[i] for i in kept]
         self._images = [self._images[i] for i in kept]
+        self._facts = [self._facts[i] for i in kept]
+        self._turned = [self._turned[i] for i in kept]
 
     def _shown_in_xml(self, i: int) -> list[int]:
-        path = self._annotation(i)
-        named = [node.findtext("name", "").strip() for node in objects_of(path)]
-        return [c for c in (self._known(name, path) for name in named) if c is not None]
+        path = self._annotation_path(i)
+        known = (self._known(box.name, path) for box in self._annotation(i).boxes)
+        return [c for c in known if c is not None]
 
     def _shown_by_boxes(self, i: int) -> list[int]:
         return [int(label) - 1 for label in self.boxes(i)[:, 0]]
@@ -516,192 +725,11 @@ class VOCLayout(Dataset[Sample]):
         labels = np.unique(self._true_mask(i))
         return [int(label) - 1 for label in labels if 0 < label < IGNORE]
 
-    def _read_csv(self, path: Path) -> dict[str, list[float]]:
-        try:
-            # a spreadsheet may put a byte order mark first
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.reader(file))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError(f"{path} does not read as CSV ({error}); save it as UTF-8.") from error
-        header = [name.strip() for name in rows[0]] if rows else []
-        columns = header[1:]
-        for name in self.classes:
-            if columns.count(name) != 1:
-                raise InputError(
-                    f"{path} has {columns.count(name) or 'no'} columns for the class {name}, but "
-                    f"one is expected; {did_you_mean(name, columns)} Its first line must be "
-                    "image,CLASS,CLASS,..."
-                )
-        for name in columns:
-            self._known(name, path)
-        places = [columns.index(name) + 1 for name in self.classes]
-        found: dict[str, list[float]] = {}
-        for line, row in enumerate(rows[1:], start=2):
-            if not row:
-                continue
-            values = [row[place].strip() for place in places] if len(row) == len(header) else []
-            if len(values) != len(places) or not set(values) <= {"0", "1", "0.0", "1.0"}:
-                raise InputError(
-                    f"{path}, line {line}, is {','.join(row)[:80]}, but a name and {len(columns)} "
-                    "tags of 0 or 1 are expected; mend the line."
-                )
-            if row[0] in found:
-                raise InputError(
-                    f"{path} has {row[0]} twice, again in line {line}; leave one line."
-                )
-            found[row[0]] = [float(value) for value in values]
-        return found
-
-    def _read_npy(self, path: Path) -> dict[str, np.ndarray]:
-        found = {}
-        for key, given in read_npy_dict(path).items():
-            try:
-                # IRN's file has 2007000032 where all others have 2007_000032
-                name = key if isinstance(key, str) else "{}_{:06d}".format(*divmod(int(key), 10**6))
-                # lists that hold one another many times over: few bytes, but gigabytes of numbers
-                if not isinstance(given, np.ndarray) and not all(map(np.isscalar, given)):
-                    raise TypeError("it is no vector of numbers")
-                vector = np.asarray(given, np.float32)
-            except (TypeError, ValueError) as error:
-                raise InputError(
-                    f"{path} has no tags for {key!r} ({error}); expected a dictionary from image "
-                    "name to multi-hot vector."
-                ) from error
-            if vector.shape != (self.num_classes,):
-                raise InputError(
-                    f"{path} has {vector.size} tags for {name}, but there are {self.num_classes} "
-                    "classes; give the file that belongs to these classes."
-                )
-            if not np.isin(vector, (0, 1)).all():
-                raise InputError(
-                    f"{path} has tags other than 0 and 1 for {name}; save multi-hot vectors."
-                )
-            found[name] = vector
-        return found
-
 
 def _complaints(look: Callable[..., object], *at: object) -> list[str]:
-    """What an InputError of `look(*at)` says, if there is one."""
+    """The message of the InputError of `look(*at)`, if there is one."""
     try:
         look(*at)
     except InputError as error:
         return [str(error)]
     return []
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """(H, W) of an image file."""
-    with opened(path) as image:
-        return image.height, image.width
-
-
-def _some(items: Sequence[Any]) -> str:
-    """The first few of what may be thousands."""
-    return ", ".join(map(str, items[:5])) + (", ..." if len(items) > 5 else "")
-
-
-def read_list(root: Path, split: str, lists: Mapping[str, str]) -> list[str]:
-    """Names of a split's images, in the order of its list."""
-    if split not in lists:
-        raise InputError(
-            f"the split {split} has no list in data.reader.lists; {did_you_mean(split, lists)}"
-        )
-    path = root / lists[split]
-    if not path.is_file():
-        there = sorted(p.name for p in path.parent.glob("*.txt"))
-        raise InputError(
-            f"{path} is missing, the list of {split}; beside it are {_some(there) or 'no lists'}; "
-            f"{did_you_mean(path.name, there)} Set data.reader.lists.{split} to a file below "
-            "data.root."
-        )
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text ({error}); write one name a line.") from error
-    names = [_name(line.split()[0]) for line in lines if line.strip()]
-    if not names:
-        raise InputError(f"{path} names no image; write one name a line.")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InputError(f"{path} names {_some(twice)} more than once; leave one line of each.")
-    return names
-
-
-def _name(word: str) -> str:
-    """Name of an image given by name or path; a dot may be part of a name."""
-    path = Path(word)
-    return path.stem if path.suffix.lower() in SUFFIXES else path.name
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Builds dictionaries of arrays and refuses all else, so that a file cannot run code."""
-
-    # the very functions by which arrays pickle themselves; numpy 1 and 2 keep them in modules of
-    # different names, so only the last part counts and nothing is looked up or imported
-    KNOWN: Final[dict[str, Any]] = {
-        "_reconstruct": np.empty(0).__reduce__()[0],
-        "_frombuffer": np.empty(0).__reduce_ex__(5)[0],
-        "scalar": np.float32(0).__reduce__()[0],
-        "ndarray": np.ndarray,
-        "dtype": np.dtype,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):  # of bytes, in protocols 0 to 2
-            return _latin1
-        if module.split(".")[0] == "numpy" and name in self.KNOWN:
-            return self.KNOWN[name]
-        raise pickle.UnpicklingError(f"it wants to run {module}.{name}, which is not allowed")
-
-
-def read_npy_dict(path: Path) -> dict[Any, Any]:
-    """A dictionary that was saved by `numpy.save`, read without running any code of the file.
-
-    Raises:
-        InputError: the file is damaged, or holds anything but a dictionary of arrays.
-    """
-    try:
-        with path.open("rb") as file:
-            _skip_npy_header(file)
-            _check_pickle(path, file.tell(), os.fstat(file.fileno()).st_mtime_ns)
-            # latin1: as numpy does for files of Python 2
-            content = _ArraysOnly(file, encoding="latin1").load().item()
-        if not isinstance(content, dict):
-            raise ValueError("it holds no dictionary")
-        return content
-    except Exception as error:  # damaged pickles raise almost anything
-        raise InputError(
-            f"{path} cannot be read as tags ({error}); expected a dictionary from image name to "
-            "multi-hot vector, saved by numpy.save."
-        ) from error
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """What a pickle of Python 3 in an old protocol holds in place of bytes."""
-    if encoding != "latin1":  # others could unpack gigabytes
-        raise pickle.UnpicklingError(f"it wants to encode by {encoding}, which is not allowed")
-    return text.encode("latin1")
-
-
-@cache  # of tens of thousands of vectors it takes a second, and each stage reads them
-def _check_pickle(path: Path, start: int, changed: int) -> None:
-    """Places in a pickle's memory are given by number, and all below a number are made.
-
-    Python 3.11 makes room for 32 GB where a file of a few bytes says so.
-    """
-    most = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(start)
-        for code, argument, _ in pickletools.genops(file):
-            if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > most:
-                raise ValueError(f"it asks for {argument} places in {most} bytes")
-
-
-def _skip_npy_header(file: BinaryIO) -> None:
-    major, _ = np.lib.format.read_magic(file)
-    read = (
-        np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-    )
-    _, _, dtype = read(file)
-    if not dtype.hasobject:
-        raise ValueError("it holds plain numbers without names")

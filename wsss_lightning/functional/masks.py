@@ -3,8 +3,10 @@
 Letters: k labels with background first, H W an image.
 """
 
+from functools import cache
 from typing import Final
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -22,3 +24,18 @@ def pseudo_mask(marginal: Float[Tensor, "k H W"], confidence: float) -> UInt8[Te
     """
     probability, label = marginal.max(dim=0)
     return torch.where(probability < confidence, IGNORE, label).to(torch.uint8)
+
+
+@cache
+def voc_palette() -> bytes:
+    """Colours of labels 0 to 255, 768 bytes: the bits of a label over red, green and blue.
+
+    Source: `VOClabelcolormap` of the VOC development kit.
+    """
+    colours = np.zeros((256, 3), np.uint8)
+    labels = np.arange(256)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (((labels >> channel) & 1) << (7 - bit)).astype(np.uint8)
+        labels = labels >> 3
+    return colours.tobytes()

@@ -6,19 +6,29 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from wsss_lightning.cli import complain
 from wsss_lightning.data.scores import write_table, write_whole
 from wsss_lightning.errors import InputError, did_you_mean
-from wsss_lightning.report.reading import DataSet, find_runs, group
+from wsss_lightning.report.reading import DataSet, file_name, find_runs, group
+
+if TYPE_CHECKING:
+    from wsss_lightning.report.comparison import Comparison
+    from wsss_lightning.report.ledger import Costs
+
+SUFFIXES = (".html", ".md", ".tex", ".csv")
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Entry of the command."""
     parser = argparse.ArgumentParser(prog="python -m wsss_lightning.report", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or above them")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="the page; else report.html, where neither --charts nor --keep asks for something",
+    )
     parser.add_argument("--baseline", help="method that the others are held against")
     parser.add_argument(
         "--step", help="what is compared, such as seeds/train; else the last that two methods have"
@@ -47,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def make(
     runs: Sequence[Path],
-    out: Path,
+    out: Path | None,
     command: str,
     *,
     baseline: str | None = None,
@@ -56,11 +66,12 @@ def make(
     charts: Path | None = None,
     kept: Path | None = None,
 ) -> None:
-    """Write the page, and beside it the tables as Markdown and LaTeX, and every score as CSV.
+    """Write the page, and beside it its pictures, tables as Markdown and LaTeX, and a CSV file.
 
     Args:
         runs: folders of runs, or above them.
-        out: the page.
+        out: the page, or a folder for it; None: no page where charts or records are asked for,
+            else report.html.
         command: that asked for it.
         baseline: method that the others are held against.
         step: what is compared, `<step>/<split>`.
@@ -72,16 +83,20 @@ def make(
         InputError: runs, baseline, step or costs cannot be used, or the page's folder is not there.
     """
     from wsss_lightning.callbacks.charts import save_chart
-    from wsss_lightning.report import tables
     from wsss_lightning.report.comparison import Comparison
     from wsss_lightning.report.keeping import keep
     from wsss_lightning.report.ledger import read_costs
-    from wsss_lightning.report.page import page, section
+    from wsss_lightning.report.page import charts_of
 
-    if not out.parent.is_dir():
+    if out is None and charts is None and kept is None:
+        out = Path("report.html")
+    if out is not None and not (out.is_dir() or out.parent.is_dir()):
         raise InputError(f"{out.parent} is no folder; make it, or choose another by --out FILE.")
     costs = read_costs(costs_file)
-    found = group(find_runs(runs))
+    unusable: list[str] = []
+    found = group(find_runs(runs, unusable))
+    for message in unusable:
+        print(f"left out: {message}", file=sys.stderr)
     compared = _step(step, found)
     comparisons = [Comparison(data, _own(baseline, data), costs, compared) for data in found]
     if baseline and all(baseline != c.baseline.name for c in comparisons):
@@ -89,29 +104,45 @@ def make(
             f"--baseline is {baseline}, but the methods are "
             f"{', '.join(m.name for c in comparisons for m in c.data.methods)}."
         )
-    sections = [section(comparison) for comparison in comparisons]
-    html = page(sections, costs, command)
-    parts = {
-        ".html": html,
-        ".md": tables.markdown(comparisons),
-        ".tex": tables.latex(comparisons),
-    }
-    for suffix, text in parts.items():
-        path = out.with_suffix(suffix)
-        write_whole(path, partial(_write, text))
-        print(f"{suffix[1:]:<5} {path}")
-    write_table(out.with_suffix(".csv"), tables.every_score(comparisons))
-    print(f"csv   {out.with_suffix('.csv')}")
+    if out is not None:
+        page = out / "report.html" if out.is_dir() else out
+        _write_page(page, comparisons, costs, command, [f"Left out: {one}" for one in unusable])
     if charts is not None:
         charts.mkdir(parents=True, exist_ok=True)
-        for shown in sections:
-            for name, chart in shown.charts.items():
-                path = charts / f"{shown.comparison.data.name}_{name}.png"
+        for comparison in comparisons:
+            for name, chart in charts_of(comparison).items():
+                path = charts / f"{comparison.data.file_name}_{file_name(name)}.png"
                 save_chart(chart, path)
                 print(f"png   {path}")
     if kept is not None:
         for data in found:
-            print(f"kept  {keep(data, kept)} runs of {data.name} in {kept}")
+            print(f"kept  {keep(data, kept)} runs of {data.title} in {kept}")
+
+
+def _write_page(
+    out: Path, comparisons: "list[Comparison]", costs: "Costs", command: str, notes: list[str]
+) -> None:
+    from wsss_lightning.report import tables
+    from wsss_lightning.report.page import page, section
+    from wsss_lightning.report.pictures import remove_others
+
+    stem = out.name.removesuffix(out.suffix) if out.suffix in SUFFIXES else out.name
+    folder = out.with_name(f"{stem}_files")
+    sections = [section(comparison, folder) for comparison in comparisons]
+    parts = {
+        ".html": page(sections, costs, command, folder.name, notes),
+        ".md": tables.markdown(comparisons),
+        ".tex": tables.latex(comparisons),
+    }
+    for suffix, text in parts.items():
+        path = out.with_name(stem + suffix)
+        write_whole(path, partial(_write, text))
+        print(f"{suffix[1:]:<5} {path}")
+    write_table(out.with_name(f"{stem}.csv"), tables.every_score(comparisons))
+    print(f"csv   {out.with_name(f'{stem}.csv')}")
+    remove_others(folder, {name for shown in sections for name in shown.pictures})
+    if folder.is_dir():
+        print(f"jpg   {folder}, pictures of the page in full size")
 
 
 def _write(text: str, file: BinaryIO) -> None:

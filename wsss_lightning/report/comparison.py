@@ -10,7 +10,7 @@ from wsss_lightning.data.tally import Tally
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.functional.anatomy import WRONG
 from wsss_lightning.report.ledger import Costs, hours
-from wsss_lightning.report.reading import DataSet, Method, Step
+from wsss_lightning.report.reading import DataSet, Method, RunResult, Step
 from wsss_lightning.report.verdict import (
     Figure,
     Verdict,
@@ -41,11 +41,13 @@ class Anatomy:
         share: of all pixels, by cause (`anatomy.WRONG`).
         gain: mIoU that mending all pixels of a cause would bring.
         class_gain: the same of each label's IoU; NaN for labels that the split does not show.
+        labels: their names.
     """
 
     share: list[float]
     gain: list[float]
     class_gain: list[list[float]]
+    labels: list[str]
 
 
 class Comparison:
@@ -71,7 +73,7 @@ class Comparison:
         names = [method.name for method in data.methods]
         if baseline is not None and baseline not in names:
             raise InputError(
-                f"baseline is {baseline}, but {data.name} has no such method; "
+                f"baseline is {baseline}, but {data.title} has no such method; "
                 f"{did_you_mean(baseline, names)}"
             )
         self.baseline = data.methods[names.index(baseline or _usual(data, self.step))]
@@ -81,10 +83,25 @@ class Comparison:
         """Of all its runs, or none where a run's are not there."""
         key = (method.name, step)
         if key not in self._tallies:
-            found = [run.tally(step) for run in method.runs if run.miou(step) is not None]
+            try:
+                found = [
+                    self._tally(run, step) for run in method.runs if run.miou(step) is not None
+                ]
+            except InputError as error:
+                self.notes.append(f"Pixel counts of {method.name} are left out: {error}")
+                found = []
             there = [tally for tally in found if tally is not None]
             self._tallies[key] = there if len(there) == len(found) else []
         return self._tallies[key]
+
+    def _tally(self, run: RunResult, step: Step) -> Tally | None:
+        tally, labels = run.tally(step), 1 + len(run.results["reader"]["classes"])
+        if tally is not None and tally.matrices.shape[1] != labels:
+            raise InputError(
+                f"{run.counts(step)} counts {tally.matrices.shape[1]} labels, but the run has "
+                f"{labels}; repeat the run, which counts them again."
+            )
+        return tally
 
     @cached_property
     def names(self) -> list[str]:
@@ -157,11 +174,15 @@ class Comparison:
             share=(by_cause.sum((1, 2)) / matrix.sum()).tolist(),
             gain=(dataset_miou(mended) - dataset_miou(matrix[None])).tolist(),
             class_gain=(then - now).tolist(),
+            labels=self._labels(method),
         )
+
+    def _labels(self, method: Method) -> list[str]:
+        return ["background", *map(str, method.runs[0].results["reader"]["classes"])]
 
     def class_iou(self, method: Method, step: Step) -> dict[str, float]:
         """Mean IoU over runs of each label that the split shows."""
-        names = ["background", *method.runs[0].results["reader"]["classes"]]
+        names = self._labels(method)
         found = {name: method.figures(f"{step[0]}/{step[1]}/iou_{name}") for name in names}
         return {name: float(np.mean(values)) for name, values in found.items() if values}
 

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from wsss_lightning.report.reading import DataSet, RunResult, Step, apart
+from wsss_lightning.report.reading import DataSet, RunResult, Step, apart, file_name
 from wsss_lightning.run import write_json
 
-STEPS: tuple[Step, ...] = (("seeds", "train"), ("pseudo", "train"))
-"""Whose counts of pixels are kept, beside those of the segmentation network on val."""
+STEPS = ("seeds", "pseudo")
+"""Whose counts of pixels on train are kept, beside those of the network on the last split."""
 
 
 def keep(data: DataSet, folder: Path) -> int:
@@ -22,10 +22,12 @@ def keep(data: DataSet, folder: Path) -> int:
     Returns:
         How many runs there are.
     """
-    steps = [*STEPS, *((name, data.splits[1]) for name in ("segmentation", "segmentation_crf"))]
+    network = ("segmentation", "segmentation_crf")
+    steps: list[Step] = [(name, data.train) for name in STEPS]
+    steps += [(name, data.splits[-1]) for name in network]
     runs = [run for method in data.methods for run in method.runs]
     for run in runs:
-        own = folder / data.name / _name(run)
+        own = folder / data.file_name / _name(run)
         # whole or not at all, also where a run is kept in the place that it is read from
         made = own.with_name(f".{own.name}.new")
         shutil.rmtree(made, ignore_errors=True)
@@ -43,16 +45,17 @@ def keep(data: DataSet, folder: Path) -> int:
 
 
 def _content(run: RunResult) -> dict[str, Any]:
-    reader = {**run.results["reader"], "root": Path(run.results["reader"]["root"]).name}
-    words = [_without_folders(word) for word in run.results["words"]]
-    return {**run.results, "reader": reader, "words": words, "trained": sorted(run.trained)}
+    reader = {**run.results["reader"], "root": Path(run.results["reader"].get("root", "")).name}
+    words = [_without_folders(str(word)) for word in run.results["words"]]
+    own = {"scores": dict(run.scores), "reader": reader, "words": words}
+    return {**run.results, **own, "trained": sorted(run.trained)}
 
 
 def _name(run: RunResult) -> str:
     """Of the experiment, the seed and what else was said, but for where it was made."""
     said = sorted(f"{key}={value}" for key, value in run.words.items() if not apart(key))
     digest = hashlib.sha256(",".join(map(_without_folders, said)).encode()).hexdigest()
-    return f"{run.experiment}_{run.seed}_{digest[:8]}"
+    return f"{file_name(run.experiment)}_{run.seed}_{digest[:8]}"
 
 
 def _without_folders(word: str) -> str:

@@ -1,13 +1,16 @@
-"""One HTML page that needs no server, no network and no other file."""
+"""One HTML page that needs no server and no network; beside it, its pictures in full size."""
 
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import cycle
+from pathlib import Path
 from statistics import mean
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure as Canvas
 
 from wsss_lightning.callbacks import charts
@@ -18,9 +21,11 @@ from wsss_lightning.report.comparison import CAUSES, Comparison, probes
 from wsss_lightning.report.ledger import SOURCES, Costs
 from wsss_lightning.report.pictures import Album, Probe, Tile, album_of
 from wsss_lightning.report.reading import Method
+from wsss_lightning.step_names import step_name
 
 CHARTED = 12  # methods in charts and pictures, best first; tables have all
 PROBES = 6  # images of each split
+LONG_WORD = 22  # letters that fit into the first column of a table
 
 CAUSES_TOLD = {
     "unlabelled": "the prediction abstains",
@@ -51,20 +56,23 @@ class Section:
     notes: list[str]
     omitted: int
 
+    @property
+    def pictures(self) -> set[str]:
+        """Names of the files that have its pictures in full size."""
+        rows = [row for probes in self.probes.values() for one in probes for row in one.all_rows]
+        return {tile.full for row in [*rows, *self.galleries.values()] for tile in row}
 
-def section(comparison: Comparison) -> Section:
-    """Everything of a data set, computed."""
+
+def section(comparison: Comparison, folder: Path) -> Section:
+    """Everything of a data set, computed.
+
+    Args:
+        comparison: of its methods.
+        folder: for pictures in full size.
+    """
     data, step = comparison.data, comparison.step
-    ranked = [judged.method for judged in comparison.judged]
-    ranked += [method for method in data.methods if method not in ranked]
-    charted = ranked[:CHARTED]
-    if comparison.baseline not in charted:
-        charted = [*charted[:-1], comparison.baseline]
-    upright = "" if step is None else f"mIoU of {step[0].replace('_', ' ')}, {step[1]} (%)"
-    anatomies = {}
-    if step is not None:
-        found = {method.name: comparison.anatomy(method, step) for method in ranked}
-        anatomies = {name: anatomy for name, anatomy in found.items() if anatomy is not None}
+    ranked, charted = _ranked(comparison)
+    anatomies = _anatomies(comparison, ranked)
     class_rows, classes = [], []
     if step is not None:
         ious = {method.name: comparison.class_iou(method, step) for method in ranked}
@@ -72,15 +80,15 @@ def section(comparison: Comparison) -> Section:
         class_rows = [
             (name, [found.get(label) for label in classes]) for name, found in ious.items() if found
         ]
-    drawn = _charts(comparison, charted, anatomies, upright)
-    album, why = album_of(data)
+    drawn = _charts(comparison, charted, anatomies)
+    album, why = album_of(data, folder)
     shown, galleries, legend = _pictures(comparison, album, charted)
     notes = [*comparison.notes, *([why] if why else [])]
     return Section(
         comparison=comparison,
         columns=tables.columns(comparison),
         methods=ranked,
-        upright=upright,
+        upright=_upright(comparison),
         charts=drawn,
         curves={name: chart for name, chart in drawn.items() if name.startswith("curve_")},
         classes=classes,
@@ -94,17 +102,50 @@ def section(comparison: Comparison) -> Section:
     )
 
 
+def charts_of(comparison: Comparison) -> dict[str, Canvas]:
+    """The charts of a data set alone, by name."""
+    _, charted = _ranked(comparison)
+    return _charts(comparison, charted, _anatomies(comparison, charted))
+
+
+def _ranked(comparison: Comparison) -> tuple[list[Method], list[Method]]:
+    """All methods, best first, and those that charts and pictures show."""
+    ranked = [judged.method for judged in comparison.judged]
+    ranked += [method for method in comparison.data.methods if method not in ranked]
+    charted = ranked[:CHARTED]
+    if comparison.baseline not in charted:
+        charted = [*charted[:-1], comparison.baseline]
+    return ranked, charted
+
+
+def _anatomies(comparison: Comparison, methods: list[Method]) -> dict[str, Any]:
+    if comparison.step is None:
+        return {}
+    found = {method.name: comparison.anatomy(method, comparison.step) for method in methods}
+    return {name: anatomy for name, anatomy in found.items() if anatomy is not None}
+
+
+def _upright(comparison: Comparison) -> str:
+    step = comparison.step
+    return "" if step is None else f"mIoU of {step_name(step[0])}, {step[1]} (%)"
+
+
 def _charts(
-    comparison: Comparison, methods: list[Method], anatomies: dict[str, Any], upright: str
+    comparison: Comparison, methods: list[Method], anatomies: dict[str, Any]
 ) -> dict[str, Canvas]:
     data = comparison.data
     made: dict[str, Canvas] = {}
     colours = dict(zip((m.name for m in methods), cycle(charts.COLOURS), strict=False))
-    stepwise = {m.name: {step: mean(m.values(step)) for step in m.steps()} for m in methods}
+    stepwise = {
+        m.name: {
+            (step_name(step), split): mean(m.values((step, split))) for step, split in m.steps()
+        }
+        for m in methods
+    }
     if any(stepwise.values()):
         made["steps"] = charts.steps_chart(stepwise, data.splits)
     for split in data.splits:
-        curves = {m.name: m.runs[0].curve(split) for m in methods}
+        curves = {m.name: _curve(comparison, m, split) for m in methods}
         lines = {
             name: list(zip(curve["threshold"], curve["miou"], strict=True))
             for name, curve in curves.items()
@@ -118,7 +159,7 @@ def _charts(
     for method in methods:
         for (step, split), points in method.rounds().items():
             if len(points) > 1:
-                name = f"{method.name}: {step}, {split}"
+                name = f"{method.name}: {step_name(step)}, {split}"
                 rounds[name] = [(r, mean(v)) for r, v in points if v]
                 of_lines[name] = colours[method.name]
     if rounds:
@@ -133,33 +174,44 @@ def _charts(
         if judged.method in methods
     }
     if spent:
-        made["cost"] = charts.cost_chart(spent, colours, upright)
+        made["cost"] = charts.cost_chart(spent, colours, _upright(comparison))
     there = {m.name: anatomies[m.name].share for m in methods if m.name in anatomies}
     if there:
         made["anatomy"] = charts.stacked_chart(there, CAUSES, "wrong pixels (% of all)")
     return made
 
 
+def _curve(comparison: Comparison, method: Method, split: str) -> dict[str, list[float]] | None:
+    try:
+        return method.runs[0].curve(split)
+    except InputError as error:
+        comparison.notes.append(f"The curve of {method.name} is left out: {error}")
+        return None
+
+
 def _pictures(
     comparison: Comparison, album: Album | None, methods: list[Method]
 ) -> tuple[dict[str, list[Probe]], dict[str, list[Tile]], dict[str, str]]:
     data, step = comparison.data, comparison.step
-    if album is None or step is None:
+    if album is None:
         return {}, {}, {}
     shown: dict[str, list[Probe]] = {}
     galleries: dict[str, list[Tile]] = {}
-    train, val = data.splits
-    final = step if step[1] == val else ("segmentation", val)
     try:
-        for split, by in ((val, final), (train, (final[0], train))):
-            chosen = probes(comparison.difficulty(by), PROBES)
+        for split in reversed(data.splits):
+            final = step or ("segmentation", split)
+            if split != final[1]:
+                final = ("segmentation" if final[1] == data.train else final[0], split)
+            ranked = probes(comparison.difficulty(final), PROBES)
+            chosen = [(name, f"mean mIoU {100 * value:.0f}") for name, value in ranked]
+            chosen = chosen or [(name, "") for name in album.evenly(split, PROBES)]
             shown[split] = [
-                album.probe(name, split, f"mean mIoU {100 * value:.0f}", methods)
-                for name, value in track(chosen, len(chosen), f"pictures of {split}")
+                album.probe(name, split, about, methods)
+                for name, about in track(chosen, len(chosen), "pictures")
             ]
         for method in methods:
-            tallies = comparison.tallies(method, step)
-            if tallies:
+            tallies = [] if step is None else comparison.tallies(method, step)
+            if step is not None and tallies:
                 galleries[method.name] = album.worst(
                     method, step, tallies[0].wrong, tallies[0].names
                 )
@@ -168,18 +220,21 @@ def _pictures(
     return {k: v for k, v in shown.items() if v}, galleries, album.legend()
 
 
-def page(sections: list[Section], costs: Costs, command: str) -> str:
+def page(sections: list[Section], costs: Costs, command: str, folder: str, notes: list[str]) -> str:
     """The whole page.
 
     Args:
         sections: one of each data set.
         costs: of annotation.
         command: that made it.
+        folder: name of the folder beside the page that holds its pictures in full size.
+        notes: what a reader must know of all data sets.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {"percent": _percent, "points": _points, "tint": _tint, "svg": _svg}
+    environment.filters |= {"step_name": step_name, "breakable": _breakable}
     template = environment.from_string(
         files("wsss_lightning.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     )
@@ -193,11 +248,26 @@ def page(sections: list[Section], costs: Costs, command: str) -> str:
         shown=tables.shown,
         command=command,
         charted=CHARTED,
+        folder=folder,
+        # a name with a colon would be read as a scheme
+        address="./" + quote(folder),
+        notes=notes,
     )
 
 
 def _svg(chart: Canvas, title: str) -> Markup:
     return Markup(charts.as_svg(chart, title))
+
+
+def _breakable(text: object) -> Markup:
+    """A name whose long words a line may break behind their marks."""
+    words = [
+        re.sub(r"([_=/,.-])", r"\1<wbr>", str(escape(word)))
+        if len(word) > LONG_WORD
+        else str(escape(word))
+        for word in str(text).split(" ")
+    ]
+    return Markup(" ".join(words))
 
 
 def _percent(value: float | None) -> str:

@@ -4,7 +4,9 @@ Letters: H W an image.
 """
 
 import base64
+import hashlib
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,24 +19,30 @@ from PIL import Image
 
 from wsss_lightning.callbacks.gallery import heat_overlay, legend_of, mask_overlay
 from wsss_lightning.config import check_targets
-from wsss_lightning.data.scores import load_mask, load_score, voc_palette
+from wsss_lightning.data.scores import load_mask, load_score, write_whole
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.anatomy import WRONG, causes
+from wsss_lightning.functional.masks import voc_palette
 from wsss_lightning.report.comparison import CAUSES
 from wsss_lightning.report.reading import DataSet, Method, RunResult, Step
+from wsss_lightning.stages import evenly
+from wsss_lightning.step_names import step_name
 
 RED = (230, 0, 38)
 SIDE = 176  # pixels of the longer side of a tile
+FULL = 2000  # pixels of the longer side of a picture in full size
+STORED = re.compile(r"[0-9a-f]{16}\.jpg")  # name of one
 Picture = UInt8[np.ndarray, "H W 3"]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A small picture, and what stands below it."""
+    """A small picture, what stands below it, and the name of the file that has it in full size."""
 
     source: str
     caption: str
+    full: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Probe:
     Args:
         name: of the image.
         about: what stands beside its name.
-        given: the image itself and its true mask.
+        given: the image itself, and its true mask where there is one.
         rows: tiles of each method, in the order of its steps.
     """
 
@@ -53,31 +61,46 @@ class Probe:
     given: list[Tile]
     rows: dict[str, list[Tile]]
 
+    @property
+    def all_rows(self) -> list[list[Tile]]:
+        return [self.given, *self.rows.values()]
+
 
 class Album:
     """Pictures of a data set's methods; of each the run of its first seed.
 
     Args:
         data: its methods.
+        folder: that gets the pictures in full size; made with the first of them.
 
     Raises:
         InputError: the data set cannot be read from where the runs read it.
     """
 
-    def __init__(self, data: DataSet) -> None:
+    def __init__(self, data: DataSet, folder: Path) -> None:
         first = data.methods[0].runs[0].results
         reader = dict(first["reader"])
         if reader.get("mask_ids"):  # JSON has no numbers for keys
             reader["mask_ids"] = {int(key): name for key, name in reader["mask_ids"].items()}
         node = OmegaConf.create({"reader": reader})
         check_targets(node)
-        self.data, self._make = data, instantiate(node.reader)
+        self.data, self.folder, self._make = data, folder, instantiate(node.reader)
         self._readers: dict[str, VOCLayout] = {}
         self._used: list[UInt8[np.ndarray, "_ _"]] = []
 
     def reader(self, split: str) -> VOCLayout:
+        """A split, read once.
+
+        Raises:
+            InputError: it cannot be read.
+        """
         if split not in self._readers:
-            self._readers[split] = self._make(split=split)
+            try:
+                self._readers[split] = self._make(split=split)
+            except TypeError as error:  # of a constructor that has other arguments by now
+                raise InputError(
+                    f"the data of {self.data.title} were read by another version ({error})."
+                ) from error
         return self._readers[split]
 
     def probe(self, name: str, split: str, about: str, methods: list[Method]) -> Probe:
@@ -85,11 +108,15 @@ class Album:
         i, image, truth = self._image(name, split)
         reader = self.reader(split)
         tags = [c for c, t in zip(reader.classes, reader.tags[i], strict=True) if t]
-        given = [
-            Tile(_encode(image), "image"),
-            Tile(_encode(mask_overlay(image, truth)), f"truth: {', '.join(tags) or 'none'}"),
-        ]
-        self._used.append(truth)
+        shown = ", ".join(tags) or "none"
+        if truth is None:
+            given = [self._tile(image, f"image, tags: {shown}")]
+        else:
+            given = [
+                self._tile(image, "image"),
+                self._tile(mask_overlay(image, truth), f"truth: {shown}"),
+            ]
+            self._used.append(truth)
         rows = {}
         for method in methods:
             run = method.runs[0]
@@ -98,7 +125,7 @@ class Album:
                 if (folder / f"{name}.png").is_file():
                     mask = load_mask(folder / f"{name}.png")
                     self._used.append(mask)
-                    tiles.append(Tile(_encode(mask_overlay(image, mask)), caption))
+                    tiles.append(self._tile(mask_overlay(image, mask), caption))
             rows[method.name] = [tile for tile in tiles if tile is not None]
         return Probe(name, about, given, {name: row for name, row in rows.items() if row})
 
@@ -118,12 +145,14 @@ class Album:
                 continue
             name = names[int(wrong[:, e].argmax())]
             _, image, truth = self._image(name, step[1])
+            if truth is None:
+                return []
             mask = load_mask(folder / f"{name}.png")
             here = causes(torch.from_numpy(mask).long(), torch.from_numpy(truth).long()) == cause
             shown = mask_overlay(image, mask)
             dimmed = 0.25 * shown[here.numpy()] + 0.75 * np.array(RED)
             shown[here.numpy()] = dimmed.astype(np.uint8)
-            tiles.append(Tile(_encode(shown), f"{CAUSES[e]}: {name}"))
+            tiles.append(self._tile(shown, f"{CAUSES[e]}: {name}"))
         return tiles
 
     def legend(self) -> dict[str, str]:
@@ -135,19 +164,36 @@ class Album:
         found = legend_of(self._used, reader.classes)
         return {name: "#" + bytes(colours[label].tolist()).hex() for name, label in found.items()}
 
-    def _image(self, name: str, split: str) -> tuple[int, Picture, UInt8[np.ndarray, "H W"]]:
+    def evenly(self, split: str, count: int) -> list[str]:
+        """Names of images of a split, from its first to its last."""
+        names = self.reader(split).names
+        return [names[i] for i in evenly(len(names), count)]
+
+    def _image(self, name: str, split: str) -> tuple[int, Picture, UInt8[np.ndarray, "H W"] | None]:
         reader = self.reader(split)
         if name not in reader.names:
             raise InputError(f"{name} is no longer in {split} of {reader.root}.")
         i = reader.names.index(name)
-        return i, np.asarray(reader.image(i)), reader.mask(i)
+        truth = reader.mask(i) if reader.has_masks() else None
+        return i, np.asarray(reader.image(i)), truth
 
     def _heat(self, run: RunResult, split: str, name: str, image: Picture) -> Tile | None:
-        path = run.folder / "seeds" / split / f"{name}.npz"
+        path = run.stage(f"seeds/{split}") / f"{name}.npz"
         if not path.is_file():
             return None
         score, _ = load_score(path)
-        return Tile(_encode(heat_overlay(image, score.max(0, initial=0))), "seeds")
+        return self._tile(heat_overlay(image, score.max(0, initial=0)), "seeds")
+
+    def _tile(self, picture: Picture, caption: str) -> Tile:
+        """Store a picture in full size, and make a small one of it."""
+        whole = _jpeg(picture, FULL, quality=90)
+        name = f"{hashlib.sha256(whole).hexdigest()[:16]}.jpg"
+        path = self.folder / name
+        if not path.is_file():
+            self.folder.mkdir(exist_ok=True)
+            write_whole(path, lambda file: file.write(whole))
+        small = base64.b64encode(_jpeg(picture, SIDE, quality=72)).decode()
+        return Tile("data:image/jpeg;base64," + small, caption, name)
 
 
 def masks_of(run: RunResult, step: Step) -> Path | None:
@@ -168,26 +214,38 @@ def _masks(run: RunResult, method: Method, split: str) -> list[tuple[Path, str]]
     for step, points in method.rounds().items():
         if step == ("labels", split):
             found += [(run.folder / f"round_{r}" / "labels", f"labels {r}") for r, _ in points]
+    own = bool(found)  # labels of rounds, of which the last are the pseudo masks
     for step in method.steps():
         folder = masks_of(run, step)
-        if step[1] == split and folder is not None and not (found and step[0] == "pseudo"):
-            found.append((folder, step[0].replace("_", " ")))
+        if step[1] == split and folder is not None and not (own and step[0] == "pseudo"):
+            found.append((folder, step_name(step[0])))
     return found
 
 
-def _encode(picture: Picture) -> str:
+def _jpeg(picture: Picture, side: int, quality: int) -> bytes:
     image = Image.fromarray(picture)
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((side, side))
     held = io.BytesIO()
-    image.save(held, format="JPEG", quality=72, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()
+    image.save(held, format="JPEG", quality=quality, optimize=True)
+    return held.getvalue()
 
 
-def album_of(data: DataSet) -> tuple[Album | None, str]:
+def album_of(data: DataSet, folder: Path) -> tuple[Album | None, str]:
     """The album, or None and why there is none."""
     try:
-        album = Album(data)
-        album.reader(data.splits[1])
+        album = Album(data, folder)
+        album.reader(data.splits[-1])
     except InputError as error:
         return None, f"No pictures: {error}"
     return album, ""
+
+
+def remove_others(folder: Path, kept: set[str]) -> None:
+    """Remove pictures that an earlier page had, and the folder where none is left."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if STORED.fullmatch(path.name) and path.name not in kept:
+            path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()

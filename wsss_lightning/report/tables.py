@@ -1,33 +1,29 @@
 """The score table as Markdown and LaTeX, and every score as CSV."""
 
+import re
 from collections.abc import Sequence
 
 from wsss_lightning.report.comparison import Comparison
+from wsss_lightning.report.reading import rank
 from wsss_lightning.report.verdict import Figure
+from wsss_lightning.step_names import step_name
 
-# of the score table, what a whole pipeline is for first: key, split, heading, protocol
-COLUMNS = (
-    ("segmentation/{}/miou", "val", "segmentation", ""),
-    ("segmentation_crf/{}/miou", "val", "segmentation + CRF", ""),
-    ("pseudo/{}/miou", "train", "pseudo masks", ""),
-    ("seeds/{}/miou", "train", "seeds", "fixed threshold"),
-    ("crf/{}/miou", "train", "CRF", ""),
-    ("affinity/{}/miou", "train", "affinity", ""),
-    ("affinity_crf/{}/miou", "train", "affinity + CRF", ""),
-    ("irn/{}/miou", "train", "IRN", ""),
-    ("irn_crf/{}/miou", "train", "IRN + CRF", ""),
-    ("seeds/{}/miou_held_out", "train", "seeds", "held-out threshold"),
-    ("seeds/{}/miou_oracle", "train", "seeds", "oracle threshold"),
-    ("seeds/{}/miou", "val", "seeds", "fixed threshold"),
-    ("seeds/{}/miou_oracle", "val", "seeds", "oracle threshold"),
+# scores of seeds behind those of whole steps: split, metric, and what the heading says of it
+THRESHOLDS = (
+    ("train", "miou_held_out", "held-out threshold"),
+    ("train", "miou_oracle", "oracle threshold"),
+    ("val", "miou", "fixed threshold"),
+    ("val", "miou_oracle", "oracle threshold"),
 )
+NETWORK = ("segmentation", "segmentation_crf")
 
 
 class Column:
     """Of the score table: a score's key, and what its heading says."""
 
-    def __init__(self, key: str, split: str, name: str, protocol: str) -> None:
-        self.key, self.split, self.name, self.protocol = key, split, name, protocol
+    def __init__(self, step: str, split: str, metric: str = "miou", protocol: str = "") -> None:
+        self.key = f"{step}/{split}/{metric}"
+        self.name, self.split, self.protocol = step_name(step), split, protocol
 
     @property
     def heading(self) -> str:
@@ -35,15 +31,28 @@ class Column:
 
 
 def columns(comparison: Comparison) -> list[Column]:
-    """Those that some method has a score for."""
-    train, val = comparison.data.splits
-    named = {"train": train, "val": val}
-    made = [
-        Column(key.format(named[split]), named[split], name, protocol)
-        for key, split, name, protocol in COLUMNS
+    """Those that some method has a score for, what a whole pipeline is for first."""
+    data = comparison.data
+    splits = {"train": data.train, "val": data.val}
+
+    def scored(column: Column) -> bool:
+        return any(method.figures(column.key) for method in data.methods)
+
+    refined = {step for method in data.methods for step, split in method.steps()}
+    refined -= {"seeds", "pseudo", *NETWORK}
+    made = []
+    for step in NETWORK:  # on train only where it was scored nowhere else
+        both = [Column(step, split) for split in reversed(data.splits)]
+        made += list(filter(scored, both))[:1]
+    made.append(Column("pseudo", data.train))
+    made.append(Column("seeds", data.train, "miou", "fixed threshold"))
+    made += [Column(step, data.train) for step in sorted(refined, key=lambda s: (rank(s), s))]
+    made += [
+        Column("seeds", split, metric, protocol)
+        for name, metric, protocol in THRESHOLDS
+        if (split := splits[name]) is not None
     ]
-    methods = comparison.data.methods
-    return [column for column in made if any(m.figures(column.key) for m in methods)]
+    return list(filter(scored, {column.key: column for column in made}.values()))
 
 
 def shown(found: Figure | None) -> str:
@@ -72,10 +81,15 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     parts = []
     for comparison in comparisons:
         heads = ["method", "seeds", *(column.heading for column in columns(comparison))]
-        lines = [heads, ["---", "---:", *["---:"] * (len(heads) - 2)], *_rows(comparison)]
+        rule = ["---", "---:", *["---:"] * (len(heads) - 2)]
+        body = [list(map(_marked_down, line)) for line in [heads, *_rows(comparison)]]
+        lines = [body[0], rule, *body[1:]]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        told = "\n".join(f"- {judged.words}" for judged in comparison.judged if judged.words)
-        parts.append(f"## {comparison.data.name}\n\n{told}\n\n{CAPTION}\n\n{table}\n")
+        verdicts = [f"- {_marked_down(one.words)}" for one in comparison.judged if one.words]
+        notes = [f"- {_marked_down(note)}" for note in comparison.notes]
+        head = f"## {_marked_down(comparison.data.title)}"
+        said = ["\n".join(lines) for lines in (verdicts, notes) if lines]
+        parts.append("\n\n".join([head, *said, CAPTION, table]) + "\n")
     return "\n".join(parts)
 
 
@@ -90,7 +104,7 @@ def latex(comparisons: Sequence[Comparison]) -> str:
             "\n".join(
                 [
                     r"\begin{table}",
-                    rf"\caption{{{_escaped(comparison.data.name)}: {_escaped(CAPTION)}}}",
+                    rf"\caption{{{_escaped(comparison.data.title)}: {_escaped(CAPTION)}}}",
                     rf"\begin{{tabular}}{{lr{'r' * len(wanted)}}}",
                     r"\toprule",
                     body[0],
@@ -109,7 +123,7 @@ def latex(comparisons: Sequence[Comparison]) -> str:
 def every_score(comparisons: Sequence[Comparison]) -> list[tuple[object, ...]]:
     """Rows of a table of all scores of all runs, the first of them the names of the columns."""
     rows = [
-        (comparison.data.name, method.name, run.seed, key, round(value, 6))
+        (comparison.data.title, method.name, run.seed, key, round(value, 6))
         for comparison in comparisons
         for method in comparison.data.methods
         for run in method.runs
@@ -121,6 +135,12 @@ def every_score(comparisons: Sequence[Comparison]) -> list[tuple[object, ...]]:
 CAPTION = "mIoU in percent; ± is half the 95 % interval of the mean over seeds."
 SPECIAL = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "$": r"\$"}
 SPECIAL |= {"{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "\\": r"\textbackslash{}"}
+SPECIAL |= {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
+
+
+def _marked_down(text: str) -> str:
+    """Text that Markdown shows as it is; it ends neither a cell nor a line."""
+    return re.sub(r"([\\|<*`])", r"\\\1", text.replace("\n", " "))
 
 
 def _escaped(text: str) -> str:

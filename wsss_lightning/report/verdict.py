@@ -17,7 +17,7 @@ from scipy import stats
 
 RESAMPLES: Final = 1000
 MANY: Final = 100
-"""Seeds that nobody will run; a verdict that would need more says so."""
+"""Runs of each method up to which the number that would decide is looked for."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,12 @@ class Verdict:
         difference: of the means over runs, in [-1, 1]; positive where the first is better.
         low, high: interval of the difference at `level`; None where seeds cannot be judged.
         decided: the interval is there and leaves out 0.
-        runs: of each method, or of both where they are fewer.
-        more_runs: of each method that would decide, were the difference as found; None where it
-            is decided, or where no number would.
+        runs: of each method, or of the one that has fewer.
+        more_runs: further runs of each method that would decide, were the difference and the
+            variances as found; None where it is decided, or where `MANY` runs of each would not.
         paired: seeds are compared one by one, as runs of one seed share a trained network.
+        too_few_images: the variance over images alone leaves 0 in the interval, so that no number
+            of runs would decide.
     """
 
     difference: float
@@ -52,6 +54,7 @@ class Verdict:
     more_runs: int | None
     level: float
     paired: bool
+    too_few_images: bool = False
 
 
 def draw_weights(
@@ -145,10 +148,13 @@ def compare(
         groups = [(float(np.var(values, ddof=1)), len(values)) for values in (first, second)]
     half = _half(by_image, groups, level)
     decided = abs(difference) > half
-    more = None if decided else _more(difference, by_image, [s for s, _ in groups], runs, level)
+    more = None if decided else _more(difference, by_image, groups, runs, level)
+    limit = float(stats.norm.ppf((1 + level) / 2) * np.sqrt(by_image))  # of ever more runs
     # two runs can leave more open than there is
     low, high = max(difference - half, -1.0), min(difference + half, 1.0)
-    return Verdict(difference, low, high, decided, runs, more, level, paired)
+    return Verdict(
+        difference, low, high, decided, runs, more, level, paired, abs(difference) <= limit
+    )
 
 
 def _half(by_image: float, groups: Sequence[tuple[float, int]], level: float) -> float:
@@ -164,11 +170,16 @@ def _half(by_image: float, groups: Sequence[tuple[float, int]], level: float) ->
 
 
 def _more(
-    difference: float, by_image: float, spreads: Sequence[float], runs: int, level: float
+    difference: float,
+    by_image: float,
+    groups: Sequence[tuple[float, int]],
+    runs: int,
+    level: float,
 ) -> int | None:
-    for count in range(runs + 1, MANY + 1):
-        if abs(difference) > _half(by_image, [(s, count) for s in spreads], level):
-            return count - runs
+    for more in range(1, MANY - runs + 1):
+        larger = [(variance, count + more) for variance, count in groups]
+        if abs(difference) > _half(by_image, larger, level):
+            return more
     return None
 
 
@@ -182,13 +193,16 @@ def kind(verdict: Verdict) -> Kind:
 
 
 def in_words(first: str, second: str, verdict: Verdict) -> str:
-    """One sentence, in points of mIoU."""
+    """The verdict in one or two sentences, in points of mIoU."""
     points = f"{100 * abs(verdict.difference):.1f}"
     if verdict.low is None or verdict.high is None:
         leads = first if verdict.difference >= 0 else second
+        lead = f"{leads} leads by {points} mIoU"
+        if points == "0.0":
+            lead = "The difference is below 0.05 mIoU"
         return (
-            f"{first} against {second}: not decided. {leads} leads by {points} mIoU, but one run "
-            "tells nothing of how far another seed would lie; at least 2 more seeds are needed."
+            f"{first} against {second}: not decided. {lead}, but the variation between seeds "
+            "cannot be estimated from one run; at least 2 seeds of each are needed."
         )
     ends = sorted((abs(verdict.low), abs(verdict.high)))
     share = f"{100 * verdict.level:.3g} %"
@@ -200,17 +214,25 @@ def in_words(first: str, second: str, verdict: Verdict) -> str:
             f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}, {seeds})."
         )
     interval = f"{100 * verdict.low:+.1f} to {100 * verdict.high:+.1f}"
-    more = (
-        "1 more seed of each is"
-        if verdict.more_runs == 1
-        else f"{verdict.more_runs} more seeds of each are"
-    )
-    tail = (
-        f"about {more} needed, if the difference stays."
-        if verdict.more_runs is not None
-        else f"no {MANY} seeds would decide so small a difference on these images."
-    )
     return (
         f"{first} against {second}: not decided. {100 * verdict.difference:+.1f} mIoU "
-        f"({share} interval {interval}, {seeds}); {tail}"
+        f"({share} interval {interval}, {seeds}). {_what_would_decide(verdict, points)}"
+    )
+
+
+def _what_would_decide(verdict: Verdict, points: str) -> str:
+    if verdict.more_runs is not None:
+        seeds = "seed" if verdict.more_runs == 1 else "seeds"
+        return (
+            f"About {verdict.more_runs} more {seeds} of each would decide it, if the difference "
+            "and the spread over seeds stay as they are."
+        )
+    if verdict.too_few_images:
+        return (
+            f"The difference is {points} points; on so few images no number of seeds would be "
+            "enough to tell it from zero."
+        )
+    return (
+        f"The difference is {points} points; even {max(MANY, verdict.runs)} seeds of each would "
+        "not be enough to tell it from zero."
     )

@@ -36,9 +36,10 @@ from yaml import YAMLError
 from wsss_lightning import cli
 from wsss_lightning.config import check_targets, check_values
 from wsss_lightning.config_files import check_files
-from wsss_lightning.data.box_files import read_csv, read_xml
 from wsss_lightning.data.features import read_looks
-from wsss_lightning.data.scores import load_mask, opened
+from wsss_lightning.data.images import opened
+from wsss_lightning.data.scores import load_mask
+from wsss_lightning.data.sources.boxes import read_csv, read_xml
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsss_lightning.data.box_files import (
+from wsss_lightning.data.sources.boxes import (
     Drawn,
     boxes_of_instances,
     fitted,
-    objects_of,
     reaches_out,
     read_coco,
     read_csv,
@@ -42,13 +41,15 @@ def written(tmp_path):
 
 def test_xml_counts_from_one_with_its_ends_included(written):
     path = written("a.xml", xml(f"<name> cat </name>{bndbox(1, 2, 4, 5)}"))
-    (box,) = read_xml(path)
+    (box,) = read_xml(path).boxes
     assert box == Drawn("cat", (0, 1, 4, 5), False, "1, 2, 4, 5")
     assert fitted(box, 5, 4) == (0, 1, 4, 5)  # 4 pixels wide and 4 high, as the file says
 
 
 def test_decimals_are_rounded_as_the_file_counts(written):
-    (box,) = read_xml(written("a.xml", xml(f"<name>cat</name>{bndbox('1.4', '2.6', '9', '10.2')}")))
+    (box,) = read_xml(
+        written("a.xml", xml(f"<name>cat</name>{bndbox('1.4', '2.6', '9', '10.2')}"))
+    ).boxes
     assert fitted(box, 99, 99) == (0, 2, 9, 10)
 
 
@@ -61,7 +62,7 @@ def test_difficult_objects_are_marked_and_parts_are_no_objects(written):
             f"<name>dog</name>{bndbox(3, 3, 4, 4)}{part}",
         ),
     )
-    assert [(b.name, b.difficult, b.told) for b in read_xml(path)] == [
+    assert [(b.name, b.difficult, b.numbers) for b in read_xml(path).boxes] == [
         ("cat", True, "1, 1, 2, 2"),
         ("dog", False, "3, 3, 4, 4"),
     ]
@@ -69,10 +70,10 @@ def test_difficult_objects_are_marked_and_parts_are_no_objects(written):
 
 @pytest.mark.parametrize("corners", [("", 1, 2, 3), ("nan", 1, 2, 3), ("a", 1, 2, 3)])
 def test_corners_that_are_no_numbers_are_none(written, corners):
-    (box,) = read_xml(written("a.xml", xml(f"<name>cat</name>{bndbox(*corners)}")))
+    (box,) = read_xml(written("a.xml", xml(f"<name>cat</name>{bndbox(*corners)}"))).boxes
     assert box.corners is None
     assert fitted(box, 9, 9) is None
-    (bare,) = read_xml(written("b.xml", xml("<name>cat</name>")))
+    (bare,) = read_xml(written("b.xml", xml("<name>cat</name>"))).boxes
     assert bare.corners is None
 
 
@@ -80,12 +81,12 @@ def test_entities_are_not_expanded(written):
     bomb = '<!DOCTYPE a [<!ENTITY x "yyyyyyyyyy"><!ENTITY z "&x;&x;&x;">]>'
     path = written("a.xml", f"{bomb}<annotation><object><name>&z;</name></object></annotation>")
     with pytest.raises(InputError, match=r"a\.xml declares entities"):
-        objects_of(path)
+        read_xml(path)
     secret = written("secret.txt", "cat")
     outside = f'<!DOCTYPE a [<!ENTITY x SYSTEM "{secret}">]>'
     path = written("b.xml", f"{outside}<annotation><object><name>&x;</name></object></annotation>")
     with pytest.raises(InputError, match="not expanded"):
-        objects_of(path)
+        read_xml(path)
 
 
 # COCO
@@ -93,7 +94,10 @@ def test_entities_are_not_expanded(written):
 
 def coco(**changes):
     return {
-        "images": [{"id": 7, "file_name": "train/a.jpg"}, {"id": 8, "file_name": "b.jpg"}],
+        "images": [
+            {"id": 7, "file_name": "train/a.jpg"},
+            {"id": 8, "file_name": "b.jpg", "height": 5, "width": 9},
+        ],
         "categories": [{"id": 17, "name": "cat"}],
         "annotations": [
             {"image_id": 7, "category_id": 17, "bbox": [1, 2, 3, 4]},
@@ -104,8 +108,30 @@ def coco(**changes):
 
 
 def test_coco_gives_corner_width_and_height_from_zero(written):
-    found = read_coco(written("a.json", coco()))
-    assert found == {"a": [Drawn("cat", (1, 2, 4, 6), False, "1, 2, 3, 4")], "b": []}
+    table = read_coco(written("a.json", coco()))
+    (box,) = table.boxes["train/a.jpg"]
+    assert box[:4] == ("cat", (1, 2, 4, 6), False, "1, 2, 3, 4")
+    assert table.boxes["b.jpg"] == []
+    assert table.sizes == {"b.jpg": (5, 9)}
+
+
+def test_objects_of_coco_without_a_side_are_left_out_and_counted(written):
+    things = [
+        {"id": i, "image_id": 8, "category_id": 17, "bbox": box}
+        for i, box in enumerate([[1, 2, 0.0, 4], [1, 2, 3, 0], [1, 2, 3, 4], [1, 2, -3, 0]])
+    ]
+    table = read_coco(written("a.json", coco(annotations=things)))
+    assert table.left_out == 2
+    kept, negative = table.boxes["b.jpg"]
+    assert fitted(kept, 9, 9) == (1, 2, 4, 6)
+    assert fitted(negative, 9, 9) is None  # refused by who knows the image
+    assert "object 3" in negative.where
+
+
+def test_two_images_of_one_file_are_refused(written):
+    images = [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "a.jpg"}]
+    with pytest.raises(InputError, match="same id or file_name"):
+        read_coco(written("a.json", coco(images=images, annotations=[])))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +161,7 @@ def test_csv_holds_our_convention(written):
         "b,dog,2.4,0,3.6,9",
         "a,dog,x,1,2,3",
     )
-    found = read_csv(written("a.csv", "\n".join(lines)))
+    found = read_csv(written("a.csv", "\n".join(lines))).boxes
     assert [fitted(b, 9, 9) for b in found["a"]] == [(0, 1, 4, 5), None]
     assert fitted(found["b"][0], 9, 9) == (2, 0, 4, 9)
 
@@ -143,7 +169,7 @@ def test_csv_holds_our_convention(written):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("", "begins with nothing"),
+        ("", "is empty"),
         ("image,class,xmin,ymin,xmax,ymax", "the first line of boxes is image,class,x0,y0,x1,y1"),
         ("image,class,x0,y0,x1,y1\na,cat,1,2,3", "line 2, is a,cat,1,2,3"),
     ],

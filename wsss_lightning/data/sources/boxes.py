@@ -7,7 +7,6 @@ pixels.
 Letters: n boxes, H W an image.
 """
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import parse
 from jaxtyping import Integer, UInt8
 
+from wsss_lightning.data.sources.text import read_table
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
 
@@ -31,28 +31,85 @@ COLUMNS: Final = ("image", "class", "x0", "y0", "x1", "y1")
 class Drawn(NamedTuple):
     """A box as somebody drew it.
 
-    name: of its class.
-    corners: x0, y0, x1, y1, of our convention but for rounding; None where they are no numbers.
-    difficult: marked as such in VOC's XML.
-    told: the numbers as the file has them.
+    Attributes:
+        name: of its class.
+        corners: x0, y0, x1, y1, of our convention but for rounding; None where they are no numbers.
+        difficult: marked as such in VOC's XML.
+        numbers: as the file has them.
+        where: which box of the file it is, where one file holds those of many images.
     """
 
     name: str
     corners: tuple[float, float, float, float] | None
     difficult: bool
-    told: str
+    numbers: str
+    where: str = ""
 
 
-def objects_of(path: Path) -> list[Element]:
-    """The objects of an annotation in VOC's XML, without expanding entities.
+class Annotation(NamedTuple):
+    """Of one image, in VOC's XML.
+
+    Attributes:
+        boxes: of its objects.
+        size: (H, W) of the image that was annotated; None where the file does not say.
+    """
+
+    boxes: list[Drawn]
+    size: tuple[int, int] | None
+
+
+class BoxTable(NamedTuple):
+    """Boxes of many images in one file.
+
+    Attributes:
+        boxes: by image, as the file writes its name.
+        sizes: (H, W) of images that the file knows, likewise.
+        left_out: objects without height or width, which COCO's own files hold.
+    """
+
+    boxes: dict[str, list[Drawn]]
+    sizes: dict[str, tuple[int, int]]
+    left_out: int = 0
+
+
+def read_xml(path: Path) -> Annotation:
+    """Boxes of an annotation in VOC's XML, which counts from 1 and includes the ends.
+
+    A namespace is ignored, and entities are not expanded.
 
     Raises:
         InputError: the file is absent, does not parse, or declares entities.
+
+    Source: VOC development kit; a few of VOC's own files hold decimals.
     """
+    root = _parse_xml(path)
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition("}")[2]
+    boxes = []
+    # an <object> has <part>s with names and boxes of their own; only direct children are meant
+    for node in root.findall("object"):
+        written = [(node.findtext(f"bndbox/{side}") or "").strip() for side in SIDES]
+        numbers = _numbers(written)
+        corners = None
+        if numbers is not None:
+            x0, y0, x1, y1 = numbers
+            corners = (x0 - 1, y0 - 1, x1, y1)
+        boxes.append(
+            Drawn(
+                (node.findtext("name") or "").strip(),
+                corners,
+                (node.findtext("difficult") or "").strip() == "1",
+                ", ".join(written),
+            )
+        )
+    return Annotation(boxes, _size(root.findtext("size/height"), root.findtext("size/width")))
+
+
+def _parse_xml(path: Path) -> Element:
     _check_length(path)
     try:
-        # an <object> has <part>s with names and boxes of their own; only direct children are meant
-        return list(parse(path).getroot().findall("object"))
+        return parse(path).getroot()
     except FileNotFoundError as error:
         raise InputError(
             f"{path} is missing; add it, or take tags from elsewhere (data.reader.tags), and boxes "
@@ -76,42 +133,32 @@ def _check_length(path: Path) -> None:
         )
 
 
-def read_xml(path: Path) -> list[Drawn]:
-    """Boxes of an annotation in VOC's XML, which counts from 1 and includes the ends.
-
-    Source: VOC development kit; a few of VOC's own files hold decimals.
-    """
-    found = []
-    for node in objects_of(path):
-        told = [(node.findtext(f"bndbox/{side}") or "").strip() for side in SIDES]
-        numbers = _numbers(told)
-        corners = None
-        if numbers is not None:
-            x0, y0, x1, y1 = numbers
-            corners = (x0 - 1, y0 - 1, x1, y1)
-        found.append(
-            Drawn(
-                (node.findtext("name") or "").strip(),
-                corners,
-                (node.findtext("difficult") or "").strip() == "1",
-                ", ".join(told),
-            )
-        )
-    return found
+def _size(height: Any, width: Any) -> tuple[int, int] | None:
+    """(H, W); None where the file has none, or the 0 that some tools write in its place."""
+    try:
+        size = int(float(height)), int(float(width))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return size if min(size) > 0 else None
 
 
-def read_coco(path: Path) -> dict[str, list[Drawn]]:
-    """Boxes by image name of a COCO file: corner, width and height from 0; crowds are left out.
+def read_coco(path: Path) -> BoxTable:
+    """Boxes of a COCO file: corner, width and height from 0; crowds are left out.
+
+    Objects whose height or width is 0 have no pixel. COCO 2014 has one, so they are left out and
+    counted.
 
     Raises:
-        InputError: the file is no such JSON.
+        InputError: the file is not of COCO.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            content = json.load(file)
-        names = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
+        content = json.loads(path.read_bytes())
+        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        if len(set(names.values())) < len(content["images"]):
+            raise ValueError("two images have the same id or file_name")
         categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
-        found: dict[str, list[Drawn]] = {name: [] for name in names.values()}
+        boxes: dict[str, list[Drawn]] = {name: [] for name in names.values()}
+        left_out = 0
         for entry in content["annotations"]:
             if entry.get("iscrowd", 0):
                 continue
@@ -119,10 +166,19 @@ def read_coco(path: Path) -> dict[str, list[Drawn]]:
             corners = None
             if numbers is not None:
                 x, y, width, height = numbers
+                if min(width, height) == 0 <= max(width, height):
+                    left_out += 1
+                    continue
                 corners = (x, y, x + width, y + height)
-            told = ", ".join(map(str, entry["bbox"]))
-            drawn = Drawn(categories[entry["category_id"]], corners, False, told)
-            found[names[entry["image_id"]]].append(drawn)
+            written = ", ".join(map(str, entry["bbox"]))
+            where = f"object {entry.get('id', '?')} of {names[entry['image_id']]}"
+            drawn = Drawn(categories[entry["category_id"]], corners, False, written, where)
+            boxes[names[entry["image_id"]]].append(drawn)
+        sizes = {
+            names[image["id"]]: size
+            for image in content["images"]
+            if (size := _size(image.get("height"), image.get("width"))) is not None
+        }
     # RecursionError: lists in lists in lists
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
@@ -130,40 +186,33 @@ def read_coco(path: Path) -> dict[str, list[Drawn]]:
             "images (id, file_name), categories (id, name) and annotations (image_id, category_id, "
             "bbox)."
         ) from error
-    return found
+    return BoxTable(boxes, sizes, left_out)
 
 
-def read_csv(path: Path) -> dict[str, list[Drawn]]:
-    """Boxes by image name of a CSV file, in our own convention.
+def read_csv(path: Path) -> BoxTable:
+    """Boxes of a CSV file, in our own convention.
 
     Raises:
         InputError: the file is no text, or a line is not of the columns of the first.
     """
-    try:
-        # a spreadsheet may put a byte order mark first
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} does not read as CSV ({error}); save it as UTF-8.") from error
-    header = [name.strip() for name in rows[0]] if rows else []
+    rows = read_table(path)
+    header = [word.lower() for word in rows[0].cells]
     if header != list(COLUMNS):
         raise InputError(
-            f"{path} begins with {','.join(header)[:80] or 'nothing'}, but the first line of boxes "
+            f"{path} begins with {','.join(header)[:80]}, but the first line of boxes "
             f"is {','.join(COLUMNS)} (pixels from 0, ends exclusive); mend it."
         )
-    found: dict[str, list[Drawn]] = {}
-    for line, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        if len(row) != len(COLUMNS):
+    boxes: dict[str, list[Drawn]] = {}
+    for line, cells in rows[1:]:
+        if len(cells) != len(COLUMNS):
             raise InputError(
-                f"{path}, line {line}, is {','.join(row)[:80]}, but {','.join(COLUMNS)} are "
+                f"{path}, line {line}, is {','.join(cells)[:80]}, but {','.join(COLUMNS)} are "
                 "expected; mend the line."
             )
-        name, label, *told = (word.strip() for word in row)
-        drawn = Drawn(label, _numbers(told), False, ", ".join(told))
-        found.setdefault(name, []).append(drawn)
-    return found
+        name, label, *written = cells
+        drawn = Drawn(label, _numbers(written), False, ", ".join(written), f"line {line}")
+        boxes.setdefault(name, []).append(drawn)
+    return BoxTable(boxes, {})
 
 
 def boxes_of_instances(
@@ -229,9 +278,9 @@ def _whole(start: float, stop: float) -> tuple[int, int]:
     return first, last
 
 
-def _numbers(told: Sequence[Any]) -> tuple[float, float, float, float] | None:
+def _numbers(written: Sequence[Any]) -> tuple[float, float, float, float] | None:
     try:
-        a, b, c, d = (float(word) for word in told)
+        a, b, c, d = (float(word) for word in written)
     except (TypeError, ValueError):
         return None
     return (a, b, c, d) if all(map(math.isfinite, (a, b, c, d))) else None

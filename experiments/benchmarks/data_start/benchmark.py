@@ -1,0 +1,111 @@
+"""Time the start of a run on many images: the check of the data, and each split that a stage opens.
+
+Writes images with masks and XML annotations, then starts twice: the first start reads every file,
+the second finds what is known of unchanged files. What a user would pick instead is
+`torchvision.datasets.VOCSegmentation`, which opens a split by its list and checks nothing.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+import torchvision
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from PIL import Image
+
+from wsss_lightning import cli
+from wsss_lightning.stages import check_data
+
+CLASSES = ("cat", "cow", "dog")
+XML = (
+    "<annotation><size><width>{w}</width><height>{h}</height></size><object><name>{name}</name>"
+    "<difficult>0</difficult><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>40</xmax><ymax>40</ymax>"
+    "</bndbox></object></annotation>"
+)
+
+
+def write_data(root: Path, count: int, size: tuple[int, int]) -> None:
+    """A tenth of the images is the validation split."""
+    for folder in ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    width, height = size
+    coarse = rng.integers(0, 256, (16, 6, 8, 3)).astype(np.uint8)
+    photos = [Image.fromarray(c).resize(size, Image.Resampling.BICUBIC) for c in coarse]
+    names: dict[str, list[str]] = {"train": [], "val": []}
+    for i in range(count):
+        split = "val" if i % 10 == 0 else "train"
+        name, label = f"{split}_{i:06}", i % len(CLASSES)
+        names[split].append(name)
+        photos[i % len(photos)].save(root / f"JPEGImages/{name}.jpg", comment=str(i).encode())
+        mask = np.zeros((height, width), np.uint8)
+        mask[8:40, 8:40] = label + 1
+        Image.fromarray(mask).save(root / f"SegmentationClass/{name}.png")
+        text = XML.format(w=width, h=height, name=CLASSES[label])
+        (root / f"Annotations/{name}.xml").write_text(text)
+    for split, listed in names.items():
+        (root / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(listed) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"))
+    parser.add_argument(
+        "--opens", type=int, default=29, help="splits that the stages of a run open"
+    )
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["WSSS_CACHE"] = f"{folder}/cache"
+        root = Path(folder) / "data"
+        write_data(root, args.images, tuple(args.size))
+        with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+            words = ["experiment=cam", "data=voc_layout", f"data.root={root}", "data.name=many"]
+            words += [
+                f"data.num_classes={len(CLASSES)}",
+                f"data.reader.classes=[{','.join(CLASSES)}]",
+            ]
+            data = compose("config", overrides=words).data
+        seconds = {}
+        for name in ("first start", "second start"):
+            begun = time.perf_counter()
+            check_data(data)
+            seconds[name] = time.perf_counter() - begun
+        open_split = reader(data)
+        begun = time.perf_counter()
+        for i in range(args.opens):
+            open_split(split=(data.train, data.val)[i % 2], with_masks=False)
+        seconds[f"{args.opens} splits opened by stages"] = time.perf_counter() - begun
+        begun = time.perf_counter()
+        listed = (root / "ImageSets/Segmentation/train.txt").read_text().split()
+        for name in listed:  # what VOCSegmentation does when it is made
+            (root / "JPEGImages" / f"{name}.jpg").as_posix()
+        seconds["torchvision: names of train"] = time.perf_counter() - begun
+    print(f"{args.images} images of {args.size[0]}x{args.size[1]} with XML tags and masks")
+    for name, value in seconds.items():
+        print(f"{name:<32}{value:8.2f} s")
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    versions |= {"torchvision": torchvision.__version__, "cores": os.cpu_count()}
+    print(f"{platform.processor() or platform.machine()}, {json.dumps(versions)}")
+
+
+def reader(data):
+    """How stages open splits; code before `splits` built each anew."""
+    try:
+        from wsss_lightning.splits import reader_of
+    except ImportError:
+        return instantiate(data.reader)
+    return reader_of(data)
+
+
+if __name__ == "__main__":
+    main()

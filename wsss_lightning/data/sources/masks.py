@@ -1,0 +1,455 @@
+"""True masks as tools write them: ids of an index image, or colours, to labels.
+
+Letters: c classes, H W an image.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, final
+
+import numpy as np
+from jaxtyping import Int16, Integer, UInt8
+from PIL import Image
+
+from wsss_lightning.data.images import opened, upright
+from wsss_lightning.data.sources.names import some
+from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.functional.masks import IGNORE, voc_palette
+
+BACKGROUND: Final = "background"
+IGNORED: Final = "ignored"
+SUFFIXES: Final = (
+    *(".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".pbm"),
+    *(".jpg", ".jpeg"),  # to be refused, rather than taken for absent
+)
+INDEX_MODES: Final = ("P", "L", "1", "I;16", "I;16B", "I")
+COLOUR_MODES: Final = ("RGB", "RGBA", "P", "L", "1")
+MANY: Final = 0.05  # share of pixels that no mapping names, above which masks are refused
+BLURRED: Final = 8  # ids without a name in an image; masks that were resampled or JPEG have more
+
+Unmapped = Literal["ignored", "background"]
+Colour = tuple[int, int, int]
+
+
+@final
+class MaskReader:
+    """Reads masks as labels: 0 background, 1..c, 255 ignored.
+
+    Args:
+        classes: names of the labels from 1 on.
+        mask_ids: class, `background` or `ignored`, of each id; None: ids are labels already.
+        mask_colours: colour of each class, of `background` and of `ignored`, or several colours of
+            one; or the class of each colour, as in `"128 0 0": cat`. None: masks hold ids.
+        unmapped: what ids and colours without a name count as; None: ignored, but masks in which
+            they cover many pixels are refused before work starts.
+
+    Raises:
+        InputError: a class, an id or a colour is not known, or ids and colours are both given.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        mask_ids: Mapping[int, str] | None,
+        mask_colours: Mapping[Any, Any] | None,
+        unmapped: Unmapped | None,
+    ) -> None:
+        if mask_ids is not None and mask_colours is not None:
+            raise InputError(
+                "data.reader.mask_ids and data.reader.mask_colours are both set; give the one that "
+                "masks are stored by."
+            )
+        self.classes = list(classes)
+        self.labels = {name: i for i, name in enumerate([BACKGROUND, *classes])} | {IGNORED: IGNORE}
+        self.mapped = mask_ids is not None or mask_colours is not None
+        self.unmapped = unmapped
+        rest = 0 if unmapped == BACKGROUND else IGNORE
+        # label of each id, and of all larger ids last; -1: must not occur
+        self.table: Int16[np.ndarray, _] = np.full(65537 if self.mapped else 257, -1, np.int16)
+        self.named: set[int] = {IGNORE}
+        if not self.mapped:
+            self.table[: len(classes) + 1] = np.arange(len(classes) + 1)
+            self.table[IGNORE] = IGNORE
+        else:
+            self.table[:] = rest
+            self.table[IGNORE] = IGNORE
+        for number, name in (mask_ids or {}).items():
+            self._map(number, name)
+        self.colours = None if mask_colours is None else self._read_colours(mask_colours)
+        self._rest = rest
+
+    def _map(self, number: Any, name: str) -> None:
+        if name not in self.labels:
+            raise InputError(
+                f"data.reader.mask_ids gives id {number} to {name}, which is no class; "
+                f"{did_you_mean(name, self.labels)}"
+            )
+        if not isinstance(number, int) or not 0 <= number < 65536:
+            raise InputError(
+                f"data.reader.mask_ids has the id {number!r}, but ids are whole numbers from 0 to "
+                "65535, as in {0: background, 8: cat}."
+            )
+        self.table[number] = self.labels[name]
+        self.named.add(number)
+
+    def _read_colours(self, given: Mapping[Any, Any]) -> dict[Colour, int]:
+        colours: dict[Colour, int] = {}
+        for key, value in given.items():
+            name, written = (str(key), value) if str(key) in self.labels else (str(value), key)
+            if name not in self.labels:
+                raise InputError(
+                    f"data.reader.mask_colours has {key}: {value}, which names no class; "
+                    f"{did_you_mean(str(key), self.labels)} Write it as in cat: [128, 0, 0]."
+                )
+            several = isinstance(written, Sequence) and not isinstance(written, str)
+            nested = several and bool(written) and not isinstance(written[0], int)
+            for one in written if nested else [written]:
+                colour = _colour(one)
+                if colours.get(colour, self.labels[name]) != self.labels[name]:
+                    raise InputError(
+                        f"data.reader.mask_colours gives the colour {list(colour)} to two classes; "
+                        "leave one."
+                    )
+                colours[colour] = self.labels[name]
+        return colours
+
+    def read(self, path: Path) -> Integer[np.ndarray, "H W"]:
+        """Labels of a mask; -1 where an id has no label.
+
+        Raises:
+            InputError: the file is absent, damaged, or of a mode that holds no ids or colours.
+        """
+        if self.colours is None:
+            ids = read_ids(path).astype(np.int64)
+            beyond = len(self.table) - 1
+            return self.table[np.where((ids < 0) | (ids > beyond), beyond, ids)]
+        return self.label_colours(read_colours(path))
+
+    def label_colours(self, colours: UInt8[np.ndarray, "H W 3"]) -> Int16[np.ndarray, "H W"]:
+        """Labels of colours; exact matches only."""
+        packed = _packed(colours)
+        present, places = np.unique(packed, return_inverse=True)
+        known = {_pack(colour): label for colour, label in (self.colours or {}).items()}
+        labels = np.array([known.get(int(value), self._rest) for value in present], np.int16)
+        return labels[places].reshape(packed.shape)
+
+    def digest_source(self) -> bytes:
+        """What labels depend on besides the files."""
+        return self.table.tobytes() + repr((self.colours, self._rest)).encode()
+
+    def look(self, path: Path) -> "MaskContent":
+        """Ids or colours of a mask, and what they mean.
+
+        Raises:
+            InputError: as `read`.
+        """
+        with _opened(path) as image:
+            mode, palette = image.mode, None
+            if mode == "P" and self.colours is None:
+                palette = _palette(image)
+        if self.colours is not None:
+            packed = _packed(read_colours(path))
+            values, counts = np.unique(packed, return_counts=True)
+            known = {_pack(colour): label for colour, label in self.colours.items()}
+            named = {value: known.get(value) for value in values.tolist()}
+        else:
+            values, counts = np.unique(read_ids(path), return_counts=True)
+            named = {value: self._label_of(value) for value in values.tolist()}
+        pixels = dict(zip(values.tolist(), counts.tolist(), strict=True))
+        labels = Counter[int]()
+        for value, count in pixels.items():
+            label = named[value]
+            labels[self._rest if label is None else label] += count
+        unnamed = {value: n for value, n in pixels.items() if named[value] is None}
+        used = {i: palette[i] for i in pixels if palette is not None and i < len(palette)}
+        return MaskContent(path, mode, pixels, labels, unnamed, used, self.colours is not None)
+
+    def _label_of(self, number: int) -> int | None:
+        """Label of an id; None where no mapping names it; -1 where it must not occur."""
+        if self.mapped and number not in self.named:
+            return None
+        return int(self.table[min(number, len(self.table) - 1)]) if number >= 0 else -1
+
+
+@dataclass
+class MaskContent:
+    """What one mask holds.
+
+    Attributes:
+        path: of the file.
+        mode: of the image, as Pillow calls it.
+        pixels: of each id, or of each colour packed into a number.
+        labels: pixels of each label 0..c and 255; -1: ids that must not occur.
+        unnamed: pixels of each id or colour that no mapping names.
+        palette: colour of each id that occurs.
+        of_colours: whether `pixels` are of colours.
+    """
+
+    path: Path
+    mode: str
+    pixels: dict[int, int]
+    labels: Counter[int]
+    unnamed: dict[int, int]
+    palette: dict[int, Colour]
+    of_colours: bool
+
+    def is_grey(self) -> bool:
+        """Whether its palette is of grey levels, which say nothing of classes."""
+        return all(len(set(colour)) == 1 for colour in self.palette.values())
+
+    def describe(self, values: Iterable[int]) -> str:
+        """Ids or colours in words."""
+        kind = "colours" if self.of_colours else "ids"
+        return f"{kind} {some([self.describe_one(value) for value in values])}"
+
+    def describe_one(self, value: int) -> str:
+        """An id, or a colour as [red, green, blue]."""
+        return str(list(_unpack(value))) if self.of_colours else str(value)
+
+
+@dataclass
+class MaskSurvey:
+    """Masks of a split, or a sample of them, held against tags and VOC's colours.
+
+    Args:
+        reader: by which labels are read.
+        split: named in messages.
+    """
+
+    reader: MaskReader
+    split: str
+    contents: list[MaskContent] = field(default_factory=list)
+    tagged: list[frozenset[int]] = field(default_factory=list)
+
+    def add(self, content: MaskContent, tagged: Iterable[int]) -> None:
+        """Args: tagged: labels 1..c that the image is tagged with."""
+        self.contents.append(content)
+        self.tagged.append(frozenset(tagged))
+
+    def unseen(self) -> dict[int, list[MaskContent]]:
+        """Masks of the images tagged with a class, of classes that none of these masks shows."""
+        masks: dict[int, list[MaskContent]] = {}
+        seen: set[int] = set()
+        for content, tagged in zip(self.contents, self.tagged, strict=True):
+            for label in tagged:
+                masks.setdefault(label, []).append(content)
+                if content.labels.get(label):
+                    seen.add(label)
+        return {label: masks[label] for label in sorted(masks) if label not in seen}
+
+    def problems(self) -> list[str]:
+        """Why these masks cannot be what the data set's classes say; empty where they may be."""
+        checks: list[Callable[[], str]] = [
+            self._forbidden,
+            self._palettes_differ,
+            self._palette_contradicts,
+            self._never_shown,
+            self._many_unnamed,
+        ]
+        return [problem for problem in (check() for check in checks) if problem]
+
+    def notes(self) -> list[str]:
+        """What a user should know, though work can start."""
+        unnamed, total = self._unnamed()
+        if not unnamed or self.reader.unmapped is not None:
+            return []
+        share = 100 * sum(unnamed.values()) / total
+        what = self.contents[0].describe(sorted(unnamed, key=lambda v: -unnamed[v]))
+        return [f"{what} of the masks have no name and are ignored ({share:.1f} % of pixels)"]
+
+    def _forbidden(self) -> str:
+        for content in self.contents:
+            if content.labels.get(-1):
+                bad = [v for v in content.pixels if self.reader._label_of(v) == -1]
+                share = 100 * content.labels[-1] / sum(content.pixels.values())
+                return (
+                    f"{content.path} holds id {some(bad)} ({share:.1f} % of its pixels), but "
+                    f"labels are 0 (background) to {len(self.reader.classes)} and {IGNORE} "
+                    "(ignored); say what ids mean by data.reader.mask_ids, as in "
+                    "{0: background, 8: cat}."
+                )
+        return ""
+
+    def _palettes_differ(self) -> str:
+        first: dict[int, tuple[Colour, Path]] = {}
+        for content in self.contents:
+            if content.is_grey():
+                continue
+            for number, colour in content.palette.items():
+                before, path = first.setdefault(number, (colour, content.path))
+                if before != colour:
+                    return (
+                        f"the id {number} has the colour {list(before)} in {path} and "
+                        f"{list(colour)} in {content.path}: each palette has an order of its own, "
+                        "so ids mean nothing; give the colour of each class by "
+                        "data.reader.mask_colours, as in {background: [0, 0, 0], cat: [64, 0, 0]} "
+                        "(or save masks as grey levels, mode L, if their ids are right)."
+                    )
+        return ""
+
+    def _palette_contradicts(self) -> str:
+        if self.reader.mapped:  # ids were given a meaning that may differ from VOC's
+            return ""
+        label_of = {colour: label for label, colour in enumerate(_voc_colours())}
+        for content in self.contents:
+            other = {
+                number: label_of[colour]
+                for number, colour in content.palette.items()
+                # palettes are filled up with black
+                if label_of.get(colour, number) != number and any(colour)
+            }
+            if other and not content.is_grey():
+                number, label = next(iter(other.items()))
+                share = 100 * content.pixels[number] / sum(content.pixels.values())
+                return (
+                    f"{content.path} has the id {number} ({share:.1f} % of its pixels) in the "
+                    f"colour {list(content.palette[number])}, by which Pascal VOC shows label "
+                    f"{label}: its palette is in another order. Give the colour of each class by "
+                    "data.reader.mask_colours, as in {background: [0, 0, 0], cat: [64, 0, 0]}, or "
+                    "what each id means by data.reader.mask_ids."
+                )
+        return ""
+
+    def _never_shown(self) -> str:
+        for label, masks in self.unseen().items():
+            pixels, labels = Counter[int](), Counter[int]()
+            for content in masks:
+                pixels.update(content.pixels)
+                labels.update(content.labels)
+            if len(masks) < 3 and labels[IGNORE] == 0 and not masks[0].unnamed:
+                continue  # of one or two images, the object may be too small
+            name = self.reader.classes[label - 1]
+            share = {value: 100 * n / pixels.total() for value, n in pixels.most_common(8)}
+            shown = ", ".join(
+                f"{masks[0].describe_one(value)} ({part:.1f} %)" for value, part in share.items()
+            )
+            kind = "colours" if masks[0].of_colours else "ids"
+            other = next((i for i in pixels if i != 0), 1)
+            hint = f"data.reader.mask_ids, as in {{0: background, {other}: {name}}}"
+            if masks[0].of_colours:
+                hint = f"data.reader.mask_colours, as in {{{name}: [128, 0, 0]}}"
+            return (
+                f"{len(masks)} images of {self.split} that are tagged {name} have masks without a "
+                f"pixel of {name}; their {kind} are {shown} of all pixels (such as "
+                f"{masks[0].path}). Say what {kind} mean by {hint}, or mend the tags."
+            )
+        return ""
+
+    def _many_unnamed(self) -> str:
+        if self.reader.unmapped is not None:
+            return ""
+        unnamed, total = self._unnamed()
+        blurred = [c for c in self.contents if len(c.unnamed) > BLURRED]
+        if sum(unnamed.values()) <= MANY * total and 2 * len(blurred) <= len(self.contents):
+            return ""
+        worst = max(self.contents, key=lambda c: sum(c.unnamed.values()) / sum(c.pixels.values()))
+        most = sorted(worst.unnamed, key=lambda value: -worst.unnamed[value])
+        share = 100 * sum(worst.unnamed.values()) / sum(worst.pixels.values())
+        key = "mask_colours" if worst.of_colours else "mask_ids"
+        cause = (
+            f" So many in one mask ({len(worst.unnamed)}) come from JPEG or from resizing that "
+            "blends ids; save masks as PNG, and resize them by nearest neighbour."
+            if blurred
+            else ""
+        )
+        return (
+            f"{worst.path} has {worst.describe(most)}, {share:.1f} % of its pixels, which "
+            f"data.reader.{key} does not name; over {self.split} these are "
+            f"{100 * sum(unnamed.values()) / total:.1f} %. Name them there ({IGNORED} is a name "
+            f"too), or set data.reader.unmapped={IGNORED} or {BACKGROUND}.{cause}"
+        )
+
+    def _unnamed(self) -> tuple[Counter[int], int]:
+        unnamed, total = Counter[int](), 0
+        for content in self.contents:
+            unnamed.update(content.unnamed)
+            total += sum(content.pixels.values())
+        return unnamed, total
+
+
+def read_ids(path: Path) -> Integer[np.ndarray, "H W"]:
+    """Ids of an index image, as they stand in the file, upright.
+
+    Raises:
+        InputError: the file is absent, damaged or no index image.
+    """
+    with _opened(path) as image:
+        if image.mode not in INDEX_MODES:
+            raise InputError(
+                f"{path} is an image of mode {image.mode}, but masks are index images whose "
+                "pixels are label ids; save it with a palette (mode P) or as grey levels (mode L), "
+                "or give the colour of each class by data.reader.mask_colours, as in "
+                "{cat: [64, 0, 0]}."
+            )
+        ids = np.array(upright(image))
+    return ids.astype(np.uint8) if ids.dtype == bool else ids
+
+
+def read_colours(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """Colours of a mask, upright.
+
+    Raises:
+        InputError: the file is absent, damaged, or holds more than 8 bits a channel.
+    """
+    with _opened(path) as image:
+        if image.mode not in COLOUR_MODES:
+            raise InputError(
+                f"{path} is an image of mode {image.mode}, but data.reader.mask_colours needs "
+                f"colours of 8 bits ({', '.join(COLOUR_MODES)}); save it as RGB."
+            )
+        return np.asarray(upright(image).convert("RGB"))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    with opened(path) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise InputError(
+                f"{path} is a JPEG, which changes ids and colours along every edge; save masks as "
+                "PNG, from the original annotation."
+            )
+        yield image
+
+
+def _voc_colours() -> list[Colour]:
+    return [tuple(voc_palette()[i : i + 3]) for i in range(0, 768, 3)]  # type: ignore[misc]
+
+
+def _palette(image: Image.Image) -> list[Colour]:
+    values = image.getpalette("RGB") or []
+    return [tuple(values[i : i + 3]) for i in range(0, len(values), 3)]  # type: ignore[misc]
+
+
+def _colour(written: Any) -> Colour:
+    """[128, 0, 0], "128 0 0" or "#800000"."""
+    values: list[int] = []
+    if isinstance(written, str):
+        if re.fullmatch(r"#[0-9a-fA-F]{6}", written.strip()):
+            values = list(bytes.fromhex(written.strip()[1:]))
+        elif re.fullmatch(r"[\[(]?\s*\d+(?:[\s,/-]+\d+){2}\s*[\])]?", written.strip()):
+            values = [int(number) for number in re.findall(r"\d+", written)]
+    elif isinstance(written, Sequence):
+        values = [value for value in written if isinstance(value, int)]
+    if len(values) != 3 or not all(0 <= value <= 255 for value in values):
+        raise InputError(
+            f"data.reader.mask_colours has the colour {written}, but colours are three numbers "
+            "from 0 to 255, as in cat: [128, 0, 0]."
+        )
+    return values[0], values[1], values[2]
+
+
+def _packed(colours: UInt8[np.ndarray, "H W 3"]) -> Integer[np.ndarray, "H W"]:
+    wide = colours.astype(np.int32)
+    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+
+
+def _pack(colour: Colour) -> int:
+    return (colour[0] << 16) | (colour[1] << 8) | colour[2]
+
+
+def _unpack(value: int) -> Colour:
+    return value >> 16, (value >> 8) & 255, value & 255
