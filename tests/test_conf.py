@@ -29,6 +29,8 @@ def composed(*words: str) -> DictConfig:
         node = OmegaConf.select(cfg, parent)
         if OmegaConf.is_missing(node, name) or node[name] is None:  # the run sets what it generates
             OmegaConf.update(cfg, f"data.{key}", value)
+    if OmegaConf.is_missing(cfg.backbone, "name"):
+        cfg.backbone.name = "resnet18"
     return cfg
 
 
@@ -91,18 +93,3 @@ def test_help_lists_every_experiment_and_every_option(capsys):
         group, name = word.split("=")
         assert f"{group}= " in told
         assert re.search(rf"\b{name}\b", told)
-
-
-def test_options_come_before_overrides_with_their_values():
-    words = ["experiment=cam", "--config-dir", "a=b", "-m", "seed=0,1", "--cfg", "job", "data=mine"]
-    assert cli.options_first(words) == [
-        *("--config-dir", "a=b", "-m", "--cfg", "job"),
-        *("experiment=cam", "seed=0,1", "data=mine"),
-    ]
-
-
-def test_runs_are_named_by_what_was_chosen_and_long_names_are_cut():
-    assert cli.run_name(["seed=1", "experiment=cam", "workers=4"]) == "experiment=cam,seed=1"
-    long = [f"experiment={'x' * 200}", "seed=1"]
-    assert len(cli.run_name(long)) <= 120
-    assert cli.run_name(long) != cli.run_name([long[0], "seed=2"])

@@ -2,7 +2,13 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wsss_lightning.config import check_targets, check_values, normalise_splits, splits_of
+from wsss_lightning.config import (
+    check_seeds,
+    check_targets,
+    check_values,
+    normalise_splits,
+    splits_of,
+)
 from wsss_lightning.errors import InputError
 
 BACKBONE = {
@@ -308,3 +314,24 @@ def test_without_a_split_to_learn_from_nothing_starts(changed, key):
         normalise_splits(data_of(**changed))
     assert f"{key} is null" in str(error.value)
     assert "=FILE" in str(error.value) or "val" in str(error.value)
+
+
+@pytest.mark.parametrize("value", [-1, 2**32, 5_000_000_000, 1.5, 1e5, "2**32", True, [1]])
+@pytest.mark.parametrize("key", ["seed", "data.generate.seed"])
+def test_a_seed_that_generators_do_not_take_is_refused_with_the_range(key, value):
+    cfg = config()
+    OmegaConf.update(cfg, key, value, force_add=True)
+    with pytest.raises(InputError, match=rf"^{key} is .* 0 to 4294967295"):
+        check_seeds(cfg)
+
+
+def test_all_seeds_of_32_bits_are_taken():
+    check_seeds(config(seed=2**32 - 1, data={"generate": {"seed": 0}}, seeds={"held_out": 0.5}))
+
+
+def test_an_empty_path_is_named_by_the_key_that_holds_it():
+    cfg = config(here=" ", backbone={**BACKBONE, "weights": "${here}"})
+    with pytest.raises(InputError, match=r"^here is empty.* here=PATH"):
+        check_targets(cfg)
+    with pytest.raises(InputError, match=r"^backbone.weights is empty"):
+        check_targets(config(backbone={**BACKBONE, "weights": ""}))

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.cam import seed_mask
 from wsss_lightning.functional.masks import IGNORE
-from wsss_lightning.metrics import Confusion, ThresholdCurve, iou, miou, precision_recall
+from wsss_lightning.metrics import (
+    Confusion,
+    TagMetrics,
+    ThresholdCurve,
+    iou,
+    is_held_out,
+    miou,
+    precision_recall,
+    score_parts,
+)
 
 K = 4
 
@@ -260,3 +269,68 @@ def test_precision_of_nothing_is_not_a_number():
     precision, recall = precision_recall(torch.tensor([[5, 0], [5, 0]]))
     assert precision.isnan()
     assert float(recall) == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("seeds/train/miou", ("seeds", "train", "miou")),
+        ("round_1/segmentation/val/miou", ("round_1/segmentation", "val", "miou")),
+        ("seeds/train/iou_tv/monitor", ("seeds", "train", "iou_tv/monitor")),
+        ("round_2/crf/val/iou_[/x]", ("round_2/crf", "val", "iou_[/x]")),
+        ("crf/val/iou_a/iou_b", ("crf", "val", "iou_a/iou_b")),
+    ],
+)
+def test_a_scores_key_is_told_apart_whatever_its_class_is_called(key, parts):
+    assert score_parts(key) == parts
+
+
+@pytest.mark.parametrize("share", [0.05, 0.07, 0.1, 0.3, 0.4, 0.5])
+def test_just_the_share_of_the_images_that_was_asked_for_is_held_out(share):
+    percent = round(100 * share)
+    held_out = [is_held_out(i, share) for i in range(500)]
+    for n in range(1, 501):
+        assert sum(held_out[:n]) == -(-n * percent // 100)
+
+
+def test_nothing_is_held_out_where_nothing_is_asked_for():
+    assert not any(is_held_out(i, 0) for i in range(10))
+
+
+# tags
+
+
+def test_classes_that_the_split_lacks_count_in_no_mean():  # closed form
+    metric = TagMetrics(3)
+    tags = torch.tensor([[1, 0, 0], [0, 0, 1], [1, 0, 0], [0, 0, 1]])
+    probability = torch.tensor([[0.9, 0.7, 0.2], [0.8, 0.1, 0.6], [0.7, 0.1, 0.3], [0.1, 0.6, 0.4]])
+    for part in (slice(0, 1), slice(1, 4)):
+        metric.update(probability[part], tags[part])
+    # class 0: right at ranks 1 and 3; class 2: at 1 and 2
+    assert float(metric.compute()["map"]) == pytest.approx(((1 + 2 / 3) / 2 + 1) / 2)
+    # class 0: 2 right, 1 wrong; class 2: 1 right, 1 missed
+    assert float(metric.compute()["f1"]) == pytest.approx((4 / 5 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_figures_of_tags_are_no_number_where_nothing_is_tagged(classes):
+    metric = TagMetrics(classes)
+    metric.update(torch.rand(4, classes), torch.zeros(4, classes).long())
+    assert all(value.isnan() for value in metric.compute().values())
+    metric.reset()  # which forgets
+    metric.update(torch.tensor([[0.9] * classes]), torch.ones(1, classes).long())
+    assert [float(value) for value in metric.compute().values()] == [1, 1]
+
+
+def test_figures_of_a_single_class_are_the_binary_ones():  # closed form
+    metric = TagMetrics(1)
+    metric.update(torch.tensor([[0.9], [0.8], [0.2]]), torch.tensor([[0], [1], [1]]))
+    found = metric.compute()
+    assert float(found["map"]) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert float(found["f1"]) == pytest.approx(2 / 4)
+
+
+def test_no_threshold_is_best_where_no_pixel_is_labelled():
+    curve = ThresholdCurve(K, 11)
+    curve.update(torch.rand(K - 1, 2, 2), torch.full((2, 2), IGNORE))
+    assert all(value != value for value in curve.best())

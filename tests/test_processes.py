@@ -8,12 +8,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 from torchmetrics import SumMetric
+from torchmetrics.classification import MultilabelAveragePrecision
 
+from wsss_lightning.data.module import SameSizeBatchSampler
 from wsss_lightning.errors import InputError
-from wsss_lightning.processes import Processes, failures_told
+from wsss_lightning.processes import Processes, failures_told, gather_states
 
 
 def trainer(*codes):
@@ -47,6 +51,13 @@ def raised(text):
             r"process 1 of 2 \(pid 101\) was ended by SIGTERM",
         ),
         ((1, -15), raised("wsss_lightning.errors.InputError: x.png is missing"), "^x.png is miss"),
+        # an argument of the trainer that does not fit the data, in another process and in this one
+        (
+            (1, -15),
+            raised("a.MisconfigurationException: 0.01 * 4 < 1"),
+            r"0\.01 \* 4 < 1.* trainer",
+        ),
+        ((), MisconfigurationException("0.01 * 4 < 1"), r"0\.01 \* 4 < 1.* trainer"),
     ],
 )
 def test_who_failed_is_named_and_what_the_user_can_mend_is_said(codes, error, message):
@@ -106,6 +117,63 @@ def test_statistics_are_those_of_all_processes_and_counts_are_summed_once(tmp_pa
         assert trainer.callback_metrics["count"] == 3
     stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert stored["state_dict"]["norm.running_mean"].item() == 2
+
+
+TAGS = torch.tensor([[1, 0], [0, 1], [1, 1]])
+SCORES = torch.tensor([[0.9, 0.8], [0.2, 0.3], [0.1, 0.6]])
+
+
+class Few(pl.LightningDataModule):
+    """Three images of one size, which make one batch."""
+
+    def val_dataloader(self):
+        rows = [{"score": s, "tags": t} for s, t in zip(SCORES, TAGS, strict=True)]
+        return DataLoader(rows, batch_sampler=SameSizeBatchSampler([(1, 1)] * 3, batch_size=3))
+
+    predict_dataloader = val_dataloader
+
+
+class Ranked(pl.LightningModule):
+    """Average precision of given scores, which keeps all of them; and as many tensors as nets."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = torch.nn.ParameterList(torch.zeros(1) for _ in range(300))
+        self.precision = MultilabelAveragePrecision(2)
+
+    def validation_step(self, batch, batch_idx):
+        self.precision.update(batch["score"], batch["tags"])
+
+    def on_validation_epoch_end(self):
+        self.log("map", self.precision.compute())
+        self.precision.reset()
+
+
+def test_a_process_without_images_takes_part_and_a_network_may_have_many_tensors():
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy=Processes("forkserver"),
+        logger=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+    )
+    with failures_told(trainer):
+        (figures,) = trainer.validate(Ranked(), Few(), verbose=False)
+    alone = MultilabelAveragePrecision(2)
+    alone.update(SCORES, TAGS)
+    assert figures["map"] == pytest.approx(alone.compute().item(), abs=0)
+
+
+def test_states_of_processes_without_images_take_the_shape_and_type_of_the_others(monkeypatch):
+    def gather(parts, state, group):
+        parts[:] = [torch.tensor([]), torch.tensor([[1, 2]])]
+
+    monkeypatch.setattr(distributed, "get_world_size", lambda group: 2)
+    monkeypatch.setattr(distributed, "all_gather_object", gather)
+    empty, whole = gather_states(torch.tensor([]))
+    assert (empty.shape, empty.dtype) == ((0, 2), torch.int64)
+    assert whole.tolist() == [[1, 2]]
 
 
 FORKS = """

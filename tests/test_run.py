@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -286,6 +287,36 @@ def test_a_damaged_file_is_named_and_made_again_and_no_other(make, capsys, kind,
     assert f"{name}.npz ({kind})" in capsys.readouterr().out
     make().stage("a", image_work)
     assert made(run) == []
+
+
+def folders_work(folder, **inputs):
+    for name in ("train/0001.npz", "val/0001.npz", "kept/train/0001.txt", "kept/val/0001.txt"):
+        path = folder / name
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+            with (folder.parent / "made").open("a") as file:
+                file.write(f"{name}\n")
+
+
+def test_of_a_damaged_image_all_files_are_made_again_and_none_of_its_namesake(make):
+    run = make()
+    stage = run.stage("a", folders_work)
+    made(run)
+    cut(stage / "train/0001.npz")
+    make().stage("a", folders_work)
+    assert made(run) == ["train/0001.npz", "kept/train/0001.txt"]
+
+
+def test_json_has_null_where_numbers_do_not_exist(tmp_path):
+    bad = [math.nan, math.inf, -math.inf, np.float64("nan")]
+    write_json(tmp_path / "x.json", {"a": bad[0], "b": [1.5, *bad, {"c": bad[1]}], "d": (0, None)})
+
+    def refuse(word):
+        raise ValueError(word)
+
+    stored = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
+    assert stored == {"a": None, "b": [1.5, None, None, None, None, {"c": None}], "d": [0, None]}
 
 
 def test_where_one_file_is_damaged_all_are_read(make):

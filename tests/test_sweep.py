@@ -5,10 +5,12 @@ import time
 
 import pytest
 from filelock import FileLock
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
 from wsss_lightning import sweep
 from wsss_lightning.errors import InputError
-from wsss_lightning.sweep import SWEEP, recorded, records, take_slot, tell
+from wsss_lightning.sweep import SWEEP, Sweeps, recorded, records, take_slot, tell
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +65,28 @@ def test_a_job_that_was_not_scored_says_so(tmp_path, capsys):
     job(tmp_path, "0_a", lambda record: record.update(objective=None))
     assert tell(tmp_path) == []
     assert "not scored" in capsys.readouterr().out
+
+
+def test_the_error_of_a_job_is_raised_without_hydras_line_before_it(capsys):
+    failed = JobReturn(status=JobStatus.FAILED, overrides=["seed=1"])
+    failed.return_value = InputError("a key is wrong")
+    done = JobReturn(status=JobStatus.COMPLETED)
+    done.return_value = 0.5
+    for job_return in (failed, done):
+        Sweeps().on_job_end(config=OmegaConf.create(), job_return=job_return)
+    with pytest.raises(InputError, match="a key is wrong"):
+        _ = failed.return_value
+    assert done.return_value == 0.5
+    assert capsys.readouterr().err == ""
+
+
+def test_overrides_that_look_like_markup_are_told_as_they_are(tmp_path, capsys):
+    for name in ("0000_a", "0001_b"):
+        (tmp_path / name).mkdir()
+        with recorded(tmp_path / name, ["seed=0", f"data.root=/[red]/{name}"]):
+            pass
+    tell(tmp_path)
+    assert "data.root=/[red]/0001_b" in capsys.readouterr().out
 
 
 def test_jobs_of_another_sweep_in_the_folder_are_not_told(tmp_path, monkeypatch):

@@ -9,11 +9,11 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from wsss_lightning.callbacks.score_writer import ScoreWriter
 from wsss_lightning.data.scores import load_mask, load_score, save_mask
+from wsss_lightning.data.stage_files import finished_images, image_file
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.affinity import confident_labels
@@ -41,7 +41,8 @@ class AffinityStages(Stages):
             high: marginals under little background.
         """
         reader = reader_of(data)(split=split, with_masks=False)
-        left = [n for n in reader.names if not (folder / f"{n}.png").is_file()]
+        done = finished_images(folder, ".png")
+        left = [name for name in reader.names if name not in done]
         work = partial(_confident, folder=folder, low=low, high=high)
         share_out(work, left, self.workers, name_of(folder), threads=False)
         write_json(folder / "metrics.json", _shares(folder, reader))
@@ -62,7 +63,7 @@ class AffinityStages(Stages):
         """
         how, batch_size = walk_settings(walk)
         learner: Any = load(trained)
-        done = {path.stem for path in folder.glob("*.npz")}
+        done = finished_images(folder, ".npz")
         datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
         self.write(folder, Walker(learner, scores, how), datamodule, ScoreWriter(folder, bits=16))
 
@@ -80,29 +81,20 @@ def walk_settings(node: DictConfig) -> tuple[Walk, int]:
     return Walk(**settings), batch_size
 
 
-def check_learner(refine: DictConfig) -> None:
-    """Build what a refinement by affinities will learn, hours before it does.
-
-    Raises:
-        InputError: a value has no meaning, or taps or weights do not fit the backbone.
-    """
-    walk_settings(refine.walk)
-    instantiate(refine.module)
-
-
 def _confident(name: str, *, folder: Path, low: Path, high: Path) -> None:
-    (careful, keys), (bold, _) = (load_score(where / f"{name}.npz") for where in (low, high))
+    (careful, keys), (bold, _) = (load_score(image_file(f, name, ".npz")) for f in (low, high))
     label = confident_labels(torch.from_numpy(careful), torch.from_numpy(bold)).numpy()
     # positions become labels; 255 stays what it is
     names = np.full(IGNORE + 1, IGNORE, np.uint8)
     names[: len(keys)] = keys
-    save_mask(folder / f"{name}.png", names[label])
+    save_mask(image_file(folder, name, ".png"), names[label])
 
 
 def _shares(folder: Path, reader: VOCLayout) -> dict[str, float]:
     counts = np.zeros(IGNORE + 1, np.int64)
     for name in reader.names:
-        counts += np.bincount(load_mask(folder / f"{name}.png").ravel(), minlength=IGNORE + 1)
+        mask = load_mask(image_file(folder, name, ".png"))
+        counts += np.bincount(mask.ravel(), minlength=IGNORE + 1)
     total = counts.sum()
     return {
         "background": float(counts[0] / total),

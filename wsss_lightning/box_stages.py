@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from wsss_lightning.callbacks.charts import line_chart, save_chart
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch
 from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask
+from wsss_lightning.data.stage_files import finished_images, image_file
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.functional.boxes import Prediction, Refine
 from wsss_lightning.functional.crf.mean_field import mean_field
@@ -43,7 +44,7 @@ class BoxStages:
         share_out(work, _left(folder, reader), self.workers, "labels", threads=False)
         watch = LabelWatch(reader.classes)
         for i, name in enumerate(reader.names):
-            watch.update(name, load_mask(folder / f"{name}.png"), reader.tags[i])
+            watch.update(name, load_mask(image_file(folder, name, ".png")), reader.tags[i])
         write_json(folder / ALARMS, watch.alarms())
 
     def relabel(
@@ -81,7 +82,7 @@ class BoxStages:
         changed = total = 0
         watch = LabelWatch(reader.classes)
         for i, name in enumerate(reader.names):
-            new, old = (load_mask(where / f"{name}.png") for where in (folder, previous))
+            new, old = (load_mask(image_file(f, name, ".png")) for f in (folder, previous))
             changed, total = changed + int((new != old).sum()), total + new.size
             watch.update(name, new, reader.tags[i])
         write_json(folder / "metrics.json", {"changed": changed / total})
@@ -95,7 +96,8 @@ class BoxStages:
 
 
 def _left(folder: Path, reader: VOCLayout) -> list[int]:
-    return [i for i, name in enumerate(reader.names) if not (folder / f"{name}.png").is_file()]
+    done = finished_images(folder, ".png")
+    return [i for i, name in enumerate(reader.names) if name not in done]
 
 
 def _image(reader: VOCLayout, i: int) -> torch.Tensor:
@@ -104,7 +106,8 @@ def _image(reader: VOCLayout, i: int) -> torch.Tensor:
 
 def _label(i: int, *, folder: Path, reader: VOCLayout, rule: Any) -> None:
     boxes = torch.from_numpy(reader.boxes(i))
-    save_mask(folder / f"{reader.names[i]}.png", rule(boxes, _image(reader, i)).numpy())
+    path = image_file(folder, reader.names[i], ".png")
+    save_mask(path, rule(boxes, _image(reader, i)).numpy())
 
 
 def _relabel(
@@ -118,11 +121,11 @@ def _relabel(
     refine: Refine,
 ) -> None:
     name = reader.names[i]
-    marginal, keys = load_score(predictions / f"{name}.npz")
+    marginal, keys = load_score(image_file(predictions, name, ".npz"))
     seen = Prediction(
         image=_image(reader, i),
         marginal=torch.from_numpy(dense(marginal, keys, reader.num_classes + 1)),
         boxes=torch.from_numpy(reader.boxes(i)),
-        initial=torch.from_numpy(load_mask(initial / f"{name}.png")),
+        initial=torch.from_numpy(load_mask(image_file(initial, name, ".png"))),
     )
-    save_mask(folder / f"{name}.png", rule(seen, refine).numpy())
+    save_mask(image_file(folder, name, ".png"), rule(seen, refine).numpy())

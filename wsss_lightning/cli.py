@@ -9,15 +9,18 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Container, Iterable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -28,17 +31,28 @@ from rich.panel import Panel
 from rich.table import Table
 from yaml import YAMLError
 
-from wsss_lightning import faults
+from wsss_lightning import faults, interrupts
+from wsss_lightning.choices import conf_folder, expand_user, group_names, options, own_folders
 from wsss_lightning.config import (
-    Config,
+    check_seeds,
     check_targets,
     check_values,
     normalise_splits,
     splits_of,
 )
 from wsss_lightning.config_files import check_files
-from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.errors import InputError
+from wsss_lightning.overrides import (
+    as_typed,
+    exists,
+    expand_home,
+    parsed,
+    read_overrides,
+    split_options,
+)
+from wsss_lightning.run_names import announce_sweep
 from wsss_lightning.step_names import step_name
+from wsss_lightning.usage_errors import check_sweep, check_words, explain, repeated
 
 if TYPE_CHECKING:
     from wsss_lightning.data.examination import Sight
@@ -63,18 +77,14 @@ PACKAGES += (
 )
 
 
-def conf_folder() -> Path:
-    """`conf/` of a checkout, or the one inside the installed package."""
-    package = Path(__file__).parent
-    inside, beside = package / "conf", package.parent / "conf"
-    return inside if inside.is_dir() else beside
-
-
 def main() -> None:
     """Entry of `python -m wsss_lightning` and of the console script."""
-    words = options_first(sys.argv[1:])
+    words = sys.argv[1:]
     if {"--help", "-h"} & set(words):
         print_help()
+        return
+    if "--version" in words:
+        print(f"wsss-lightning {metadata.version('wsss-lightning')}")
         return
     for word in words:
         if re.match(r"[^=]*api_?key[^=]*=", word, re.IGNORECASE):
@@ -93,31 +103,77 @@ def command(words: list[str], work: Callable[[DictConfig], object]) -> None:
         words: overrides and options of Hydra, as typed.
         work: what is done with the configuration, once or for each job of a sweep.
     """
-    sys.argv[1:] = words
     # threads that spin while they wait stop each other on busy or virtual cores: 5 times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # of all its jobs, so that the same command finds the same folder
-    os.environ["WSSS_SWEEP"] = run_name(word for word in words if not word.startswith("-"))
     # Hydra's own report hides which word was wrong, so we report
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    given, overrides = split_options(words)
+    kept = Path.cwd()  # folders above the run's own that were there before
     try:
         check_words(words)
-        check_files(own(words))
-        hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(work)()
+        check_files(own_folders([*given, *overrides]))
+        given, overrides = read_overrides(given, overrides)
+        kept = check_runs_folder(overrides)
+        check_sweep(given, overrides)
+        for note in repeated(overrides):
+            print(f"note: {note}", file=sys.stderr)
+        # of all its jobs, so that the same command finds the same folder
+        announce_sweep(overrides)
+        words = sys.argv[1:] = [*given, *overrides]
+        with interrupts.watched():
+            start(partial(in_folder, work=work, kept=kept))
     except (InputError, HydraException, OmegaConfBaseException, YAMLError) as error:
-        complain(end_of_sweep() or answer(error, words))
-    except KeyboardInterrupt:
-        end_of_sweep()
-        complain("Interrupted. The same command goes on with the first unfinished stage.")
+        complain(end_of_sweep(kept) or answer(error, words))
+    except (KeyboardInterrupt, interrupts.Interrupted):
+        end_of_sweep(kept)
+        interrupts.leave()
     except Exception as error:
-        told = end_of_sweep() or faults.told(error)
+        told = end_of_sweep(kept) or faults.told(error)
         if not told:  # a defect; of a sweep's jobs, tracebacks are beside their results
             raise
         complain(told)
     else:
-        told = end_of_sweep()
+        told = end_of_sweep(kept)
         if told:  # fewer than a sweeper's max_failure_rate
             print(f"\n{told}", file=sys.stderr)
+
+
+def start(work: Callable[[DictConfig], object]) -> None:
+    """Have Hydra compose the configuration and call `work` with it."""
+
+    def task(cfg: DictConfig) -> object:  # Hydra reads the file name of a function
+        return work(cfg)
+
+    hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(task)()
+
+
+def in_folder(cfg: DictConfig, work: Callable[[DictConfig], object], kept: Path) -> object:
+    """Do the work; of one that fails before its first stage, no folder remains.
+
+    Args:
+        kept: this folder and those above it are never removed.
+    """
+    now = HydraConfig.get()
+    expand_home(cfg)
+    try:
+        return work(cfg)
+    except BaseException:
+        if now.mode != RunMode.MULTIRUN:  # a sweep's jobs keep a record of how they ended
+            remove_unused(Path(now.runtime.output_dir), kept, {str(now.output_subdir)})
+        raise
+
+
+def remove_unused(folder: Path, kept: Path, ignored: Container[str] = ()) -> None:
+    """Remove a folder below `kept` that holds nothing but `ignored`, and what then is empty."""
+    if kept not in folder.parents or not folder.is_dir():
+        return
+    if any(path.name not in ignored for path in folder.iterdir()):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in folder.parents:
+        if parent == kept or kept not in parent.parents or any(parent.iterdir()):
+            return
+        parent.rmdir()
 
 
 def answer(error: Exception, words: Iterable[str]) -> str:
@@ -130,39 +186,46 @@ def answer(error: Exception, words: Iterable[str]) -> str:
     return explain(error, words)
 
 
-def check_words(words: list[str]) -> None:
-    """Options of Hydra that do not go together or would run what a file says; a place for runs.
+def check_runs_folder(overrides: Iterable[str]) -> Path:
+    """Whether runs can be written where the overrides say.
+
+    Returns:
+        The nearest folder that is there already.
 
     Raises:
-        InputError: there are such.
+        InputError: they cannot.
     """
-    given = [word.partition("=")[0] for word in words]
-    modes = [name for name in given if name in MODES]
-    if len({MODES[name] for name in modes}) > 1:
+    given = [parsed(word) for word in overrides if word.lstrip("+").startswith("runs=")]
+    value = given[-1] if given else "runs"
+    text = value.text if isinstance(value, QuotedString) else value
+    if not isinstance(text, str) or ("${" in text and not exists(text)):  # a sweep, a reference
+        return Path.cwd()
+    if not text.strip():
+        raise InputError("runs is empty; give the folder of all runs, as in runs=DIR.")
+    runs = Path(expand_user(text)).absolute()
+    if "${" in str(runs):
         raise InputError(
-            f"{' and '.join(modes)} are given together, but each says what to do; leave one. "
-            "--cfg job prints the configuration of one run."
+            f"runs is {runs}, but ${{ begins a reference in the configuration; rename the folder, "
+            "or start from another and name folders by runs=DIR."
         )
-    runs = Path(next((w[5:] for w in words if w.startswith("runs=")), "runs")).absolute()
-    there = next(place for place in (runs, *runs.parents) if place.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise InputError(
-            f"runs is {runs}, but {there} is no folder that can be written to; choose a folder "
-            "that can be written by runs=DIR."
-        )
-    if "--experimental-rerun" in given:
-        raise InputError(
-            "--experimental-rerun unpickles a file, which may run any code; give the words of the "
-            "run again, as hydra/overrides.yaml in its folder has them."
-        )
+    try:
+        present = next(place for place in (runs, *runs.parents) if place.exists())
+        if present.is_dir():
+            with tempfile.TemporaryDirectory(dir=present):
+                return present
+        cause = f"{present} is a file"
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or str(error)
+    raise InputError(
+        f"runs is {runs}, but no folder can be made there ({cause}); choose another by runs=DIR."
+    )
 
 
-MODES: dict[str, str] = {"-m": "m", "--multirun": "m", "-r": "r", "--run": "r", "-c": "c"}
-MODES |= {"--cfg": "c", "--info": "i", "-i": "i", "-sc": "s", "--shell-completion": "s"}
-
-
-def end_of_sweep() -> str:
+def end_of_sweep(kept: Path) -> str:
     """Print what became of the jobs of the sweep that ran, if one did.
+
+    Args:
+        kept: as of `in_folder`; a sweep that had no job leaves no folder.
 
     Returns:
         Which jobs failed and why; empty where none did.
@@ -172,10 +235,11 @@ def end_of_sweep() -> str:
     if Sweeps.folder is None:
         return ""
     folder, Sweeps.folder = Sweeps.folder, None
-    failed = tell(folder)
+    remove_unused(folder, kept, {"multirun.yaml"})
+    failed = tell(folder) if folder.is_dir() else []
     if not failed:
         return ""
-    causes = "\n".join(f"  job {job['name'].split('_')[0]}: {job['cause']}" for job in failed)
+    causes = "\n".join(f"  job {job['number']}: {job['cause']}" for job in failed)
     return (
         f"{len(failed)} jobs of the sweep failed; the same command does those again, and no "
         f"other:\n{causes}"
@@ -184,26 +248,8 @@ def end_of_sweep() -> str:
 
 def options_first(words: list[str]) -> list[str]:
     """Hydra's own options before all KEY=VALUE words, which its parser takes in one piece only."""
-    options: list[str] = []
-    overrides: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if word in WITH_VALUE:
-            options += [word, *(value for value in [next(rest, None)] if value is not None)]
-        else:
-            (options if word.startswith("-") else overrides).append(word)
-    return options + overrides
-
-
-WITH_VALUE: tuple[str, ...] = (
-    "--config-dir",
-    "-cd",
-    "--config-name",
-    "-cn",
-    "--config-path",
-    "-cp",
-)
-WITH_VALUE += ("--cfg", "-c", "--package", "-p", "--experimental-rerun")
+    given, overrides = split_options(words)
+    return given + overrides
 
 
 def cause_of(error: BaseException | None) -> InputError | None:
@@ -267,28 +313,31 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     """
     from hydra.utils import instantiate
 
-    from wsss_lightning.affinity_stages import check_learner
+    from wsss_lightning.networks import check_networks, fetch_weights, resolve_statistics
     from wsss_lightning.run import Run, write_json
     from wsss_lightning.stages import check_data, crf_settings
     from wsss_lightning.sweep import SWEEP
+    from wsss_lightning.trainer_config import check_trainer
     from wsss_lightning.wandb_results import log_results, name_runs
 
     store = Path(cfg.runs) / "stages"
-    checked_data(cfg)
-    check_targets(cfg)
+    trainer_digest = check_trainer(cfg.trainer, batch_sizes(cfg))
+    check_targets(cfg, without=("data",))
+    resolve_statistics(cfg)
+    check_networks(cfg, tags=supervision(cfg) == "tags")
     crf_settings(cfg.crf)
-    if "walk" in cfg.refine:
-        check_learner(cfg.refine)
-    # the precision of arithmetic is the trainer's, but numbers depend on it
+    checked_data(cfg)
     digest = check_data(cfg.data, supervision(cfg), sights(cfg))
     check_objective(cfg)
-    salt = f"{digest}-{cfg.trainer.get('precision')}"
+    salt = f"{digest}-{trainer_digest}"
     # jobs of one start of a sweep may share what they made
     start = None if cfg.resume else secrets.token_hex(8) if again else os.environ[SWEEP]
     run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt, start=start)
     where = os.path.relpath(folder)
     console.print(
-        f"[bold]{cfg.name}[/] on {cfg.data.name}, seed {cfg.seed}", f"→ {where}", soft_wrap=True
+        f"[bold]{escape(cfg.name)}[/] on {escape(cfg.data.name)}, seed {cfg.seed}",
+        escape(f"→ {where}"),
+        soft_wrap=True,
     )
     name_runs(cfg, folder)
     written, key = folder / "results.json", digest_of(cfg, salt)
@@ -298,6 +347,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
             console.print("[dim]found, with its results: nothing to do[/]")
             log_results(cfg, folder, held, settings(cfg))
             return objective(cfg, held["scores"])
+    fetch_weights(cfg)
     scores = instantiate(cfg.pipeline)(cfg, run)
     found = {**results(cfg, run, scores), "key": key}
     write_json(written, found)
@@ -320,10 +370,28 @@ def checked_data(cfg: DictConfig) -> None:
 
     normalise_splits(cfg.data)
     if "generate" in cfg.data:
-        console.print(f"[dim]generated data: {cfg.data.name}[/]")
+        if cfg.data.root is not None:
+            raise InputError(
+                f"data.root is {cfg.data.root}, but data={cfg.data.name} generates its images; "
+                "choose data=voc_layout, or a file of your own, to read a folder."
+            )
+        check_seeds(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
+        console.print(f"[dim]generated data: {escape(cfg.data.name)}[/]")
         check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
         cfg.data.root = str(instantiate(cfg.data.generate))
     check_targets(OmegaConf.create({"data": cfg.data}))
+
+
+def batch_sizes(cfg: DictConfig) -> dict[str, int]:
+    """Batch size of each network that a run trains, by its key."""
+    schedules = {"fit.segmenter": cfg.pipeline.get("segment", True)}
+    if supervision(cfg) == "tags":
+        schedules |= {"fit.method": True, "refine.schedule": "schedule" in cfg.refine}
+    return {
+        f"{name}.batch_size": OmegaConf.select(cfg, f"{name}.batch_size")
+        for name, trained in schedules.items()
+        if trained
+    }
 
 
 def sights(cfg: DictConfig) -> "list[Sight]":
@@ -391,13 +459,16 @@ def digest_of(cfg: DictConfig, salt: str) -> str:
 
 
 def settings(cfg: DictConfig) -> dict[str, Any]:
-    """The composed configuration, but for how a run is made and watched."""
+    """The composed configuration, without the keys that change no number."""
+    from wsss_lightning.trainer_config import arguments_that_count
+
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    plain["trainer"] = arguments_that_count(plain["trainer"])
     return {key: value for key, value in plain.items() if key not in HOW}
 
 
 # keys that say how a run is made and watched, not what it finds
-HOW = ("trainer", "logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
+HOW = ("logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
 
 
 def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
@@ -413,12 +484,12 @@ def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, 
     return {
         "experiment": cfg.name,
         "data": cfg.data.name,
-        "data_digest": run.salt.removesuffix(f"-{cfg.trainer.get('precision')}"),
+        "data_digest": run.salt.rpartition("-")[0],
         "seed": cfg.seed,
         "scores": dict(sorted(scores.items())),
         "protocol": protocol(cfg),
         "annotation": annotation(cfg),
-        "words": list(HydraConfig.get().overrides.task),
+        "words": [as_typed(word, cfg) for word in HydraConfig.get().overrides.task],
         "reader": OmegaConf.to_container(cfg.data.reader, resolve=True),
         "seconds": {name: round(value, 2) for name, value in run.seconds.items()},
         "versions": versions,
@@ -452,6 +523,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         },
         "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
         "initial_weights": _weights(cfg, weak),
+        "normalisation": {"mean": list(cfg.backbone.mean), "std": list(cfg.backbone.std)},
         "precision": str(cfg.trainer.get("precision")),
     }
     if supervision(cfg) == "boxes":
@@ -464,14 +536,13 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         }
     if not weak:
         return told
-    aside = round(1 / cfg.seeds.held_out) if cfg.seeds.held_out else 0
     return told | {
         "tags_of_seeds": cfg.score.tags,
         "seeds": {"scales": list(cfg.score.scales), "flip": cfg.score.flip},
         "thresholds": {
             "miou": f"fixed at {cfg.seeds.background_score}, over the split",
-            "miou_held_out": f"chosen on the masks of every {aside}th image of the split, scored "
-            "on all others",
+            "miou_held_out": f"chosen on the masks of a share {cfg.seeds.held_out} of the images "
+            "of the split, evenly spread, scored on all others",
             "miou_oracle": "the best for the split's own masks, over the split",
         },
         "true_masks_of_train": "tags and scoring" if tags == "masks" else "scoring only",
@@ -484,6 +555,7 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     Questions of tags are one for each class of each image. Objects outlined are the boxes of the
     data set where it has them; else None, since masks of classes do not tell objects apart.
     """
+    from wsss_lightning.metrics import is_held_out
     from wsss_lightning.splits import reader_of
 
     kind, every = supervision(cfg), cfg.seeds.held_out
@@ -501,8 +573,8 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
         # thresholds are chosen on each split's own masks; those of the last split are counted
         reads = (reader(split=split) for split in reversed(splits_of(cfg.data)))
         scored = next((read for read in reads if read.has_masks()), None)
-        if every and scored is not None:
-            told["held_out_masks"] = -(-len(scored) // round(1 / every))
+        if scored is not None:
+            told["held_out_masks"] = sum(is_held_out(i, every) for i in range(len(scored)))
         return told
     try:
         objects = reader(split=cfg.data.train, with_masks=False, with_boxes=True).count_boxes()
@@ -525,6 +597,8 @@ def _weights(cfg: DictConfig, weak: bool) -> str:
 
 def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     """The score table, and where pictures and results lie."""
+    from wsss_lightning.metrics import score_parts
+
     title = f"{cfg.name} on {cfg.data.name}, seed {cfg.seed} (percent)"
     table = Table(title=escape(title), min_width=len(title))
     table.add_column("")
@@ -533,7 +607,7 @@ def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
         table.add_column(escape(split), justify="right")
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for key, value in scores.items():
-        step, split, metric = key.rsplit("/", 2)
+        step, split, metric = score_parts(key)
         if not metric.startswith(("iou_", "threshold", "loss", "coverage", "kept_")):
             rows.setdefault((step, metric), {})[split] = value
     for (step, metric), values in rows.items():
@@ -551,6 +625,7 @@ def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     console.print(
         f"pictures  {run.folder / 'pictures'}/*/*.png\nresults   {run.folder}/results.json",
         soft_wrap=True,
+        markup=False,
     )
 
 
@@ -568,19 +643,13 @@ METRICS = {
 }
 
 
-def options(group: str, *own: Path) -> list[str]:
-    """Names of the files of a group, those in the user's own folders too."""
-    folders = (conf_folder(), *own)
-    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
-
-
 def print_help() -> None:
     """Experiments with one line each, the groups, and the usual next words."""
     table = Table(box=None, show_header=False, padding=(0, 2))
     for name in options("experiment"):
         lines = (conf_folder() / "experiment" / f"{name}.yaml").read_text().splitlines()
         told = next((line[2:] for line in lines if re.match(r"# (?!@)", line)), "")
-        table.add_row(f"[bold]experiment={name}[/]", told)
+        table.add_row(f"[bold]experiment={name}[/]", escape(told))
     console.print("Image tags and boxes to segmentation masks.\n")
     console.print("[bold]python -m wsss_lightning experiment=NAME [KEY=VALUE ...][/]\n")
     console.print(table)
@@ -601,89 +670,3 @@ def print_help() -> None:
             expand=False,
         )
     )
-
-
-def explain(error: Exception, words: Iterable[str]) -> str:
-    """Hydra's message, its first paragraph, with the nearest right word for the wrong one."""
-    told = str(error).strip()
-    if not told:  # of OmegaConf's parser
-        return (
-            "a ${...} of the configuration does not parse; close its brackets, or put the value "
-            "in quotes."
-        )
-    cause = error.__cause__
-    if cause is not None and str(cause) not in told:
-        told = f"{told}\n{cause}"
-    missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'", told)
-    if missing:
-        group, name = missing.groups()
-        if group.startswith("hydra"):
-            return (
-                f"{group}={name} is not known; Hydra's launchers and sweepers are plugins: install "
-                'them by pip install "wsss-lightning[sweep]", or mend the name.'
-            )
-        return f"{group}={name} is not known; {did_you_mean(name, options(group, *own(words)))}"
-    unset = re.search(r"Missing mandatory value: ([\w.]+)", told)
-    if unset:
-        return f"{unset[1]} is not set; give it, as in {unset[1]}=VALUE."
-    if "You must specify 'experiment'" in told:
-        listed = "\n".join(f"  experiment={name}" for name in options("experiment"))
-        return f"choose an experiment (--help says more):\n{listed}"
-    there = re.search(r"An item is already at '([\w./@]+)'", told)
-    if there:
-        return f"{there[1]} is a key already; set it without the +."
-    key = re.search(r"Could not (?:override|append to config|delete)[^']*'([\w./@]+)'", told)
-    if key:
-        return f"{key[1]} is no key; {did_you_mean(key[1], known_keys(words))}"
-    # the last lines say in which class Hydra was, which is nothing that a user can mend
-    said = [line for line in told.splitlines() if not re.match(r"\s*(full_key|\w+_type)[:=]", line)]
-    return "\n".join(said)
-
-
-def own(words: Iterable[str]) -> list[Path]:
-    """Folders of --config-dir and --config-path, and those of hydra.searchpath."""
-    said = "\n".join(words)
-    option = r"^(?:--config-dir|-cd|--config-path|-cp)[=\n](.+)$|^-c[dp](?![=\n])(.+)$"
-    found = [one or other for one, other in re.findall(option, said, re.MULTILINE)]
-    for line in re.findall(r"^\+*hydra\.searchpath=(.*)$", said, re.MULTILINE):
-        found += re.findall(r"file://([^,'\"\]\s]+)", line)
-    return [Path(folder).absolute() for folder in found]
-
-
-def known_keys(words: Iterable[str]) -> list[str]:
-    """All keys of the composed configuration, groups included."""
-    group_words = [w for w in words if re.match(rf"({'|'.join(group_names())})=[\w]+$", w)]
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        chosen = group_words if any(w.startswith("experiment=") for w in group_words) else []
-        places = ",".join(f"'file://{folder}'" for folder in own(words))
-        added = [f"hydra.searchpath=[{places}]"]
-        cfg = hydra.compose("config", overrides=[*(chosen or ["experiment=cam"]), *added])
-    return [*group_names(), *_keys(cfg, "")]
-
-
-def group_names() -> list[str]:
-    """Of our own groups; those below `hydra` are Hydra's, and have more in its plugins."""
-    return [path.name for path in conf_folder().iterdir() if path.is_dir() and path.name != "hydra"]
-
-
-def _keys(node: Any, prefix: str) -> list[str]:
-    keys = []
-    if isinstance(node, DictConfig):
-        for name in node:
-            key = f"{prefix}.{name}" if prefix else str(name)
-            keys += [key] if str(name).startswith("_") else [key, *_keys(node._get_node(name), key)]
-    return keys
-
-
-def run_name(words: Iterable[str]) -> str:
-    """A folder name from overrides: what was chosen, without paths; long ones end in a digest."""
-    skip = ("runs=", "logger", "trainer", "workers=", "checkpoint_minutes=", "resume=", "hydra.")
-    said = [re.sub(r"=.*/", "=", w) for w in words if not w.startswith(skip)]
-    name = ",".join(re.sub(r"[^\w=.,+-]+", "-", w) for w in sorted(said)) or "default"
-    if len(name) > 120:
-        name = f"{name[:108]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
-    return name
-
-
-OmegaConf.register_new_resolver("run_name", run_name, replace=True)
-ConfigStore.instance().store(name="schema", node=Config)

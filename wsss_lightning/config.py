@@ -2,7 +2,8 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -33,6 +34,9 @@ ALLOWED = (
     "pytorch_lightning.profilers.",
     "pytorch_lightning.strategies.",
 )
+
+
+HIGHEST_SEED = 2**32 - 1  # that NumPy's and scikit-learn's generators take
 
 
 @dataclass
@@ -252,9 +256,9 @@ def check_values(cfg: DictConfig) -> None:
             f"checkpoint_minutes is {minutes}; set 0 (after each step) or more, or null for "
             "checkpoints at the ends of epochs only."
         )
-    for key in ("seed", "workers"):
-        if cfg[key] < 0:
-            raise InputError(f"{key} is {cfg[key]}; set 0 or more.")
+    check_seeds(cfg)
+    if cfg.workers < 0:
+        raise InputError(f"workers is {cfg.workers}; set 0 or more.")
     if cfg.pictures < 1:
         raise InputError(f"pictures is {cfg.pictures}; set how many rows a sheet has, 1 or more.")
     for name in ("fit.method", "fit.segmenter", "refine.schedule"):
@@ -278,6 +282,32 @@ def check_values(cfg: DictConfig) -> None:
             f"{len(classes)} ({', '.join(map(str, classes))}); the head has one output a class, so "
             "make both agree (background counts in neither)."
         )
+
+
+def check_seeds(cfg: DictConfig) -> None:
+    """Every key called `seed`: a whole number that all random generators take.
+
+    Raises:
+        InputError: one is not.
+    """
+    for key, value in _leaves(cfg, ""):
+        if key.rpartition(".")[2] != "seed" or value is None:
+            continue
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (whole and 0 <= value <= HIGHEST_SEED):
+            raise InputError(
+                f"{key} is {_told(value)}, but seeds are whole numbers from 0 to {HIGHEST_SEED} "
+                "(32 bits); set one of them."
+            )
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, DictConfig):
+        yield key, node
+        return
+    for name in node:
+        if not OmegaConf.is_missing(node, name):
+            yield from _leaves(node[name], f"{key}.{name}" if key else str(name))
 
 
 # keys of untyped nodes whose ranges are looked at below
@@ -378,14 +408,18 @@ def _check_boxes(cfg: DictConfig) -> None:
 _INNER = "box_labels.inner"
 
 
-def check_targets(cfg: DictConfig) -> None:
+def check_targets(cfg: DictConfig, without: Container[str] = ()) -> None:
     """Hold every `_target_` node against the allow-list and its constructor's signature.
+
+    Args:
+        without: keys at the top whose nodes are checked at another time.
 
     Raises:
         InputError: a target is not allowed or does not exist, a parameter is not known to it, or
             one that it needs is not set.
     """
-    for key, node in _targets(cfg, ""):
+    parts = [str(name) for name in cfg if name not in without]
+    for key, node in (found for name in parts for found in _targets(cfg[name], name)):
         target = str(node["_target_"])
         if not target.startswith(ALLOWED):
             raise InputError(
@@ -461,6 +495,9 @@ def _check_signature(key: str, node: DictConfig, target: str, made: Callable[...
             )
         if OmegaConf.is_missing(node, name):
             raise InputError(f"{key}.{name} is not set; give it, as in {key}.{name}=VALUE.")
+        if _admits_path(kinds.get(name, Any)) and str(node[name]).strip() == "":
+            shown = _referred(node, name, key)
+            raise InputError(f"{shown} is empty, but it names a folder or file: {shown}=PATH")
         if not _fits(node[name], kinds.get(name, Any)):
             raise InputError(
                 f"{key}.{name} is {_told(node[name])}, but {target} takes "
@@ -476,6 +513,19 @@ def _check_signature(key: str, node: DictConfig, target: str, made: Callable[...
     for name in needed:
         if name not in given:
             raise InputError(f"{key}.{name} is not set, but {target} needs it; add it.")
+
+
+def _admits_path(kind: Any) -> bool:
+    return kind is Path or (
+        get_origin(kind) in (Union, UnionType) and any(map(_admits_path, get_args(kind)))
+    )
+
+
+def _referred(node: DictConfig, name: str, key: str) -> str:
+    """The key that a value comes from, where it is a reference to another."""
+    value: Any = node._get_node(name)
+    reference = re.fullmatch(r"\$\{([\w.]+)\}", str(value._value()))
+    return reference[1] if reference else f"{key}.{name}"
 
 
 def _annotations(made: Callable[..., Any]) -> dict[str, Any]:

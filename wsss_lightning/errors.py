@@ -15,7 +15,14 @@ class InputError(ValueError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """End of a message: the nearest of the `known` words, or all of them if none is near."""
     words = sorted(map(str, known))
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]}?"
+    near = closest(word, words)
+    if near is not None:
+        return f"did you mean {near}?"
     return f"known are {', '.join(words)}." if words else "none is known here."
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The most similar of the `known` words, capitals or not; None where none is similar."""
+    by_lower = {one.lower(): one for one in sorted(map(str, known), reverse=True)}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else None

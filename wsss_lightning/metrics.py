@@ -1,14 +1,23 @@
-"""mIoU as the field counts it: one confusion matrix over a split, no mean over images.
+"""mIoU as the field counts it: one confusion matrix over a split, no mean over images; mAP and F1.
 
 Letters: k labels with background first, c = k - 1 classes, t thresholds, H W an image.
 """
 
+import math
+import warnings
+from fractions import Fraction
 from typing import final
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    BinaryAveragePrecision,
+    BinaryStatScores,
+    MultilabelAveragePrecision,
+    MultilabelStatScores,
+)
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from wsss_lightning.errors import InputError
@@ -179,10 +188,87 @@ class ThresholdCurve(Metric):
         return matrix
 
     def best(self) -> tuple[float, float]:
-        """The threshold with the highest mIoU (the lowest of equals), and that mIoU."""
+        """The threshold with the highest mIoU (the lowest of equals), and that mIoU.
+
+        Both are NaN where no pixel was counted.
+        """
         values = iou(self.compute()).nanmean(-1)
+        if values.isnan().all():
+            return math.nan, math.nan
         i = int(values.argmax())
         return float(self.thresholds[i]), float(values[i])
+
+
+def score_parts(key: str) -> tuple[str, str, str]:
+    """Step, split and metric of a score's key, such as `round_1/seeds/train/iou_tv/monitor`.
+
+    Names of steps and of classes may hold a `/`; those of splits and of other metrics do not.
+    """
+    place, iou_of, name = key.partition("/iou_")
+    if not iou_of:
+        place, _, metric = key.rpartition("/")
+    step, _, split = place.rpartition("/")
+    return step, split, f"iou_{name}" if iou_of else metric
+
+
+def is_held_out(i: int, share: float) -> bool:
+    """Whether image i of a split is among the evenly spread share that chooses the threshold.
+
+    Of n images these are ceil(n * share), the first among them; of a tenth, every tenth.
+
+    Args:
+        share: in [0, 1], as the decimal number that it was written as: 0.1 is a tenth, though no
+            floating point number is.
+    """
+    exact = Fraction(str(share))
+    return math.ceil((i + 1) * exact) > math.ceil(i * exact)
+
+
+@final
+class TagMetrics(Metric):
+    """Macro mAP and F1 of tags: means over the classes that the split shows.
+
+    A class without a positive image has no average precision, and its F1 is 0 whatever is
+    predicted; both are left out, as `miou` leaves labels out that no pixel truly shows.
+
+    Args:
+        num_classes: c.
+    """
+
+    full_state_update = False
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        # torchmetrics wants two labels at least
+        metrics: dict[str, Metric | MetricCollection] = (
+            {"precision": BinaryAveragePrecision(), "counts": BinaryStatScores()}
+            if num_classes == 1
+            else {
+                "precision": MultilabelAveragePrecision(num_classes, average="none"),
+                "counts": MultilabelStatScores(num_classes, average="none"),
+            }
+        )
+        self.metrics = MetricCollection(metrics, compute_groups=False)
+
+    def update(self, probability: Float[Tensor, "b c"], tags: Int[Tensor, "b c"]) -> None:
+        self.metrics.update(probability, tags)
+
+    def compute(self) -> dict[str, Float[Tensor, ""]]:
+        """`map` and `f1` in [0, 1]; NaN where no image has a tag."""
+        with warnings.catch_warnings():  # of classes without a positive, which are left out
+            warnings.filterwarnings("ignore", message="No positive samples")
+            values = self.metrics.compute()
+        true, false, _, missed, positive = values["counts"].reshape(-1, 5).unbind(1)
+        f1 = 2 * true / (2 * true + false + missed)
+        shown = positive > 0
+        return {
+            "map": values["precision"].reshape(-1)[shown].mean(),
+            "f1": f1[shown].mean(),
+        }
+
+    def reset(self) -> None:
+        super().reset()
+        self.metrics.reset()
 
 
 def _check(labels: Int[Tensor, "*size"], what: str, num_labels: int) -> None:

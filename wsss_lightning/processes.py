@@ -3,20 +3,31 @@
 import logging
 import multiprocessing
 import os
+import pickle
+import re
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from itertools import chain
+from multiprocessing import resource_tracker
 from threading import Thread, current_thread, main_thread
 from typing import Any, Literal, final
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
-from torch import distributed
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+from pytorch_lightning.strategies.launchers.multiprocessing import (
+    _GlobalStateSnapshot,
+    _MultiProcessingLauncher,
+)
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import (
+    ProcessExitedException,
+    ProcessRaisedException,
+    start_processes,
+)
 from torchmetrics import Metric
 
 from wsss_lightning.errors import InputError
@@ -44,11 +55,11 @@ class Processes(DDPStrategy):
             cluster_environment=LightningEnvironment(),
         )
 
+    def _configure_launcher(self) -> None:
+        self._launcher = ByValueLauncher(self, start_method=self._start_method)  # type: ignore[arg-type]
+
     def setup_environment(self) -> None:
-        quiet_lightning()
-        keep_forks_whole()
-        end_with_parent()
-        self._own_memory()
+        self._prepare_metrics()
         super().setup_environment()
 
     def on_train_start(self) -> None:
@@ -65,14 +76,12 @@ class Processes(DDPStrategy):
         self._average_statistics()
         return super().lightning_module_state_dict()
 
-    def _own_memory(self) -> None:
-        """Tensors come here in memory that all processes share."""
+    def _prepare_metrics(self) -> None:
         module: Any = self.lightning_module
-        for tensor in chain(module.parameters(), module.buffers()):
-            tensor.data = tensor.data.clone()
         for part in module.modules():
             if isinstance(part, Metric):
                 part.reset()
+                part.dist_sync_fn = gather_states
 
     def _average_statistics(self) -> None:
         module: Any = self.lightning_module
@@ -80,6 +89,82 @@ class Processes(DDPStrategy):
             if value.is_floating_point():
                 distributed.all_reduce(value)
                 value /= self.world_size
+
+
+@final
+class ByValueLauncher(_MultiProcessingLauncher):
+    """Starts processes that get a copy of the trainer and the module, tensors included.
+
+    PyTorch would share the memory of each tensor by a file descriptor. Python passes 252 of them
+    to a process of a fork server, and an operating system often allows 1024; a MobileNet-V2 has 314
+    tensors, an EfficientNet-B7 some 1,700.
+
+    An interrupt reaches all processes of a terminal. These are started with SIGINT blocked, and are
+    ended by the process that started them.
+    """
+
+    def launch(
+        self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any
+    ) -> Any:
+        strategy: Any = self._strategy
+        os.environ["MASTER_PORT"] = str(strategy.cluster_environment.main_port)
+        queue: Any = multiprocessing.get_context(self._start_method).SimpleQueue()
+        # in one piece, so that all parts refer to the same module
+        job = pickle.dumps((self, trainer, function, args, kwargs, _GlobalStateSnapshot.capture()))
+        with interrupts_blocked():
+            started = start_processes(
+                _work,
+                args=(job, queue),
+                nprocs=strategy.num_processes,
+                start_method=self._start_method,
+                join=False,
+            )
+        self.procs = started.processes
+        try:
+            while not started.join():
+                pass
+        except BaseException:
+            for process in self.procs:
+                process.kill()
+            raise
+        output = queue.get()
+        self._recover_results_in_main_process(output, trainer)
+        return output.trainer_results
+
+
+def _work(rank: int, job: bytes, queue: Any) -> None:
+    end_with_parent()
+    quiet_lightning()
+    keep_forks_whole()
+    launcher, trainer, function, args, kwargs, state = pickle.loads(job)
+    launcher._wrapping_function(rank, trainer, function, args, kwargs, queue, state)
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Start processes that never get SIGINT; in this one it waits until the block is left."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def gather_states(state: Tensor, group: Any | None = None) -> list[Tensor]:
+    """The state of a metric in each process, for `Metric.dist_sync_fn`.
+
+    A process without images has an empty tensor of no particular shape and type in place of a
+    list; torchmetrics' own function cannot gather it beside the tensors of other processes. It
+    becomes an empty tensor of their shape and type.
+    """
+    parts: list[Any] = [None] * distributed.get_world_size(group)
+    distributed.all_gather_object(parts, state.detach().cpu(), group)
+    whole = next((part for part in parts if part.numel()), parts[0])
+    return [(part if part.numel() else whole[:0]).to(state.device) for part in parts]
 
 
 def end_with_parent() -> None:
@@ -139,6 +224,7 @@ def quiet_lightning() -> None:
         ".*number of training batches.*smaller than the logging interval.*",
         ".*broadcast_buffers. is deprecated.*",
         ".*recommended to use .self.log.*sync_dist.*",  # what is logged is of all processes
+        ".*compute.. method of metric.*was called before the ..update.*",  # no image in a process
     )
     for message in quiet:
         warnings.filterwarnings("ignore", message=message)
@@ -149,7 +235,7 @@ def failures_told(trainer: pl.Trainer) -> Iterator[None]:
     """Say of a stage's processes which one failed, and of what.
 
     Raises:
-        InputError: one raised it, or was ended from outside.
+        InputError: one raised it, was ended from outside, or cannot run the trainer on these data.
         RuntimeError: one raised something else; its traceback is the message.
     """
     try:
@@ -161,10 +247,29 @@ def failures_told(trainer: pl.Trainer) -> Iterator[None]:
         _, found, message = told.rpartition("InputError: ")
         if found:
             raise InputError(message.strip()) from None
+        _check_settings(told)
         ended = [i for i, p in enumerate(_processes(trainer)) if (p.exitcode or 0) < 0]
         if any(sign in told for sign in LOST) and ended:
             raise InputError(_ended(trainer, ended[0])) from None
         raise RuntimeError(told) from None
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        _check_settings(f"{type(error).__name__}: {error}")
+        raise
+
+
+# what Lightning raises where arguments of the trainer do not fit the data or the module
+SETTINGS = re.compile(
+    r"(?:MisconfigurationException: |RuntimeError: (?=Early stopping conditioned on)|"
+    r"ValueError: (?=.{0,40}val_check_interval))(.*)",
+    re.DOTALL,
+)
+
+
+def _check_settings(told: str) -> None:
+    found = SETTINGS.search(told)
+    if found:
+        said = found[1].strip().rstrip(".")
+        raise InputError(f"{said}. Change that argument in trainer.") from None
 
 
 # what a process says of another one that is gone

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -17,8 +18,9 @@ from typing import Any
 import pytorch_lightning as pl
 from filelock import FileLock
 from omegaconf import OmegaConf
+from rich.markup import escape
 
-from wsss_lightning import faults, manifest
+from wsss_lightning import faults, interrupts, manifest
 from wsss_lightning.callbacks.progress import console
 from wsss_lightning.callbacks.watchdog import ALARMS
 from wsss_lightning.errors import InputError
@@ -27,6 +29,11 @@ from wsss_lightning.manifest import MANIFEST, RECORD
 # they choose and show work, but do none of it
 NOT_WORK = (
     "cli.py",
+    "choices.py",
+    "overrides.py",
+    "run_names.py",
+    "suggestions.py",
+    "usage_errors.py",
     "__main__.py",
     "sweep.py",
     "pipelines.py",
@@ -34,10 +41,12 @@ NOT_WORK = (
     "config.py",
     "config_files.py",
     "doctor.py",
+    "networks.py",
     "errors.py",
     "report",
     "wandb_results.py",
     "faults.py",
+    "interrupts.py",
     "manifest.py",
     "watchdog.py",
     "step_names.py",
@@ -109,7 +118,7 @@ class Run:
         record = json.loads((final / RECORD).read_text())
         self.seconds[name] = seconds = record["seconds"]
         note = "found" if found else "done"
-        console.print(f"[bold]{name:<20}[/] {note} [dim]{seconds:8.1f} s[/]")
+        console.print(f"[bold]{escape(f'{name:<20}')}[/] {note} [dim]{seconds:8.1f} s[/]")
         for alarm in record["alarms"] if final not in self.seen else ():
             _warn(f"{name}: {alarm}")
         self.seen.add(final)
@@ -161,7 +170,8 @@ class Run:
         begun = time.monotonic()
         token = doing.set(name)
         try:
-            work(partial, **inputs)
+            with interrupts.watched():
+                work(partial, **inputs)
         finally:
             doing.reset(token)
         seconds = round(time.monotonic() - begun, 2)
@@ -225,17 +235,28 @@ def source_digest(without: tuple[str, ...] = ()) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write whole or not at all."""
+    """Write whole or not at all; numbers that JSON does not have (NaN, infinite) become null."""
+    content = _finite(content)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
+            json.dump(content, file, indent=2, allow_nan=False)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return content
 
 
 def _partial(final: Path) -> Path:
@@ -268,10 +289,21 @@ def _read(final: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
 
 def _take_out(final: Path, bad: Mapping[str, str]) -> None:
     """Remove damaged files and all of the same image, by whose presence work may know it done."""
-    stems = {Path(name).stem for name in bad}
+    damaged = {_bare(Path(name)) for name in bad}
     for path in list(final.rglob("*")):
-        if path.is_file() and (path.stem in stems or path.name in (RECORD, MANIFEST)):
+        if path.is_file() and (
+            _bare(path.relative_to(final)) in damaged or path.name in (RECORD, MANIFEST)
+        ):
             path.unlink()
+
+
+def _bare(path: Path) -> Path:
+    """Of a file below a stage's folder: the image it belongs to, if any.
+
+    `kept/train/0001.txt`, the reason why an image was left as it was, belongs to `train/0001`.
+    """
+    parts = path.parts[1:] if path.parts[0] == "kept" and len(path.parts) > 1 else path.parts
+    return Path(*parts).with_suffix("")
 
 
 def _stages_in(value: Any) -> Iterator[Path]:

@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import secrets
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from functools import partial
 from itertools import cycle
@@ -22,9 +22,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsss_lightning.callbacks.checkpoints import WholeFiles, WithinEpochs, is_whole
 from wsss_lightning.callbacks.common_step import CommonStep
@@ -41,6 +40,7 @@ from wsss_lightning.callbacks.gallery import (
 )
 from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
+from wsss_lightning.callbacks.single_value_norm import SingleValueNorm, normalise_single_values
 from wsss_lightning.callbacks.step_seed import StepSeed
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
 from wsss_lightning.config import splits_of
@@ -71,6 +71,7 @@ from wsss_lightning.data.scores import (
     write_text,
     write_whole,
 )
+from wsss_lightning.data.stage_files import class_file_names, finished_images, image_file
 from wsss_lightning.data.tally import TallyWriter
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
@@ -89,15 +90,15 @@ from wsss_lightning.functional.crf.unary import unary_from_labels, unary_from_sc
 from wsss_lightning.functional.masks import pseudo_mask
 from wsss_lightning.methods.base import Reading, TagMethod
 from wsss_lightning.methods.features import PooledFeatures
-from wsss_lightning.metrics import ThresholdCurve, iou, miou, precision_recall
+from wsss_lightning.metrics import ThresholdCurve, iou, is_held_out, miou, precision_recall
 from wsss_lightning.processes import (
     end_with_parent,
     failures_told,
     keep_forks_whole,
-    quiet_lightning,
 )
 from wsss_lightning.run import doing, write_json
 from wsss_lightning.splits import forget_splits, reader_of
+from wsss_lightning.trainer_config import build_trainer
 
 Metrics = dict[str, float]
 GPU_BATCH = 8  # images that its CRF takes at once
@@ -156,7 +157,9 @@ class Stages:
                 schedule of its own.
             epochs_before: that were trained already, so that images come in another order.
         """
-        write_text(folder / "module.yaml", OmegaConf.to_yaml(module, resolve=True))
+        module = OmegaConf.create(settings_of(module))
+        set_statistics(module)
+        write_text(folder / "module.yaml", OmegaConf.to_yaml(module))
         built = instantiate(module)
         if getattr(built, "wants_sub_tags", False) != (clusters is not None):
             raise InputError(
@@ -184,6 +187,7 @@ class Stages:
                 long_side=schedule.long_side,
                 scale=schedule.scale,
                 flip=schedule.flip,
+                padding=built.net.backbone.statistics.mean,
                 **jitter,
             ),
             batch_size=schedule.batch_size,
@@ -203,6 +207,7 @@ class Stages:
         callbacks: list[pl.Callback] = [
             StepSeed(step_seed),
             LossWatch(folder, step_seed),
+            SingleValueNorm(),
             checkpoint,
             CommonStep(),
             EndLoggers(),
@@ -225,7 +230,7 @@ class Stages:
         )
         trainer.strategy.checkpoint_io = WholeFiles()
         if last.is_file() and not is_whole(last):
-            console.print(f"[yellow]{name}: last.ckpt is damaged; training begins anew[/]")
+            console.print(f"[yellow]{name}: last.ckpt is damaged; training begins again[/]")
             last.unlink()
         with failures_told(trainer):
             trainer.fit(built, datamodule, ckpt_path=last if last.is_file() else None)
@@ -239,7 +244,8 @@ class Stages:
         trainer = self._trainer(name_of(folder))
         with failures_told(trainer):
             (metrics,) = trainer.validate(module, self._data(data), verbose=False)
-        write_json(folder / "metrics.json", {k.removeprefix("val/"): v for k, v in metrics.items()})
+        known = _numbers({k.removeprefix("val/"): v for k, v in metrics.items()})
+        write_json(folder / "metrics.json", known)
 
     def features(
         self,
@@ -298,7 +304,7 @@ class Stages:
                 continue
             own = found.of_class(c, [names[i] for i in here])
             numbers[here, c] = cluster(own, count, **how, seed=seed)
-            again = [cluster(own, count, **how, seed=seed + other) for other in others]
+            again = [cluster(own, count, **how, seed=(seed + k) % 2**32) for k in others]
             known = None if looks is None else looks[here, c]
             told[reader.classes[c]] = quality(own, numbers[here, c], count, again, known, seed)
         save_clusters(folder / CLUSTERS, names, numbers, count)
@@ -320,7 +326,7 @@ class Stages:
         module: Any = load(trained)
         if not isinstance(module, TagMethod):
             raise TypeError(f"{type(module).__name__} learns from masks; it has no score maps")
-        done = {path.stem for path in folder.glob("*.npz")}
+        done = finished_images(folder, ".npz")
         settings = settings_of(reading)
         bits, batch_size = settings.pop("bits"), settings.pop("batch_size")
         stride = module.net.backbone.output_stride
@@ -336,7 +342,7 @@ class Stages:
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             score, keys = _labelled(scores, reader, i)
             full = with_constant_background(torch.from_numpy(score), background_score)
-            save_score(folder / f"{reader.names[i]}.npz", share_of(full), keys, bits=16)
+            save_score(image_file(folder, reader.names[i], ".npz"), share_of(full), keys, bits=16)
 
     def crf(
         self,
@@ -363,7 +369,8 @@ class Stages:
         """
         settings, engine = crf_settings(parameters)
         reader = reader_of(data)(split, with_masks=False)
-        left = [i for i, name in enumerate(reader.names) if not (folder / f"{name}.npz").is_file()]
+        done = finished_images(folder, ".npz")
+        left = [i for i, name in enumerate(reader.names) if name not in done]
         devices = self._gpus() if engine in ("auto", "torch") else []
         work = partial(
             _crf_images,
@@ -383,7 +390,11 @@ class Stages:
         placed = list(zip(batches, cycle(devices or ["cpu"]), strict=False))
         workers = max(self.workers, len(devices))
         share_out(work, placed, workers, name_of(folder), threads=bool(devices))
-        kept = {path.stem: path.read_text() for path in (folder / "kept").glob("*.txt")}
+        reasons = folder / "kept"
+        kept = {
+            name: image_file(reasons, name, ".txt").read_text()
+            for name in finished_images(reasons, ".txt")
+        }
         if area_factor is not None or kept:
             share = {
                 f"kept_{why}": sum(w == why for w in kept.values()) / len(reader)
@@ -392,8 +403,10 @@ class Stages:
             write_json(folder / "metrics.json", {"kept": len(kept) / len(reader), **share})
         if kept:
             console.print(
-                f"[yellow]{len(kept)} of {len(reader)} images keep their scores without CRF "
-                f"(reasons: {folder.with_suffix('')}/kept)[/]",
+                f"{len(kept)} of {len(reader)} images keep their scores without CRF "
+                f"(reasons: {folder.with_suffix('')}/kept)",
+                style="yellow",
+                markup=False,
                 soft_wrap=True,
             )
 
@@ -405,11 +418,11 @@ class Stages:
         watch = LabelWatch(reader.classes)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             name = reader.names[i]
-            marginal, keys = load_score(scores / f"{name}.npz")
+            marginal, keys = load_score(image_file(scores, name, ".npz"))
             full = torch.from_numpy(dense(marginal, keys, reader.num_classes + 1))
             mask = pseudo_mask(full, confidence).numpy()
             watch.update(name, mask, reader.tags[i])
-            save_mask(folder / f"{name}.png", mask)
+            save_mask(image_file(folder, name, ".png"), mask)
         write_json(folder / ALARMS, watch.alarms())
 
     def predict(
@@ -419,10 +432,15 @@ class Stages:
         module: Any = load(trained)
         module.scales, module.flip = tuple(test.scales), test.flip
         module.long_side = test.long_side
-        done = {path.stem for path in folder.glob("*.png")}
+        done = finished_images(folder, ".png")
         datamodule = self._data(data, eval_batch_size=test.batch_size, predict=split, skip=done)
         writer = ScoreWriter(folder, bits=16, keep_marginals=test.crf)
         self.write(folder, module, datamodule, writer)
+        reader = reader_of(data)(split, with_masks=False)
+        watch = LabelWatch(reader.classes, predicted=True)
+        for i, name in enumerate(reader.names):
+            watch.update(name, load_mask(image_file(folder, name, ".png")), reader.tags[i])
+        write_json(folder / ALARMS, watch.alarms())
 
     def evaluate_seeds(
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, seeds: DictConfig
@@ -441,23 +459,25 @@ class Stages:
         labels = reader.num_classes + 1
         fixed = TallyWriter(labels)
         part, rest = (ThresholdCurve(labels, seeds.thresholds) for _ in range(2))
-        every = round(1 / seeds.held_out) if seeds.held_out else 0
         for i in track(range(len(reader)), len(reader), name_of(folder)):
-            score, keys = load_score(scores / f"{reader.names[i]}.npz")
+            score, keys = load_score(image_file(scores, reader.names[i], ".npz"))
             full = torch.from_numpy(dense(score, keys, labels))[1:]
             truth = torch.from_numpy(reader.mask(i).astype(np.int64))
-            (part if every and i % every == 0 else rest).update(full, truth)
+            (part if is_held_out(i, seeds.held_out) else rest).update(full, truth)
             seeded = with_constant_background(full, seeds.background_score).argmax(0)
             fixed.add(reader.names[i], seeded, truth)
         fixed.save(folder)
         matrix = fixed.matrix()
+        if not matrix.any():  # 255 everywhere
+            return write_json(folder / "metrics.json", {})
         metrics: Metrics = {"miou": miou(matrix), **_per_class(matrix, reader.classes)}
         metrics["threshold"] = seeds.background_score
-        if every:
+        if seeds.held_out:
             chosen, _ = part.best()
-            index = int(torch.argmin((rest.thresholds - chosen).abs()))
-            metrics["miou_held_out"] = miou(rest.compute()[index])
-            metrics["threshold_held_out"] = chosen
+            if chosen == chosen:  # NaN: the part has no labelled pixel
+                index = int(torch.argmin((rest.thresholds - chosen).abs()))
+                metrics["miou_held_out"] = miou(rest.compute()[index])
+                metrics["threshold_held_out"] = chosen
         rest.counts += part.counts
         metrics["threshold_oracle"], metrics["miou_oracle"] = rest.best()
         matrices = rest.compute()
@@ -471,7 +491,7 @@ class Stages:
                 "recall": _rounded(recall.nan_to_num(0.0)),
             },
         )
-        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "metrics.json", _numbers(metrics))
 
     def evaluate_masks(self, folder: Path, *, masks: Path, data: DictConfig, split: str) -> None:
         """mIoU and per-class IoU of label maps over a split, and how many pixels they label.
@@ -484,17 +504,21 @@ class Stages:
             return write_json(folder / "metrics.json", {})
         counted = TallyWriter(reader.num_classes + 1)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
-            prediction = torch.from_numpy(load_mask(masks / f"{reader.names[i]}.png").astype(int))
+            path = image_file(masks, reader.names[i], ".png")
+            prediction = torch.from_numpy(load_mask(path).astype(int))
             counted.add(reader.names[i], prediction, torch.from_numpy(reader.mask(i).astype(int)))
         counted.save(folder)
         matrix = counted.matrix()
+        if not matrix.any():  # 255 everywhere
+            return write_json(folder / "metrics.json", {})
         coverage = 1 - float(matrix[:, -1].sum() / matrix.sum())
-        metrics = {"miou": miou(matrix), "coverage": coverage}
+        metrics: Metrics = {"miou": miou(matrix), "coverage": coverage}
         if coverage < 1:
             labelled = matrix.clone()
             labelled[:, -1] = 0
             metrics["miou_labelled"] = miou(labelled)
-        write_json(folder / "metrics.json", {**metrics, **_per_class(matrix, reader.classes)})
+        metrics |= _per_class(matrix, reader.classes)
+        write_json(folder / "metrics.json", _numbers(metrics))
         write_json(folder / "confusion.json", matrix.tolist())
 
     def gallery(
@@ -525,6 +549,7 @@ class Stages:
         reader = reader_of(data)(split, with_masks=False)
         names, numbers, count = load_clusters(clusters / CLUSTERS)
         found = load_features(features / FEATURES)
+        files = class_file_names(reader.classes)
         for c, name in track(list(enumerate(reader.classes)), reader.num_classes, name_of(folder)):
             rows, captions = [], []
             for k in range(count):
@@ -540,7 +565,7 @@ class Stages:
                 rows.append(dict(zip(CONTACT_HEADINGS, pictures, strict=True)))
                 captions.append(f"{name}, sub-category {k}: {len(here)} images")
             if rows:
-                save_sheet(folder / f"{name}.png", sheet(rows, captions, {}, tile=120))
+                save_sheet(folder / f"{files[c]}.png", sheet(rows, captions, {}, tile=120))
 
     def write(
         self, folder: Path, module: pl.LightningModule, data: DataModule, writer: pl.Callback
@@ -588,39 +613,25 @@ class Stages:
         return made
 
     def _gpus(self) -> list[str]:
-        """CUDA devices that are there and that the chosen trainer may use."""
-        if self.trainer.accelerator not in ("auto", "gpu", "cuda"):
+        """CUDA devices that the chosen trainer uses."""
+        trainer = build_trainer(self.trainer)
+        if trainer.strategy.root_device.type != "cuda":
             return []
-        there, chosen = torch.cuda.device_count(), self.trainer.devices
-        if isinstance(chosen, ListConfig):
-            return [f"cuda:{i}" for i in chosen]
-        count = there if str(chosen) in ("auto", "-1") else min(int(chosen), there)
-        return [f"cuda:{i}" for i in range(count)]
+        return [f"cuda:{i}" for i in trainer.device_ids]
 
-    def _trainer(self, name: str, **how: Any) -> pl.Trainer:
-        quiet_lightning()
+    def _trainer(self, name: str, callbacks: Sequence[pl.Callback] = (), **how: Any) -> pl.Trainer:
         keep_forks_whole()
         multiprocessing.set_forkserver_preload(["wsss_lightning.methods.segmenter"])
-        progress = [StageProgress(name)] if console.is_terminal else []
-        usual: dict[str, Any] = {"logger": False, "enable_checkpointing": "max_epochs" in how}
-        callbacks = [*how.pop("callbacks", []), EachOnce(), *progress]
-        try:
-            return instantiate(self.trainer)(
-                callbacks=callbacks,
-                enable_progress_bar=bool(progress),
-                enable_model_summary=False,
-                **{**usual, **how},
-            )
-        except (MisconfigurationException, ValueError) as error:
-            raise InputError(
-                f"this machine cannot run the chosen trainer ({error}); choose trainer=auto, which "
-                "takes what there is, or trainer=cpu."
-            ) from error
+        own = [*callbacks, EachOnce()]
+        if console.is_terminal and self.trainer.get("enable_progress_bar") is not False:
+            own.append(StageProgress(name))
+            how["enable_progress_bar"] = True
+        return build_trainer(self.trainer, own, **how)
 
 
 def load(trained: Path) -> pl.LightningModule:
     """The module that `fit` left in a folder, with its weights, in evaluation mode."""
-    module = OmegaConf.load(trained / "module.yaml")
+    module: Any = OmegaConf.load(trained / "module.yaml")
     _without_weights(module)
     built = instantiate(module)
     stored = torch.load(trained / "last.ckpt", map_location="cpu", weights_only=True)
@@ -638,6 +649,7 @@ def replay(path: Path) -> torch.Tensor:
     _without_weights(module)
     built: Any = instantiate(module)
     built.load_state_dict(kept["state_dict"])
+    normalise_single_values(built)
     torch.set_rng_state(kept["random"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*trainer. reference is not registered.*")
@@ -668,8 +680,9 @@ def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
 
 
 def metrics_of(folder: Path) -> Metrics:
-    """What an evaluation stage found."""
-    return json.loads((folder / "metrics.json").read_text())
+    """What an evaluation stage found; what could not be scored is left out."""
+    stored = json.loads((folder / "metrics.json").read_text())
+    return {key: value for key, value in stored.items() if value is not None}
 
 
 def evenly(length: int, count: int) -> list[int]:
@@ -687,10 +700,10 @@ def pictured(
         used.append(reader.mask(i))
         row["truth"] = mask_overlay(image, used[-1])
     if seeds is not None:
-        score, _ = load_score(seeds / f"{name}.npz")
+        score, _ = load_score(image_file(seeds, name, ".npz"))
         row["CAM"] = heat_overlay(image, score.max(0, initial=0))
     for heading, masks in steps.items():
-        used.append(load_mask(masks / f"{name}.png"))
+        used.append(load_mask(image_file(masks, name, ".png")))
         row[heading] = mask_overlay(image, used[-1])
     return row, used
 
@@ -701,22 +714,41 @@ def tag_names(reader: VOCLayout, i: int) -> str:
     return ", ".join(present) or "none"
 
 
-def _without_weights(node: Any) -> None:
-    """What was trained replaces the ImageNet weights; do not read or fetch them once more."""
+def backbone_nodes(node: Any) -> Iterator[DictConfig]:
+    """The nodes of backbones in a node; one that several places refer to comes several times."""
     if isinstance(node, DictConfig):
         if str(node.get("_target_", "")).endswith(".Backbone"):
-            if node.freeze_norm is None:
-                node.freeze_norm = bool(node.pretrained or node.weights)
-            node.pretrained, node.weights = False, None
-        elif node.get("weights"):  # a network that was given whole
-            node.weights = None
+            yield node
         for name in node:
-            _without_weights(node[name])
+            if not OmegaConf.is_missing(node, name):
+                yield from backbone_nodes(node[name])
+    elif isinstance(node, ListConfig):
+        for item in node:
+            yield from backbone_nodes(item)
+
+
+def set_statistics(node: DictConfig) -> None:
+    """Write mean and std that images are normalised by into the backbones' nodes in a node."""
+    for backbone in backbone_nodes(node):
+        if backbone.get("mean") is None or backbone.get("std") is None:
+            known = instantiate(backbone).statistics
+            with open_dict(backbone):
+                backbone.mean, backbone.std = list(known.mean), list(known.std)
+
+
+def _without_weights(module: DictConfig) -> None:
+    """What was trained replaces the ImageNet weights; do not read or fetch them once more."""
+    for node in backbone_nodes(module):
+        if node.freeze_norm is None:
+            node.freeze_norm = bool(node.pretrained or node.weights)
+        node.pretrained, node.weights = False, None
+    if module.net.get("weights"):  # a network that was given whole
+        module.net.weights = None
 
 
 def _labelled(scores: Path, reader: VOCLayout, i: int) -> tuple[np.ndarray, np.ndarray]:
     """Stored maps of an image at its size, with the label of each behind that of background."""
-    score, keys = load_score(scores / f"{reader.names[i]}.npz")
+    score, keys = load_score(image_file(scores, reader.names[i], ".npz"))
     if len(score) == 0:
         score = np.zeros((0, *reader.image_size(i)), np.float32)
     return score, np.concatenate([[0], keys]).astype(np.int64)
@@ -740,7 +772,7 @@ def _crf_images(
     for i in batch:
         if background_power is None and background_score is None:
             # a network's marginals have their background already
-            score, labels = load_score(scores / f"{reader.names[i]}.npz")
+            score, labels = load_score(image_file(scores, reader.names[i], ".npz"))
             full.append(torch.from_numpy(score))
         else:
             score, labels = _labelled(scores, reader, i)
@@ -763,9 +795,8 @@ def _crf_images(
             why = harm(before.argmax(0), after.cpu().argmax(0), area_factor)
         if why is not None:
             after = share_of(before)
-            (folder / "kept").mkdir(exist_ok=True)
-            write_text(folder / "kept" / f"{name}.txt", why)
-        save_score(folder / f"{name}.npz", after.clamp(0, 1), labels, bits=8)
+            write_text(image_file(folder / "kept", name, ".txt"), why)
+        save_score(image_file(folder, name, ".npz"), after.clamp(0, 1), labels, bits=8)
 
 
 def _unary(score: torch.Tensor, gt_prob: float | None) -> torch.Tensor:
@@ -804,13 +835,13 @@ def _begin_worker() -> None:
 
 
 def _per_class(matrix: torch.Tensor, classes: list[str]) -> Metrics:
-    values = iou(matrix).tolist()
-    names = ["background", *classes]
-    return {
-        f"iou_{name}": value
-        for name, value in zip(names, values, strict=True)
-        if value == value  # NaN: the split shows no pixel of it
-    }
+    names = [f"iou_{name}" for name in ["background", *classes]]
+    return _numbers(dict(zip(names, iou(matrix).tolist(), strict=True)))
+
+
+def _numbers(metrics: Mapping[str, float]) -> Metrics:
+    """Without NaN, the mean over nothing: the split shows no pixel, or no image, of it."""
+    return {key: value for key, value in metrics.items() if value == value}
 
 
 def _rounded(values: torch.Tensor) -> list[float]:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, final
 
 from filelock import FileLock, Timeout
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from wsss_lightning.errors import InputError
@@ -39,6 +41,20 @@ class Sweeps(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         Sweeps.folder = Path(config.hydra.sweep.dir).absolute()
         os.environ[SWEEP] = secrets.token_hex(8)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        job_return.__class__ = QuietJobReturn
+
+
+@final
+class QuietJobReturn(JobReturn):
+    """Raises the error of a job without the line that Hydra prints before it."""
+
+    @property  # type: ignore[misc]  # the setter is the base class's
+    def return_value(self) -> Any:
+        if self.status == JobStatus.FAILED:
+            raise self._return_value
+        return super().return_value
 
 
 @contextmanager
@@ -78,7 +94,8 @@ def records(folder: Path, sweep: str) -> list[dict[str, Any]]:
             continue
         if record["state"] == "running" and not _lives(record):
             record |= {"state": "lost", "cause": "its process ended without a word (killed?)"}
-        found.append({"name": path.parent.name, **record})
+        name = path.parent.name
+        found.append({"name": name, "number": _number(name)[0], **record})
     return found
 
 
@@ -96,14 +113,14 @@ def tell(folder: Path) -> list[dict[str, Any]]:
     for job in jobs:
         value, done = job.get("objective"), job["state"] == "done"
         table.add_row(
-            job["name"].split("_")[0],
-            " ".join(word for word in job["words"] if word not in common),
+            str(job["number"]),
+            escape(" ".join(word for word in job["words"] if word not in common)),
             f"[red]{job['state']}[/]" if job["state"] in FAILED else job["state"],
             f"{100 * value:.1f}" if value is not None else "not scored" if done else "",
             f"{job.get('seconds', 0) / 60:.1f}",
         )
     console.print(table)
-    console.print(f"sweep     {os.path.relpath(folder)}", soft_wrap=True)
+    console.print(f"sweep     {os.path.relpath(folder)}", soft_wrap=True, markup=False)
     return [job for job in jobs if job["state"] in FAILED]
 
 

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from wsss_lightning.callbacks.progress import console
 from wsss_lightning.errors import InputError
+from wsss_lightning.metrics import score_parts
 from wsss_lightning.run import write_json
 from wsss_lightning.splits import reader_of
 from wsss_lightning.stages import WANDB_RUN, evenly, pictured, settings_of, tag_names
@@ -117,7 +118,9 @@ def log_results(
     if _mode(node) == "offline":
         names = ",".join([".", *trainings])
         console.print(
-            f"W&B       wandb sync {folder}/{{{names}}}/wandb/offline-run-*", soft_wrap=True
+            f"W&B       wandb sync {folder}/{{{names}}}/wandb/offline-run-*",
+            soft_wrap=True,
+            markup=False,
         )
 
 
@@ -215,7 +218,7 @@ def per_class(scores: Mapping[str, float]) -> list[list[Any]]:
     """Step, split, class and IoU of every per-class score."""
     rows = []
     for key, value in scores.items():
-        step, split, metric = key.rsplit("/", 2)
+        step, split, metric = score_parts(key)
         if metric.startswith("iou_"):
             rows.append([step, split, metric.removeprefix("iou_"), value])
     return rows

@@ -7,7 +7,8 @@ from torch.utils.data import DataLoader
 
 from wsss_lightning.callbacks.score_writer import NEGLIGIBLE, ScoreWriter
 from wsss_lightning.data import scores
-from wsss_lightning.data.scores import dense, load_mask, load_score
+from wsss_lightning.data.scores import STORED, dense, load_mask, load_score
+from wsss_lightning.data.stage_files import finished_images, image_file
 
 
 class Says(pl.LightningModule):
@@ -56,7 +57,7 @@ def test_scores_of_present_classes_are_written_one_file_an_image(tmp_path, score
         keys.append(labels.tolist())
         full = dense(stored, labels, 4)  # label i + 1 is class i
         assert not full[0].any()
-        assert np.abs(full[1:] - expected.numpy()).max() <= 0.5001 / (2**bits - 1)
+        assert np.abs(full[1:] - expected.numpy()).max() <= 0.5001 / STORED[bits][1]
     assert keys == [[1, 2, 3], [2, 3], [1], [1, 2, 3], []]
     assert stored.shape == (0, 6, 7)
 
@@ -108,3 +109,11 @@ def test_the_label_map_is_written_last_since_it_says_that_the_image_is_done(tmp_
     with pytest.raises(OSError, match="no space left"):
         predict(tmp_path / "s", [{"name": ["a"], "marginal": maps}], keep_marginals=True)
     assert not list((tmp_path / "s").glob("*.png"))
+
+
+def test_images_of_one_name_in_two_folders_have_files_of_their_own(tmp_path):
+    names = ["train/0001", "val/0001", "0001"]
+    marginal = torch.nn.functional.one_hot(torch.arange(3), 3).float()[..., None, None]
+    predict(tmp_path, [{"name": names, "marginal": marginal}], bits=16, keep_marginals=True)
+    assert finished_images(tmp_path, ".png") == finished_images(tmp_path, ".npz") == set(names)
+    assert [load_mask(image_file(tmp_path, name, ".png")).item() for name in names] == [0, 1, 2]

@@ -85,8 +85,8 @@ def test_a_usual_training_is_left_alone(tmp_path):
 # pseudo masks
 
 
-def alarms(*masks, tags=TAGS):
-    watch = LabelWatch(["cat", "dog"])
+def alarms(*masks, tags=TAGS, predicted=False):
+    watch = LabelWatch(["cat", "dog"], predicted)
     for i, mask in enumerate(masks):
         watch.update(f"x{i}", np.array(mask, np.uint8), tags)
     return " | ".join(watch.alarms())
@@ -134,3 +134,12 @@ def test_classes_that_are_tagged_and_in_no_mask_are_named():
     both = torch.ones(2)
     assert "no mask shows dog, though images are tagged so" in alarms(*[GOOD] * 3, tags=both)
     assert "no mask shows" not in alarms(*[GOOD] * 3)
+
+
+@pytest.mark.parametrize(("mask", "share"), [(EMPTY, "100.0 %"), ([[1, 1, 1, 1]], "0.0 %")])
+def test_predictions_of_nothing_or_of_objects_alone_raise_an_alarm(mask, share):
+    told = alarms(*[mask] * 5, predicted=True)
+    assert f"background has {share} of the predicted pixels" in told
+    assert "score" not in told
+    # single images of one label are no fault of a network
+    assert alarms(*[EMPTY] * 3, *[GOOD] * 6, predicted=True) == ""

@@ -133,6 +133,17 @@ def test_masks_are_kept_until_the_annotations_change(coco, tmp_path):
         ({"annotations": [thing(1, 2, 77, (0, 0, 1, 1))]}, r"categories or images \[77\]"),
         ({"annotations": [thing(1, 2, 3, (0, 0, 1, 1), segmentation=None)]}, "has no outline"),
         (
+            {"annotations": [thing(7, 2, 3, (0, 0, 1, 1), segmentation=rle(np.eye(4)))]},
+            r"object 7 of COCO_002\.jpg.*4x4 pixels, but the image of 10x8",
+        ),
+        ({"annotations": [thing(7, 2, 3, (0, 0, 1, 1), segmentation=[[1, 1, 4, 4]])]}, "object 7"),
+        ({"annotations": [thing(7, 2, 3, (0, 0, 1, 1), segmentation=[])]}, "object 7"),
+        (
+            {"images": [{"id": 2, "file_name": "COCO_002.jpg", "height": 16, "width": 20}],
+             "annotations": []},
+            r"COCO_002\.jpg is of 20x16 pixels, but .* is of 10x8",
+        ),
+        (
             {"images": [{"id": 2, "file_name": "no.jpg", "height": 8, "width": 10}]},
             "categories or images|1 of 1 images",
         ),
@@ -144,6 +155,31 @@ def test_what_is_not_of_coco_is_told(coco, tmp_path, what, message):
     change(coco, **what)
     with pytest.raises(InputError, match=message):
         write_voc_layout({"train": coco}, tmp_path / "voc")
+
+
+def test_splits_that_share_file_names_need_folders_of_their_own(coco, tmp_path):
+    """Exports often number the images of each split alike."""
+    other = tmp_path / "val2014"
+    other.mkdir()
+    content = json.loads(coco.annotations.read_text())
+    for image in content["images"]:
+        Image.new("RGB", SIZE[::-1], "red").save(other / image["file_name"])
+    content["annotations"] = [thing(1, 2, 18, (0, 0, 4, 4)), thing(2, 5, 18, (0, 0, 4, 4))]
+    path = coco.annotations.with_name("instances_val2014.json")
+    path.write_text(json.dumps(content))
+    splits = {"train": coco, "val": Split(path, other)}
+    with pytest.raises(InputError, match=r"COCO_\d+\.jpg of train and .* of val.*--split-folders"):
+        write_voc_layout(splits, tmp_path / "voc")
+    assert not (tmp_path / "voc").exists()
+    write_voc_layout(splits, tmp_path / "voc", split_folders=True)
+    lists = {s: f"ImageSets/Segmentation/{s}.txt" for s in splits}
+    val = VOCLayout(tmp_path / "voc", "val", with_boxes=True, **{**READ, "lists": lists})
+    val.check()
+    assert val.names == ["val/COCO_002", "val/COCO_005"]
+    assert val.tags.tolist() == [[0, 1], [0, 1]]
+    assert val.boxes(0).tolist() == [[2, 0, 0, 4, 4]]
+    assert val[0]["mask"][0, 0] == 2
+    assert val[0]["image"][0].min() > 0.9  # red, as those of val are
 
 
 def test_splits_of_other_classes_are_refused(coco, tmp_path):

@@ -6,6 +6,7 @@ from wsss_lightning.data.examination import (
     SIDE,
     Seen,
     Sight,
+    always_tagged,
     conflicts,
     difference_signs,
     look_alikes,
@@ -74,6 +75,12 @@ def test_classes_without_images_and_rare_ones_are_told():
     tags = np.zeros((50, 3))
     tags[:, 0], tags[:2, 1] = 1, 1
     assert rare_classes(tags, ["cat", "dog", "elk"]) == (["elk"], ["dog (2)"])
+
+
+def test_classes_that_every_image_is_tagged_with_are_named():
+    tags = np.array([[1, 0, 1], [1, 1, 1]])
+    assert always_tagged(tags, ["cat", "dog", "elk"]) == ["cat", "elk"]
+    assert always_tagged(tags[:0], ["cat", "dog", "elk"]) == []
 
 
 @pytest.mark.parametrize(

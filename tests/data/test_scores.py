@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wsss_lightning.data.scores import (
+    STORED,
     dense,
     load_mask,
     load_score,
@@ -27,7 +28,7 @@ one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture
     shape=st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(1, 9)),
     seed=st.integers(0, 99),
 )
-def test_a_stored_score_is_off_by_at_most_half_a_level(tmp_path, bits, shape, seed):
+def test_a_stored_score_is_off_by_at_most_half_a_part(tmp_path, bits, shape, seed):
     score = np.random.default_rng(seed).random(shape, np.float32)
     keys = np.arange(shape[0]) * 3
     save_score(tmp_path / "a.npz", score, keys, bits)
@@ -35,8 +36,32 @@ def test_a_stored_score_is_off_by_at_most_half_a_level(tmp_path, bits, shape, se
     assert back.dtype == np.float32
     assert back.shape == shape
     np.testing.assert_array_equal(back_keys, keys)
-    half_a_level = 0.5 / (2**bits - 1)
-    assert (abs(back - score) <= half_a_level + 1e-7).all()
+    assert (abs(back - score) <= 0.5 / STORED[bits][1] + 1e-7).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_stored_scores_exceed_every_threshold_of_the_grid_where_the_scores_do(tmp_path, bits):
+    rng = np.random.default_rng(0)
+    thresholds = (torch.arange(101, dtype=torch.float64) / 100).float()
+    near = thresholds[:, None] + torch.linspace(-0.004, 0.004, 201)
+    exact = torch.cat([thresholds, near.flatten(), torch.from_numpy(rng.random(5000, np.float32))])
+    score = exact.clamp(0, 1)[None, None]
+    save_score(tmp_path / "a.npz", score, torch.tensor([1]), bits)
+    back = torch.from_numpy(load_score(tmp_path / "a.npz")[0])
+    for threshold in thresholds:  # closed form: no pixel changes its label, to either side
+        assert torch.equal(back > threshold, score > threshold)
+    # between thresholds of the grid the labels that change are those of half a part at most
+    for threshold in (0.2012, 0.4137):
+        changed = (back > threshold) != (score > threshold)
+        assert ((score - threshold).abs()[changed] <= 0.5 / STORED[bits][1]).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_stored_probabilities_add_up_to_one_but_for_half_a_part_each(tmp_path, bits):
+    marginal = (3 * torch.randn(5, 40, 40)).softmax(0)
+    save_score(tmp_path / "a.npz", marginal, torch.arange(5), bits)
+    back = load_score(tmp_path / "a.npz")[0]
+    assert abs(back.sum(0) - 1).max() <= 5 * 0.5 / STORED[bits][1] + 1e-6
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -86,9 +111,12 @@ def test_an_absent_score_file_is_said_to_be_missing(tmp_path):
     "content",
     [
         {"score": np.zeros((2, 3, 3), np.uint8)},
-        {"score": np.zeros((2, 3, 3), np.uint8), "keys": np.arange(3)},
-        {"score": np.zeros((2, 3), np.uint8), "keys": np.arange(2)},
-        {"score": np.zeros((2, 3, 3), np.float32), "keys": np.arange(2)},
+        {"score": np.zeros((2, 3, 3), np.uint8), "keys": np.arange(2)},
+        {"score": np.full((2, 3, 3), 202, np.uint8), "keys": np.arange(2), "parts": 200},
+        {"score": np.zeros((2, 3, 3), np.uint8), "keys": np.arange(2), "parts": 255},
+        {"score": np.zeros((2, 3, 3), np.uint8), "keys": np.arange(3), "parts": 200},
+        {"score": np.zeros((2, 3), np.uint8), "keys": np.arange(2), "parts": 200},
+        {"score": np.zeros((2, 3, 3), np.float32), "keys": np.arange(2), "parts": 200},
     ],
 )
 def test_an_archive_of_something_else_is_refused(tmp_path, content):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsss_lightning.data.batch import Sample, collate
-from wsss_lightning.data.transforms import PADDING, TrainTransform
+from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
 
@@ -17,9 +17,10 @@ PLAIN = {
     "contrast": 0.0,
     "saturation": 0.0,
     "hue": 0.0,
+    "padding": (0.5, 0.25, 0.125),
 }
 JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1}
-PADDING_COLOUR = torch.tensor(PADDING)
+PADDING_COLOUR = torch.tensor(PLAIN["padding"])
 
 
 def transform(crop_size: int, **changes) -> TrainTransform:

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -250,6 +252,17 @@ def test_a_segment_of_exactly_half_its_box_stays_and_one_pixel_less_is_reset():
     mended, where = reset_small(less, boxes, full, 0.5)
     assert torch.equal(mended, full)
     assert where.all()
+
+
+@pytest.mark.parametrize("size", [(10, 10), (7, 13), (25, 40), (3, 100)])
+def test_a_segment_of_exactly_the_least_share_is_large_enough_at_every_share(size):
+    height, width = size
+    area = height * width
+    for pixels in range(area + 1):
+        labels = (torch.arange(area) < pixels).view(size).to(torch.uint8)
+        for percent in {math.floor(100 * pixels / area), math.ceil(100 * pixels / area)}:
+            small = small_segments(labels, boxes_of((1, 0, 0, width, height)), percent / 100)
+            assert bool(small) == (100 * pixels < percent * area)
 
 
 def test_only_the_class_of_the_box_fills_it_but_whichever_box_its_pixels_belong_to():

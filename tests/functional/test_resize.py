@@ -1,11 +1,18 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
+from torchvision.transforms.v2 import functional as images
 
-from wsss_lightning.functional.resize import grid_side, mean_once_resized, resize, resize_to
+from wsss_lightning.functional.resize import (
+    cells_to_image,
+    grid_side,
+    mean_once_resized,
+    resize,
+    resize_to,
+)
 
 
 def test_a_side_is_rounded_down_as_by_interpolate():
@@ -77,3 +84,38 @@ def test_the_mean_of_a_map_once_resized_needs_no_resizing(h, w, height, width): 
     maps = torch.randn(2, 3, h, w, generator=torch.Generator().manual_seed(h + 9 * w))
     expected = resize_to(maps, (height, width)).mean((-2, -1))
     torch.testing.assert_close(mean_once_resized(maps, (height, width)), expected)
+
+
+@given(
+    sides=st.tuples(st.integers(40, 700), st.integers(40, 700)),
+    scale=st.floats(0.15, 2.0),
+    stride=st.sampled_from([4, 8, 16]),
+    finer=st.sampled_from([1, 2]),
+    kind=st.sampled_from(["points", "blocks"]),
+)
+def test_what_cells_see_of_a_resized_image_returns_to_its_place(sides, scale, stride, finer, kind):
+    view = tuple(grid_side(side, scale, stride) for side in sides)
+    places = torch.stack(torch.meshgrid(*map(torch.arange, sides), indexing="ij")).float()[None]
+    seen = images.resize_image(places, list(view), antialias=True)
+    step = stride // finer  # of an earlier layer, where finer is 2
+    maps = seen[..., ::step, ::step] if kind == "points" else F.avg_pool2d(seen, step)
+    assume(kind == "points" or min(maps.shape[-2:]) > 2)  # two may lie at points or in blocks
+    back = cells_to_image(maps, view, sides, stride)
+    # at the rim the antialiasing filter is cut off, and beyond the outermost cells all is alike
+    cut = [int(1.6 * step * max(side / v, 1)) + 3 for side, v in zip(sides, view, strict=True)]
+    off = (back - places)[..., cut[0] : -cut[0], cut[1] : -cut[1]]
+    assume(off.numel() > 0)
+    assert float(off.abs().max()) < 0.1  # pixels of the image
+
+
+def test_one_cell_is_the_same_everywhere():
+    cell = torch.full((1, 1, 1, 1), 3.0)
+    assert torch.equal(cells_to_image(cell, (9, 9), (4, 5), 16), cell.expand(1, 1, 4, 5))
+
+
+def test_cells_keep_their_precision_where_it_is_low():
+    maps = torch.rand(1, 1, 9, 9).bfloat16()
+    low = cells_to_image(maps, (129, 129), (400, 500), 16)
+    assert low.dtype == torch.bfloat16
+    exact = cells_to_image(maps.float(), (129, 129), (400, 500), 16)
+    assert torch.equal(low, exact.bfloat16())

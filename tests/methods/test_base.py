@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.resize import resize_to
+from wsss_lightning.functional.resize import cells_to_image, resize_to
 from wsss_lightning.methods.base import Reading, TagMethod, configure
 from wsss_lightning.methods.classifier import Classifier
 from wsss_lightning.nets.backbones import Backbone
@@ -149,6 +149,15 @@ def test_maps_do_not_shift_at_any_scale(scale, size, flip):
         assert off.abs().max() < 1.6 / min(scale, 1), off
 
 
+@pytest.mark.parametrize("long_side", [161, 320, 801])
+def test_an_object_of_a_large_image_that_is_seen_small_returns_to_where_it_was(long_side):
+    method = seen(scales=(1.0,), flip=True, long_side=long_side, stride=4)
+    method.net.stride = 4
+    for x in (300.0, 1500.0, 2700.0):
+        score = method.score(blob((40, 3000), (20.0, x), radius=60.0), BOTH)[0, 0]
+        assert abs(float(place(score)[1]) - x) < 1
+
+
 @given(st.integers(60, 120), st.integers(60, 120), st.floats(0.4, 2.0))
 def test_a_ramp_stays_a_ramp(height, width, scale):
     score = seen(scales=(scale,)).score(blob((height, width), (20, 20)), BOTH)[0, 1]
@@ -162,13 +171,13 @@ def test_scales_are_added():
     single = []
     for scale in (0.5, 1.0):
         method = seen(scales=(scale,))
-        sides = [round(96 * scale) + 1] * 2
+        sides = (round(96 * scale) + 1,) * 2
         view = (
             image
             if scale == 1
             else F.interpolate(image, sides, mode="bicubic", antialias=True).clamp(0, 1)
         )
-        single.append(resize_to(method.cam(view).relu(), (97, 97)))
+        single.append(cells_to_image(method.cam(view).relu(), sides, (97, 97), 16))
     total = single[0] + single[1]
     low, high = total.amin((-2, -1), keepdim=True), total.amax((-2, -1), keepdim=True)
     expected = (total - low) / (high - low)
@@ -385,3 +394,11 @@ def test_features_of_a_class_are_those_of_the_cells_where_its_map_is_near_its_ma
     torch.testing.assert_close(everywhere, whole.expand(-1, 4, -1))
     best = cam[0, 0].flatten().argmax()
     torch.testing.assert_close(at_most[0, 0], features[0].flatten(1)[:, best])
+
+
+def test_a_peak_of_one_has_a_cell_whatever_the_map(method):
+    method.reading = Reading(stride=16)
+    with torch.no_grad():
+        for seed in range(20):
+            image = torch.rand(2, 3, 49, 65, generator=torch.Generator().manual_seed(seed))
+            assert method.pooled(image, 1.0).isfinite().all()

@@ -4,6 +4,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -139,15 +141,24 @@ def test_logits_are_averaged_before_the_softmax():
     )
 
 
-@pytest.mark.parametrize("scale", [0.5, 0.75, 1.5, 2.0])
-def test_marginals_do_not_shift(scale):
-    image = torch.zeros(1, 3, 80, 100)
-    image[:, 0] = 0.2
-    image[:, 1, 20:50, 60:90] = 1
-    found = fake(scales=(scale,)).marginal(image)[0].argmax(0) == 1
-    where = torch.nonzero(found).float()
-    ends = torch.cat([where.amin(0), where.amax(0)])
-    assert (ends - torch.tensor([20.0, 60.0, 49.0, 89.0])).abs().max() <= 2
+@given(
+    sides=st.tuples(st.integers(40, 400), st.integers(40, 400)),
+    scale=st.floats(0.2, 2.5),
+    at=st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 0.9)),
+    flip=st.booleans(),
+    by_long_side=st.booleans(),
+)
+def test_an_edge_returns_to_where_it_was(sides, scale, at, flip, by_long_side):
+    y, x = (round(side * share) for side, share in zip(sides, at, strict=True))
+    image = torch.zeros(1, 3, *sides)
+    image[:, 0], image[:, 1, y:], image[:, 2, :, x:] = 0.5, 1, 1
+    method = fake(scales=(1.0,) if by_long_side else (scale,), flip=flip)
+    method.long_side = round(scale * max(sides)) if by_long_side else None
+    with torch.no_grad():
+        marginal = method.marginal(image)[0]
+    for label, edge, pixels in ((1, y, marginal[:, :, 0]), (2, x, marginal[:, 0])):
+        found = int((pixels[0] > pixels[label]).sum())
+        assert abs(found - edge) <= 1
 
 
 # within Lightning

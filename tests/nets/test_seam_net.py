@@ -5,8 +5,9 @@ from official import layout
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.resize import resize_to
-from wsss_lightning.nets.backbones import MEAN, STD, Backbone
+from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.cam_net import CamNet
+from wsss_lightning.nets.normalisation import IMAGENET
 from wsss_lightning.nets.seam_net import SeamNet
 
 
@@ -28,7 +29,7 @@ def official(seam_file):
 def image():
     """The reference's input, x = Nrm(1000), before normalisation."""
     normal = np.random.RandomState(1000).standard_normal((1, 3, 75, 100)).astype(np.float32)
-    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (MEAN, STD))
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in IMAGENET)
     return torch.from_numpy(normal) * std + mean
 
 

@@ -4,7 +4,8 @@ import torch
 from official import layout, recipe
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.nets.backbones import MEAN, STD, Backbone
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.normalisation import IMAGENET
 from wsss_lightning.nets.sub_cam_net import SubCamNet
 
 
@@ -32,7 +33,7 @@ def outputs(tmp_path_factory):
     net = SubCamNet(chosen, 0.5, 10, path, num_classes=20).eval()
     path.unlink()
     normal = np.random.RandomState(1000).standard_normal((1, 3, 75, 100)).astype(np.float32)
-    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (MEAN, STD))
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in IMAGENET)
     image = torch.from_numpy(normal) * std + mean
     with torch.no_grad():
         logits, sub_logits = net(image)

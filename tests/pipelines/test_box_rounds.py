@@ -258,7 +258,7 @@ def test_boxes_of_all_sources_give_the_same_labels(here, mine, voc):
         (["pipeline.network=fresh"], "pipeline.network is fresh; set it to afresh or continued"),
         (["pipeline.rounds=-1"], "pipeline.rounds is -1; set a whole number of 0 or more"),
         (["pipeline.epochs=0"], "pipeline.epochs is 0; set a whole number of 1 or more"),
-        (["relabel.leest=0.4"], "relabel.leest is no key; did you mean"),
+        (["relabel.leest=0.4"], "did you mean relabel.least"),
         (
             ["box_labels=grabcut_agreement", "box_labels.agree=[0.7,0.2]"],
             "box_labels.agree is [0.7, 0.2]; give two shares",

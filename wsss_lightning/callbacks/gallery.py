@@ -67,7 +67,7 @@ def sheet(
         top += height
     colours = np.frombuffer(voc_palette(), np.uint8).reshape(-1, 3)
     left = MARGIN
-    for name, label in legend.items():
+    for name, label in ((" ".join(name.split()), label) for name, label in legend.items()):
         draw.rectangle((left, top + 5, left + 12, top + 17), fill=tuple(map(int, colours[label])))
         draw.text((left + 17, top + 3), name, fill="black", font=font)
         left += 17 + int(draw.textlength(name, font=font)) + 14

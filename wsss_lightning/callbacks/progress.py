@@ -5,6 +5,7 @@ from typing import TypeVar, final
 
 from pytorch_lightning.callbacks import RichProgressBar
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def track(items: Iterable[T], total: int, stage: str) -> Iterator[T]:
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(stage, total=total)
+        task = bar.add_task(escape(stage), total=total)
         for item in items:
             yield item
             bar.advance(task)

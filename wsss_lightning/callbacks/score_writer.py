@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from wsss_lightning.data.scores import save_mask, save_score
+from wsss_lightning.data.stage_files import image_file
 
 # labels that nowhere reach this probability cannot win a pixel, even after the CRF
 NEGLIGIBLE = 1e-3
@@ -35,18 +36,19 @@ class ScoreWriter(pl.Callback):
             if "score" in outputs:
                 score = outputs["score"][i]
                 here = torch.nonzero(score.flatten(1).any(1)).flatten()
-                save_score(
-                    self.folder / f"{name}.npz", score[here].cpu(), here.cpu() + 1, self.bits
-                )
+                path = image_file(self.folder, name, ".npz")
+                save_score(path, score[here].cpu(), here.cpu() + 1, self.bits)
                 continue
             marginal = outputs["marginal"][i]
             if "keys" in outputs:
-                path = self.folder / f"{name}.npz"
+                path = image_file(self.folder, name, ".npz")
                 save_score(path, marginal.cpu(), outputs["keys"][i].cpu(), self.bits)
                 continue
             if self.keep_marginals:
                 matters = marginal.flatten(1).amax(1) > NEGLIGIBLE
                 here = torch.nonzero(matters).flatten()
-                save_score(self.folder / f"{name}.npz", marginal[here].cpu(), here.cpu(), self.bits)
+                path = image_file(self.folder, name, ".npz")
+                save_score(path, marginal[here].cpu(), here.cpu(), self.bits)
             # last, since its presence says that the image is done
-            save_mask(self.folder / f"{name}.png", marginal.argmax(0).byte().cpu().numpy())
+            path = image_file(self.folder, name, ".png")
+            save_mask(path, marginal.argmax(0).byte().cpu().numpy())

@@ -1,4 +1,4 @@
-"""What should not go on for hours: a loss that is no number, and pseudo masks that teach nothing.
+"""What should not go on for hours: a loss that is no number, and masks that show nothing.
 
 Letters: c classes, H W an image.
 """
@@ -97,14 +97,16 @@ class LossWatch(pl.Callback):
 
 
 class LabelWatch:
-    """Counts labels of pseudo masks as they are made, and says what no training should begin with.
+    """Counts labels of masks as they are made, and says what hardly any data set has.
 
     Args:
         classes: names of labels 1 and above.
+        predicted: the masks are predictions of a segmentation network, not pseudo masks that one
+            is trained on; a single image may then well be of one label.
     """
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self.classes = classes
+    def __init__(self, classes: Sequence[str], predicted: bool = False) -> None:
+        self.classes, self.predicted = classes, predicted
         self.counts = np.zeros(IGNORE + 1, np.int64)
         self.tagged = np.zeros(len(classes), np.int64)
         self.of_one_label: list[str] = []
@@ -124,7 +126,7 @@ class LabelWatch:
     def alarms(self) -> list[str]:
         """What is wrong with all masks together; empty where nothing is."""
         told = []
-        if len(self.of_one_label) > MANY * self.images:
+        if not self.predicted and len(self.of_one_label) > MANY * self.images:
             told.append(
                 f"{len(self.of_one_label)} of {self.images} masks are empty or of one label alone, "
                 f"though their images are tagged ({_some(self.of_one_label)})"
@@ -134,9 +136,11 @@ class LabelWatch:
             return [*told, "no pixel has a label"]
         share = self.counts[0] / labelled
         if not LEAST <= share <= MOST:
+            part = "predicted pixels" if self.predicted else "pixels"
+            hint = "pictures and losses of the training" if self.predicted else "background score"
             told.append(
-                f"background has {100 * share:.1f} % of the pixels, which hardly any data set has; "
-                "look at the background score"
+                f"background has {100 * share:.1f} % of the {part}, which hardly any data set has; "
+                f"look at the {hint}"
             )
         gone = [
             name
@@ -144,7 +148,8 @@ class LabelWatch:
             if self.tagged[i] and self.counts[i + 1] == 0
         ]
         if gone:
-            told.append(f"no mask shows {_some(gone)}, though images are tagged so")
+            kind = "prediction" if self.predicted else "mask"
+            told.append(f"no {kind} shows {_some(gone)}, though images are tagged so")
         return told
 
 

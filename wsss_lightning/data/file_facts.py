@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
@@ -22,6 +23,7 @@ from wsss_lightning.errors import InputError
 CACHE: Final = "WSSS_CACHE"  # environment variable; the folder that generated data go to as well
 FORMAT: Final = 1  # of the stored file
 CHUNK: Final = 2**20  # bytes read at once
+CHUNK_FILES: Final = 64  # that a thread takes at once; most are small
 THREADS: Final = 2 * (os.cpu_count() or 1)  # hashing releases Python's lock
 
 
@@ -59,6 +61,7 @@ class FileFacts:
         place = cache or Path(os.environ.get(CACHE) or "~/.cache/wsss_lightning").expanduser()
         name = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]
         self._stored = place / "files" / f"{name}.json"
+        self._below = f"{folder}{os.sep}"
         self._known: dict[str, tuple[list[int], Fact]] = {}
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             content = json.loads(self._stored.read_text(encoding="utf-8"))
@@ -80,20 +83,26 @@ class FileFacts:
             except OSError:
                 facts[path] = InputError(f"{path} is missing; add it, or take it off the list.")
                 continue
-            known = self._known.get(str(path))
+            known = self._known.get(self._key(path))
             if known is not None and known[0] == stat:
                 facts[path] = known[1]
             else:
                 unread.append((path, stat))
         if unread:
+            chunks = [unread[i : i + CHUNK_FILES] for i in range(0, len(unread), CHUNK_FILES)]
             with ThreadPoolExecutor(THREADS) as pool:
-                results = pool.map(_look, [path for path, _ in unread])
+                looked = pool.map(lambda chunk: [_look(path) for path, _ in chunk], chunks)
+                results = chain.from_iterable(looked)
                 for (path, stat), result in zip(unread, results, strict=True):
                     facts[path] = result
                     if isinstance(result, Fact):
-                        self._known[str(path)] = stat, result
+                        self._known[self._key(path)] = stat, result
             self._store()
         return facts
+
+    def _key(self, path: Path) -> str:
+        """The path below the folder; all of it where it is elsewhere."""
+        return str(path).removeprefix(self._below)
 
     def _store(self) -> None:
         files = {path: [stat, list(fact)] for path, (stat, fact) in self._known.items()}

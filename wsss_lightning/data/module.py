@@ -69,7 +69,10 @@ class SameSizeBatchSampler(Sampler[list[int]]):
 
     Several processes share the batches out among themselves, none padded and none twice. Which
     images meet in a batch depends neither on the number of processes nor on what was done before,
-    and so no result does, to the last bit.
+    and so no result does, to the last bit. All processes state the length of the longest share:
+    Lightning leaves out a process whose length is 0, which then does not take part in collective
+    operations that the others wait in. The iterator of a shorter share, or of an empty one, ends
+    early.
 
     Args:
         sizes: (H, W) of each image.
@@ -93,9 +96,10 @@ class SameSizeBatchSampler(Sampler[list[int]]):
         self.all_left = [i for batch in whole for i in batch]
         rank, processes = _process()
         self.batches = whole[rank::processes]
+        self.longest = math.ceil(len(whole) / processes)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return self.longest
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)

@@ -20,7 +20,9 @@ from wsss_lightning.data.sources.masks import read_ids
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import voc_palette
 
-LEVELS = {8: np.uint8, 16: np.uint16}
+# bits: type in the file, and in how many equal parts [0, 1] is divided: multiples of the 100 steps
+# between the thresholds 0.00, 0.01, ..., 1.00, so that these lie between parts and in none
+STORED = {8: (np.uint8, 200), 16: (np.uint16, 65_000)}
 
 
 def save_score(
@@ -29,24 +31,36 @@ def save_score(
     keys: Integer[Tensor | np.ndarray, "n"],
     bits: int,
 ) -> None:
-    """Store maps with 8 or 16 bits a pixel, compressed: an error of at most half a level.
+    """Store maps with 8 or 16 bits a pixel, compressed: an error of at most half a part.
+
+    A score becomes the number of the part (i / parts, (i + 1) / parts] that it lies in, and comes
+    back as its middle; 0 and 1 have numbers of their own. So a stored score exceeds a threshold of
+    the usual grid just where the score itself does. If scores were rounded to multiples of 1 / 255,
+    0.2 would be one of them, and scores just above would become background.
 
     Args:
         score: in [0, 1].
         keys: label of each map, 0 background.
-        bits: 8 or 16.
+        bits: 8 (200 parts) or 16 (65,000 parts).
 
     Raises:
         ValueError: a score lies outside [0, 1], or is NaN.
     """
-    values = torch.as_tensor(score).detach().cpu().double().numpy()
+    values = torch.as_tensor(score).detach().cpu().float().numpy()
     if values.size and not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(
             f"scores of {path.name} lie in [{values.min()}, {values.max()}], not [0, 1]"
         )
-    levels = (values * (2**bits - 1)).round().astype(LEVELS[bits])
+    kind, parts = STORED[bits]
+    # compared in single precision, as thresholds are: 0.2 does not exceed a threshold of 0.2
+    edges = (np.arange(parts + 1) / parts).astype(np.float32)
+    number = np.ceil(values * parts).astype(np.int32)
+    number -= (values <= edges.take(number - 1, mode="clip")) & (number > 0)
+    number += values > edges[number]
+    number[values == 1] = parts + 1
     labels = torch.as_tensor(keys).cpu().numpy().astype(np.int64)
-    write_whole(path, lambda file: np.savez_compressed(file, score=levels, keys=labels))
+    stored = {"score": number.astype(kind), "keys": labels, "parts": np.array(parts)}
+    write_whole(path, lambda file: np.savez_compressed(file, **stored))
 
 
 def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.ndarray, "n"]]:
@@ -57,11 +71,11 @@ def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.nda
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            levels, keys = stored["score"], stored["keys"]
-        if levels.dtype not in LEVELS.values() or levels.ndim != 3 or len(levels) != len(keys):
-            raise ValueError(
-                f"it holds {levels.dtype} of shape {levels.shape} for {keys.shape} keys"
-            )
+            number, keys, parts = stored["score"], stored["keys"], int(stored["parts"])
+        if (number.dtype, parts) not in STORED.values() or number.ndim != 3:
+            raise ValueError(f"it holds {number.dtype} of shape {number.shape} in {parts} parts")
+        if len(number) != len(keys) or number.max(initial=0) > parts + 1:
+            raise ValueError(f"its {len(number)} maps and {len(keys)} keys do not fit")
     except FileNotFoundError as error:
         raise InputError(
             f"{path} is missing, the score maps of an image; delete its folder, and the next run "
@@ -72,7 +86,9 @@ def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.nda
             f"{path} cannot be read as score maps ({error}); delete its folder, and the next run "
             "makes it again."
         ) from error
-    return levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max), keys
+    middles = (np.arange(parts + 2, dtype=np.float64) - 0.5) / parts
+    middles[[0, -1]] = 0, 1
+    return middles.astype(np.float32)[number], keys
 
 
 def dense(
@@ -117,7 +133,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file that appears whole, on disk, or not at all."""
+    """Let `write` fill a file that appears whole, on disk, or not at all; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

@@ -16,9 +16,6 @@ from wsss_lightning.data.batch import Sample
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
 
-# the mean of ImageNet: padding is zero once the network has normalised it
-PADDING = (0.485, 0.456, 0.406)
-
 
 @final
 class TrainTransform:
@@ -31,6 +28,8 @@ class TrainTransform:
         flip: mirror every second image.
         brightness, contrast, saturation: factors are drawn from 1 +- these.
         hue: shift is drawn from +- this, in turns of the colour circle.
+        padding: colour around an image that is smaller than the crop, RGB in [0, 1]: the mean that
+            the network subtracts, so that padding is zero behind its normalisation.
 
     Raises:
         InputError: a range is empty, or two rules of size are given.
@@ -48,8 +47,9 @@ class TrainTransform:
         contrast: float,
         saturation: float,
         hue: float,
+        padding: Sequence[float],
     ) -> None:
-        self.crop_size, self.flip, self.hue = crop_size, flip, hue
+        self.crop_size, self.flip, self.hue, self.padding = crop_size, flip, hue, padding
         self.long_side, self.scale = _range("long_side", long_side), _range("scale", scale)
         self.jitter = {
             images.adjust_brightness: brightness,
@@ -81,7 +81,7 @@ class TrainTransform:
         def cut(maps: Tensor, padding: Sequence[float]) -> Tensor:
             return _crop(maps.flip(-1) if mirrored else maps, top, left, self.crop_size, padding)
 
-        changed["image"] = cut(changed["image"], PADDING)
+        changed["image"] = cut(changed["image"], self.padding)
         if "mask" in changed:
             changed["mask"] = cut(changed["mask"][None], (IGNORE,))[0]
         if "score" in changed:

@@ -469,7 +469,7 @@ class VOCLayout(Dataset[Sample]):
         table = readers[path.suffix.lower()](path)
         split = frozenset(self.names)
         by_name = {written: self._index.name(written, split) for written in table.boxes}
-        absent = [written for written, name in by_name.items() if name is None]
+        absent = [written for written in table.boxes if not self._index.find(written)]
         named: dict[str, list[Drawn]] = {}
         for written, name in by_name.items():
             if name is not None:

@@ -8,6 +8,7 @@ Letters: n boxes, k = c + 1 labels with background first, H W an image.
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import torch
@@ -84,7 +85,8 @@ def core(window: Window, inner: float, of: str) -> Window:
         inner: share that it takes, in (0, 1].
         of: `side`, of width and of height each; `area`, of their product.
     """
-    factor = inner if of == "side" else math.sqrt(inner)
+    # as the decimal number that it was written as: 0.35 of 90 pixels is 31.5, not 31.499...
+    factor = Fraction(str(inner)) if of == "side" else Fraction(math.sqrt(inner))
 
     def middle(side: slice) -> slice:
         length = side.stop - side.start
@@ -199,8 +201,10 @@ def small_segments(
     """
     small = torch.zeros(len(boxes), dtype=torch.bool)
     for i, window in enumerate(windows(boxes, *labels.shape)):
-        segment = (labels[window.rows, window.columns] == window.label).sum()
-        small[i] = int(segment) < least * window.height * window.width
+        segment = int((labels[window.rows, window.columns] == window.label).sum())
+        area = window.height * window.width
+        # the quotient is rounded as `least` was; least * area may exceed what it stands for
+        small[i] = area > 0 and segment / area < least
     return small
 
 

@@ -47,7 +47,7 @@ def paint_grabcut(
         window = found[i]
         place = labels[window.rows, window.columns]
         inside = grabcut(pixels, window, iterations, context)[window.rows, window.columns]
-        if inside.sum() < least * inside.size:
+        if inside.size and inside.mean() < least:
             inside[:] = True
         place[inside] = window.label
     return torch.from_numpy(labels)
@@ -94,9 +94,9 @@ def paint_agreement(
             width = float(rng.uniform(near, far))
             segment = grabcut(pixels, moved, iterations, width)
             votes += segment[window.rows, window.columns]
-        # a whole number of votes, so that 7 of 10 are not fewer than 0.7
-        sure, likely = (votes >= np.round(share * runs, 9) for share in (high, low))
-        if likely.sum() < least * votes.size:
+        # a quotient is rounded as a share is, so that 7 of 10 are not fewer than 0.7
+        sure, likely = (votes / runs >= share for share in (high, low))
+        if likely.size and likely.mean() < least:
             sure[:] = True
         place = labels[window.rows, window.columns]
         place[likely & ~sure] = IGNORE

@@ -14,20 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import (
-    BinaryAveragePrecision,
-    BinaryF1Score,
-    MultilabelAveragePrecision,
-    MultilabelF1Score,
-)
+from torchmetrics import MeanMetric
 from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.cam import grad_cam, max_normalise, normalise_jointly
 from wsss_lightning.functional.losses import tag_loss
-from wsss_lightning.functional.resize import grid_side, resize_to
+from wsss_lightning.functional.resize import cells_to_image, grid_side
+from wsss_lightning.metrics import TagMetrics
 from wsss_lightning.nets.backbones import submodule
 from wsss_lightning.optim import parameter_groups, polynomial
 
@@ -108,14 +103,7 @@ class TagMethod(pl.LightningModule, ABC):
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
         self.reading = Reading()
         self.loss = MeanMetric()  # over images, however processes share them
-        # torchmetrics wants two labels at least; of one class both are the binary figure
-        one = num_classes == 1
-        self.tag_metrics = MetricCollection(
-            {
-                "map": BinaryAveragePrecision() if one else MultilabelAveragePrecision(num_classes),
-                "f1": BinaryF1Score() if one else MultilabelF1Score(num_classes, threshold=0.5),
-            }
-        )
+        self.tag_metrics = TagMetrics(num_classes)
 
     @abstractmethod
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c"]:
@@ -150,7 +138,8 @@ class TagMethod(pl.LightningModule, ABC):
             return features.mean((-2, -1)).unsqueeze(1)
         cam = self.cam(view)
         low, high = cam.amin((-2, -1), keepdim=True), cam.amax((-2, -1), keepdim=True)
-        cells = (cam >= low + peak * (high - low)).to(features)
+        # lerp ends on the maximum exactly, so that a peak of 1 has a cell
+        cells = (cam >= torch.lerp(low, high, peak)).to(features)
         return torch.einsum("bdhw,bphw->bpd", features, cells) / cells.sum((-2, -1)).unsqueeze(-1)
 
     @final
@@ -164,24 +153,10 @@ class TagMethod(pl.LightningModule, ABC):
 
         Source: Selvaraju et al. 2017, eq. 1-2, of the logit.
         """
-        kept: list[Tensor] = []
         with torch.inference_mode(False), torch.enable_grad():
             # tensors made in inference mode cannot take part in a backward pass; copies can
             image, tags = image.clone(), tags.clone()
-            handle = submodule(self.net, layer, "score.layer").register_forward_hook(
-                lambda _module, _inputs, output: kept.append(_deepest(output))
-            )
-            try:
-                logits = self(image.requires_grad_())
-            finally:
-                handle.remove()
-            if not kept or kept[-1].dim() != 4:
-                shape = tuple(kept[-1].shape) if kept else "nothing"
-                raise InputError(
-                    f"score.layer is {layer}, which puts out {shape}; choose a layer with maps "
-                    "(b d h w), such as the last stage of the encoder."
-                )
-            activation = kept[-1]
+            logits, activation = self.activation(image.requires_grad_(), layer)
             maps = activation.new_zeros(*tags.shape, *activation.shape[-2:])
             rounds = int(tags.sum(1).max())
             # the n-th present class of every image, for n = 0, 1, ...
@@ -195,6 +170,31 @@ class TagMethod(pl.LightningModule, ABC):
                 rows = torch.nonzero(has).squeeze(1)
                 maps[rows, order[rows, n]] = grad_cam(activation, gradient).detach()[rows]
         return maps
+
+    @final
+    def activation(
+        self, image: Float[Tensor, "b 3 H W"], layer: str
+    ) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b d h w"]]:
+        """Logit of every class, and what a named layer of the network puts out on the way.
+
+        Raises:
+            InputError: there is no such layer, or it puts out no maps.
+        """
+        kept: list[Tensor] = []
+        handle = submodule(self.net, layer, "score.layer").register_forward_hook(
+            lambda _module, _inputs, output: kept.append(_deepest(output))
+        )
+        try:
+            logits = self(image)
+        finally:
+            handle.remove()
+        if not kept or kept[-1].dim() != 4:
+            shape = tuple(kept[-1].shape) if kept else "nothing"
+            raise InputError(
+                f"score.layer is {layer}, which puts out {shape}; choose a layer with maps "
+                "(b d h w), such as the last stage of the encoder."
+            )
+        return logits, kept[-1]
 
     @final
     def score(
@@ -222,7 +222,8 @@ class TagMethod(pl.LightningModule, ABC):
                 maps = self.sub_cam(views) if how.sub_maps else self.cam(views)
             # maps of a class lie side by side: one, or one of each sub-category
             maps = maps.unflatten(1, (tags.shape[1], -1))[:, here].flatten(1, 2)
-            maps = resize_to(maps.relu(), (size[0], size[1]))
+            shown = (view.shape[-2], view.shape[-1])
+            maps = cells_to_image(maps.relu(), shown, (size[0], size[1]), how.stride)
             if how.flip:
                 maps, mirrored = maps.chunk(2)
                 maps = maps + mirrored.flip(-1)
@@ -237,7 +238,10 @@ class TagMethod(pl.LightningModule, ABC):
     def _sized(
         self, image: Float[Tensor, "b 3 H W"], scale: float = 1.0
     ) -> Float[Tensor, "b 3 _ _"]:
-        """The image at a scale of the base size, its sides such that maps do not shift."""
+        """The image at a scale of the base size, its sides such that maps do not shift.
+
+        It is resized with half-pixel centres, which `cells_to_image` undoes.
+        """
         size, how = image.shape[-2:], self.reading
         base = 1.0 if how.long_side is None else how.long_side / max(size)
         sides = [grid_side(side, scale * base, how.stride) for side in size]
@@ -280,6 +284,18 @@ def configure(
     power: float,
 ) -> dict[str, Any]:
     """Parameter groups and polynomial decay over the steps of the fit, as Lightning wants them."""
+    made = make_optimizer(net, optimizer, head_factor)
+    steps = int(module.trainer.estimated_stepping_batches)
+    schedule = polynomial(made, steps, power)
+    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def make_optimizer(net: Any, optimizer: Callable[..., Optimizer], head_factor: float) -> Optimizer:
+    """The optimiser of a network's encoder and head (`parameter_groups`).
+
+    Raises:
+        InputError: it does not set both its `lr` and its `weight_decay`, or refuses a value.
+    """
     settings = optimizer.keywords if isinstance(optimizer, partial) else {}
     if not {"lr", "weight_decay"} <= set(settings):
         raise InputError(
@@ -289,7 +305,9 @@ def configure(
     groups = parameter_groups(
         net, net.encoder, settings["lr"], settings["weight_decay"], head_factor
     )
-    made = optimizer(groups)
-    steps = int(module.trainer.estimated_stepping_batches)
-    schedule = polynomial(made, steps, power)
-    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    if not groups:
+        raise InputError("no parameter of the network learns; leave some of backbone.frozen out.")
+    try:
+        return optimizer(groups)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the optimizer refuses {settings}: {error}; mend that value.") from error

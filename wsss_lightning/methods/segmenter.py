@@ -16,7 +16,6 @@ from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.functional.masks import IGNORE
-from wsss_lightning.functional.resize import resize_to
 from wsss_lightning.methods.base import configure
 from wsss_lightning.metrics import Confusion, miou
 
@@ -78,7 +77,9 @@ class Segmenter(pl.LightningModule):
             logits = self(view)
             if self.flip:
                 logits = (logits + self(view.flip(-1)).flip(-1)) / 2
-            total = total + (logits if scale == 1 else resize_to(logits, size))
+            if scale != 1:  # with half-pixel centres, as the view was made
+                logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+            total = total + logits
         return (total / len(self.scales)).softmax(1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

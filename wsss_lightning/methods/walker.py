@@ -11,6 +11,7 @@ import torch
 
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.data.scores import load_score
+from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.functional.cam import share_of
 from wsss_lightning.methods.affinity import PairLearner, Walk
 
@@ -33,7 +34,7 @@ class Walker(pl.LightningModule):
         image = batch["image"]
         scores, keys = [], []
         for name in batch["name"]:
-            score, labels = load_score(self.scores / f"{name}.npz")
+            score, labels = load_score(image_file(self.scores, name, ".npz"))
             maps = torch.from_numpy(score).to(image)
             scores.append(maps if len(maps) else maps.new_zeros(0, *image.shape[-2:]))
             keys.append(torch.from_numpy(labels))

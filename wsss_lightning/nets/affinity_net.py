@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wsss_lightning.functional.resize import resize_to
-from wsss_lightning.nets.backbones import Backbone, Normalise
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.normalisation import Normalise
 from wsss_lightning.nets.taps import Taps
 from wsss_lightning.nets.weights import load_network
 
@@ -45,7 +46,7 @@ class AffinityNet(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.normalise = Normalise()
+        self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
         self._taps = Taps(self.encoder, taps, "refine.module.net.taps")
         self.stride = self._taps.strides[0]

@@ -1,20 +1,17 @@
-"""Backbones by name: the torchvision-like encoders of segmentation_models_pytorch, and timm's.
-
-Letters: b images, d channels, h w a map, H W an image.
-"""
+"""Backbones by name: the torchvision-like encoders of segmentation_models_pytorch, and timm's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.nets.normalisation import IMAGENET, Statistics, known_statistics
 from wsss_lightning.nets.resnet38 import ResNet38
 from wsss_lightning.nets.weights import (
     is_official,
@@ -25,8 +22,6 @@ from wsss_lightning.nets.weights import (
 )
 from wsss_lightning.optim import freeze_batch_norm
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 # what a classification network has after its features
 HEADS = ("fc.", "classifier.", "head.", "last_linear.")
 
@@ -34,29 +29,14 @@ HEADS = ("fc.", "classifier.", "head.", "last_linear.")
 smp.encoders.encoders["resnet38"] = {"encoder": ResNet38, "pretrained_settings": {}, "params": {}}
 
 
-class Normalise(nn.Module):
-    """(image - mean) / std with the ImageNet statistics all backbones here were trained with."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name, value in (("mean", MEAN), ("std", STD)):
-            self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
-
-    def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-        # channels last runs convolutions up to ten times faster on CPUs, and never slower
-        image = image.contiguous(memory_format=torch.channels_last)
-        return (image - self.mean) / self.std
-
-
 @dataclass(frozen=True)
 class Backbone:
     """What a backbone is built from; networks call `build`, or `load` on an encoder of theirs.
 
     Args:
-        name: of segmentation_models_pytorch (torchvision's names, such as resnet50) or of timm.
+        name: of segmentation_models_pytorch (torchvision's names, such as resnet50) or of timm,
+            where a tag behind a dot chooses between several weights (resnet18.a1_in1k). `tu-` in
+            front means timm's network where both have one.
         output_stride: 8, 16 or 32 pixels of the image a cell of the last map; below 32, strides
             become dilations.
         pretrained: take the ImageNet weights of the hub.
@@ -66,6 +46,9 @@ class Backbone:
             weights to keep, since small batches spoil good statistics.
         frozen: parts that are not trained, by their names inside the encoder.
         options: further arguments of timm's constructor.
+        mean: of red, green and blue in [0, 1], subtracted from images; None: what the weights of
+            this name (and tag) were trained with, be they of the hub, of a file or random.
+        std: of each channel, that images are then divided by; likewise.
     """
 
     name: str
@@ -75,6 +58,8 @@ class Backbone:
     freeze_norm: bool | None
     frozen: Sequence[str]
     options: Mapping[str, Any]
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if self.output_stride not in (8, 16, 32):
@@ -92,6 +77,19 @@ class Backbone:
                 "backbone.pretrained is true, but no hub has ResNet38; set backbone.weights=FILE "
                 "to an official .pth of PSA, SEAM or SC-CAM, or of ImageNet in their layout."
             )
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            low = "above 0" if key == "std" else "0 or more"
+            if values is not None and not (
+                len(values) == 3
+                and all(0 <= value <= 1 for value in values)
+                and (key == "mean" or min(values) > 0)
+            ):
+                raise InputError(
+                    f"backbone.{key} is {list(values)}; give three numbers for red, green and blue "
+                    f"in [0, 1], each {low} and at most 1, such as "
+                    f"{list(getattr(IMAGENET, key))}, or null for those of the weights. Divide "
+                    "numbers of levels 0..255 by 255."
+                )
 
     @property
     def encoder_name(self) -> str:
@@ -100,6 +98,7 @@ class Backbone:
             return self.name
         bare = self.name.removeprefix("tu-").split(".")[0]
         if timm.is_model(bare):
+            self._check_tag()
             return f"tu-{self.name.removeprefix('tu-')}"
         known = [*smp.encoders.get_encoder_names(), *timm.list_models()]
         raise InputError(
@@ -107,12 +106,56 @@ class Backbone:
             f"knows; {did_you_mean(self.name, known)}"
         )
 
+    def _check_tag(self) -> None:
+        architecture, _, tag = self.name.removeprefix("tu-").partition(".")
+        tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+        if tag and tag not in tags:
+            raise InputError(
+                f"backbone.name is {self.name}, but timm's {architecture} has no weights called "
+                f"{tag}; {did_you_mean(tag, tags)}"
+            )
+
     @property
     def encoder_weights(self) -> Any:
-        """What segmentation_models_pytorch calls `encoder_weights`."""
+        """What segmentation_models_pytorch calls `encoder_weights`.
+
+        Raises:
+            InputError: the hub has no ImageNet weights of this name.
+        """
         if not self.pretrained:
             return None
-        return True if self.encoder_name.startswith("tu-") else "imagenet"
+        name = self.encoder_name
+        if name.startswith("tu-"):
+            if timm.models.is_model_pretrained(name.removeprefix("tu-")):
+                return True
+            offered: Sequence[str] = ()
+        else:
+            offered = list(smp.encoders.encoders[name]["pretrained_settings"])
+            # 5k: ImageNet's classes and 4,000 more
+            for weights in ("imagenet", "imagenet+5k"):
+                if weights in offered:
+                    return weights
+        others = f" (but {', '.join(offered)})" if offered else ""
+        raise InputError(
+            f"backbone.pretrained is true, but the hub has no ImageNet weights of {self.name}"
+            f"{others}; set backbone.pretrained=false, or backbone.weights=FILE."
+        )
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Mean and std by which images are normalised.
+
+        Raises:
+            InputError: as of `known_statistics`.
+        """
+        if self.mean is not None and self.std is not None:
+            return Statistics(tuple(self.mean), tuple(self.std))
+        hub = self.encoder_weights
+        known = known_statistics(self.encoder_name, hub if isinstance(hub, str) else None)
+        return Statistics(
+            known.mean if self.mean is None else tuple(self.mean),
+            known.std if self.std is None else tuple(self.std),
+        )
 
     @property
     def known_options(self) -> Mapping[str, Any]:
@@ -123,9 +166,9 @@ class Backbone:
         """
         if self.options and not self.encoder_name.startswith("tu-"):
             raise InputError(
-                f"backbone.options is {dict(self.options)}, but {self.name} takes none; choose a "
-                f"backbone without options (such as backbone=resnet50), or timm's network "
-                f"(backbone.name=tu-{self.name})."
+                f"backbone.options is {dict(self.options)}, but {self.name}, a network of "
+                f"segmentation_models_pytorch, takes none. {self._other_options()}"
+                f"backbone.name=tu-{self.name} is timm's network, where it has one."
             )
         return self.options
 
@@ -147,12 +190,40 @@ class Backbone:
             )
         except InputError:
             raise
-        except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise InputError(
-                f"backbone {self.name} cannot be built with output_stride {self.output_stride} "
-                f"and options {dict(self.options)}: {error}. Choose another of either."
-            ) from error
+        except Exception as error:  # networks raise what they like at what they do not support
+            wanted = f"backbone.output_stride {self.output_stride}"
+            advice = (
+                "backbone.output_stride=32 fits more networks; those fit whose stages halve the "
+                "size of their maps, as stages of ResNet and ConvNeXt do."
+            )
+            raise self.failure(wanted, error, advice) from error
         return self.load(encoder)
+
+    def failure(self, wanted: str, error: Exception, advice: str) -> InputError:
+        """What to raise where a library cannot build this network.
+
+        Args:
+            wanted: what it was asked for, besides name and options.
+            error: that it raised.
+            advice: what to change, a sentence.
+        """
+        if self.pretrained and isinstance(error, OSError):
+            return InputError(
+                f"backbone.pretrained is true, but the weights of {self.name} cannot be fetched "
+                f"({error}); connect to the hub once, or set backbone.pretrained=false and "
+                "backbone.weights=FILE."
+            )
+        reason = str(error).rstrip(".!")
+        return InputError(
+            f"backbone {self.name} cannot be built with {wanted} and backbone.options "
+            f"{dict(self.options)}: {reason}. {self._other_options()}{advice}"
+        )
+
+    def _other_options(self) -> str:
+        """How to choose the network without options that another one's file sets."""
+        if not self.options:
+            return ""
+        return f"backbone=timm backbone.name={self.name} begins without options. "
 
     def load(self, encoder: nn.Module) -> nn.Module:
         """Bring `weights` and frozen parts to an encoder that was built with these arguments."""

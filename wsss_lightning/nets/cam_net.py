@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from wsss_lightning.nets.backbones import Backbone, Normalise
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.normalisation import Normalise
 
 
 @final
@@ -26,7 +27,7 @@ class CamNet(nn.Module):
     def __init__(self, backbone: Backbone, dropout: float, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.normalise = Normalise()
+        self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes, 1, bias=False)

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.nets.backbones import Backbone, Normalise
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.normalisation import Normalise
 from wsss_lightning.nets.taps import Taps
 from wsss_lightning.nets.weights import load_network
 
@@ -61,7 +62,7 @@ class BoundaryNet(nn.Module):
         super().__init__()
         self.backbone, self.stride, self.least_size = backbone, stride, least_size
         self.frozen = frozen
-        self.normalise = Normalise()
+        self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
         if not dilated:
             _undilate(self.encoder)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from wsss_lightning.functional.correlation import pixel_correlation, strongest_only
 from wsss_lightning.functional.resize import resize_to
-from wsss_lightning.nets.backbones import Backbone, Normalise
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.normalisation import Normalise
 from wsss_lightning.nets.taps import Taps
 from wsss_lightning.nets.weights import load_network
 
@@ -53,7 +54,7 @@ class SeamNet(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.block_mib = backbone, block_mib
-        self.normalise = Normalise()
+        self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
         self._taps = Taps(self.encoder, taps, "method.net.taps")
         self.dropout = nn.Dropout2d(dropout)

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wsss_lightning.errors import InputError, did_you_mean
-from wsss_lightning.nets.backbones import Backbone, Normalise
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.normalisation import Normalise
 
 ARCHITECTURES = ("unet", "unetplusplus", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "upernet")
 # decoders built on a map of a fixed stride; the others use all strides of the backbone
@@ -53,7 +54,7 @@ class SegmentationNet(nn.Module):
                 f"{did_you_mean(architecture, ARCHITECTURES)}"
             )
         self.backbone = backbone
-        self.normalise = Normalise()
+        self.normalise = Normalise(backbone.statistics)
         dilation: dict[str, Any] = {}
         if architecture in DILATED:
             dilation["encoder_output_stride"] = output_stride or min(backbone.output_stride, 16)
@@ -70,12 +71,15 @@ class SegmentationNet(nn.Module):
             )
         except InputError:
             raise
-        except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise InputError(
-                f"{architecture} cannot be built on backbone {backbone.name} with options "
-                f"{dict(options)} and backbone.options {dict(backbone.options)}: {error}. Change "
-                "one of them."
-            ) from error
+        except Exception as error:  # networks raise what they like at what they do not support
+            wanted = (
+                f"segmenter.net.architecture {architecture}, segmenter.net.options {dict(options)}"
+            )
+            advice = (
+                "Mend the options, or choose another architecture: unet fits most backbones, "
+                "deeplabv3plus those that dilate."
+            )
+            raise backbone.failure(wanted, error, advice) from error
         backbone.load(self.net.encoder)
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it

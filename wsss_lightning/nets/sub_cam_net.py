@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.nets.backbones import Backbone, Normalise
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.normalisation import Normalise
 from wsss_lightning.nets.weights import load_network
 
 
@@ -45,7 +46,7 @@ class SubCamNet(nn.Module):
                 f"method.net.sub_categories is {sub_categories}; set 1 or more (the paper's is 10)."
             )
         self.backbone, self.sub_categories = backbone, sub_categories
-        self.normalise = Normalise()
+        self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
         self.dropout = nn.Dropout2d(dropout)
         depth = self.encoder.out_channels[-1]

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from wsss_lightning.functional.correlation import pixel_correlation
 from wsss_lightning.functional.resize import resize
 from wsss_lightning.methods.seam import SEAM
-from wsss_lightning.nets.backbones import MEAN, STD, Backbone
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.normalisation import IMAGENET
 from wsss_lightning.nets.seam_net import SeamNet
 from wsss_lightning.nets.weights import read_official
 
@@ -110,7 +111,7 @@ def batch_of(size: tuple[int, int], count: int) -> tuple[Tensor, Tensor, Tensor]
     generator = torch.Generator().manual_seed(2)
     image = torch.rand(count, 3, size[0] // 8, size[1] // 8, generator=generator)
     image = F.interpolate(image, size=size, mode="bicubic").clamp(0, 1)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in IMAGENET)
     tags = torch.zeros(count, CLASSES)
     for i in range(count):
         tags[i, [7 * i % 20, 14 if i % 2 else 7 * i % 20]] = 1

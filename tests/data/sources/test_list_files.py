@@ -49,6 +49,9 @@ def names(listed) -> list[str]:
         "JPEGImages/my photo (2).jpg\tSegmentationClass/my photo (2).png",
         "my photo (2).png",  # another suffix, but no other file of this name
         "  my photo (2)  ",
+        '"my photo (2)"',
+        "my photo (2) my photo (2)",  # of the image and of its mask
+        "/JPEGImages/my photo (2).jpg /SegmentationClass/my photo (2).png 1 0 0",
     ],
 )
 def test_a_name_with_blanks_is_found_however_its_path_is_written(folder, listed, written):
@@ -59,6 +62,12 @@ def test_a_name_with_blanks_is_found_however_its_path_is_written(folder, listed,
 
 def test_a_line_is_never_cut_at_a_blank_to_find_another_image(folder, listed):
     assert listed(folder("a.jpg"), "a copy\n").absent == ["a copy"]
+
+
+def test_a_number_behind_a_name_that_is_not_there_leaves_no_image_out(folder, listed):
+    found = listed(folder("a.jpg"), "a 1\nb -1\nc 0 0\n")
+    assert names(found) == ["a"]
+    assert found.absent == ["b -1", "c 0 0"]
 
 
 def test_a_class_list_of_voc_gives_the_images_that_show_the_class(folder, listed):

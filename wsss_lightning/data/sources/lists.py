@@ -13,6 +13,8 @@ from wsss_lightning.errors import InputError, did_you_mean
 
 # VOC's ImageSets/Main/CLASS_SPLIT.txt: 1 the class is shown, 0 by difficult objects only, -1 not
 _FLAGGED: Final = re.compile(r"(.*\S)\s+([+-]?1|0)")
+_QUOTED: Final = re.compile(r"\"(.+)\"")
+_TWICE: Final = re.compile(r"(.+)\s+\1")
 _SUFFIX: Final = re.compile(rf"(?:{'|'.join(map(re.escape, SUFFIXES))})(?=\s)", re.IGNORECASE)
 
 
@@ -98,14 +100,16 @@ def read_list(path: Path, index: ImageIndex) -> Listed:
 
 def _find(written: str, index: ImageIndex) -> tuple[list[tuple[str, Path]], int | None]:
     """Images that a line may mean, and its flag, if it has one."""
-    found = index.find(written)
+    quoted = _QUOTED.fullmatch(written)
+    found = index.find(written) or (index.find(quoted[1]) if quoted else [])
     if found:
         return found, None
     flagged = _FLAGGED.fullmatch(written)
-    if flagged:
-        found, flag = index.find(flagged[1]), int(flagged[2])
-        if found or flag < 1:
-            return found, flag
+    if flagged and (found := index.find(flagged[1])):
+        return found, int(flagged[2])
+    twice = _TWICE.fullmatch(written)  # the name of the image, and of its mask
+    if twice and (found := index.find(twice[1])):
+        return found, None
     for end in _SUFFIX.finditer(written):  # the path of a mask follows
         found = index.find(written[: end.end()])
         if found:

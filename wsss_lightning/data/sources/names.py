@@ -100,13 +100,14 @@ class ImageIndex:
 
         Args:
             written: what a file calls it.
-            preferred: names of a split, to which a file of that split refers.
+            preferred: names of a split, to which a file of that split refers where several images
+                may be meant.
 
         Raises:
             InputError: several are meant.
         """
         names = {name for name, _ in self.find(written)}
-        if len(names) > 1 and len(names.intersection(preferred)) == 1:
+        if len(names) > 1 and preferred:
             names.intersection_update(preferred)
         if len(names) > 1:
             raise InputError(
