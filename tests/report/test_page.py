@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -46,15 +47,23 @@ def scores_of(folder: Path, key: str) -> list[float]:
     return [scores[key] for scores in held if key in scores]
 
 
+@pytest.fixture(scope="module")
+def shared(write_runs, tmp_path_factory):
+    """A folder with runs and their page, which tests read only."""
+    folder = tmp_path_factory.mktemp("made")
+    write_runs(folder / "runs", {"cam": 1.0, "seam": 1.5}, seeds=3, images=30)
+    main([str(folder / "runs"), "--out", str(folder / "page.html")])
+    return folder
+
+
 @pytest.fixture
-def made(write_runs, tmp_path):
-    write_runs(tmp_path / "runs", {"cam": 1.0, "seam": 1.5}, seeds=3, images=30)
-    main([str(tmp_path / "runs"), "--out", str(tmp_path / "page.html")])
-    return tmp_path
+def made(shared, tmp_path):
+    """A copy, which tests may change."""
+    return shutil.copytree(shared, tmp_path / "made")
 
 
-def test_every_number_is_that_of_the_results(made):
-    cells = parsed(made / "page.html").found
+def test_every_number_is_that_of_the_results(shared):
+    cells = parsed(shared / "page.html").found
     of_runs = [(told, text) for told, text in cells if "data-run" in told]
     assert len(of_runs) == 6 * 4  # runs, columns
     for told, text in of_runs:
@@ -63,21 +72,21 @@ def test_every_number_is_that_of_the_results(made):
     means = [(told, text) for told, text in cells if "data-method" in told and text]
     assert len(means) > 2 * 4
     for told, text in means:
-        folders = [made / f"runs/{told['data-method']}_{seed}" for seed in range(3)]
+        folders = [shared / f"runs/{told['data-method']}_{seed}" for seed in range(3)]
         values = [scores_of(folder, told["data-key"])[0] for folder in folders]
         assert text.split(" ± ")[0] == f"{100 * np.mean(values):.1f}"
 
 
-def test_the_page_needs_nothing_else(made):
-    cells, text = parsed(made / "page.html"), (made / "page.html").read_text()
+def test_the_page_needs_nothing_else(shared):
+    cells, text = parsed(shared / "page.html"), (shared / "page.html").read_text()
     assert all(address.startswith(("#", "data:")) for address in cells.addresses)
     assert "<script" not in text
     assert not re.search(r"url\((?!#)", text)
     assert "@import" not in text
 
 
-def test_verdicts_and_protocol_are_said(made):
-    text = (made / "page.html").read_text()
+def test_verdicts_and_protocol_are_said(shared):
+    text = (shared / "page.html").read_text()
     assert "seam is better than cam by" in text
     assert re.search(r"tags<span[^>]*>, given</span>", text)
     assert "No pictures: data.root is" in text
@@ -94,28 +103,28 @@ def test_a_run_that_read_training_masks_says_so_in_red(made):
     assert re.search(r'<td class="told red">tags<br>reads training masks', text)
 
 
-def test_tables_stand_beside_the_page_as_markdown_and_latex(made):
-    rows = (made / "page.md").read_text().splitlines()
+def test_tables_stand_beside_the_page_as_markdown_and_latex(shared):
+    rows = (shared / "page.md").read_text().splitlines()
     table = [row for row in rows if row.startswith("|")]
     assert len(table) == 4
     assert len({row.count("|") for row in table}) == 1
-    value = np.mean([scores_of(made / f"runs/cam_{s}", "seeds/train/miou")[0] for s in range(3)])
+    value = np.mean([scores_of(shared / f"runs/cam_{s}", "seeds/train/miou")[0] for s in range(3)])
     assert f"{100 * value:.1f} ± " in next(row for row in table if row.startswith("| cam "))
-    tex = (made / "page.tex").read_text()
+    tex = (shared / "page.tex").read_text()
     assert rf"{100 * value:.1f} $\pm$" in tex
     assert r"made\_up" in tex
     assert tex.count(r"\\") == 3
 
 
-def test_every_score_of_every_run_stands_in_a_table_of_its_own(made):
-    rows = list(csv.reader((made / "page.csv").open()))
+def test_every_score_of_every_run_stands_in_a_table_of_its_own(shared):
+    rows = list(csv.reader((shared / "page.csv").open()))
     assert rows[0] == ["data", "method", "seed", "score", "value"]
     for data, method, seed, key, value in rows[1:]:
-        scores = json.loads((made / f"runs/{method}_{seed}/results.json").read_text())["scores"]
+        scores = json.loads((shared / f"runs/{method}_{seed}/results.json").read_text())["scores"]
         assert data == "made_up"
         assert float(value) == pytest.approx(scores[key], abs=1e-6)
     assert len(rows) - 1 == sum(
-        len(json.loads(p.read_text())["scores"]) for p in made.rglob("results.json")
+        len(json.loads(p.read_text())["scores"]) for p in shared.rglob("results.json")
     )
 
 
@@ -280,16 +289,26 @@ def test_what_else_is_asked_for_comes_without_a_page(made, monkeypatch):
     assert (made / "report.html").is_file()
 
 
-@pytest.mark.parametrize(
-    ("out", "page"),
-    [(".", "report.html"), ("a.md", "a.html"), ("v1.2", "v1.2.html"), ("b", "b.html")],
-)
-def test_the_page_lies_where_out_says(made, out, page):
-    (made / "there").mkdir()
-    main([str(made / "runs"), "--out", str(made / "there" / out)])
-    stem = page.removesuffix(".html")
-    written = {path.name for path in (made / "there").iterdir()}
-    assert written == {f"{stem}.{suffix}" for suffix in ("html", "md", "tex", "csv")}
+def test_the_page_lies_where_out_says(write_runs, tmp_path):
+    steps = (("seeds", "train"),)
+    write_runs(tmp_path / "runs", {"cam": 1.0}, seeds=1, images=2, classes=2, steps=steps)
+    (tmp_path / "there").mkdir()
+    stems = {".": "report", "a.md": "a", "v1.2": "v1.2", "b": "b"}
+    for out in stems:
+        main([str(tmp_path / "runs"), "--out", str(tmp_path / "there" / out)])
+    written = {path.name for path in (tmp_path / "there").iterdir()}
+    suffixes = ("html", "md", "tex", "csv")
+    assert written == {f"{stem}.{suffix}" for stem in stems.values() for suffix in suffixes}
+
+
+def test_a_place_that_cannot_be_written_is_named(made, capsys):
+    (made / "page_files").write_text("a file where pictures go")
+    (made / "charts").write_text("a file where charts go")
+    for words in (["--out", str(made / "page.html")], ["--charts", str(made / "charts")]):
+        with pytest.raises(SystemExit) as stop:
+            main([str(made / "runs"), *words])
+        assert stop.value.code == 1
+        assert re.search(rf"{made}/(page_files|charts)", capsys.readouterr().err)
 
 
 def test_charts_of_two_data_sets_of_one_name_do_not_replace_each_other(write_runs, tmp_path):

@@ -155,6 +155,7 @@ DAMAGE = {
     "train is null": instead(protocol={"trained_on": "tags", "splits": {"train": None}}),
     "no units": without("annotation.tag_questions"),
     "no classes": without("reader.classes"),
+    "units that are NaN": lambda text: text.replace('"tag_questions": 80', '"tag_questions": NaN'),
     "a seed in words": instead(seed="one"),
     "a seed that is true": instead(seed=True),
 }

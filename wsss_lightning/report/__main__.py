@@ -53,6 +53,11 @@ def main(words: Sequence[str] | None = None) -> None:
         )
     except InputError as error:
         complain(str(error))
+    except OSError as error:
+        complain(
+            f"a file or folder cannot be read or written ({error}); mend its rights, or "
+            "choose other folders by --out, --charts or --keep."
+        )
 
 
 def make(
@@ -128,6 +133,11 @@ def _write_page(
 
     stem = out.name.removesuffix(out.suffix) if out.suffix in SUFFIXES else out.name
     folder = out.with_name(f"{stem}_files")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(
+            f"{folder} is a file, but pictures of the page in full size go into a folder of that "
+            "name; rename it, or choose another page by --out FILE."
+        )
     sections = [section(comparison, folder) for comparison in comparisons]
     parts = {
         ".html": page(sections, costs, command, folder.name, notes),

@@ -331,7 +331,8 @@ def _fault(results: Any) -> str:
             if part not in value:
                 return f"has no {key}"
             value = value[part]
-        if not isinstance(value, types) or isinstance(value, bool):
+        finite = not isinstance(value, float) or math.isfinite(value)
+        if not isinstance(value, types) or isinstance(value, bool) or not finite:
             return f"has {key}: {value!r}"
     return ""
 
