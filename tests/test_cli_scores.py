@@ -39,6 +39,7 @@ def configured(root):
     def call(*words: str):
         own = ["data=voc_layout", f"data.root={root}", "data.name=mine", "data.num_classes=1"]
         own += ["data.reader.classes=[cat]", "data.reader.tags=tags.csv"]
+        own += ["backbone.mean=[0,0,0]", "backbone.std=[1,1,1]"]
         if not any(word.startswith("experiment=") for word in words):
             own.append("experiment=cam")
         with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):

@@ -39,6 +39,7 @@ TICK = 12  # letters of a line below an axis
 Points = Sequence[Sequence[float]]
 
 
+@mpl.rc_context(STYLE)
 def steps_chart(
     methods: Mapping[str, Mapping[tuple[str, str], float]], splits: Sequence[str]
 ) -> Canvas:
@@ -81,6 +82,7 @@ def steps_chart(
     return canvas
 
 
+@mpl.rc_context(STYLE)
 def line_chart(
     lines: Mapping[str, Points],
     across: str,
@@ -114,6 +116,7 @@ def line_chart(
     return canvas
 
 
+@mpl.rc_context(STYLE)
 def cost_chart(
     points: Mapping[str, tuple[float, float, float | None]],
     colours: Mapping[str, str],
@@ -204,6 +207,7 @@ def _spread(wanted: np.ndarray, room: np.ndarray) -> np.ndarray:
     return places
 
 
+@mpl.rc_context(STYLE)
 def stacked_chart(
     methods: Mapping[str, Sequence[float]], parts: Sequence[str], across: str
 ) -> Canvas:
@@ -254,17 +258,13 @@ def save_chart(canvas: Canvas, path: Path) -> None:
 
 
 def _axes(rows: int, columns: int, width: float, height: float) -> tuple[Canvas, list]:
-    with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(width, height), layout="constrained")
-        return canvas, list(canvas.subplots(rows, columns, squeeze=False).flat)
+    canvas = Canvas(figsize=(width, height), layout="constrained")
+    return canvas, list(canvas.subplots(rows, columns, squeeze=False).flat)
 
 
 def _plain(text: str) -> str:
-    """A name as matplotlib shows it, letter by letter.
-
-    Dollars would begin a formula, and a legend leaves out names that begin with an underscore.
-    """
-    return re.sub(r"^_", "\u200b_", text.replace("$", r"\$"))
+    """A name as a legend shows it, which leaves out those that begin with an underscore."""
+    return re.sub(r"^_", "\u200b_", text)
 
 
 def _legend(ax: mpl.axes.Axes, count: int) -> None:
