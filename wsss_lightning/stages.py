@@ -877,6 +877,8 @@ def check_data(data: DictConfig, learns_from: str = "tags", sights: Sequence[Sig
     for split in splits_of(data):
         with_boxes = learns_from == "boxes" and split == data.train
         read = reader_of(data)(split, with_boxes=with_boxes)
+        if learns_from == "true masks" and split == data.train and len(read):
+            read.check_mask_exists(0)
         read.check()
         reads.append(read)
         digests += [read.fingerprint(), read.mask_fingerprint()]

@@ -49,7 +49,7 @@ def list_path(root: Path, split: str, lists: Mapping[str, str | None]) -> Path:
         raise InputError(
             f"{path} is missing, the list of {split}; beside it are {some(there) or 'no lists'}; "
             f"{did_you_mean(path.name, there)} Set data.reader.lists.{split} to a file below "
-            "data.root."
+            "data.root, or data.val=null if there is no validation split."
         )
     return path
 
