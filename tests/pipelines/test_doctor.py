@@ -11,7 +11,6 @@ from PIL import Image
 
 from wsss_lightning import doctor
 
-
 # a run that ends right behind the check of its data: the pipeline wants a round
 ENDS = ("method=sc_cam", "pipeline=sc_cam", "pipeline.rounds=0")
 

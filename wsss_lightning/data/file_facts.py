@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, final
@@ -64,11 +65,7 @@ class FileFacts:
         self._below = f"{folder}{os.sep}"
         self._known: dict[str, tuple[list[int], Fact]] = {}
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads(self._stored.read_text(encoding="utf-8"))
-            if content["format"] == FORMAT:
-                self._known = {
-                    k: (stat, Fact(*fact)) for k, (stat, fact) in content["files"].items()
-                }
+            self._known = dict(_load(self._stored, *_stat(self._stored)))
 
     def of(self, paths: Iterable[Path]) -> dict[Path, Fact | InputError]:
         """Facts of files, or the error of one that cannot be used.
@@ -115,6 +112,14 @@ def digests_of(paths: Iterable[Path]) -> list[str]:
     """Content digest of each file, read in parallel."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(_digest, paths))
+
+
+@lru_cache(maxsize=2)  # each split of a data set asks for the same
+def _load(stored: Path, *_stamp: int) -> dict[str, tuple[list[int], Fact]]:
+    content = json.loads(stored.read_text(encoding="utf-8"))
+    if content["format"] != FORMAT:
+        return {}
+    return {path: (stat, Fact(*fact)) for path, (stat, fact) in content["files"].items()}
 
 
 def _digest(path: Path) -> str:

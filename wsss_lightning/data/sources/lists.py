@@ -43,6 +43,11 @@ def list_path(root: Path, split: str, lists: Mapping[str, str | None]) -> Path:
         raise InputError(
             f"the split {split} has no list in data.reader.lists; {did_you_mean(split, known)}"
         )
+    if "/" in split:
+        raise InputError(
+            f"the split {split} has a / in its name, which separates parts of a score's name; give "
+            "the split another name in data.reader.lists."
+        )
     path = root / Path(str(lists[split])).expanduser()
     if not path.is_file():
         there = sorted(p.name for p in path.parent.glob("*.txt"))
