@@ -3,6 +3,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wsss_lightning.config import (
+    check_loggers,
     check_seeds,
     check_targets,
     check_values,
@@ -335,3 +336,9 @@ def test_an_empty_path_is_named_by_the_key_that_holds_it():
         check_targets(cfg)
     with pytest.raises(InputError, match=r"^backbone.weights is empty"):
         check_targets(config(backbone={**BACKBONE, "weights": ""}))
+
+
+def test_a_folder_of_a_loggers_own_is_refused_rather_than_ignored():
+    check_loggers(config(logger={"csv": {"name": "csv"}}))
+    with pytest.raises(InputError, match=r"logger\.csv\.save_dir is /x.*runs=DIR"):
+        check_loggers(config(logger={"csv": {"name": "csv", "save_dir": "/x"}}))

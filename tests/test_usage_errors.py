@@ -42,6 +42,7 @@ SLIPS = {
     ("experiment=cam", "--multirun=3"): ["--multirun"],
     ("experimnet=cam",): ["experimnet", "experiment=cam"],
     ("exp=cam",): ["experiment=cam"],
+    ("experiment=cam", "exp=3"): ["did you mean experiment"],
     (): ["experiment=cam_small", "--help"],
     ("experiment=caam",): ["experiment=caam", "did you mean cam"],
     ("experiment=cam", "bakbone=resnet18"): ["bakbone", "did you mean backbone"],

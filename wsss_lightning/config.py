@@ -257,6 +257,7 @@ def check_values(cfg: DictConfig) -> None:
             "checkpoints at the ends of epochs only."
         )
     check_seeds(cfg)
+    check_loggers(cfg)
     if cfg.workers < 0:
         raise InputError(f"workers is {cfg.workers}; set 0 or more.")
     if cfg.pictures < 1:
@@ -282,6 +283,22 @@ def check_values(cfg: DictConfig) -> None:
             f"{len(classes)} ({', '.join(map(str, classes))}); the head has one output a class, so "
             "make both agree (background counts in neither)."
         )
+
+
+def check_loggers(cfg: DictConfig) -> None:
+    """Loggers write below the folder of their stage, with which its logs are found again.
+
+    Raises:
+        InputError: a logger is given a folder of its own.
+    """
+    for name in cfg.get("logger") or ():
+        key = f"logger.{name}.save_dir"
+        folder = OmegaConf.select(cfg, key)
+        if folder is not None:
+            raise InputError(
+                f"{key} is {folder}, but logs are written below the run; leave it out, and choose "
+                "the folder of all runs by runs=DIR."
+            )
 
 
 def check_seeds(cfg: DictConfig) -> None:

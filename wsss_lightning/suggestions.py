@@ -73,7 +73,7 @@ def meant_key(key: str, words: Sequence[str]) -> str:
     same = [one for one in same if not one.startswith("relabel")]
     if same and len(same) <= MOST:
         return f"did you mean {' or '.join(one + HINTS.get(one, '') for one in same)}?"
-    close = closest(key, known)
+    close = closest(key, known) or (starting[0] if starting else None)
     if close:
         return f"did you mean {close}?"
     return f"no key is similar; {ALL_KEYS}"

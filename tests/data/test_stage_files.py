@@ -42,3 +42,8 @@ def test_classes_that_clean_to_one_name_have_files_of_their_own():
     assert len({name.lower() for name in names}) == 4
     assert names[2] == "a-b"
     assert class_file_names(["a/b", "a-b"])[0] == class_file_names(["x", "a/b"])[1]
+
+
+def test_names_of_windows_devices_are_no_names_of_files():
+    names = ["CON", "nul.txt", "lpt1"]
+    assert not set(class_file_names(names)) & set(names)
