@@ -17,6 +17,11 @@ try:
 finally:
     raise RuntimeError("while cleaning up")
 """,
+    "complains at the end": """
+import atexit
+atexit.register(lambda: sys.stderr.write("a socket is gone"))
+wait()
+""",
     "exits by itself": """
 try:
     wait()

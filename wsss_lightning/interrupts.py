@@ -65,6 +65,9 @@ def leave() -> NoReturn:
     _say()
     if _owner == os.getpid():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # whatever libraries report while the interpreter ends is of no use to the user
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         _end_processes()
     sys.exit(EXIT_CODE)
 

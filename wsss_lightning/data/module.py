@@ -2,6 +2,7 @@
 
 import math
 import multiprocessing
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, final
 import numpy as np
 import pytorch_lightning as pl
 from torch import Tensor, distributed
+from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wsss_lightning.data.batch import Batch, Sample, collate
@@ -231,8 +233,14 @@ class DataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             multiprocessing_context=fork_context() if self.num_workers else None,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=_end_with_parent,
             **how,
         )
+
+
+def _end_with_parent(_worker: int) -> None:
+    """End with the process that reads; a worker that outlives it reports errors of its clean-up."""
+    _prctl_pr_set_pdeathsig(signal.SIGKILL)  # nothing happens but on Linux
 
 
 def fork_context() -> Any:
