@@ -53,6 +53,12 @@ def test_words_about_where_a_run_is_made_distinguish_nothing(write_runs, tmp_pat
     assert methods(tmp_path) == {"cam": [0]}  # of one seed the later counts
 
 
+def test_arguments_of_the_trainer_that_change_numbers_distinguish_methods(write_runs, tmp_path):
+    clipped = "cam +trainer.gradient_clip_val=1 trainer.log_every_n_steps=1"
+    write_runs(tmp_path, {"cam": 1.0, clipped: 1.0}, 1, 4)
+    assert methods(tmp_path) == {"cam": [0], "cam gradient_clip_val=1": [0]}
+
+
 def test_of_two_runs_of_a_seed_the_one_written_last_counts_and_a_note_says_so(write_runs, tmp_path):
     write_runs(tmp_path / "a", {"cam": 1.0}, seeds=2, images=4)
     write_runs(tmp_path / "b", {"cam": 2.0}, seeds=1, images=4)

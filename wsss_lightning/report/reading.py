@@ -16,6 +16,7 @@ from typing import Any
 from wsss_lightning.data.tally import TALLY, Tally, load_tally
 from wsss_lightning.errors import InputError
 from wsss_lightning.step_names import STEP_NAMES
+from wsss_lightning.trainer_config import NEUTRAL
 
 Step = tuple[str, str]
 """A step of a pipeline and a split, such as ("seeds", "train")."""
@@ -60,6 +61,9 @@ APART: tuple[str, ...] = (
     "name",
 )
 APART += ("data", "data.root", "data.train", "data.val", "pipeline.segment", "hydra")
+
+# arguments of the trainer that say on what a run is made
+MACHINE = ("accelerator", "devices", "strategy", "sync_batchnorm")
 
 LONGEST = 44  # letters of a method's name
 ORDER: tuple[str, ...] = tuple(STEP_NAMES)
@@ -439,7 +443,10 @@ def _numbered(name: str, number: int) -> str:
 
 def apart(key: str) -> bool:
     """Whether a word says where or how a run is made, or stands in a column of its own."""
-    return key in APART or key.startswith(("hydra.", "trainer.", "logger.", "hydra/"))
+    group, _, argument = key.lstrip("+~").partition(".")
+    if group == "trainer" and argument:
+        return argument in NEUTRAL or argument.partition(".")[0] in MACHINE
+    return key in APART or key.startswith(("hydra.", "logger.", "hydra/"))
 
 
 def _no_list(key: str, value: str) -> bool:
