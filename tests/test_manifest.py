@@ -3,6 +3,7 @@ import os
 import pytest
 
 from wsss_lightning import manifest
+from wsss_lightning.data import file_facts
 
 
 @pytest.fixture
@@ -38,10 +39,7 @@ def test_the_content_depends_on_names_and_bytes_and_on_no_time(folder):
 def test_files_whose_times_are_the_same_are_not_read(folder, monkeypatch):
     listed = manifest.take(folder)
 
-    def unexpected(path):
-        raise AssertionError(path)
-
-    monkeypatch.setattr(manifest, "_digest", unexpected)
+    monkeypatch.setattr(manifest, "digests_of", lambda paths: [pytest.fail(p) for p in paths])
     assert manifest.wrong(folder, listed) == ({}, False)
 
 
@@ -60,5 +58,5 @@ def test_more_files_are_no_damage(folder):
 
 def test_a_large_file_is_read_in_parts(folder, monkeypatch):
     whole = manifest.take(folder)["files"]
-    monkeypatch.setattr(manifest, "CHUNK", 5)
+    monkeypatch.setattr(file_facts, "CHUNK", 5)
     assert manifest.take(folder)["files"] == whole

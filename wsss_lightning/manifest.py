@@ -3,15 +3,14 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from wsss_lightning.data.file_facts import digests_of
 
 RECORD, MANIFEST = "stage.json", "manifest.json"
 # of loggers: no stage reads them, and users move, sync or delete them
 LOGS = ("csv", "tensorboard", "wandb", "wandb_run.txt", "lightning_logs")
-CHUNK = 2**20  # bytes read at once
-THREADS = 2 * (os.cpu_count() or 1)  # hashing frees Python's lock
 
 
 def take(folder: Path) -> dict[str, Any]:
@@ -76,16 +75,7 @@ def _altered(
 
 def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
     names = list(names)
-    with ThreadPoolExecutor(THREADS) as pool:
-        return dict(zip(names, pool.map(_digest, [folder / name for name in names]), strict=True))
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return dict(zip(names, digests_of(folder / name for name in names), strict=True))
 
 
 def _times(stat: os.stat_result) -> list[int]:
