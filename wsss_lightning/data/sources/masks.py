@@ -157,7 +157,7 @@ class MaskReader:
             known = {_pack(colour): label for colour, label in self.colours.items()}
             named = {value: known.get(value) for value in values.tolist()}
         else:
-            values, counts = np.unique(read_ids(path), return_counts=True)
+            values, counts = _count(read_ids(path))
             named = {value: self._label_of(value) for value in values.tolist()}
         pixels = dict(zip(values.tolist(), counts.tolist(), strict=True))
         labels = Counter[int]()
@@ -440,6 +440,15 @@ def _colour(written: Any) -> Colour:
             "from 0 to 255, as in cat: [128, 0, 0]."
         )
     return values[0], values[1], values[2]
+
+
+def _count(ids: Integer[np.ndarray, "H W"]) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct ids and how often each occurs."""
+    if ids.dtype == np.uint8:  # without sorting pixels
+        counts = np.bincount(ids.ravel(), minlength=256)
+        values = np.flatnonzero(counts)
+        return values, counts[values]
+    return np.unique(ids, return_counts=True)
 
 
 def _packed(colours: UInt8[np.ndarray, "H W 3"]) -> Integer[np.ndarray, "H W"]:
