@@ -10,10 +10,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
@@ -24,7 +22,7 @@ from wsss_lightning.errors import InputError
 CACHE: Final = "WSSS_CACHE"  # environment variable; the folder that generated data go to as well
 FORMAT: Final = 1  # of the stored file
 CHUNK: Final = 2**20  # bytes read at once
-CHUNK_FILES: Final = 64  # that a thread takes at once; most are small
+SMALL: Final = 64 * 2**10  # bytes of a file that a thread of its own does not read faster
 THREADS: Final = 2 * (os.cpu_count() or 1)  # hashing releases Python's lock
 
 
@@ -48,6 +46,10 @@ class Fact(NamedTuple):
         return Header(self.height, self.width, self.orientation)
 
 
+Known = dict[str, tuple[list[int], Fact]]  # stat and fact of a file, by its path
+_loaded: dict[Path, tuple[list[int], Known]] = {}  # by the file that they are stored in
+
+
 @final
 class FileFacts:
     """Facts of the image files of a folder, stored in the user's cache.
@@ -63,9 +65,9 @@ class FileFacts:
         name = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]
         self._stored = place / "files" / f"{name}.json"
         self._below = f"{folder}{os.sep}"
-        self._known: dict[str, tuple[list[int], Fact]] = {}
+        self._known: Known = {}
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            self._known = dict(_load(self._stored, *_stat(self._stored)))
+            self._known = dict(_load(self._stored))
 
     def of(self, paths: Iterable[Path]) -> dict[Path, Fact | InputError]:
         """Facts of files, or the error of one that cannot be used.
@@ -86,14 +88,11 @@ class FileFacts:
             else:
                 unread.append((path, stat))
         if unread:
-            chunks = [unread[i : i + CHUNK_FILES] for i in range(0, len(unread), CHUNK_FILES)]
-            with ThreadPoolExecutor(THREADS) as pool:
-                looked = pool.map(lambda chunk: [_look(path) for path, _ in chunk], chunks)
-                results = chain.from_iterable(looked)
-                for (path, stat), result in zip(unread, results, strict=True):
-                    facts[path] = result
-                    if isinstance(result, Fact):
-                        self._known[self._key(path)] = stat, result
+            results = _look_at([path for path, _ in unread], sum(stat[0] for _, stat in unread))
+            for (path, stat), result in zip(unread, results, strict=True):
+                facts[path] = result
+                if isinstance(result, Fact):
+                    self._known[self._key(path)] = stat, result
             self._store()
         return facts
 
@@ -106,6 +105,7 @@ class FileFacts:
         with contextlib.suppress(OSError):
             self._stored.parent.mkdir(parents=True, exist_ok=True)
             write_text(self._stored, json.dumps({"format": FORMAT, "files": files}))
+            _loaded[self._stored] = _stat(self._stored), self._known
 
 
 def digests_of(paths: Iterable[Path]) -> list[str]:
@@ -114,12 +114,25 @@ def digests_of(paths: Iterable[Path]) -> list[str]:
         return list(pool.map(_digest, paths))
 
 
-@lru_cache(maxsize=2)  # each split of a data set asks for the same
-def _load(stored: Path, *_stamp: int) -> dict[str, tuple[list[int], Fact]]:
+def _load(stored: Path) -> Known:
+    """Facts of a stored file, read once where all splits of a data set ask for it."""
+    stamp, known = _loaded.get(stored, ([], {}))
+    if stamp == _stat(stored):
+        return known
     content = json.loads(stored.read_text(encoding="utf-8"))
-    if content["format"] != FORMAT:
-        return {}
-    return {path: (stat, Fact(*fact)) for path, (stat, fact) in content["files"].items()}
+    if content["format"] == FORMAT:
+        known = {path: (stat, Fact(*fact)) for path, (stat, fact) in content["files"].items()}
+        _loaded[stored] = _stat(stored), known
+        return known
+    return {}
+
+
+def _look_at(paths: Sequence[Path], size: int) -> Iterable[Fact | InputError]:
+    """Read files, in threads where they are large: those wait for each other on small ones."""
+    if size < SMALL * len(paths):
+        return map(_look, paths)
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(_look, paths))
 
 
 def _digest(path: Path) -> str:

@@ -158,11 +158,9 @@ class VOCLayout(Dataset[Sample]):
         self.notes = list(listed.notes)
         self.names = [name for name, _ in listed.images]
         self._images = [file for _, file in listed.images]
-        self._mask_of: dict[str, Path | None] = {}
         self._parsed: dict[str, Annotation] = {}
         if listed.absent:
             self._refuse(listed.absent, self._describe_absent(listed.absent))
-        self._file_facts = FileFacts(self.root)
         self._facts = self._look_at_images()
         self._turned = self._decide_turns()
         self.tags = self._read_tags(tags)
@@ -239,7 +237,10 @@ class VOCLayout(Dataset[Sample]):
 
     def _look_at_images(self) -> list[Fact]:
         """Header and digest of every image; those that cannot be read are refused."""
-        facts = self._file_facts.of(self._images)
+        masks = [self._masks.find(n, p) for n, p in zip(self.names, self._images, strict=True)]
+        self._mask_of = dict(zip(self.names, masks, strict=True))
+        facts = FileFacts(self.root).of([*self._images, *(mask for mask in masks if mask)])
+        self._mask_facts = {mask: facts[mask] for mask in masks if mask}
         for name, path in zip(self.names, self._images, strict=True):
             fact = facts[path]
             if isinstance(fact, InputError):
@@ -259,12 +260,11 @@ class VOCLayout(Dataset[Sample]):
         turned = [True] * len(self.names)
         undecided, votes = [], {True: 0, False: 0}
         oriented = [i for i, fact in enumerate(self._facts) if fact.orientation != 1]
-        masks = self._file_facts.of(path for path in map(self.find_mask, oriented) if path)
         for i in oriented:
             fact = self._facts[i]
             sizes = {self._annotated_size(i)}
             mask = self.find_mask(i)
-            if mask is not None and isinstance(mask_fact := masks[mask], Fact):
+            if mask is not None and isinstance(mask_fact := self._mask_facts[mask], Fact):
                 sizes.add(mask_fact.header.upright)
             upright, stored = fact.header.upright, fact.header.stored
             if upright == stored or not sizes & {upright, stored}:
@@ -382,10 +382,7 @@ class VOCLayout(Dataset[Sample]):
 
     def find_mask(self, i: int) -> Path | None:
         """The file of the true mask of an image, if there is one."""
-        name = self.names[i]
-        if name not in self._mask_of:
-            self._mask_of[name] = self._masks.find(name, self._images[i])
-        return self._mask_of[name]
+        return self._mask_of[self.names[i]]
 
     def mask_path(self, i: int) -> Path:
         """Where the true mask of an image is, or would be."""
@@ -569,10 +566,6 @@ class VOCLayout(Dataset[Sample]):
                 )
         if self.with_boxes:
             self._check_boxes()
-
-    @cached_property
-    def _mask_facts(self) -> dict[Path, Fact | InputError]:
-        return self._file_facts.of(path for i in range(len(self)) if (path := self.find_mask(i)))
 
     def _survey(self) -> MaskSurvey:
         """Masks of evenly chosen images, and more of those tagged with classes not seen there."""
