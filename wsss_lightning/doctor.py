@@ -202,7 +202,9 @@ def _sheet(
     rows, captions, used = [], [], []
     for (split, name), (caption, other) in chosen.items():
         image = np.asarray(reads[split].image(place[split, name]))
-        row = {"image": image, "true mask": BLANK, "looks the same": BLANK}
+        row = {"image": image, "true mask": BLANK}
+        if any(double for _, double in chosen.values()):
+            row["looks the same"] = BLANK
         try:
             mask = reads[split].mask(place[split, name])
             used.append(mask)
