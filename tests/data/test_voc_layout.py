@@ -527,6 +527,20 @@ def test_an_image_is_used_as_stored_where_its_mask_only_fits_that(root):
     assert "(b)" in data.notes[0]
 
 
+@pytest.mark.parametrize(("box", "size"), [("1,2,19,8", (16, 20)), ("1,2,6,19", (20, 16))])
+def test_boxes_that_only_fit_one_turn_of_an_image_decide_on_it(root, box, size):
+    """An image of 20x16 pixels that is shown as 16x20."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 16)).save(root / "JPEGImages/b.png", exif=exif)
+    (root / "JPEGImages/b.jpg").unlink()
+    (root / "SegmentationClass/b.png").unlink()
+    (root / "boxes.csv").write_text(f"image,class,x0,y0,x1,y1\nb,dog,{box}\n")
+    data = read(root, boxes="boxes.csv")
+    assert data.image_size(2) == size
+    assert data.boxes(2)[0, 1:].tolist() == [float(x) for x in box.split(",")]
+
+
 def test_images_whose_sizes_do_not_tell_follow_those_whose_sizes_do(root):
     """A tool that ignored orientations ignored that of images turned by 180 degrees too."""
     for name, orientation in ((NAMES[0], 3), ("b", 6)):

@@ -41,6 +41,7 @@ from wsss_lightning.data.sources.names import ClassNames, Companions, ImageIndex
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.functional.masks import IGNORE
 
+SLACK: Final = 2  # pixels
 SURVEYED: Final = 200  # masks that are looked at before work starts, at most, and as many again
 # of images tagged with classes that these do not show
 
@@ -253,16 +254,16 @@ class VOCLayout(Dataset[Sample]):
     def _decide_turns(self) -> list[bool]:
         """Whether each image is turned upright by its EXIF orientation.
 
-        It is, unless the sizes of its mask and annotation fit only the image as it is stored. Sizes
-        tell nothing of a square image, or one that is turned by 180 degrees: it is treated as those
-        of the same split whose sizes tell.
+        It is, unless the size of its mask or annotation, or its boxes, fit only the image as it is
+        stored. Sizes tell nothing of a square image, or one that is turned by 180 degrees: it is
+        treated as those of the same split whose sizes tell.
         """
         turned = [True] * len(self.names)
         undecided, votes = [], {True: 0, False: 0}
         oriented = [i for i, fact in enumerate(self._facts) if fact.orientation != 1]
         for i in oriented:
             fact = self._facts[i]
-            sizes = {self._annotated_size(i)}
+            sizes = self._sizes_of_boxes(i)
             mask = self.find_mask(i)
             if mask is not None and isinstance(mask_fact := self._mask_facts[mask], Fact):
                 sizes.add(mask_fact.header.upright)
@@ -293,6 +294,26 @@ class VOCLayout(Dataset[Sample]):
                 f"masks or boxes fit the images as they are stored ({some(stored_ones)})"
             )
         return turned
+
+    def _sizes_of_boxes(self, i: int) -> set[tuple[int, int]]:
+        """(H, W) that the boxes of an image were drawn at, by their file or by where they lie."""
+        size = self._annotated_size(i)
+        if size is not None:
+            return {size}
+        if self.boxes_from == "masks" or not self._box_path(i).is_file():
+            return set()
+        try:
+            boxes = self._drawn_as_written(i)
+        except InputError:  # reported where boxes are used
+            return set()
+        header = self._facts[i].header
+        # a tool may round a corner to a place behind the last pixel
+        fitting = {
+            (height, width)
+            for height, width in (header.upright, header.stored)
+            if not any(reaches_out(box, height + SLACK, width + SLACK) for box in boxes)
+        }
+        return fitting if boxes and len(fitting) == 1 else set()
 
     def _annotated_size(self, i: int) -> tuple[int, int] | None:
         """(H, W) that boxes were drawn at, where their file says so."""
@@ -434,11 +455,7 @@ class VOCLayout(Dataset[Sample]):
         Raises:
             InputError: they were drawn on an image of another size.
         """
-        if self.boxes_from == "xml":
-            drawn = self._annotation(i).boxes
-            drawn = [box for box in drawn if self.difficult or not box.difficult]
-        else:
-            drawn = self._box_table.boxes.get(self.names[i], [])
+        drawn = self._drawn_as_written(i)
         size = self._annotated_size(i)
         if drawn and size is not None and size != self.image_size(i):
             height, width = self.image_size(i)
@@ -448,6 +465,12 @@ class VOCLayout(Dataset[Sample]):
                 "of another size. Scale the boxes, or bring back the image that was annotated."
             )
         return drawn
+
+    def _drawn_as_written(self, i: int) -> list[Drawn]:
+        if self.boxes_from != "xml":
+            return self._box_table.boxes.get(self.names[i], [])
+        boxes = self._annotation(i).boxes
+        return [box for box in boxes if self.difficult or not box.difficult]
 
     @cached_property
     def _box_table(self) -> BoxTable:
