@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from wsss_lightning.data.sources.masks import MaskContent, MaskSurvey
+from wsss_lightning.data.checks import MaskSurvey
+from wsss_lightning.data.sources.masks import MaskContent
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Sample
+from wsss_lightning.data.checks import MaskSurvey
 from wsss_lightning.data.file_facts import Fact, FileFacts
 from wsss_lightning.data.images import SUFFIXES, read_header, read_rgb
 from wsss_lightning.data.scores import load_mask
@@ -36,7 +37,7 @@ from wsss_lightning.data.sources.boxes import (
     read_xml,
 )
 from wsss_lightning.data.sources.lists import list_path, read_list
-from wsss_lightning.data.sources.masks import BACKGROUND, MaskReader, MaskSurvey, read_ids
+from wsss_lightning.data.sources.masks import BACKGROUND, MaskReader, read_ids
 from wsss_lightning.data.sources.names import ClassNames, Companions, ImageIndex, some
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.functional.masks import IGNORE

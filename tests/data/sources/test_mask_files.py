@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_lightning.data.sources.masks import MaskReader, MaskSurvey
+from wsss_lightning.data.checks import MaskSurvey
+from wsss_lightning.data.sources.masks import MaskReader
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import voc_palette
 
