@@ -324,6 +324,7 @@ def test_ids_above_255_can_be_mapped(root):
 def test_a_view_of_some_classes_skips_the_others(root):
     data = read(root, classes=["cat"], mask_ids={0: "background", 2: "cat"}, untagged="background")
     assert data.tags.tolist() == [[0], [1], [0]]
+    assert data.notes[-1].endswith("left out: bird, dog")
     assert data.mask(1)[0, :3].tolist() == [1, 255, 0]
     assert [len(data.boxes(i)) for i in range(3)] == [0, 1, 0]
     write_csv(root, "image," + ",".join(CLASSES), *tagged_rows())

@@ -161,11 +161,17 @@ class VOCLayout(Dataset[Sample]):
         self.names = [name for name, _ in listed.images]
         self._images = [file for _, file in listed.images]
         self._parsed: dict[str, Annotation] = {}
+        self._left_out: set[str] = set()
         if listed.absent:
             self._refuse(listed.absent, self._describe_absent(listed.absent))
         self._facts = self._look_at_images()
         self._turned = self._decide_turns()
         self.tags = self._read_tags(tags)
+        if self._left_out:
+            self.notes.append(
+                f"classes of {tags} that data.reader.classes lacks are left out: "
+                f"{some(sorted(self._left_out))}"
+            )
         without = [n for n, t in zip(self.names, self.tags, strict=True) if not t.any()]
         if without and untagged == "error":
             self._refuse(
@@ -656,8 +662,11 @@ class VOCLayout(Dataset[Sample]):
     def _known(self, name: str, where: Path) -> int | None:
         """Index of a class; None for one that a view of some classes leaves out."""
         index = self._class_names.index(name)
-        if index is not None or self.subset:
+        if index is not None:
             return index
+        if self.subset:
+            self._left_out.add(name)
+            return None
         raise InputError(
             f"{where} names the class {name!r}, which data.reader.classes lacks; "
             f"{did_you_mean(name, self.classes)} To leave a class out, give data.reader.mask_ids."
@@ -693,6 +702,7 @@ class VOCLayout(Dataset[Sample]):
             table = tag_files.read_npy(path, self._index, self._class_names)
         else:
             table = tag_files.read_csv(path, self._index, self._class_names, self.subset)
+        self._left_out |= table.left_out
         absent = [name for name in self.names if name not in table.tags]
         if absent:
             others = (

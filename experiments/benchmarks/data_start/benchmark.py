@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def reader(data):
-    """How stages open splits; code before `splits` built each anew."""
+    """How stages open splits; code before `wsss_lightning.splits` built a new one each time."""
     try:
         from wsss_lightning.splits import reader_of
     except ImportError:

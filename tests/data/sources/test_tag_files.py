@@ -54,6 +54,14 @@ def test_tables_with_columns_of_classes_or_with_words_give_the_same_tags(read, t
     assert table.absent == []
 
 
+def test_a_column_without_a_name_is_no_class(read):
+    table = read(",image,cat,dog,hot dog\n0,a,1,0,0\n1,d,0,0,1\n")  # as pandas numbers rows
+    assert {name: tags.tolist() for name, tags in table.tags.items()} == {
+        "a": TAGS["a"],
+        "d": TAGS["d"],
+    }
+
+
 def test_rows_of_images_that_do_not_exist_are_kept_apart(read):
     table = read("image,cat,dog,hot dog\na,1,0,0\nelsewhere/z.jpg,0,1,0\n")
     assert list(table.tags) == ["a"]
@@ -82,9 +90,12 @@ def test_a_table_that_does_not_fit_is_refused_with_what_was_seen(read, text, fac
 
 
 def test_a_view_of_some_classes_leaves_other_words_and_columns_out(read):
-    assert read("image,labels\na,cat\nb c,cat;elk\n", subset=True).tags["b c"].tolist() == [1, 0, 0]
+    words = read("image,labels\na,cat\nb c,cat;elk\n", subset=True)
+    assert words.tags["b c"].tolist() == [1, 0, 0]
+    assert words.left_out == {"elk"}
     text = "image,cat,dog,hot dog,elk\na,1,0,0,1\n"
     assert read(text, subset=True).tags["a"].tolist() == [1, 0, 0]
+    assert read(text, subset=True).left_out == {"elk"}
 
 
 def test_capitals_decide_between_classes_that_differ_by_them_alone():

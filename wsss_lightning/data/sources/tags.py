@@ -29,10 +29,12 @@ class TagTable(NamedTuple):
     Attributes:
         tags: (c) multi-hot, by the name of an image.
         absent: what the table calls images that are not there.
+        left_out: classes of the table that the data set lacks.
     """
 
     tags: dict[str, Float32[np.ndarray, "c"]]
     absent: list[str]
+    left_out: frozenset[str] = frozenset()
 
 
 def read_csv(path: Path, images: ImageIndex, classes: ClassNames, subset: bool) -> TagTable:
@@ -105,29 +107,29 @@ def _read_columns(
         table[name] = np.zeros(len(classes.names), np.float32)
         for c, value in zip(columns.values(), values, strict=True):
             table[name][c] = VALUES[value]
-    if not subset:
-        _refuse_unknown_columns(path, rows, {at, *columns}, classes)
-    return TagTable(table, absent)
-
-
-def _refuse_unknown_columns(
-    path: Path, rows: list[Row], known: set[int], classes: ClassNames
-) -> None:
-    """Columns of 0 and 1 are classes; others may hold anything."""
-    for i, word in enumerate(rows[0].cells):
-        if i not in known and all(row.cells[i].lower() in VALUES for row in rows[1:]):
-            raise InputError(
-                f"{path} names the class {word!r}, which data.reader.classes lacks; "
-                f"{did_you_mean(word, classes.names)} To leave a class out, give "
-                "data.reader.mask_ids."
-            )
+    # columns of 0 and 1 are classes; others may hold anything
+    unknown = [
+        word
+        for i, word in enumerate(header)
+        if word
+        and i not in {at, *columns}
+        and all(row.cells[i].lower() in VALUES for row in rows[1:])
+    ]
+    if unknown and not subset:
+        raise InputError(
+            f"{path} names the class {unknown[0]!r}, which data.reader.classes lacks; "
+            f"{did_you_mean(unknown[0], classes.names)} To leave a class out, give "
+            "data.reader.mask_ids."
+        )
+    return TagTable(table, absent, frozenset(unknown))
 
 
 def _read_words(
     path: Path, rows: list[Row], images: ImageIndex, classes: ClassNames, subset: bool
 ) -> TagTable:
     table: dict[str, np.ndarray] = {}
-    absent = []
+    absent: list[str] = []
+    left_out: set[str] = set()
     for line, cells in rows:
         name = images.name(cells[0])
         if name is None:
@@ -142,9 +144,11 @@ def _read_words(
                     f"lacks; {did_you_mean(word, classes.names)} To leave a class out, give "
                     "data.reader.mask_ids."
                 )
-            if c is not None:
+            if c is None:
+                left_out.add(word)
+            else:
                 tags[c] = 1
-    return TagTable(table, absent)
+    return TagTable(table, absent, frozenset(left_out))
 
 
 def _words(cells: Sequence[str], classes: ClassNames) -> list[str]:
