@@ -66,7 +66,7 @@ def test_labels_are_sure_where_both_refinements_agree(tmp_path, data, stages):
     high = marginals(tmp_path / "high", [[0.9, 0.8, 0.3, 0.2]])
     folder = tmp_path / "labels"
     folder.mkdir()
-    stages.confident(folder, low=low, high=high, data=data, split="train")
+    stages.confident(folder, low=low, high=high, data=data, split="train", prefer_class=True)
     for name in NAMES:
         assert load_mask(folder / f"{name}.png").tolist() == [[3, 255, 0, 0]]
     shares = json.loads((folder / "metrics.json").read_text())
@@ -74,7 +74,7 @@ def test_labels_are_sure_where_both_refinements_agree(tmp_path, data, stages):
     # an interrupted stage leaves what is done as it is
     (folder / "x1.png").unlink()
     kept = (folder / "x0.png").stat().st_mtime_ns
-    stages.confident(folder, low=low, high=high, data=data, split="train")
+    stages.confident(folder, low=low, high=high, data=data, split="train", prefer_class=True)
     assert (folder / "x1.png").is_file()
     assert (folder / "x0.png").stat().st_mtime_ns == kept
 

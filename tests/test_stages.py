@@ -389,6 +389,7 @@ def settings_of_fit(weights):
             },
             "dropout": 0.0,
             "head_init": "default",
+            "weights": None,
         },
         "num_classes": 1,
         "optimizer": {
@@ -689,6 +690,7 @@ def trained_classifier(folder):
                 },
                 "dropout": 0.0,
                 "head_init": "default",
+                "weights": None,
             },
             "num_classes": 1,
             "optimizer": {

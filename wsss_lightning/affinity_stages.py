@@ -30,7 +30,14 @@ class AffinityStages(Stages):
     """Stages of affinities, beside those that all refiners share."""
 
     def confident(
-        self, folder: Path, *, low: Path, high: Path, data: DictConfig, split: str
+        self,
+        folder: Path,
+        *,
+        low: Path,
+        high: Path,
+        data: DictConfig,
+        split: str,
+        prefer_class: bool,
     ) -> None:
         """Labels `<name>.png` on which two refinements agree, 255 elsewhere (`confident_labels`).
 
@@ -39,11 +46,12 @@ class AffinityStages(Stages):
         Args:
             low: marginals under much background.
             high: marginals under little background.
+            prefer_class: as of `confident_labels`.
         """
         reader = reader_of(data)(split=split, with_masks=False)
         done = finished_images(folder, ".png")
         left = [name for name in reader.names if name not in done]
-        work = partial(_confident, folder=folder, low=low, high=high)
+        work = partial(_confident, folder=folder, low=low, high=high, prefer_class=prefer_class)
         share_out(work, left, self.workers, name_of(folder), threads=False)
         write_json(folder / "metrics.json", _shares(folder, reader))
 
@@ -81,9 +89,10 @@ def walk_settings(node: DictConfig) -> tuple[Walk, int]:
     return Walk(**settings), batch_size
 
 
-def _confident(name: str, *, folder: Path, low: Path, high: Path) -> None:
+def _confident(name: str, *, folder: Path, low: Path, high: Path, prefer_class: bool) -> None:
     (careful, keys), (bold, _) = (load_score(image_file(f, name, ".npz")) for f in (low, high))
-    label = confident_labels(torch.from_numpy(careful), torch.from_numpy(bold)).numpy()
+    both = torch.from_numpy(careful), torch.from_numpy(bold)
+    label = confident_labels(*both, prefer_class).numpy()
     # positions become labels; 255 stays what it is
     names = np.full(IGNORE + 1, IGNORE, np.uint8)
     names[: len(keys)] = keys

@@ -268,6 +268,7 @@ def check_values(cfg: DictConfig) -> None:
             f"refine.area_factor is {factor}, but it bounds how many times larger or smaller a "
             "label may become; set 1 or more (5 is a start), or null to keep every refined map."
         )
+    _check_epochs(cfg)
     _check_stop_epochs(cfg)
     _check_biases(cfg)
     _check_boxes(cfg)
@@ -285,7 +286,7 @@ def check_values(cfg: DictConfig) -> None:
     if cfg.pictures < 1:
         raise InputError(f"pictures is {cfg.pictures}; set how many rows a sheet has, 1 or more.")
     for name in ("fit.method", "fit.segmenter", "refine.schedule"):
-        for key in ("max_epochs", "max_steps", "batch_size", "crop_size"):
+        for key in ("max_steps", "batch_size", "crop_size"):
             value = OmegaConf.select(cfg, f"{name}.{key}")
             if value is not None and value < 1:
                 raise InputError(f"{name}.{key} is {value}; set a whole number above 0.")
@@ -392,10 +393,52 @@ def _check_sizes(cfg: DictConfig, name: str) -> None:
         )
 
 
+# schedule: the module that is trained by it
+TRAININGS = {
+    "fit.method": "method",
+    "fit.segmenter": "segmenter",
+    "refine.schedule": "refine.module",
+    "pipeline.first_schedule": "pipeline.first",
+}
+
+
+def _check_epochs(cfg: DictConfig) -> None:
+    """Trainings take an epoch or more, or none where a whole network is given."""
+    for schedule, module in TRAININGS.items():
+        key, given = f"{schedule}.max_epochs", f"{module}.net.weights"
+        epochs = OmegaConf.select(cfg, key)
+        unused = schedule == "pipeline.first_schedule" and cfg.fit.method.max_epochs == 0
+        if epochs is None or unused:
+            continue
+        if epochs < 0:
+            raise InputError(
+                f"{key} is {epochs}; set a whole number above 0, or 0 to take the network of "
+                f"{given} as it is."
+            )
+        if epochs == 0 and not OmegaConf.select(cfg, given):
+            raise InputError(
+                f"{key} is 0, which takes a network as it is, but {given} gives none; set it to "
+                f"the file of a whole network, or {key} to 1 or more."
+            )
+    for choice, word, module in (
+        ("fit.segmenter.encoder", "classifier", "segmenter"),
+        ("refine.encoder", "classifier", "refine.module"),
+        ("pipeline.begin", "last", "method"),
+    ):
+        key = f"{module}.net.weights"
+        given = OmegaConf.select(cfg, key)
+        if given and OmegaConf.select(cfg, choice) == word:
+            other = "initial" if word == "last" else "backbone"
+            raise InputError(
+                f"{key} is {given}, a whole network, and {choice} is {word}, which would replace "
+                f"its encoder; set {choice} to {other}, or {key} to null."
+            )
+
+
 def _check_stop_epochs(cfg: DictConfig) -> None:
     """SC-CAM stops each round within its schedule."""
     stops = OmegaConf.select(cfg, "pipeline.stop_epochs")
-    if stops is None:
+    if stops is None or cfg.fit.method.max_epochs == 0:  # no rounds: a network is given
         return
     rounds, last = cfg.pipeline.rounds, cfg.fit.method.max_epochs
     epochs = list(stops) if isinstance(stops, ListConfig) else []

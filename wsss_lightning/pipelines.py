@@ -53,6 +53,8 @@ def sc_cam(
 ) -> Scores:
     """Tags -> classifier -> rounds of clustering each class and learning its clusters -> as `tags`.
 
+    With `fit.method.max_epochs` of 0 a whole network is given, and there are no rounds.
+
     Args:
         rounds: 1 or more.
         begin: a round's network begins "initial", from the backbone's weights, or with the "last"
@@ -68,6 +70,8 @@ def sc_cam(
 
     Source: Chang et al. 2020 (SC-CAM); `script.sh` of the official code begins each round anew.
     """
+    if cfg.fit.method.max_epochs == 0:
+        return tags(cfg, run, segment)
     if rounds < 1:
         raise InputError(f"pipeline.rounds is {rounds}; set 1 or more (the paper's is 3).")
     if begin not in ("initial", "last"):

@@ -7,6 +7,7 @@ marginals of every split behind each of its steps, in their order; the last is w
 from collections.abc import Mapping
 from pathlib import Path
 
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from wsss_lightning.affinity_stages import AffinityStages
@@ -117,7 +118,14 @@ def affinity(
         )
         for side in ("low", "high")
     }
-    confident = run.stage(f"{name}/labels", own.confident, data=data, split=data.train, **sides)
+    confident = run.stage(
+        f"{name}/labels",
+        own.confident,
+        data=data,
+        split=data.train,
+        prefer_class=get_class(module._target_).prefers_class,
+        **sides,
+    )
     learnt = run.stage(
         f"{name}/network",
         do.fit,
@@ -126,6 +134,7 @@ def affinity(
         schedule=schedule,
         supervision="masks",
         masks=confident,
+        marginals=sides,
         initial=trained if encoder == "classifier" else None,
     )
     walked = {

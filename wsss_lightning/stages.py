@@ -141,6 +141,7 @@ class Stages:
         supervision: str,
         masks: Path | None = None,
         clusters: Path | None = None,
+        marginals: Mapping[str, Path] | None = None,
         initial: Path | None = None,
         crf: DictConfig | None = None,
         start: Path | None = None,
@@ -149,10 +150,13 @@ class Stages:
     ) -> None:
         """Train a module on the training split; leaves module.yaml, last.ckpt and csv logs.
 
-        In a folder where it was interrupted it goes on from its last checkpoint.
+        In a folder where it was interrupted it goes on from its last checkpoint. A schedule of 0
+        epochs stores the network as it was given, without training or logs.
 
         Args:
             clusters: folder of `cluster`: sub-categories to learn beside the tags.
+            marginals: folders of `crf`, for a module that learns from marginals and not from masks;
+                others do without.
             crf: log mIoU of the validation split with this CRF and without it.
             initial: folder of a trained module whose encoder this one begins with.
             start: folder of a trained module of the same kind that this one goes on from, with a
@@ -165,7 +169,8 @@ class Stages:
         set_statistics(module)
         write_text(folder / "module.yaml", OmegaConf.to_yaml(module))
         built = instantiate(module)
-        if getattr(built, "wants_sub_tags", False) != (clusters is not None):
+        trains = schedule.max_epochs > 0
+        if trains and getattr(built, "wants_sub_tags", False) != (clusters is not None):
             raise InputError(
                 f"{type(built).__name__} and the pipeline do not go together: sub-categories are "
                 "made by pipeline=sc_cam and learnt by method=sc_cam; choose both, as in "
@@ -176,11 +181,17 @@ class Stages:
             built.net.encoder.load_state_dict(trained.net.encoder.state_dict())
         if start is not None:
             built.load_state_dict(load(start).state_dict())
+        last = folder / "last.ckpt"
+        if not trains:
+            given = {"state_dict": built.state_dict()}
+            write_whole(last, lambda file: torch.save(given, file))
+            return
         if (long_side := self.long_sides.get(supervision)) is not None:
             if supervision == "tags":
                 built.reading = Reading(long_side=long_side)
             else:
                 built.long_side = long_side
+        wants_marginals = getattr(built, "wants_marginals", False)
         jitter = schedule.jitter or dict.fromkeys(
             ("brightness", "contrast", "saturation", "hue"), 0
         )
@@ -198,6 +209,7 @@ class Stages:
             supervision=supervision,
             masks=masks,
             sub_tags=None if clusters is None else sub_tags_of(clusters),
+            scores=list((marginals or {}).values()) if wants_marginals else (),
             seed=(torch.initial_seed() + epochs_before) % 2**32,
         )
         watched = data.val is not None
@@ -206,7 +218,6 @@ class Stages:
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
-        last = folder / "last.ckpt"
         step_seed = torch.initial_seed() + epochs_before
         callbacks: list[pl.Callback] = [
             StepSeed(step_seed),

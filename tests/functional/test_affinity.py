@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.affinity import (
     affinity_loss,
+    confident_cells,
     confident_labels,
     feature_affinity,
     half_disc,
-    majority,
     pair_labels,
     pairs,
     path_affinity,
@@ -133,7 +133,24 @@ def test_labels_are_confident_where_little_and_much_background_agree():  # close
     # columns: class under both, class under high alone, background under both, outside
     low = torch.tensor([[0.2, 0.7, 0.9, 0.0], [0.8, 0.3, 0.1, 0.0]])[:, None]
     high = torch.tensor([[0.1, 0.3, 0.6, 0.0], [0.9, 0.7, 0.4, 0.0]])[:, None]
-    assert confident_labels(low, high).tolist() == [[1, IGNORE, 0, IGNORE]]
+    for prefer_class in (False, True):
+        assert confident_labels(low, high, prefer_class).tolist() == [[1, IGNORE, 0, IGNORE]]
+
+
+@pytest.mark.parametrize(("prefer_class", "label"), [(False, 0), (True, 1)])  # PSA, IRN
+def test_a_contradiction_is_decided_as_in_the_official_code(prefer_class, label):
+    low, high = torch.tensor([0.2, 0.8]), torch.tensor([0.6, 0.4])
+    decided = confident_labels(low[:, None, None], high[:, None, None], prefer_class)
+    assert decided.item() == label
+
+
+def test_probabilities_are_averaged_over_a_cell_before_labels_are_decided():
+    # columns of pixels; in the first cell most pixels are background, but faintly
+    background = torch.tensor([[0.6, 0.6, 0.6, 0.0, 0.9]])
+    marginal = torch.stack([background, 1 - background])
+    assert confident_cells(marginal, marginal, 1).tolist() == [[0, 0, 0, 1, 0]]
+    # cells of 4 x 4 pixels, of which the first holds 4 and the second, cut, holds 1
+    assert confident_cells(marginal, marginal, 4).tolist() == [[1, 0]]
 
 
 # affinities
@@ -341,10 +358,3 @@ def test_what_has_no_meaning_is_refused(how):
     affinity = feature_affinity(uniform(16, 1, 2, 4, 5), 3, "padded")
     with pytest.raises(InputError, match=r"set both to 0 or more"):
         random_walk(uniform(15, 1, 2, 4, 5), affinity, half_disc(3), **how)
-
-
-def test_a_cell_has_the_label_of_most_of_its_pixels():  # closed form
-    label = torch.tensor([[[1, 1, 0, 255, 3], [0, 1, 255, 255, 3], [2, 0, 0, 2, 0]]])
-    # 2 and 0 both fill half of a cut cell: the lower wins
-    assert majority(label, 2).tolist() == [[[1, 255, 3], [0, 0, 0]]]
-    assert torch.equal(majority(label, 1), label)

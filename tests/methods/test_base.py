@@ -24,7 +24,7 @@ TAGS = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0,
 def classifier(stride=16):
     chosen = Backbone("test_resnet", stride, False, None, None, [], {})
     return Classifier(
-        partial(CamNet, chosen, 0.0, "default"), 4, SGD, **{**RATES, "head_factor": 10}
+        partial(CamNet, chosen, 0.0, "default", None), 4, SGD, **{**RATES, "head_factor": 10}
     ).eval()
 
 

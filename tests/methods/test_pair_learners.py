@@ -28,12 +28,22 @@ def learner(kind, radius=3, border="padded"):
     if kind is AffinityLearner:
         net = partial(AffinityNet, backbone, [-3, -2, -1], [4, 6, 8], None)
     else:
-        net = partial(BoundaryNet, backbone, [2, 3], [4, 4], 2, 4, 0, True, False, None)
+        net = partial(BoundaryNet, backbone, [2, 3], [4, 4], 2, 4, 0, False, None)
     return kind(net, ADAM, **RATES, radius=radius, border=border)
 
 
 def walk(radius=3, beta=2.0, steps=4, **how):
     return Walk(radius=radius, border="padded", beta=beta, steps=steps, **{**PSA, **how})
+
+
+def batch_of(image, mask):
+    """Images and their labels: as masks, and as marginals under much and under little background.
+
+    Of these, the first says background where the label is 255, the second says class 1.
+    """
+    background = torch.stack([mask != 1, mask == 0], 1).float()
+    score = torch.stack([background, 1 - background], 2).flatten(1, 2)  # low, then high
+    return {"image": image, "mask": mask, "score": list(score), "name": ["a"] * len(mask)}
 
 
 @pytest.mark.parametrize("kind", [AffinityLearner, BoundaryLearner])
@@ -45,9 +55,12 @@ def test_the_loss_is_that_of_all_pairs_by_a_loop(kind):
     mask[:, 16:, 24:] = 255
     logged = {}
     method.log_dict = lambda told, **_: logged.update(told)
-    loss = method.training_step({"image": image, "mask": mask, "name": ["a"]}, 0)
+    batch = batch_of(image, mask)
+    loss = method.training_step(batch, 0)
     affinity = method.affinities(image, 3, "padded")[0]
-    cells = method.cells(mask, affinity.shape[-2:])[0]
+    cells = method.cells(batch, affinity.shape[-2:])[0]
+    middle = 32 // (2 * len(cells))
+    assert torch.equal(cells, mask[0, middle :: 2 * middle, middle :: 2 * middle])
     kinds = {"background": [], "foreground": [], "negative": []}
     for n, (dy, dx) in enumerate(method.offsets(3)):
         for y in range(cells.shape[0] - dy):
@@ -79,7 +92,7 @@ def test_it_learns_where_two_halves_meet(kind):
     optimizer = torch.optim.Adam(method.parameters(), lr=1e-2)
     for _ in range(40):
         optimizer.zero_grad()
-        method.training_step({"image": image, "mask": mask, "name": []}, 0).backward()
+        method.training_step(batch_of(image, mask), 0).backward()
         optimizer.step()
     with torch.no_grad():
         affinity = method.eval().affinities(image, 3, "padded")

@@ -34,7 +34,7 @@ def backbone(name="test_resnet", **how):
 
 def net_of(chosen, kind):
     if kind == "cam":
-        return CamNet(chosen, dropout=0.0, head_init="default", num_classes=2)
+        return CamNet(chosen, dropout=0.0, head_init="default", weights=None, num_classes=2)
     return SegmentationNet(chosen, "unet", {}, num_classes=2)
 
 

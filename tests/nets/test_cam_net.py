@@ -7,9 +7,9 @@ from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.cam_net import CamNet, class_head
 
 
-def cam_net(stride=16, dropout=0.0, num_classes=3):
+def cam_net(stride=16, dropout=0.0, num_classes=3, weights=None):
     chosen = Backbone("test_resnet", stride, False, None, None, [], {})
-    return CamNet(chosen, dropout=dropout, head_init="default", num_classes=num_classes)
+    return CamNet(chosen, dropout, "default", weights, num_classes)
 
 
 def test_the_head_has_no_bias():

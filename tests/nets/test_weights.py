@@ -48,7 +48,7 @@ def test_a_classifier_of_psa_is_a_cam_net():
     state = read(state_of("PSA")).state
     with torch.device("meta"):
         net = CamNet(
-            Backbone("resnet38", 8, False, None, True, [], {}), 0.5, "default", num_classes=20
+            Backbone("resnet38", 8, False, None, True, [], {}), 0.5, "default", None, num_classes=20
         )
     wanted = {key for key in net.state_dict() if "num_batches_tracked" not in key}
     assert set(state) == wanted

@@ -18,7 +18,7 @@ class Sample(TypedDict, total=False):
     name: file name without suffix.
     mask: int64 (H W), 0 background, 1..c, 255 ignored; where masks are asked for.
     boxes: float32 (n 5): class 1..c, x0, y0, x1, y1 in pixels, ends exclusive; likewise.
-    score: float32 (n H W), maps in [0, 1] that go through the same crops; where a caller adds them.
+    score: float32 (n H W), maps in [0, 1] that go through the same crops; where asked for.
     sub_tags: float32 (ck), multi-hot sub-categories; likewise.
     """
 
@@ -34,8 +34,8 @@ class Sample(TypedDict, total=False):
 class Batch(TypedDict, total=False):
     """Samples of one size.
 
-    image: float32 (b 3 H W); tags: float32 (b c); mask: int64 (b H W); score: float32 (b n H W);
-    sub_tags: float32 (b ck); name, boxes: lists of b.
+    image: float32 (b 3 H W); tags: float32 (b c); mask: int64 (b H W); sub_tags: float32 (b ck);
+    name, boxes, score: lists of b.
     """
 
     image: Tensor
@@ -43,12 +43,12 @@ class Batch(TypedDict, total=False):
     name: list[str]
     mask: Tensor
     boxes: list[Tensor]
-    score: Tensor
+    score: list[Tensor]
     sub_tags: Tensor
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack what is a map or a vector; keep names and boxes, whose number varies, as lists.
+    """Stack images, masks and vectors; keep names, boxes and scores, of varying number, as lists.
 
     Raises:
         ValueError: images differ in size.
@@ -62,5 +62,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
     batch: dict[str, Any] = {}
     for key in samples[0]:
         values = [sample[key] for sample in samples]  # type: ignore[literal-required]
-        batch[key] = values if key in ("name", "boxes") else torch.stack(values)
+        batch[key] = values if key in ("name", "boxes", "score") else torch.stack(values)
     return Batch(**batch)  # type: ignore[typeddict-item]

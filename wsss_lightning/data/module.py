@@ -10,11 +10,14 @@ from typing import Any, final
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, distributed
 from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wsss_lightning.data.batch import Batch, Sample, collate
+from wsss_lightning.data.scores import load_score
+from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
@@ -117,9 +120,10 @@ class _Augmented(Dataset[Sample]):
         transform: TrainTransform,
         seed: int,
         sub_tags: Mapping[str, Tensor] | None,
+        scores: Sequence[Path],
     ) -> None:
         self.data, self.transform, self.seed = data, transform, seed
-        self.sub_tags = sub_tags
+        self.sub_tags, self.scores = sub_tags, scores
 
     def __len__(self) -> int:
         return len(self.data)
@@ -129,6 +133,9 @@ class _Augmented(Dataset[Sample]):
         sample = self.data[i]
         if self.sub_tags is not None:
             sample["sub_tags"] = self.sub_tags[sample["name"]]
+        if self.scores:
+            maps = [load_score(image_file(f, sample["name"], ".npz"))[0] for f in self.scores]
+            sample["score"] = torch.from_numpy(np.concatenate(maps))
         return self.transform(sample, np.random.default_rng([self.seed, epoch, i]))
 
 
@@ -148,6 +155,8 @@ class DataModule(pl.LightningDataModule):
         supervision: what training samples carry: `tags`, or `masks`.
         masks: folder of pseudo masks that stand for the true ones in training.
         sub_tags: sub-categories of each training image by its name, which samples shall carry.
+        scores: folders of `save_score` files of the training images; samples carry the maps of all
+            of them in one `score`.
         predict: split to predict.
         skip: names that were predicted already; prediction leaves out batches of such.
     """
@@ -165,6 +174,7 @@ class DataModule(pl.LightningDataModule):
         supervision: str = "tags",
         masks: Path | None = None,
         sub_tags: Mapping[str, Tensor] | None = None,
+        scores: Sequence[Path] = (),
         predict: str | None = None,
         skip: Collection[str] = (),
     ) -> None:
@@ -173,6 +183,7 @@ class DataModule(pl.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
         self.supervision, self.masks, self.sub_tags = supervision, masks, sub_tags
+        self.scores = tuple(scores)
         self.predict, self.skip = predict, frozenset(skip)
         self.whole: dict[str, list[str]] = {}  # names that a loader of whole images gives, by use
         self.begun = (0, 0)  # an epoch, and how many of its batches were learnt from before
@@ -199,7 +210,7 @@ class DataModule(pl.LightningDataModule):
                 f"cannot share it evenly; set a multiple of {processes}, or other trainer.devices."
             )
         return self._loader(
-            _Augmented(data, self.transform, self.seed, self.sub_tags),
+            _Augmented(data, self.transform, self.seed, self.sub_tags, self.scores),
             batch_size=self.batch_size // processes,
             sampler=EpochSampler(len(data), self.seed, self.batch_size, self.begun),
         )

@@ -116,7 +116,7 @@ def path_affinity(
 
 
 def confident_labels(
-    low: Float[Tensor, "k h w"], high: Float[Tensor, "k h w"]
+    low: Float[Tensor, "k h w"], high: Float[Tensor, "k h w"], prefer_class: bool
 ) -> Int[Tensor, "h w"]:
     """Labels that hold under much and under little background; IGNORE elsewhere.
 
@@ -126,27 +126,33 @@ def confident_labels(
     Args:
         low: probabilities with background (1 - max) ** alpha of a low alpha, background first.
         high: of a high alpha. Both are zero outside the image.
+        prefer_class: what a pixel is that is a class in `low` and background in `high`: the class,
+            as in IRN, or else background, as in PSA.
 
-    Source: Ahn & Kwak 2018 (AffinityNet), sec. 3.2; `VOC12AffDataset` of the official code.
+    Source: Ahn & Kwak 2018 (AffinityNet), sec. 3.2; `VOC12AffDataset` of the official code, and
+    `step/cam_to_ir_label.py` of IRN's.
     """
-    label = low.argmax(0)
-    label = label.masked_fill(label == 0, IGNORE).masked_fill(high.argmax(0) == 0, 0)
+    label, background = low.argmax(0), high.argmax(0) == 0
+    if prefer_class:
+        background = background & (label == 0)
+    label = label.masked_fill(label == 0, IGNORE).masked_fill(background, 0)
     outside = torch.maximum(low, high).amax(0) < EPS
     return label.masked_fill(outside, IGNORE)
 
 
-def majority(label: Int[Tensor, "b H W"], stride: int) -> Int[Tensor, "b h w"]:
-    """The label that most pixels of each stride x stride cell have, the lowest of several.
+def confident_cells(
+    low: Float[Tensor, "k H W"], high: Float[Tensor, "k H W"], stride: int
+) -> Int[Tensor, "h w"]:
+    """`confident_labels` of marginals that are averaged over cells of stride x stride pixels first.
 
-    Cells at the right and bottom may be cut. IGNORE is a label like others here. The official PSA
-    code averages probabilities over a cell and decides then; on CRF's marginals, which are nearly 0
-    or 1, that is the same but where labels meet.
+    Cells at the right and bottom may be cut: pixels beyond them count as zero.
+
+    Source: `AvgPool2d` in the transforms of `VOC12AffDataset` of the official PSA code.
     """
-    values = label.unique()
-    height, width = _size(label)
-    planes = (label[:, None] == values[:, None, None]).float()
-    shares = F.avg_pool2d(F.pad(planes, (0, -width % stride, 0, -height % stride)), stride)
-    return values[shares.argmax(1)]
+    height, width = _size(low)
+    both = F.pad(torch.stack([low, high]), (0, -width % stride, 0, -height % stride))
+    pooled = F.avg_pool2d(both, stride)
+    return confident_labels(pooled[0], pooled[1], prefer_class=False)
 
 
 def pair_labels(

@@ -21,9 +21,9 @@ from wsss_lightning.functional.affinity import (
     BORDERS,
     Offset,
     affinity_loss,
+    confident_cells,
     feature_affinity,
     half_disc,
-    majority,
     pair_labels,
     random_walk,
 )
@@ -73,7 +73,7 @@ class Walk:
 
 
 class PairLearner(pl.LightningModule, ABC):
-    """A network whose affinities of near pixels learn from pseudo masks; 255 teaches nothing.
+    """A network whose affinities of near pixels learn from confident labels; IGNORE is left out.
 
     loss = 1/4 background pairs + 1/4 pairs of a class + 1/2 unlike pairs
 
@@ -90,6 +90,8 @@ class PairLearner(pl.LightningModule, ABC):
     """
 
     net: Any
+    wants_marginals = False  # whether it learns from both marginals instead of confident masks
+    prefers_class = False  # as of `functional.affinity.confident_labels`
 
     def __init__(
         self,
@@ -124,8 +126,8 @@ class PairLearner(pl.LightningModule, ABC):
         """How surely the pixels of each pair show the same, in [0, 1]."""
 
     @abstractmethod
-    def cells(self, mask: Int[Tensor, "b H W"], size: tuple[int, int]) -> Int[Tensor, "b h w"]:
-        """A mask at the size of the map."""
+    def cells(self, batch: Batch, size: tuple[int, int]) -> Int[Tensor, "b h w"]:
+        """Labels at the size of the map; only equality, background and IGNORE matter."""
 
     @abstractmethod
     def refined(
@@ -145,7 +147,7 @@ class PairLearner(pl.LightningModule, ABC):
     @final
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         affinity = self.affinities(batch["image"], self.radius, self.border)
-        cells = self.cells(batch["mask"], (affinity.shape[-2], affinity.shape[-1]))
+        cells = self.cells(batch, (affinity.shape[-2], affinity.shape[-1]))
         labels = pair_labels(cells, self.offsets(self.radius), self.border)
         terms = affinity_loss(affinity.float(), labels)
         total = torch.stack(list(terms.values())).sum()
@@ -169,6 +171,8 @@ class AffinityLearner(PairLearner):
     Source: Ahn & Kwak 2018 (AffinityNet); `train_aff.py` and `infer_aff.py` of the official code.
     """
 
+    wants_marginals = True
+
     def offsets(self, radius: int) -> list[Offset]:
         return half_disc(radius)
 
@@ -177,8 +181,13 @@ class AffinityLearner(PairLearner):
     ) -> Float[Tensor, "b n h w"]:
         return feature_affinity(self.net(image).float(), radius, border)
 
-    def cells(self, mask: Int[Tensor, "b H W"], size: tuple[int, int]) -> Int[Tensor, "b h w"]:
-        return majority(mask, self.net.stride)
+    def cells(self, batch: Batch, size: tuple[int, int]) -> Int[Tensor, "b h w"]:
+        """Positions of labels among those of an image: `score` holds its marginals, low and high.
+
+        Marginals are averaged over a cell before labels are decided, as in the official code.
+        """
+        sides = (score.chunk(2) for score in batch["score"])
+        return torch.stack([confident_cells(low, high, self.net.stride) for low, high in sides])
 
     def refined(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as images
 
+from wsss_lightning.data.batch import Batch
 from wsss_lightning.functional.affinity import Offset, path_affinity, paths
 from wsss_lightning.functional.cam import with_constant_background, with_power_background
 from wsss_lightning.methods.affinity import PairLearner, Walk, walked
@@ -32,6 +33,8 @@ class BoundaryLearner(PairLearner):
     official code.
     """
 
+    prefers_class = True
+
     def offsets(self, radius: int) -> list[Offset]:
         return [path[0] for path in paths(radius)]
 
@@ -40,8 +43,9 @@ class BoundaryLearner(PairLearner):
     ) -> Float[Tensor, "b n h w"]:
         return path_affinity(self.net(image).float().sigmoid(), radius, border)
 
-    def cells(self, mask: Int[Tensor, "b H W"], size: tuple[int, int]) -> Int[Tensor, "b h w"]:
-        return images.resize_image(mask, list(size), interpolation=InterpolationMode.NEAREST_EXACT)
+    def cells(self, batch: Batch, size: tuple[int, int]) -> Int[Tensor, "b h w"]:
+        nearest = InterpolationMode.NEAREST_EXACT
+        return images.resize_image(batch["mask"], list(size), interpolation=nearest)
 
     def refined(
         self,

@@ -3,6 +3,7 @@
 Letters: b images, c classes, d channels, h w a map, H W an image.
 """
 
+from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from wsss_lightning.errors import InputError
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.normalisation import Normalise
+from wsss_lightning.nets.weights import load_network
 
 HEAD_INITS = ("default", "xavier")
 
@@ -44,6 +46,8 @@ class CamNet(nn.Module):
         backbone: where the encoder comes from.
         dropout: of whole channels before the head.
         head_init: as of `class_head`.
+        weights: local file of a whole network: an official .pth of PSA's classifier or of IRN's, or
+            this network's own state.
         num_classes: without background.
 
     Source: Zhou et al. 2016, eq. 1-2; without bias as in PSA and IRN.
@@ -52,7 +56,12 @@ class CamNet(nn.Module):
     encoder: Any
 
     def __init__(
-        self, backbone: Backbone, dropout: float, head_init: str, num_classes: int
+        self,
+        backbone: Backbone,
+        dropout: float,
+        head_init: str,
+        weights: str | Path | None,
+        num_classes: int,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -60,6 +69,8 @@ class CamNet(nn.Module):
         self.encoder = backbone.build()
         self.dropout = nn.Dropout2d(dropout)
         self.head = class_head(self.encoder.out_channels[-1], num_classes, head_init)
+        if weights:
+            load_network(self, Path(weights), "method.net.weights")
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it
 

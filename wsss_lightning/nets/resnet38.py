@@ -30,6 +30,8 @@ RESIDUAL = {
 }
 # name: channels in, out; dropout
 BOTTLENECKS = {"b6": (1024, 2048, 0.3), "b7": (2048, 4096, 0.5)}
+# blocks whose activated input is a map of the encoder
+TAPPED = ("b3", "b4", "b5", "b6")
 
 
 @final
@@ -56,13 +58,15 @@ class ResNet38(nn.Module, EncoderMixin):
                 "segmentation segmenter=deeplab_v3_plus"
             )
         self._depth, self._in_channels, self._output_stride = depth, 3, STRIDE
-        self._out_channels = [3, 128, 256, 512, 1024, 4096]
-        self.conv1a = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        inside = {name: shape[0] for name, shape in (RESIDUAL | BOTTLENECKS).items()}
+        deepest = BOTTLENECKS["b7"][1]
+        self._out_channels = [3, *(inside[name] for name in TAPPED), deepest]
+        self.conv1a = nn.Conv2d(3, inside["b2"], 3, padding=1, bias=False)
         for name, shape in RESIDUAL.items():
             self.add_module(name, Residual(*shape))
         for name, (in_channels, out_channels, dropout) in BOTTLENECKS.items():
             self.add_module(name, Bottleneck(in_channels, out_channels, dropout))
-        self.bn7 = nn.BatchNorm2d(4096)
+        self.bn7 = nn.BatchNorm2d(deepest)
         self.relu7 = nn.ReLU(inplace=True)
         for part in self.modules():
             if isinstance(part, nn.BatchNorm2d):
@@ -76,7 +80,7 @@ class ResNet38(nn.Module, EncoderMixin):
         maps, x = [image], self.conv1a(image)
         for name in (*RESIDUAL, *BOTTLENECKS):
             x, activated = getattr(self, name)(x)
-            if name in ("b3", "b4", "b5", "b6"):
+            if name in TAPPED:
                 maps.append(activated)
         return [*maps, self.relu7(self.bn7(x))]
 

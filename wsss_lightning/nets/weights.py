@@ -26,6 +26,8 @@ OFFICIAL_HEADS: dict[str, dict[str, str]] = {
 
 # a layer that IRN's boundary and displacement network has, and no other
 IRN_MARK = "fc_edge6.weight"
+# a tensor of both of IRN's networks; without IRN_MARK, a file is of the classifier
+IRN_BACKBONE_MARK = "resnet50.conv1.weight"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Official:
     """An official checkpoint, in our names.
 
     Args:
-        network: whose layout it has; a key of OFFICIAL_HEADS, or IRN.
+        network: whose layout it has; a key of OFFICIAL_HEADS, IRN, or IRN's classifier.
         encoder: tensors of the backbone.
         heads: tensors of what stands on it, as our networks call them.
         left_out: keys of the file that no network here has.
@@ -78,7 +80,8 @@ def read_weights(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]
 
 def is_official(state: Mapping[str, Tensor]) -> bool:
     """Whether a file has the layout of the official ResNet38 networks, or of IRN."""
-    return any(key.removeprefix("module.") in ("conv1a.weight", IRN_MARK) for key in state)
+    marks = ("conv1a.weight", IRN_MARK, IRN_BACKBONE_MARK)
+    return any(key.removeprefix("module.") in marks for key in state)
 
 
 def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
@@ -90,6 +93,8 @@ def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     if IRN_MARK in plain:
         return _read_irn(plain)
+    if IRN_BACKBONE_MARK in plain:
+        return _read_irn_classifier(plain, path)
     with torch.device("meta"):
         wanted = shapes_of(ResNet38())
     encoder = {key: value for key, value in plain.items() if key in wanted}
@@ -109,11 +114,6 @@ def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
 
 def _read_irn(state: Mapping[str, Tensor]) -> Official:
     """IRN's boundary branch on ResNet50; the file holds most of its tensors under several names."""
-    backbone = {
-        key.removeprefix("resnet50."): value
-        for key, value in state.items()
-        if key.startswith("resnet50.") and not key.startswith("resnet50.fc.")
-    }
     heads, left_out = {}, []
     for key, value in state.items():
         branch = re.fullmatch(r"fc_edge(\d)\.(?:([01])\.)?(weight|bias)", key)
@@ -123,7 +123,29 @@ def _read_irn(state: Mapping[str, Tensor]) -> Official:
             heads[f"{ours}.{int(number) - 1}.{kind}" if layer else f"{ours}.{kind}"] = value
         elif key.startswith(("fc_dp", "mean_shift.")):
             left_out.append(key)
-    return Official("IRN", backbone, heads, sorted(left_out))
+    return Official("IRN", _irn_backbone(state), heads, sorted(left_out))
+
+
+def _read_irn_classifier(state: Mapping[str, Tensor], path: Path) -> Official:
+    """IRN's classifier on ResNet50, whose file holds its tensors under two or three names each."""
+    known = ("resnet50.", "stage", "backbone.", "classifier.weight", "newly_added.")
+    unknown = sorted(key for key in state if not key.startswith(known))
+    if unknown or "classifier.weight" not in state:
+        wrong = f"unexpected {_shorten(unknown)}" if unknown else "no classifier.weight"
+        raise InputError(
+            f"{path} has the backbone of IRN's networks, but {wrong}; give the state dict of "
+            "net/resnet50_cam.py or of net/resnet50_irn.py."
+        )
+    heads = {"head.weight": state["classifier.weight"]}
+    return Official("IRN's classifier", _irn_backbone(state), heads, [])
+
+
+def _irn_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        key.removeprefix("resnet50."): value
+        for key, value in state.items()
+        if key.startswith("resnet50.") and not key.startswith("resnet50.fc.")
+    }
 
 
 def load_network(net: nn.Module, path: Path, key: str) -> None:
