@@ -161,6 +161,8 @@ GOOD = {
         "bits": 8,
         "scales": [1.0],
         "tags": "given",
+        "alignment": "aligned",
+        "normalisation": "min_max",
         "batch_size": 1,
         "long_side": None,
         "sub_maps": False,
@@ -209,6 +211,44 @@ def test_a_value_out_of_range_is_named_with_the_range(key, value, message):
     cfg = OmegaConf.create(GOOD)
     OmegaConf.update(cfg, key, value)
     with pytest.raises(InputError, match=message):
+        check_values(cfg)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "module"),
+    [
+        ("fit.method", "method"),
+        ("fit.segmenter", "segmenter"),
+        ("refine.schedule", "refine.module"),
+        ("pipeline.first_schedule", "pipeline.first"),
+    ],
+)
+def test_no_epochs_need_a_network_that_is_given_whole(schedule, module):
+    cfg = OmegaConf.create(GOOD)
+    OmegaConf.update(cfg, f"{schedule}.max_epochs", 0, force_add=True)
+    with pytest.raises(InputError, match=rf"{schedule}.max_epochs is 0.*{module}.net.weights"):
+        check_values(cfg)
+    OmegaConf.update(cfg, f"{module}.net.weights", "released.pth", force_add=True)
+    check_values(cfg)
+    OmegaConf.update(cfg, f"{schedule}.max_epochs", -1)
+    with pytest.raises(InputError, match=rf"{schedule}.max_epochs is -1; set a whole number"):
+        check_values(cfg)
+
+
+@pytest.mark.parametrize(
+    ("choice", "word", "module", "mend"),
+    [
+        ("fit.segmenter.encoder", "classifier", "segmenter", "backbone"),
+        ("refine.encoder", "classifier", "refine.module", "backbone"),
+        ("pipeline.begin", "last", "method", "initial"),
+    ],
+)
+def test_the_encoder_of_a_whole_network_is_not_replaced(choice, word, module, mend):
+    cfg = OmegaConf.create(GOOD)
+    OmegaConf.update(cfg, choice, word, force_add=True)
+    check_values(cfg)
+    OmegaConf.update(cfg, f"{module}.net.weights", "released.pth", force_add=True)
+    with pytest.raises(InputError, match=rf"released.pth.*{choice} is {word}.*to {mend}"):
         check_values(cfg)
 
 

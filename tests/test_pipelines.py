@@ -88,6 +88,25 @@ def test_where_val_is_train_every_stage_is_done_on_it(done, words):
     assert set(few) <= set(scores)
 
 
+def test_a_network_that_is_given_needs_no_rounds(done):
+    words = [*PIPELINES["sc_cam"], "fit.method.max_epochs=0", "method.net.weights=released.pth"]
+    run, _ = done(*words)
+    tags, _ = done(*PIPELINES["tags"])
+    assert list(run.stages) == list(tags.stages)
+    assert run.stages["classifier"]["module"].net.weights == "released.pth"
+
+
+def test_an_affinity_network_is_given_what_its_labels_are_made_of(done):
+    for refine, prefer_class in (("affinity", False), ("irn", True)):
+        run, _ = done("experiment=cam", f"refine={refine}")
+        assert run.stages[f"{refine}/labels"]["prefer_class"] == prefer_class
+        given = run.stages[f"{refine}/network"]
+        assert given["masks"] == run.folder / f"{refine}/labels"
+        assert given["marginals"] == {
+            side: run.folder / f"{refine}/labels_{side}" for side in ("low", "high")
+        }
+
+
 def test_the_curve_over_rounds_is_of_train_where_there_is_no_val(done):
     run, _ = done(*PIPELINES["boxes"], "data.val=null")
     points = run.stages["pictures/rounds"]["points"]

@@ -541,6 +541,22 @@ def test_a_training_ends_where_its_schedule_says(data, tmp_path, changed, how, s
         assert rates[0] == pytest.approx(0.01 * left**0.9, abs=1e-12)
 
 
+def test_a_schedule_of_no_epochs_stores_the_network_as_it_was_given(fitted, data, tmp_path):
+    given = torch.load(fitted[0] / "last.ckpt", weights_only=True)["state_dict"]
+    net = {k.removeprefix("net."): v for k, v in given.items() if k.startswith("net.")}
+    torch.save(net, tmp_path / "whole.pth")
+    module, schedule = settings_of_fit(None)
+    module.net.backbone.weights, module.net.weights = None, str(tmp_path / "whole.pth")
+    schedule.max_epochs = 0
+    folder = tmp_path / "fit"
+    folder.mkdir()
+    stages().fit(folder, module=module, data=data, schedule=schedule, supervision="tags")
+    assert {path.name for path in folder.iterdir()} == {"module.yaml", "last.ckpt"}
+    (tmp_path / "whole.pth").unlink()
+    kept = load(folder).net.state_dict()
+    assert all(torch.equal(value, net[key]) for key, value in kept.items())
+
+
 def test_images_come_in_another_order_behind_epochs_that_were_trained_before(
     data, monkeypatch, tmp_path
 ):

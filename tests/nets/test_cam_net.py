@@ -18,6 +18,15 @@ def test_the_head_has_no_bias():
     assert net.head.weight.shape == (3, net.encoder.out_channels[-1], 1, 1)
 
 
+def test_a_network_begins_with_the_whole_of_a_file(tmp_path):
+    torch.save(cam_net().state_dict(), tmp_path / "own.pth")
+    net = cam_net(weights=tmp_path / "own.pth")
+    stored = torch.load(tmp_path / "own.pth", weights_only=True)
+    assert all(torch.equal(value, stored[key]) for key, value in net.state_dict().items())
+    with pytest.raises(InputError, match=r"own\.pth does not fit method\.net\.weights.*head"):
+        cam_net(num_classes=4, weights=tmp_path / "own.pth")
+
+
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (33, 47)])
 def test_logits_are_the_mean_of_the_map_they_explain(size):
     net = cam_net().eval()

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from official import HEADS, layout
 from safetensors.torch import load_file
 
@@ -52,6 +53,41 @@ def test_a_classifier_of_psa_is_a_cam_net():
         )
     wanted = {key for key in net.state_dict() if "num_batches_tracked" not in key}
     assert set(state) == wanted
+
+
+def irn_classifier():
+    """IRN's classifier as its code saves it: tensors have two or three names."""
+    with torch.device("meta"):
+        plain = torchvision.models.resnet50().state_dict()
+    shapes = {f"resnet50.{k}": v.shape for k, v in plain.items() if not k.startswith("fc.")}
+    shapes |= {"stage1.0.weight": (64, 3, 7, 7), "backbone.0.0.weight": (64, 3, 7, 7)}
+    shapes |= dict.fromkeys(("classifier.weight", "newly_added.0.weight"), (20, 2048, 1, 1))
+    return {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
+
+
+def test_the_classifier_of_irn_is_a_cam_net():
+    found = read(irn_classifier())
+    assert found.network == "IRN's classifier"
+    with torch.device("meta"):
+        backbone = Backbone("resnet50", 16, False, None, True, [], {}, dilated=False)
+        net = CamNet(backbone, 0.0, "default", None, num_classes=20)
+    assert {k: v.shape for k, v in found.state.items()} == {
+        k: v.shape for k, v in net.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update({"odd.weight": torch.zeros(1)}), r"unexpected odd\.weight"),
+        (lambda s: s.pop("classifier.weight"), r"no classifier\.weight"),
+    ],
+)
+def test_another_network_on_the_backbone_of_irn_is_refused(change, message):
+    state = irn_classifier()
+    change(state)
+    with pytest.raises(InputError, match=rf"x\.pth .* {message}"):
+        read(state)
 
 
 def test_copies_of_several_gpus_and_counters_of_batches_are_taken():
