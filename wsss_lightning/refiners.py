@@ -115,6 +115,7 @@ def affinity(
             background_power=labels[side].power,
             background_score=labels[side].score,
             gt_prob=labels.gt_prob,
+            bits=16,
         )
         for side in ("low", "high")
     }

@@ -376,6 +376,7 @@ class Stages:
         background_score: float | None,
         area_factor: float | None = None,
         gt_prob: float | None = None,
+        bits: int = 8,
     ) -> None:
         """DenseCRF of every image's scores: marginals (k H W) of the labels that are present.
 
@@ -386,6 +387,10 @@ class Stages:
         on with those left. An image that the gate (`functional.crf.gate`, where `area_factor` is
         given) or a crash of the engine takes out keeps its scores as they are; metrics.json tells
         how many did.
+
+        Args:
+            bits: of stored marginals; with 8, labels whose probabilities differ by less than 1/200
+                may count as equal.
         """
         settings, engine = crf_settings(parameters)
         reader = reader_of(data)(split, with_masks=False)
@@ -403,6 +408,7 @@ class Stages:
             background_score=background_score,
             area_factor=area_factor,
             gt_prob=gt_prob,
+            bits=bits,
         )
         size = GPU_BATCH if devices else 1
         batches = [left[i : i + size] for i in range(0, len(left), size)]
@@ -791,6 +797,7 @@ def _crf_images(
     background_score: float | None,
     area_factor: float | None,
     gt_prob: float | None,
+    bits: int,
 ) -> None:
     batch, device = placed
     full, keys = [], []
@@ -821,7 +828,7 @@ def _crf_images(
         if why is not None:
             after = share_of(before)
             write_text(image_file(folder / "kept", name, ".txt"), why)
-        save_score(image_file(folder, name, ".npz"), after.clamp(0, 1), labels, bits=8)
+        save_score(image_file(folder, name, ".npz"), after.clamp(0, 1), labels, bits)
 
 
 def _unary(score: torch.Tensor, gt_prob: float | None) -> torch.Tensor:
