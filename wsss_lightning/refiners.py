@@ -6,6 +6,7 @@ marginals of every split behind each of its steps, in their order; the last is w
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig
@@ -104,6 +105,7 @@ def affinity(
         crf: parameters of a last CRF; None: the walk is the last step.
     """
     own = AffinityStages(do.trainer, do.logger, do.workers, do.minutes)
+    learner: Any = get_class(module._target_)
     sides = {
         side: run.stage(
             f"{name}/labels_{side}",
@@ -124,7 +126,7 @@ def affinity(
         own.confident,
         data=data,
         split=data.train,
-        prefer_class=get_class(module._target_).prefers_class,
+        prefer_class=learner.prefers_class,
         **sides,
     )
     learnt = run.stage(
