@@ -74,6 +74,15 @@ def resnet38_state(**heads: tuple[int, int]) -> dict[str, torch.Tensor]:
     return random_state({k: s for k, s in shapes.items() if "num_batches_tracked" not in k})
 
 
+def centre_head(weight: torch.Tensor, features: torch.Tensor) -> None:
+    """Make the mean of each map (c d 1 1 on 1 d h w) zero, so that classes fill a part of an image.
+
+    Random maps are positive everywhere or nowhere, unlike those of trained networks.
+    """
+    mean, rows = features.mean((0, 2, 3)), weight[..., 0, 0]
+    rows -= torch.outer(rows @ mean, mean) / mean.square().sum()
+
+
 def _resnet50_shapes() -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         backbone = torchvision.models.resnet50().state_dict()
