@@ -238,6 +238,22 @@ def test_one_rule_gives_the_size():
         check_values(cfg)
 
 
+@pytest.mark.parametrize("scale", [None, [0.5, 1.5]])
+@pytest.mark.parametrize("step", [0, -0.25, "fine", [0.25]])
+def test_a_step_of_scales_is_a_number_above_0(scale, step):
+    cfg = OmegaConf.create(GOOD)
+    cfg.fit.segmenter.update({"scale": scale, "scale_step": step})
+    with pytest.raises(InputError, match=r"fit.segmenter.scale_step is .*step above 0"):
+        check_values(cfg)
+
+
+def test_a_step_of_scales_needs_a_range():
+    cfg = OmegaConf.create(GOOD)
+    cfg.fit.segmenter.update({"scale": None, "scale_step": 0.25})
+    with pytest.raises(InputError, match=r"scale_step is 0.25 and fit.segmenter.scale is null"):
+        check_values(cfg)
+
+
 UNTYPED = {
     "box_labels": {"inner": 0.2, "least": 0.1, "jitter": 0.1, "agree": [0.2, 0.7], "context": 0.1},
     "relabel": {"least": 0.5, "certainty": 0.8},

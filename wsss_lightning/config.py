@@ -58,6 +58,7 @@ class Schedule:
     crop_size: int
     long_side: Any  # [low, high] pixels of the longer side, or null
     scale: Any  # [low, high] factors, or null
+    scale_step: float | None  # between factors that are drawn; null: any in the range
     flip: bool
     jitter: Jitter | None
 
@@ -363,6 +364,13 @@ def _check_sizes(cfg: DictConfig, name: str) -> None:
                 f"{given[-1]}, but a range is two positive numbers, the smaller first; set it as "
                 f"in {name}.{key}={example}, or to null."
             )
+    step, scale = (OmegaConf.select(cfg, f"{name}.{key}") for key in ("scale_step", "scale"))
+    if step is not None and (not _number(step) or step <= 0 or scale is None):
+        raise InputError(
+            f"{name}.scale_step is {_told(step)} and {name}.scale is {_told(scale)}, but factors "
+            "at equal distances need a range and a step above 0; set both, as in "
+            f"{name}.scale=[0.5,1.5] {name}.scale_step=0.25, or set {name}.scale_step to null."
+        )
     if len(given) > 1:
         raise InputError(
             f"{' and '.join(given)}, but one of them must give the size; set the other to null."

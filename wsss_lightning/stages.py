@@ -186,6 +186,7 @@ class Stages:
                 crop_size=schedule.crop_size,
                 long_side=schedule.long_side,
                 scale=schedule.scale,
+                scale_step=schedule.get("scale_step"),
                 flip=schedule.flip,
                 padding=built.net.backbone.statistics.mean,
                 **jitter,

@@ -53,6 +53,7 @@ def module(reader, **changes) -> DataModule:
         crop_size=8,
         long_side=[8, 20],
         scale=None,
+        scale_step=None,
         flip=True,
         brightness=0.3,
         contrast=0.3,

@@ -12,6 +12,7 @@ from wsss_lightning.functional.masks import IGNORE
 PLAIN = {
     "long_side": None,
     "scale": None,
+    "scale_step": None,
     "flip": False,
     "brightness": 0.0,
     "contrast": 0.0,
@@ -197,6 +198,9 @@ def test_an_image_without_mask_and_one_without_maps_go_through():
         ({"long_side": [300]}, r"long_side is \[300\].*two positive numbers"),
         ({"scale": [0.0, 1.0]}, r"scale is \[0.0, 1.0\].*positive"),
         ({"scale": [0.5, 1.0], "long_side": [200, 300]}, "set the other to null"),
+        ({"scale": [0.5, 1.5], "scale_step": 0.3}, r"scale_step is 0.3 and scale is \[0.5, 1.5\]"),
+        ({"scale": [0.5, 1.5], "scale_step": -0.25}, "scale_step is -0.25"),
+        ({"scale_step": 0.25}, "scale_step is 0.25 and scale is None"),
         ({"hue": 0.7}, r"hue 0.7; set hue between 0 and 0.5"),
         ({"brightness": -1.0}, "brightness -1.0"),
         ({"crop_size": 0}, "crop_size is 0"),
@@ -205,6 +209,15 @@ def test_an_image_without_mask_and_one_without_maps_go_through():
 def test_a_rule_that_makes_no_sense_is_refused(change, message):
     with pytest.raises(InputError, match=message):
         TrainTransform(**{**PLAIN, "crop_size": 8, **change})
+
+
+def test_scales_are_drawn_at_equal_distances_where_a_step_is_given():
+    plain = transform(8, scale=[0.5, 1.5], scale_step=0.25)
+    rng = np.random.default_rng(0)
+    sizes = [plain._size(40, 80, rng) for _ in range(500)]
+    expected = {(20, 40), (30, 60), (40, 80), (50, 100), (60, 120)}
+    assert set(sizes) == expected
+    assert all(70 < sizes.count(size) < 130 for size in expected)
 
 
 def test_a_batch_stacks_maps_and_keeps_names_and_boxes_as_lists():

@@ -25,6 +25,8 @@ class TrainTransform:
         crop_size: side of the square crop, pixels.
         long_side: range of the longer side, pixels, drawn uniformly; None: see `scale`.
         scale: range of the factor of both sides, drawn uniformly; None: as it is.
+        scale_step: distance of factors that are drawn, from the smallest of `scale` to the
+            largest; None: any factor in the range.
         flip: mirror every second image.
         brightness, contrast, saturation: factors are drawn from 1 +- these.
         hue: shift is drawn from +- this, in turns of the colour circle.
@@ -42,6 +44,7 @@ class TrainTransform:
         crop_size: int,
         long_side: Sequence[int] | None,
         scale: Sequence[float] | None,
+        scale_step: float | None,
         flip: bool,
         brightness: float,
         contrast: float,
@@ -51,6 +54,7 @@ class TrainTransform:
     ) -> None:
         self.crop_size, self.flip, self.hue, self.padding = crop_size, flip, hue, padding
         self.long_side, self.scale = _range("long_side", long_side), _range("scale", scale)
+        self.factors = _factors(self.scale, scale_step)
         self.jitter = {
             images.adjust_brightness: brightness,
             images.adjust_contrast: contrast,
@@ -94,6 +98,8 @@ class TrainTransform:
         if self.long_side is not None:
             low, high = self.long_side
             factor = int(rng.integers(int(low), int(high) + 1)) / max(height, width)
+        elif self.factors is not None:
+            factor = self.factors[rng.integers(len(self.factors))]
         elif self.scale is not None:
             factor = rng.uniform(*self.scale)
         return max(1, round(height * factor)), max(1, round(width * factor))
@@ -126,6 +132,21 @@ def _range(name: str, values: Sequence[float] | None) -> tuple[float, float] | N
             "give both, or null."
         )
     return values[0], values[1]
+
+
+def _factors(scale: tuple[float, float] | None, step: float | None) -> list[float] | None:
+    """Factors of both sides at equal distances; None where any in the range can be drawn."""
+    if step is None:
+        return None
+    low, high = scale or (0.0, 0.0)
+    count = round((high - low) / step) if step > 0 else 0
+    if scale is None or count < 1 or abs(low + count * step - high) > 1e-6:
+        raise InputError(
+            f"scale_step is {step} and scale is {None if scale is None else list(scale)}, but "
+            "steps must lead from the smallest to the largest scale, as 0.25 does for [0.5, 1.5]; "
+            "change one of them, or set scale_step to null."
+        )
+    return [low + i * step for i in range(count + 1)]
 
 
 def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
