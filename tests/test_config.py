@@ -239,16 +239,19 @@ def test_one_rule_gives_the_size():
 
 
 @pytest.mark.parametrize("scale", [None, [0.5, 1.5]])
-@pytest.mark.parametrize("step", [0, -0.25, "fine", [0.25]])
-def test_a_step_of_scales_is_a_number_above_0(scale, step):
+@pytest.mark.parametrize("step", [0, -0.25, "fine", [0.25], 0.3, 2.0])
+def test_a_step_of_scales_leads_from_the_smallest_to_the_largest(scale, step):
     cfg = OmegaConf.create(GOOD)
     cfg.fit.segmenter.update({"scale": scale, "scale_step": step})
-    with pytest.raises(InputError, match=r"fit.segmenter.scale_step is .*step above 0"):
+    with pytest.raises(InputError, match=r"fit.segmenter.scale_step is .*steps above 0"):
         check_values(cfg)
 
 
 def test_a_step_of_scales_needs_a_range():
     cfg = OmegaConf.create(GOOD)
+    for scale in ([0.5, 1.5], [0.75, 1.0], [0.7, 1.45]):
+        cfg.fit.segmenter.update({"scale": scale, "scale_step": 0.25})
+        check_values(cfg)
     cfg.fit.segmenter.update({"scale": None, "scale_step": 0.25})
     with pytest.raises(InputError, match=r"scale_step is 0.25 and fit.segmenter.scale is null"):
         check_values(cfg)

@@ -125,6 +125,7 @@ class Config:
     backbone: Any
     method: Any
     crf: Any
+    test_crf: Any
     refine: Any
     box_labels: Any
     relabel: Any
@@ -336,6 +337,12 @@ NUMBERS = (
     "crf.w1",
     "crf.w2",
     "crf.iterations",
+    "test_crf.theta_alpha",
+    "test_crf.theta_beta",
+    "test_crf.theta_gamma",
+    "test_crf.w1",
+    "test_crf.w2",
+    "test_crf.iterations",
     "data.num_classes",
     "refine.area_factor",
     "box_labels.inner",
@@ -365,16 +372,21 @@ def _check_sizes(cfg: DictConfig, name: str) -> None:
                 f"in {name}.{key}={example}, or to null."
             )
     step, scale = (OmegaConf.select(cfg, f"{name}.{key}") for key in ("scale_step", "scale"))
-    if step is not None and (not _number(step) or step <= 0 or scale is None):
+    if step is not None and not (_number(step) and step > 0 and scale and _divides(step, scale)):
         raise InputError(
-            f"{name}.scale_step is {_told(step)} and {name}.scale is {_told(scale)}, but factors "
-            "at equal distances need a range and a step above 0; set both, as in "
+            f"{name}.scale_step is {_told(step)} and {name}.scale is {_told(scale)}, but steps "
+            "above 0 must lead from the smallest factor to the largest; set both, as in "
             f"{name}.scale=[0.5,1.5] {name}.scale_step=0.25, or set {name}.scale_step to null."
         )
     if len(given) > 1:
         raise InputError(
             f"{' and '.join(given)}, but one of them must give the size; set the other to null."
         )
+
+
+def _divides(step: float, ends: Sequence[float]) -> bool:
+    steps = (ends[1] - ends[0]) / step
+    return round(steps) >= 1 and abs(steps - round(steps)) < 1e-6
 
 
 def _check_boxes(cfg: DictConfig) -> None:

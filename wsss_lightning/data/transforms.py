@@ -140,7 +140,7 @@ def _factors(scale: tuple[float, float] | None, step: float | None) -> list[floa
         return None
     low, high = scale or (0.0, 0.0)
     count = round((high - low) / step) if step > 0 else 0
-    if scale is None or count < 1 or abs(low + count * step - high) > 1e-6:
+    if count < 1 or abs(low + count * step - high) > 1e-6:
         raise InputError(
             f"scale_step is {step} and scale is {None if scale is None else list(scale)}, but "
             "steps must lead from the smallest to the largest scale, as 0.25 does for [0.5, 1.5]; "
