@@ -257,6 +257,32 @@ def test_a_step_of_scales_needs_a_range():
         check_values(cfg)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "bounds"),
+    [
+        ("jitter.hue", 0.7, r"in \[0, 0.5\]"),
+        ("jitter.contrast", -1.0, "0 or more"),
+        ("hsv_jitter.hue", 0.6, r"in \[0, 0.5\]"),
+        ("hsv_jitter.value", 1.5, r"in \[0, 1\]"),
+        ("hsv_jitter.saturation", -0.1, r"in \[0, 1\]"),
+    ],
+)
+def test_photometric_changes_have_a_range_that_is_checked_before_work_starts(key, value, bounds):
+    cfg = OmegaConf.create(GOOD)
+    OmegaConf.update(cfg, f"fit.segmenter.{key}", 0.1, force_add=True)
+    check_values(cfg)
+    OmegaConf.update(cfg, f"fit.segmenter.{key}", value)
+    with pytest.raises(InputError, match=rf"fit.segmenter.{key} is {value}; set it {bounds}"):
+        check_values(cfg)
+
+
+@pytest.mark.parametrize("value", ["strong", 0.1, [0.1, 0.1]])
+def test_photometric_changes_are_given_by_name(value):
+    cfg = OmegaConf.create({**GOOD, "refine": {"schedule": {"jitter": value}}})
+    with pytest.raises(InputError, match=r"refine.schedule.jitter is .*by name"):
+        check_values(cfg)
+
+
 UNTYPED = {
     "box_labels": {"inner": 0.2, "least": 0.1, "jitter": 0.1, "agree": [0.2, 0.7], "context": 0.1},
     "relabel": {"least": 0.5, "certainty": 0.8},

@@ -50,6 +50,15 @@ class Jitter:
 
 
 @dataclass
+class HSVJitter:
+    """Photometric change: shifts uniform in +- x, of hue in turns, of others in their range."""
+
+    hue: float
+    saturation: float
+    value: float
+
+
+@dataclass
 class Schedule:
     """How long a network is trained, and on what view of the images."""
 
@@ -61,6 +70,7 @@ class Schedule:
     scale_step: float | None  # between factors that are drawn; null: any in the range
     flip: bool
     jitter: Jitter | None
+    hsv_jitter: HSVJitter | None
 
 
 @dataclass
@@ -198,6 +208,7 @@ def check_values(cfg: DictConfig) -> None:
             raise InputError(f"{key} is {_told(value)}, but a number is expected; set one.")
     for name in ("fit.method", "fit.segmenter", "refine.schedule"):
         _check_sizes(cfg, name)
+        _check_jitter(cfg, name)
     unit = {
         "seeds.background_score": "on VOC 0.15 to 0.3 is usual",
         "seeds.held_out": "0.1 sets a tenth of the training images aside for the threshold",
@@ -382,6 +393,24 @@ def _check_sizes(cfg: DictConfig, name: str) -> None:
         raise InputError(
             f"{' and '.join(given)}, but one of them must give the size; set the other to null."
         )
+
+
+def _check_jitter(cfg: DictConfig, name: str) -> None:
+    """Ranges of photometric changes; shifts of saturation and value cannot exceed their range."""
+    for key, most in (("jitter", None), ("hsv_jitter", 1)):
+        changes = OmegaConf.select(cfg, f"{name}.{key}")
+        if changes is None:
+            continue
+        if not isinstance(changes, DictConfig):
+            raise InputError(
+                f"{name}.{key} is {_told(changes)}; set numbers by name, as in {name}.{key}.hue=0.1, "
+                f"or {name}.{key}=null."
+            )
+        for part, value in changes.items():
+            limit = 0.5 if part == "hue" else most
+            if not (_number(value) and value >= 0 and (limit is None or value <= limit)):
+                bounds = "0 or more" if limit is None else f"in [0, {limit}]"
+                raise InputError(f"{name}.{key}.{part} is {_told(value)}; set it {bounds}.")
 
 
 def _divides(step: float, ends: Sequence[float]) -> bool:

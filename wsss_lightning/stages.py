@@ -177,6 +177,7 @@ class Stages:
                 built.reading = Reading(long_side=long_side)
             else:
                 built.long_side = long_side
+        hsv = schedule.get("hsv_jitter")
         jitter = schedule.jitter or dict.fromkeys(
             ("brightness", "contrast", "saturation", "hue"), 0
         )
@@ -188,6 +189,7 @@ class Stages:
                 scale=schedule.scale,
                 scale_step=schedule.get("scale_step"),
                 flip=schedule.flip,
+                hsv=None if hsv is None else (hsv.hue, hsv.saturation, hsv.value),
                 padding=built.net.backbone.statistics.mean,
                 **jitter,
             ),

@@ -59,6 +59,7 @@ def module(reader, **changes) -> DataModule:
         contrast=0.3,
         saturation=0.3,
         hue=0.1,
+        hsv=None,
         padding=(0.5, 0.5, 0.5),
     )
     usual = {

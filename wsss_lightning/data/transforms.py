@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import final
 
 import numpy as np
-from jaxtyping import Num
+import torch
+from jaxtyping import Float, Num
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as images
@@ -30,6 +31,8 @@ class TrainTransform:
         flip: mirror every second image.
         brightness, contrast, saturation: factors are drawn from 1 +- these.
         hue: shift is drawn from +- this, in turns of the colour circle.
+        hsv: shifts of hue (turns), saturation and value (shares of their range) are drawn from +-
+            these; None: none. Factors above leave weak colours weak, these do not.
         padding: colour around an image that is smaller than the crop, RGB in [0, 1]: the mean that
             the network subtracts, so that padding is zero behind its normalisation.
 
@@ -50,10 +53,12 @@ class TrainTransform:
         contrast: float,
         saturation: float,
         hue: float,
+        hsv: Sequence[float] | None,
         padding: Sequence[float],
     ) -> None:
         self.crop_size, self.flip, self.hue, self.padding = crop_size, flip, hue, padding
         self.long_side, self.scale = _range("long_side", long_side), _range("scale", scale)
+        self.hsv = hsv
         self.factors = _factors(self.scale, scale_step)
         self.jitter = {
             images.adjust_brightness: brightness,
@@ -71,6 +76,11 @@ class TrainTransform:
             raise InputError(
                 f"jitter is brightness {brightness}, contrast {contrast}, saturation {saturation} "
                 f"and hue {hue}; set hue between 0 and 0.5, the others to 0 or more."
+            )
+        if hsv is not None and not (0 <= hsv[0] <= 0.5 and min(hsv) >= 0 and max(hsv) <= 1):
+            raise InputError(
+                f"hsv_jitter is hue {hsv[0]}, saturation {hsv[1]} and value {hsv[2]}; set hue "
+                "between 0 and 0.5, the others between 0 and 1."
             )
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -115,12 +125,35 @@ class TrainTransform:
         for i in rng.permutation(len(changes)):
             change, value = changes[i]
             image = change(image, value)
+        if self.hsv is not None:
+            image = shift_hsv(image, *(float(rng.uniform(-most, most)) for most in self.hsv))
         return image
 
     def _place(self, side: int, rng: np.random.Generator) -> int:
         """Where the crop begins: anywhere inside a larger side, anywhere around a smaller one."""
         spare = side - self.crop_size
         return int(rng.integers(min(spare, 0), max(spare, 0) + 1))
+
+
+def shift_hsv(
+    image: Float[Tensor, "3 H W"], hue: float, saturation: float, value: float
+) -> Float[Tensor, "3 H W"]:
+    """Add to hue, saturation and value of every pixel; the latter two stay in [0, 1].
+
+    A channel of RGB is v (1 - s d), where d is 0 for the strongest channel, 1 for the weakest, and
+    follows from the hue between. Grey has no hue; it counts as red, as in OpenCV.
+
+    Args:
+        image: RGB in [0, 1].
+        hue: in turns of the colour circle, within +-0.5.
+    """
+    red = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1).to(image)
+    image, red = (images.adjust_hue(colour, hue) for colour in (image, red))
+    strongest = image.amax(0)
+    spread = strongest - image.amin(0)
+    depth = torch.where(spread > 0, (strongest - image) / spread.clamp(min=1e-12), 1 - red)
+    saturated = (spread / strongest.clamp(min=1e-12) + saturation).clamp(0, 1)
+    return (strongest + value).clamp(0, 1) * (1 - saturated * depth)
 
 
 def _range(name: str, values: Sequence[float] | None) -> tuple[float, float] | None:
