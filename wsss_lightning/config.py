@@ -403,8 +403,8 @@ def _check_jitter(cfg: DictConfig, name: str) -> None:
             continue
         if not isinstance(changes, DictConfig):
             raise InputError(
-                f"{name}.{key} is {_told(changes)}; set numbers by name, as in {name}.{key}.hue=0.1, "
-                f"or {name}.{key}=null."
+                f"{name}.{key} is {_told(changes)}; set numbers by name, as in "
+                f"{name}.{key}.hue=0.1, or {name}.{key}=null."
             )
         for part, value in changes.items():
             limit = 0.5 if part == "hue" else most
