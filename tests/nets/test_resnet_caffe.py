@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.backbones import Backbone, load_weights
 from wsss_lightning.nets.resnet_caffe import CaffeResNet
 
 
@@ -86,6 +86,18 @@ def test_a_block_is_the_sum_of_its_branch_and_its_shortcut():
             branch = branch.clamp(min=0) if name != "increase" else branch
         expected = (branch + block.shortcut.bn(block.shortcut.conv(x))).clamp(min=0)
         torch.testing.assert_close(block(x), expected)
+
+
+@pytest.mark.parametrize("prefix", ["base.", "module.base.", ""])
+def test_weights_of_a_whole_deeplab_v2_give_those_of_its_backbone(tmp_path, prefix):
+    trained, path = small(), tmp_path / "deeplabv2.pth"
+    state = {f"{prefix}{key}": value for key, value in trained.state_dict().items()}
+    torch.save(state | {f"{prefix}aspp.c0.bias": torch.zeros(21)}, path)
+    encoder = small()
+    load_weights(encoder, path, "resnet101_caffe", {})
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(encoder(image)[-1], trained(image)[-1])
 
 
 def test_weights_of_torchvisions_resnet_are_refused(tmp_path):
