@@ -238,6 +238,51 @@ def test_one_rule_gives_the_size():
         check_values(cfg)
 
 
+@pytest.mark.parametrize("scale", [None, [0.5, 1.5]])
+@pytest.mark.parametrize("step", [0, -0.25, "fine", [0.25], 0.3, 2.0])
+def test_a_step_of_scales_leads_from_the_smallest_to_the_largest(scale, step):
+    cfg = OmegaConf.create(GOOD)
+    cfg.fit.segmenter.update({"scale": scale, "scale_step": step})
+    with pytest.raises(InputError, match=r"fit.segmenter.scale_step is .*steps above 0"):
+        check_values(cfg)
+
+
+def test_a_step_of_scales_needs_a_range():
+    cfg = OmegaConf.create(GOOD)
+    for scale in ([0.5, 1.5], [0.75, 1.0], [0.7, 1.45]):
+        cfg.fit.segmenter.update({"scale": scale, "scale_step": 0.25})
+        check_values(cfg)
+    cfg.fit.segmenter.update({"scale": None, "scale_step": 0.25})
+    with pytest.raises(InputError, match=r"scale_step is 0.25 and fit.segmenter.scale is null"):
+        check_values(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bounds"),
+    [
+        ("jitter.hue", 0.7, r"in \[0, 0.5\]"),
+        ("jitter.contrast", -1.0, "0 or more"),
+        ("hsv_jitter.hue", 0.6, r"in \[0, 0.5\]"),
+        ("hsv_jitter.value", 1.5, r"in \[0, 1\]"),
+        ("hsv_jitter.saturation", -0.1, r"in \[0, 1\]"),
+    ],
+)
+def test_photometric_changes_have_a_range_that_is_checked_before_work_starts(key, value, bounds):
+    cfg = OmegaConf.create(GOOD)
+    OmegaConf.update(cfg, f"fit.segmenter.{key}", 0.1, force_add=True)
+    check_values(cfg)
+    OmegaConf.update(cfg, f"fit.segmenter.{key}", value)
+    with pytest.raises(InputError, match=rf"fit.segmenter.{key} is {value}; set it {bounds}"):
+        check_values(cfg)
+
+
+@pytest.mark.parametrize("value", ["strong", 0.1, [0.1, 0.1]])
+def test_photometric_changes_are_given_by_name(value):
+    cfg = OmegaConf.create({**GOOD, "refine": {"schedule": {"jitter": value}}})
+    with pytest.raises(InputError, match=r"refine.schedule.jitter is .*by name"):
+        check_values(cfg)
+
+
 UNTYPED = {
     "box_labels": {"inner": 0.2, "least": 0.1, "jitter": 0.1, "agree": [0.2, 0.7], "context": 0.1},
     "relabel": {"least": 0.5, "certainty": 0.8},

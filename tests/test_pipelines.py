@@ -99,3 +99,12 @@ def test_the_curve_over_rounds_is_of_train_where_there_is_no_val(done):
 def test_pictures_name_steps_as_people_do(done):
     run, _ = done(*PIPELINES["seeds"])
     assert list(run.stages["pictures/val"]["steps"]) == ["seeds without refinement"]
+
+
+@pytest.mark.parametrize(("words", "behind"), [([], 80), (["+crf@test_crf=deeplab_v2"], 67)])
+def test_the_crf_behind_the_segmentation_network_can_have_kernels_of_its_own(done, words, behind):
+    own = ["experiment=cam", "crf=psa", "test.crf=true", "fit.segmenter.validate_crf=true"]
+    run, _ = done(*own, *words)
+    assert run.stages["crf/train"]["parameters"].theta_alpha == 80
+    assert run.stages["predictions_crf/val"]["parameters"].theta_alpha == behind
+    assert run.stages["segmentation"]["crf"].theta_alpha == behind
