@@ -132,6 +132,13 @@ def leaves(node: Any, key: str) -> Iterator[str]:
         yield key
 
 
+def value_of(node: Any, key: str) -> Any:
+    """What stands below a dotted key; None where there is no such key."""
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
+
+
 def refers_to_backbone(cfg: DictConfig, key: str) -> bool:
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, parent)
@@ -158,8 +165,7 @@ def test_every_hyperparameter_is_in_the_table(name):
     pipeline = cfg.pipeline._target_.rpartition(".")[2]
     missing = []
     for node in NODES[pipeline]:
-        value = plain(OmegaConf.select(cfg, node)) if node != "trainer.precision" else None
-        for key in leaves(value, node):
+        for key in leaves(value_of(plain(cfg), node), node):
             parts = key.split(".")
             above = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
             if not above & stated and not any(fnmatch(key, pattern) for pattern in ignored):
