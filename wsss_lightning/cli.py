@@ -50,6 +50,7 @@ from wsss_lightning.overrides import (
     read_overrides,
     split_options,
 )
+from wsss_lightning.recipes import Difference, Recipe, differences, read_recipe, record, summary
 from wsss_lightning.run_names import announce_sweep
 from wsss_lightning.step_names import step_name
 from wsss_lightning.usage_errors import check_sweep, check_words, explain, repeated
@@ -328,6 +329,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     for kernels in (cfg.crf, cfg.test_crf):
         crf_settings(kernels)
     checked_data(cfg)
+    published = published_run(cfg)
     digest = check_data(cfg.data, supervision(cfg), sights(cfg))
     check_objective(cfg)
     salt = f"{digest}-{trainer_digest}"
@@ -340,6 +342,8 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
         escape(f"→ {where}"),
         soft_wrap=True,
     )
+    if published is not None:
+        console.print(summary(*published), markup=False, soft_wrap=True)
     name_runs(cfg, folder)
     written, key = folder / "results.json", digest_of(cfg, salt)
     if not again and cfg.resume:
@@ -350,11 +354,28 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
             return objective(cfg, held["scores"])
     fetch_weights(cfg)
     scores = instantiate(cfg.pipeline)(cfg, run)
-    found = {**results(cfg, run, scores), "key": key}
+    recipe = None if published is None else record(*published)
+    found = {**results(cfg, run, scores, recipe), "key": key}
     write_json(written, found)
     show(cfg, scores, run)
     log_results(cfg, folder, found, settings(cfg))
     return objective(cfg, scores)
+
+
+def published_run(cfg: DictConfig) -> tuple[Recipe, list[Difference]] | None:
+    """The published run that the configuration names, and where the configuration differs from it.
+
+    None where it names none.
+
+    Raises:
+        InputError: there is no table of the run.
+    """
+    name = OmegaConf.select(cfg, "recipe")
+    if name is None:
+        return None
+    recipe = read_recipe(name)
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    return recipe, differences(recipe, plain)
 
 
 def found_results(written: Path) -> dict[str, Any]:
@@ -473,8 +494,14 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
 HOW = ("logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
 
 
-def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
-    """What `results.json` holds."""
+def results(
+    cfg: DictConfig, run: "Run", scores: dict[str, float], recipe: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What `results.json` holds.
+
+    Args:
+        recipe: the published run that the configuration names, and differences from it.
+    """
     from wsss_lightning.run import code_version
 
     versions = {"python": platform.python_version(), "code": code_version()}
@@ -485,6 +512,7 @@ def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, 
             continue
     return {
         "experiment": cfg.name,
+        "recipe": recipe,
         "data": cfg.data.name,
         "data_digest": run.salt.rpartition("-")[0],
         "seed": cfg.seed,
@@ -659,7 +687,7 @@ def print_help() -> None:
     console.print()
     groups = Table(box=None, show_header=False, padding=(0, 2))
     for group in sorted(group_names()):
-        if group != "experiment":
+        if group not in ("experiment", "recipe"):  # experiments choose their recipe
             groups.add_row(f"{group}=", ", ".join(options(group)))
     console.print(groups)
     console.print(
@@ -672,4 +700,9 @@ def print_help() -> None:
             title="examples",
             expand=False,
         )
+    )
+    console.print(
+        "\nPublished settings with their sources: python -m wsss_lightning.recipes [NAME]",
+        markup=False,
+        soft_wrap=True,
     )
