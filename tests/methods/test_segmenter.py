@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from rates import RATES
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -25,7 +26,7 @@ def segmenter(architecture="unet", optimizer=SGD):
         "fpn": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
     }[architecture]
     net = partial(SegmentationNet, chosen, architecture, options)
-    return Segmenter(net, 2, optimizer, head_factor=1, power=0.9)
+    return Segmenter(net, 2, optimizer, **RATES)
 
 
 class Colours(nn.Module):
@@ -47,7 +48,7 @@ class Constant(Colours):
 
 
 def fake(net=Colours, scales=(1.0,), flip=False):
-    made = Segmenter(net, 2, SGD, head_factor=1, power=0.9).eval()
+    made = Segmenter(net, 2, SGD, **RATES).eval()
     made.scales, made.flip = scales, flip
     return made
 

@@ -28,7 +28,7 @@ from wsss_lightning.functional.affinity import (
     random_walk,
 )
 from wsss_lightning.functional.cam import with_constant_background, with_power_background
-from wsss_lightning.methods.base import configure
+from wsss_lightning.methods.base import configure_training
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class PairLearner(pl.LightningModule, ABC):
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
         head_factor: learning rate of the head in units of the encoder's.
+        bias_lr_multiplier: learning rate of biases in units of that of their part's weights.
+        decay_biases: whether weight decay applies to biases.
         power: exponent of the polynomial decay of the learning rate.
         radius: pairs nearer than so many cells, 2 or more.
         border: `padded` or `window`, as of `functional.affinity.pairs`.
@@ -94,6 +96,8 @@ class PairLearner(pl.LightningModule, ABC):
         net: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         head_factor: float,
+        bias_lr_multiplier: float,
+        decay_biases: bool,
         power: float,
         radius: int,
         border: str,
@@ -106,6 +110,7 @@ class PairLearner(pl.LightningModule, ABC):
         super().__init__()
         self.net = net()
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
         self.radius, self.border = radius, border
 
     @abstractmethod
@@ -141,7 +146,7 @@ class PairLearner(pl.LightningModule, ABC):
 
     @final
     def configure_optimizers(self) -> Any:
-        return configure(self, self.net, self.optimizer, self.head_factor, self.power)
+        return configure_training(self)
 
 
 @final
@@ -149,8 +154,8 @@ class AffinityLearner(PairLearner):
     """AffinityNet: affinities of features, and a walk that background takes part in.
 
     Args:
-        net, optimizer, head_factor, power, radius, border: as of PairLearner; `net` is an
-            `AffinityNet`.
+        net, optimizer, head_factor, bias_lr_multiplier, decay_biases, power, radius, border: as
+            of PairLearner; `net` is an `AffinityNet`.
 
     Source: Ahn & Kwak 2018 (AffinityNet); `train_aff.py` and `infer_aff.py` of the official code.
     """

@@ -84,6 +84,8 @@ class TagMethod(pl.LightningModule, ABC):
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
         head_factor: learning rate of the head in units of the backbone's.
+        bias_lr_multiplier: learning rate of biases in units of that of their part's weights.
+        decay_biases: whether weight decay applies to biases.
         power: exponent of the polynomial decay of the learning rate.
     """
 
@@ -96,11 +98,14 @@ class TagMethod(pl.LightningModule, ABC):
         num_classes: int,
         optimizer: Callable[..., Optimizer],
         head_factor: float,
+        bias_lr_multiplier: float,
+        decay_biases: bool,
         power: float,
     ) -> None:
         super().__init__()
         self.net = net(num_classes=num_classes)
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
         self.reading = Reading()
         self.loss = MeanMetric()  # over images, however processes share them
         self.tag_metrics = TagMetrics(num_classes)
@@ -268,7 +273,7 @@ class TagMethod(pl.LightningModule, ABC):
 
     @final
     def configure_optimizers(self) -> Any:
-        return configure(self, self.net, self.optimizer, self.head_factor, self.power)
+        return configure_training(self)
 
 
 def _deepest(output: Any) -> Tensor:
@@ -276,26 +281,24 @@ def _deepest(output: Any) -> Tensor:
     return output[-1] if isinstance(output, (list, tuple)) else output
 
 
-def configure(
-    module: pl.LightningModule,
-    net: Any,
-    optimizer: Callable[..., Optimizer],
-    head_factor: float,
-    power: float,
-) -> dict[str, Any]:
-    """Parameter groups and polynomial decay over the steps of the fit, as Lightning wants them."""
-    made = make_optimizer(net, optimizer, head_factor)
+def configure_training(module: Any) -> dict[str, Any]:
+    """Optimiser and polynomial decay over the steps of the fit, for `configure_optimizers`."""
+    optimizer = make_optimizer(module)
     steps = int(module.trainer.estimated_stepping_batches)
-    schedule = polynomial(made, steps, power)
-    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    schedule = polynomial(optimizer, steps, module.power)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def make_optimizer(net: Any, optimizer: Callable[..., Optimizer], head_factor: float) -> Optimizer:
-    """The optimiser of a network's encoder and head (`parameter_groups`).
+def make_optimizer(module: Any) -> Optimizer:
+    """Build the optimiser of a module's encoder and head (`parameter_groups`).
+
+    Args:
+        module: a `TagMethod`, `Segmenter` or `PairLearner`.
 
     Raises:
         InputError: it does not set both its `lr` and its `weight_decay`, or refuses a value.
     """
+    optimizer = module.optimizer
     settings = optimizer.keywords if isinstance(optimizer, partial) else {}
     if not {"lr", "weight_decay"} <= set(settings):
         raise InputError(
@@ -303,7 +306,13 @@ def make_optimizer(net: Any, optimizer: Callable[..., Optimizer], head_factor: f
             "weight_decay, from which the rates of backbone and head follow."
         )
     groups = parameter_groups(
-        net, net.encoder, settings["lr"], settings["weight_decay"], head_factor
+        module.net,
+        module.net.encoder,
+        settings["lr"],
+        settings["weight_decay"],
+        module.head_factor,
+        module.bias_lr_multiplier,
+        module.decay_biases,
     )
     if not groups:
         raise InputError("no parameter of the network learns; leave some of backbone.frozen out.")

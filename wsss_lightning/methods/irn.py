@@ -24,8 +24,8 @@ class BoundaryLearner(PairLearner):
     semantic labels.
 
     Args:
-        net, optimizer, head_factor, power, radius, border: as of PairLearner; `net` is a
-            `BoundaryNet`.
+        net, optimizer, head_factor, bias_lr_multiplier, decay_biases, power, radius, border: as
+            of PairLearner; `net` is a `BoundaryNet`.
 
     Source: Ahn et al. 2019 (IRN); `step/train_irn.py` and `step/make_sem_seg_labels.py` of the
     official code.
