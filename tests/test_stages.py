@@ -709,7 +709,7 @@ def trained_classifier(folder):
     return folder
 
 
-READING = OmegaConf.create({"long_side": 33, "batch_size": 2})
+READING = OmegaConf.create({"long_side": 33, "alignment": "aligned", "batch_size": 2})
 
 
 def test_features_are_the_pooled_maps_and_an_interrupted_stage_goes_on(tmp_path, data):
@@ -731,6 +731,20 @@ def test_features_are_the_pooled_maps_and_an_interrupted_stage_goes_on(tmp_path,
     with torch.no_grad():
         expected = module.net.features(module._sized(images)).mean((-2, -1))
     np.testing.assert_allclose(found[:2], expected[:2], rtol=1e-4)
+
+
+def test_features_of_official_views_are_those_of_the_image_at_its_own_size(tmp_path, data):
+    # extract_feature.py of SC-CAM
+    trained, folder = trained_classifier(tmp_path / "net"), tmp_path / "features"
+    folder.mkdir()
+    seen = OmegaConf.create({"long_side": None, "alignment": "psa", "batch_size": 2})
+    how = {"trained": trained, "data": data, "split": "val", "reading": seen, "peak": None}
+    stages().features(folder, **how)
+    _, _, found = load_features(folder / "features.npz")
+    images = torch.stack([instantiate(data.reader)(split="val")[i]["image"] for i in range(4)])
+    with torch.no_grad():
+        expected = load(trained).net.features(images).mean((-2, -1))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_clusters_are_numbered_stored_and_judged(tmp_path, data):

@@ -50,6 +50,7 @@ from wsss_lightning.overrides import (
     read_overrides,
     split_options,
 )
+from wsss_lightning.recipes import Difference, Recipe, differences, read_recipe, record, summary
 from wsss_lightning.run_names import announce_sweep
 from wsss_lightning.step_names import step_name
 from wsss_lightning.usage_errors import check_sweep, check_words, explain, repeated
@@ -328,6 +329,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     check_networks(cfg, tags=supervision(cfg) == "tags")
     crf_settings(cfg.crf)
     checked_data(cfg)
+    published = published_run(cfg)
     digest = check_data(cfg.data, supervision(cfg), sights(cfg))
     benchmark = check_benchmark(cfg)
     check_objective(cfg)
@@ -341,6 +343,8 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
         escape(f"→ {where}"),
         soft_wrap=True,
     )
+    if published is not None:
+        console.print(summary(*published), markup=False, soft_wrap=True)
     name_runs(cfg, folder)
     written, key = folder / "results.json", digest_of(cfg, salt + benchmark)
     if not again and cfg.resume:
@@ -352,10 +356,27 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     fetch_weights(cfg)
     scores = instantiate(cfg.pipeline)(cfg, run)
     found = {**results(cfg, run, scores), "key": key}
+    found["recipe"] = None if published is None else record(*published)
     write_json(written, found)
     show(cfg, scores, run)
     log_results(cfg, folder, found, settings(cfg))
     return objective(cfg, scores)
+
+
+def published_run(cfg: DictConfig) -> tuple[Recipe, list[Difference]] | None:
+    """The published run that the configuration names, and where the configuration differs from it.
+
+    None where it names none.
+
+    Raises:
+        InputError: there is no table of the run.
+    """
+    name = OmegaConf.select(cfg, "recipe")
+    if name is None:
+        return None
+    recipe = read_recipe(name)
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    return recipe, differences(recipe, plain)
 
 
 def found_results(written: Path) -> dict[str, Any]:

@@ -85,6 +85,8 @@ class Score:
     layer: str | None
     sub_maps: bool
     tags: str
+    alignment: str
+    normalisation: str
     bits: int
     batch_size: int
 
@@ -153,6 +155,14 @@ class Config:
     resume: bool
     runs: str
     slots: Any
+
+
+SCORE_WORDS: Mapping[str, tuple[str, ...]] = {
+    "tags": ("given", "predicted"),
+    "alignment": ("aligned", "irn", "psa"),
+    "normalisation": ("min_max", "max"),
+}
+STRIDED = 4  # pixels a cell of the CAMs that score.alignment=irn stores for IRN's walk
 
 
 def splits_of(data: DictConfig) -> list[str]:
@@ -238,8 +248,16 @@ def check_values(cfg: DictConfig) -> None:
                 f"{name}.long_side is {cfg[name].long_side}; set a number of pixels above 0, or "
                 "null to see images as they are."
             )
-    if cfg.score.tags not in ("given", "predicted"):
-        raise InputError(f"score.tags is {cfg.score.tags}; set it to given or predicted.")
+    for name, words in SCORE_WORDS.items():
+        if cfg.score[name] not in words:
+            raise InputError(f"score.{name} is {cfg.score[name]}; set it to {' or '.join(words)}.")
+    cell = OmegaConf.select(cfg, "refine.module.net.stride")
+    if cfg.score.alignment == "irn" and cell is not None and cell != STRIDED:
+        raise InputError(
+            f"refine.module.net.stride is {cell}, but with score.alignment=irn the walk starts "
+            f"from CAMs with a cell every {STRIDED} pixels; set it to {STRIDED}, or "
+            "score.alignment to aligned or psa."
+        )
     if cfg.score.sub_maps and OmegaConf.select(cfg, "method.net.sub_categories") is None:
         raise InputError(
             "score.sub_maps is true, but method="

@@ -272,7 +272,9 @@ class Stages:
         """
         module: Any = load(trained)
         module.reading = Reading(
-            long_side=reading.long_side, stride=module.net.backbone.output_stride
+            long_side=reading.long_side,
+            alignment=reading.alignment,
+            stride=module.net.backbone.output_stride,
         )
         writer = FeatureWriter(folder)
         datamodule = self._data(

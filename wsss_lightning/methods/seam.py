@@ -44,6 +44,8 @@ class SEAM(TagMethod):
     Source: Wang et al. 2020; `train_SEAM.py` of the official code.
     """
 
+    enlarges_cam = True
+
     def __init__(
         self,
         net: Callable[..., nn.Module],
