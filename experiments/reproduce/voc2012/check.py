@@ -2,9 +2,9 @@
 
     python experiments/reproduce/voc2012/check.py RUNS [--markdown | --json]
 
-RUNS is a folder of runs, such as runs/reproduce_voc2012. A row is `reproduced` only if its runs have
-every setting of the published run, were scored on all images of VOC 2012, and their mean lies within
-the tolerance. The exit status is 0 if all rows that were run are reproduced.
+RUNS is a folder of runs, such as runs/reproduce_voc2012. A row is `reproduced` only if its runs
+have every setting of the published run, were scored on all images of VOC 2012, and their mean lies
+within the tolerance. The exit status is 0 if all rows that were run are reproduced.
 """
 
 import argparse
@@ -22,19 +22,26 @@ from rich.table import Table
 
 from wsss_lightning.cli import complain
 from wsss_lightning.errors import InputError
-from wsss_lightning.recipes import Recipe, Score, Setting, read_recipe, recipe_names
+from wsss_lightning.recipes import (
+    Difference,
+    Recipe,
+    Score,
+    Setting,
+    read_recipe,
+    recipe_names,
+)
 from wsss_lightning.report.reading import RunResult, apart, find_runs
 
 DATA = "voc2012"
 # images of VOC's lists, and of train_aug with SBD's
 IMAGES = {"train": 1464, "train_aug": 10582, "val": 1449}
-PRECISION = "32-true"  # of the official codes
 # overrides that say where and how a run is made, beside those of `reading.apart`
 NEUTRAL = ("checkpoint_minutes", "resume", "backbone.weights", "crf.engine", "recipe")
 NEUTRAL += ("score.batch_size", "test.batch_size", "refine.walk.batch_size")
 # overrides of `reading.apart` that do change scores
 COUNTED = ("data", "data.train", "data.val", "pipeline.segment", "name")
-NETWORK = ("backbone", "encoder", "weights", "pretrained", "initial", "_target_")
+# ends of keys that choose a network or what it begins with
+NETWORK = ("backbone.name", "weights", "pretrained", "net._target_", "encoder")
 SEGMENTATION = ("segmenter", "fit.segmenter", "test", "test_crf")
 
 
@@ -89,7 +96,7 @@ def _row(recipe: Recipe, score: Score, runs: Sequence[RunResult], reasons: list[
     if not runs:
         verdict = "not run"
     elif reasons:
-        keys = [reason.partition(" ")[0] for reason in reasons]
+        keys = [reason.partition(":")[0] for reason in reasons]
         more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
         verdict = f"settings differ: {', '.join(keys[:SHOWN])}{more}"
     elif len(values) < len(runs):
@@ -102,32 +109,28 @@ def _row(recipe: Recipe, score: Score, runs: Sequence[RunResult], reasons: list[
     return Row(recipe.name, score, verdict, values, reasons, notes)
 
 
-SHOWN = 3  # keys in a verdict
+SHOWN = 3  # differences of a recipe, in a verdict and below the table
+DELIBERATE = "All settings, and where ours differ on purpose: python -m wsss_lightning.recipes NAME"
 
 
 def differences(recipe: Recipe, run: RunResult) -> list[str]:
     """What keeps a run from being compared with the published one; each begins with a key."""
-    found = {
-        one["key"]: f"{one['key']} is {one['value']}, published {one['published']}"
-        for one in run.results["recipe"]["differences"]
-    }
+    compared = [Difference(**one) for one in run.results["recipe"]["differences"]]
+    found = {one.key: str(one) for one in compared}
     if run.results["data"] != DATA:
-        found["data"] = f"data is {run.results['data']}, published {DATA}"
+        found["data"] = f"data: {run.results['data']} (published {DATA})"
     scored = run.results["protocol"]["scored_on"]
     for split, count in IMAGES.items():
         images = scored.get(split, {}).get("images", 0)
         if images != count:
-            found[split] = f"images({split}) are {images}, published {count}"
-    precision = run.results["protocol"].get("precision")
-    if precision != PRECISION:
-        found["precision"] = f"trainer.precision is {precision}, published {PRECISION}"
+            found[split] = f"images of {split}: {images} (published {count})"
     if run.results["protocol"].get("initial_weights") == "random":
-        found["backbone.weights"] = "backbone.weights are random, published trained on ImageNet"
+        found["backbone.weights"] = "backbone.weights: random (published trained on ImageNet)"
     expected = dict(word.lstrip("+~").partition("=")[::2] for word in recipe.overrides)
     for key, value in run.words.items():
         neutral = key in NEUTRAL or (apart(key) and key not in COUNTED)
         if not (neutral or key in found or expected.get(key) == value or _in_table(recipe, key)):
-            found[key] = f"{key} is {value}, which the published run does not set"
+            found[key] = f"{key}: {value} (not set by the published run)"
     return list(found.values())
 
 
@@ -143,10 +146,10 @@ def other_networks(recipe: Recipe, score: Score) -> list[str]:
     """Deliberate differences in the network, or in its initialisation, behind a score."""
     segmented = score.key.startswith("segmentation")
     return [
-        f"{one.key} is {one.ours}, published {one.official} ({one.reason})"
+        f"{Difference(one.key, one.ours, one.official)}: {one.reason}"
         for one in recipe.deliberate
         if isinstance(one, Setting)
-        and any(part in NETWORK for part in one.key.split("."))
+        and one.key.endswith(NETWORK)
         and (segmented or not one.key.startswith(SEGMENTATION))
     ]
 
@@ -208,12 +211,21 @@ HEADINGS = ("recipe", "score", "published", "tolerance", "measured", "verdict")
 def cells(row: Row) -> list[str]:
     score = row.score
     published, tolerance = f"{score.published:.1f}", f"± {score.tolerance:g}"
-    return [row.recipe, score.key, published, tolerance, row.measured, row.verdict]
+    verdict = f"{row.verdict} (other network)" if row.notes else row.verdict
+    return [row.recipe, score.key, published, tolerance, row.measured, verdict]
 
 
-def remarks(rows: Sequence[Row]) -> list[str]:
-    """What stands below the table, each once: differences in settings, networks and sources."""
-    found = [f"{row.recipe}: {reason}" for row in rows for reason in row.reasons]
+def remarks(rows: Sequence[Row], most: int | None = None) -> list[str]:
+    """What stands below the table, each once: differences in settings, networks and sources.
+
+    Args:
+        most: differences of a recipe that are shown; None: all.
+    """
+    found = []
+    for row in rows:
+        found += [f"{row.recipe}: {reason}" for reason in row.reasons[:most]]
+        left = len(row.reasons[len(row.reasons[:most]) :])
+        found += [f"{row.recipe}: and {left} more settings (--json shows all)"] if left else []
     found += [f"{row.recipe}, {row.score.key}: {note}" for row in rows for note in row.notes]
     found += [f"{row.recipe}, {row.score.key}: published in {row.score.source}" for row in rows]
     return list(dict.fromkeys(found))
@@ -255,7 +267,8 @@ def show(rows: Sequence[Row]) -> None:
         table.add_row(*first, f"[{colours.get(row.verdict, 'red')}]{verdict}[/]")
     console = Console()
     console.print(table)
-    for remark in remarks([row for row in rows if row.verdict != "not run"]):
+    run = [row for row in rows if row.verdict != "not run"]
+    for remark in [*remarks(run, most=SHOWN), DELIBERATE]:
         console.print(remark, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 

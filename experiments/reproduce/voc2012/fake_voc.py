@@ -1,6 +1,6 @@
 """A small generated data set in the layout and with the lists of VOC 2012, to try the kit out.
 
-    python experiments/reproduce/voc2012/fake_voc.py FOLDER
+python experiments/reproduce/voc2012/fake_voc.py FOLDER
 """
 
 import argparse
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from hydra import compose, initialize_config_dir
-from PIL import Image
 
 from wsss_lightning import cli
 from wsss_lightning.data.scores import load_mask, save_mask, write_text
