@@ -1,16 +1,14 @@
 """The verdicts of the reproduction kit, on results that are made up."""
 
-import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
+from reproduction import KIT, script
 
 from wsss_lightning.recipes import Fact, Recipe, Score, Setting
 
-KIT = Path(__file__).parents[1] / "experiments/reproduce/voc2012"
 pytestmark = pytest.mark.skipif(not KIT.is_dir(), reason="experiments/ is not in the sdist")
 
 SEEDS, NETWORK = "seeds/train/miou_oracle", "segmentation_crf/val/miou"
@@ -43,11 +41,7 @@ def made_up(name: str = "seam_voc2012") -> Recipe:
 
 @pytest.fixture(scope="module")
 def check():
-    spec = importlib.util.spec_from_file_location("reproduction_check", KIT / "check.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return script("check")
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def check_data(cfg: DictConfig, incomplete: bool) -> None:
             f"with which papers score; copy these to {ours.reader.mask_dir}"
         )
     for fault in faults:
-        console.print(f"data       {fault}", style="yellow", markup=False, soft_wrap=True)
+        report("data", fault, "yellow")
     if faults and not incomplete:
         raise InputError(
             "the data are not all of VOC 2012 with SBD's masks, so no published number can come "
@@ -116,7 +116,7 @@ def check_data(cfg: DictConfig, incomplete: bool) -> None:
         )
     if not faults:
         counts = ", ".join(f"{split} {count}" for split, count in IMAGES.items())
-        console.print(f"data       {counts} images, masks of val equal in both folders")
+        report("data", f"{counts} images, masks of val equal in both folders")
 
 
 def gpus_of(numbers: Sequence[int] | None) -> list[int]:
@@ -143,7 +143,47 @@ def command(arguments: argparse.Namespace, names: Sequence[str], gpus: Sequence[
         words.append(f"slots=[{','.join(f'[{number}]' for number in gpus)}]")
     if len(gpus) > 1:
         words += ["hydra/launcher=local", f"hydra.launcher.n_jobs={len(gpus)}"]
-    return words + [word for word in arguments.words if word != "--"]
+    return words + arguments.words
+
+
+def runnable(arguments: argparse.Namespace) -> dict[str, DictConfig]:
+    """Configurations of the experiments that can run, by name.
+
+    Raises:
+        InputError: one is unknown, or weights are missing.
+    """
+    known = experiments_of(arguments.sweep)
+    names = arguments.recipes or known
+    for name in names:
+        if name not in known:
+            raise InputError(f"--recipes names {name}; {did_you_mean(name, known)}")
+    if arguments.resnet38 is not None:
+        os.environ[RESNET38] = str(arguments.resnet38.expanduser().absolute())
+        check_resnet38(Path(os.environ[RESNET38]))
+    root = f"data.root={quoted(str(arguments.root.absolute()))}"
+    found = {name: composed(arguments.sweep, root, f"experiment={name}") for name in names}
+    missing = without_weights(found)
+    if missing:
+        report("weights", f"without ResNet38's these cannot run: {', '.join(missing)}", "yellow")
+        report("", HOW_TO_GET, "yellow")
+        if not arguments.without_resnet38 or len(missing) == len(names):
+            raise InputError("give --resnet38 FILE, or --without-resnet38 to run the others.")
+    return {name: cfg for name, cfg in found.items() if name not in missing}
+
+
+def check_disk(runs: Path, recipes: Sequence[str], seeds: int) -> None:
+    """Warn where the disk may be too small; what recipes need is estimated, and rather too high."""
+    from cost import cost_of  # builds every network
+
+    place = next(path for path in (runs, *runs.parents) if path.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    needed = seeds * sum(cost_of(name).gigabytes for name in recipes)
+    style = "yellow" if free < needed else ""
+    report("disk", f"{free:.0f} GB free, at most {needed:.0f} GB needed (cost.py)", style)
+
+
+def report(what: str, message: str, style: str = "") -> None:
+    console.print(f"{what:<10} {message}", style=style, markup=False, soft_wrap=True)
 
 
 def prepare(arguments: argparse.Namespace) -> list[str]:
@@ -152,49 +192,29 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
     Raises:
         InputError: something that the sweep needs is missing.
     """
-    known = experiments_of(arguments.sweep)
-    names = arguments.recipes or known
-    for name in names:
-        if name not in known:
-            raise InputError(f"--recipes names {name}; {did_you_mean(name, known)}")
     if not arguments.root.is_dir():
         raise InputError(f"{arguments.root} is no folder; give the one that holds JPEGImages.")
-    if arguments.resnet38 is not None:
-        os.environ[RESNET38] = str(arguments.resnet38.expanduser().absolute())
-        check_resnet38(Path(os.environ[RESNET38]))
-    root = f"data.root={quoted(str(arguments.root.absolute()))}"
-    configurations = {name: composed(arguments.sweep, root, f"experiment={name}") for name in names}
-    missing = ", ".join(absent := without_weights(configurations))
-    if absent:
-        console.print(
-            f"cannot run without ResNet38's weights: {', '.join(missing)}", style="yellow"
-        )
-        console.print(HOW_TO_GET, markup=False)
-        if not arguments.without_resnet38 or len(absent) == len(names):
-            raise InputError("give --resnet38 FILE, or --without-resnet38 to run the others.")
-    names = [name for name in names if name not in absent]
-    check_data(configurations[names[0]], arguments.incomplete)
+    configurations = runnable(arguments)
+    first = next(iter(configurations.values()))
+    check_data(first, arguments.incomplete)
     gpus = gpus_of(arguments.gpus)
-    accelerator = configurations[names[0]].trainer.accelerator
-    on_cpu = accelerator == "cpu" or "trainer=cpu" in arguments.words
+    on_cpu = first.trainer.accelerator == "cpu" or "trainer=cpu" in arguments.words
     if not gpus and not on_cpu:
         raise InputError(
             "there is no GPU, and on a CPU the recipes take months; `-- trainer=cpu` runs them all "
             "the same."
         )
-    console.print(f"GPUs       {', '.join(map(str, gpus)) or 'none'}")
-    place = next(
-        path
-        for path in (arguments.runs.absolute(), *arguments.runs.absolute().parents)
-        if path.exists()
-    )
-    free = shutil.disk_usage(place).free / 1e9
-    console.print(f"disk       {free:.0f} GB free for runs; cost.py says what recipes need")
-    console.print(f"jobs       {len(names)} recipes x {len(set(arguments.seeds))} seeds")
-    return command(arguments, names, [] if on_cpu else gpus)
+    report("GPUs", ", ".join(map(str, gpus)) or "none")
+    seeds = len(set(arguments.seeds))
+    if not arguments.incomplete:
+        check_disk(arguments.runs.absolute(), list(configurations), seeds)
+    report("jobs", f"{len(configurations)} recipes, {seeds} seeds each")
+    return command(arguments, list(configurations), [] if on_cpu else gpus)
 
 
 def main(words: Sequence[str] | None = None) -> None:
+    given = list(sys.argv[1:] if words is None else words)
+    own = given[: given.index("--")] if "--" in given else given
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -215,10 +235,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="check, and print the command")
     parser.add_argument("--incomplete", action="store_true", help="run on a part of the data")
     parser.add_argument(
-        "--sweep", choices=("sweep", "small"), default="sweep", help=argparse.SUPPRESS
+        "--sweep", choices=("sweep", "small"), default="sweep", help="small: networks to try it"
     )
-    parser.add_argument("words", nargs="*", help="behind --: arguments of wsss_lightning")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(own)
+    arguments.words = given[len(own) + 1 :]
     try:
         started = prepare(arguments)
     except InputError as error:
