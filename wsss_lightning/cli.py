@@ -355,8 +355,8 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
             return objective(cfg, held["scores"])
     fetch_weights(cfg)
     scores = instantiate(cfg.pipeline)(cfg, run)
-    found = {**results(cfg, run, scores), "key": key}
-    found["recipe"] = None if published is None else record(*published)
+    recipe = None if published is None else record(*published)
+    found = {**results(cfg, run, scores, recipe), "key": key}
     write_json(written, found)
     show(cfg, scores, run)
     log_results(cfg, folder, found, settings(cfg))
@@ -495,8 +495,14 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
 HOW = ("logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
 
 
-def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
-    """What `results.json` holds."""
+def results(
+    cfg: DictConfig, run: "Run", scores: dict[str, float], recipe: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What `results.json` holds.
+
+    Args:
+        recipe: the published run that the configuration names, and differences from it.
+    """
     from wsss_lightning.run import code_version
 
     versions = {"python": platform.python_version(), "code": code_version()}
@@ -507,6 +513,7 @@ def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, 
             continue
     return {
         "experiment": cfg.name,
+        "recipe": recipe,
         "data": cfg.data.name,
         "data_digest": run.salt.rpartition("-")[0],
         "seed": cfg.seed,
@@ -690,7 +697,7 @@ def print_help() -> None:
     console.print()
     groups = Table(box=None, show_header=False, padding=(0, 2))
     for group in sorted(group_names()):
-        if group != "experiment":
+        if group not in ("experiment", "recipe"):  # experiments choose their recipe
             groups.add_row(f"{group}=", ", ".join(options(group)))
     console.print(groups)
     console.print(
@@ -703,4 +710,9 @@ def print_help() -> None:
             title="examples",
             expand=False,
         )
+    )
+    console.print(
+        "\nPublished settings with their sources: python -m wsss_lightning.recipes [NAME]",
+        markup=False,
+        soft_wrap=True,
     )

@@ -134,7 +134,8 @@ def markdown(recipes: Sequence[Recipe]) -> str:
             for score in recipe.scores:
                 figures = (f"{score.published:g}", f"{score.tolerance:g}")
                 lines.append(_row((f"`{score.key}`", *figures, score.source)))
-        lines += ["", "Differences on purpose:", ""]
+        total = f"{len(recipe.settings)} settings and {len(recipe.facts)} facts of the code"
+        lines += ["", f"Of {total}, {len(recipe.deliberate)} differ on purpose:", ""]
         for row in recipe.deliberate:
             name, official, ours = difference_parts(row)
             label = f"`{name}`" if isinstance(row, Setting) else name
@@ -142,21 +143,6 @@ def markdown(recipes: Sequence[Recipe]) -> str:
                 f"- **{label}**: official {official}; ours {ours}. Reason: {row.reason}. "
                 f"Effect: {row.effect}."
             )
-        lines += ["", f"<details><summary>All {len(recipe.settings)} settings</summary>", ""]
-        lines += ["| key | official | source |", "| --- | --- | --- |"]
-        for setting in recipe.settings:
-            mark = " (differs)" if setting.deliberate else ""
-            value = f"`{shown(setting.official)}`"
-            lines.append(_row((f"`{setting.key}`{mark}", value, setting.source)))
-        lines += [
-            "",
-            "| fact of the code | official | source | our test |",
-            "| --- | --- | --- | --- |",
-        ]
-        for fact in recipe.facts:
-            test = f"`{fact.test}`" if fact.test else "(differs)"
-            lines.append(_row((fact.fact, fact.official, fact.source, test)))
-        lines += ["", "</details>"]
     return "\n".join(lines)
 
 
