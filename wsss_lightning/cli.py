@@ -316,6 +316,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
 
     from wsss_lightning.networks import check_networks, fetch_weights, resolve_statistics
     from wsss_lightning.run import Run, write_json
+    from wsss_lightning.scored_splits import check_benchmark
     from wsss_lightning.stages import check_data, crf_settings
     from wsss_lightning.sweep import SWEEP
     from wsss_lightning.trainer_config import check_trainer
@@ -331,6 +332,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     checked_data(cfg)
     published = published_run(cfg)
     digest = check_data(cfg.data, supervision(cfg), sights(cfg))
+    benchmark = check_benchmark(cfg)
     check_objective(cfg)
     salt = f"{digest}-{trainer_digest}"
     # jobs of one start of a sweep may share what they made
@@ -345,7 +347,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     if published is not None:
         console.print(summary(*published), markup=False, soft_wrap=True)
     name_runs(cfg, folder)
-    written, key = folder / "results.json", digest_of(cfg, salt)
+    written, key = folder / "results.json", digest_of(cfg, salt + benchmark)
     if not again and cfg.resume:
         held = found_results(written)
         if held.get("key") == key:
@@ -534,15 +536,24 @@ def supervision(cfg: DictConfig) -> str:
 
 def protocol(cfg: DictConfig) -> dict[str, Any]:
     """Under which rules the scores were made; a number without them means little."""
+    from wsss_lightning.scored_splits import every_scored_split
     from wsss_lightning.splits import reader_of
 
     reads = [reader_of(cfg.data)(split) for split in splits_of(cfg.data)]
+    scored = every_scored_split(cfg)
     weak = supervision(cfg) == "tags"
     tags = cfg.data.reader.tags
     told = {
         "trained_on": supervision(cfg),
         "splits": {"train": cfg.data.train, "val": cfg.data.val},
         "masks_digest": "-".join(read.mask_fingerprint() for read in reads),
+        "scored_on": {
+            one.name: {
+                "images": len(reader_of(one.data)(one.name)),
+                "masks": one.data.reader.mask_dir,
+            }
+            for one in scored
+        },
         "tags_from": tags,
         "miou": "one confusion matrix a split, background included, 255 left out, mean over the "
         "labels that the split truly shows",
@@ -629,11 +640,12 @@ def _weights(net: DictConfig) -> str:
 def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     """The score table, and where pictures and results lie."""
     from wsss_lightning.metrics import score_parts
+    from wsss_lightning.scored_splits import every_scored_split
 
     title = f"{cfg.name} on {cfg.data.name}, seed {cfg.seed} (percent)"
     table = Table(title=escape(title), min_width=len(title))
     table.add_column("")
-    splits = splits_of(cfg.data)
+    splits = [one.name for one in every_scored_split(cfg)]
     for split in splits:
         table.add_column(escape(split), justify="right")
     rows: dict[tuple[str, str], dict[str, float]] = {}

@@ -113,6 +113,14 @@ class Seeds:
 
 
 @dataclass
+class Benchmark:
+    """A part of the training split that papers score on (`scored_splits`)."""
+
+    split: str | None
+    mask_dir: str | None
+
+
+@dataclass
 class Pseudo:
     confidence: float
 
@@ -150,6 +158,7 @@ class Config:
     fit: Fit
     score: Score
     seeds: Seeds
+    benchmark: Benchmark
     pseudo: Pseudo
     test: Test
     pictures: int
