@@ -581,7 +581,12 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         return told
     return told | {
         "tags_of_seeds": cfg.score.tags,
-        "seeds": {"scales": list(cfg.score.scales), "flip": cfg.score.flip},
+        "seeds": {
+            "scales": list(cfg.score.scales),
+            "flip": cfg.score.flip,
+            "alignment": cfg.score.alignment,
+            "normalisation": cfg.score.normalisation,
+        },
         "thresholds": {
             "miou": f"fixed at {cfg.seeds.background_score}, over the split",
             "miou_held_out": f"chosen on the masks of a share {cfg.seeds.held_out} of the images "
