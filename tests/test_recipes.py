@@ -79,6 +79,7 @@ NO_HYPERPARAMETERS = {
     "*backbone.options": "of timm's networks",
     "*backbone.mean": "belongs to the weights",
     "*backbone.std": "belongs to the weights",
+    "segmenter.net.backbone.output_stride": "replaced by segmenter.net.output_stride",
     "*.num_classes": "of the data set",
     "method.net.block_mib": "memory, changes no number",
     "score.batch_size": "changes no number",
