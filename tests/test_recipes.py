@@ -174,6 +174,8 @@ def test_every_recipe_that_can_be_chosen_has_a_table():
 
 @cache
 def functions(path: Path) -> set[str]:
+    if not path.is_file():
+        return set()
     tree = ast.parse(path.read_text())
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 

@@ -1,7 +1,7 @@
 """Published runs as tables: every official setting with its source, and where ours differ."""
 
 from wsss_lightning.recipes.comparison import Difference, differences, record, summary
-from wsss_lightning.recipes.tables import (
+from wsss_lightning.recipes.schema import (
     NOT_PUBLISHED,
     Fact,
     Hardware,
@@ -9,9 +9,8 @@ from wsss_lightning.recipes.tables import (
     Repository,
     Score,
     Setting,
-    read_recipe,
-    recipe_names,
 )
+from wsss_lightning.recipes.tables import read_recipe, recipe_names
 
 __all__ = [
     "NOT_PUBLISHED",

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.recipes.comparison import shown
-from wsss_lightning.recipes.tables import Fact, Recipe, Setting, read_recipe, recipe_names
+from wsss_lightning.recipes.schema import Fact, Recipe, Setting
+from wsss_lightning.recipes.tables import read_recipe, recipe_names
 
 COMMAND = "python -m wsss_lightning.recipes"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from wsss_lightning.recipes.tables import Recipe
+from wsss_lightning.recipes.schema import Recipe
 
 MOST_LINES: Final = 6  # of a summary
 ABSENT: Final = "absent"
