@@ -69,6 +69,9 @@ def test_a_table_holds_what_its_file_says(tmp_path):
         ({"scores": [{**HEAD["scores"][0], "tolerance": "1"}]}, ["scores[0]", "tolerance"]),
         ({"hardware": {"gpus": "1"}}, ["hardware", "gpu_hours", "source"]),
         ({"repositories": {"CODE": {"url": "u", "commit": "main"}}}, ["CODE", "main", "40"]),
+        ({"hardware": "a GPU"}, ["hardware", "gpus", "null"]),
+        ({"repositories": "none"}, ["repositories", "short names"]),
+        ({"repositories": {"CODE": "url"}}, ["CODE", "url", "commit"]),
         ({"extends": ["parts/none"]}, ["toy.yaml", "parts/none"]),
     ],
 )
@@ -77,6 +80,13 @@ def test_a_table_that_is_incomplete_or_contradicts_itself_is_refused(tmp_path, c
         table(tmp_path, **content)
     for fact in facts:
         assert fact in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["- a list", "title: [", "a text"])
+def test_a_file_that_holds_no_keys_is_refused(tmp_path, text):
+    (tmp_path / "toy.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"toy\.yaml"):
+        read_recipe("toy", tmp_path)
 
 
 def test_a_row_of_the_table_replaces_that_of_a_part(tmp_path):
