@@ -86,17 +86,22 @@ def test_a_single_gpu_is_that_which_was_asked_for(start, monkeypatch, run):
     assert "launcher" not in out.splitlines()[-1]
 
 
-def test_weights_of_resnet38_let_all_run(start, tmp_path):
+def test_weights_of_resnet38_let_recipes_run(start, tmp_path):
     torch.save(ResNet38().state_dict(), tmp_path / "weights.pth")
-    status, out, _ = start("--incomplete", "--resnet38", "weights.pth", "--", "trainer=cpu")
+    words = ["--resnet38", "weights.pth", "--recipes", *sorted(RESNET38), "--incomplete"]
+    status, out, _ = start(*words, "--", "trainer=cpu")
     assert status == 0
-    assert set(re.search(r"experiment=(\S+)", out)[1].split(",")) >= RESNET38
+    command = out.splitlines()[-1]
+    assert set(re.search(r"experiment=(\S+)", command)[1].split(",")) == RESNET38
+    assert command.endswith(" trainer=cpu")
+    assert "slots" not in command
 
 
 def test_weights_of_a_trained_network_are_refused(start, tmp_path):
     state = ResNet38().state_dict() | {"fc8.weight": torch.zeros(20, 4096, 1, 1)}
     torch.save(state, tmp_path / "weights.pth")
-    status, _, err = start("--incomplete", "--resnet38", "weights.pth")
+    recipe = ["--recipes", "seam_voc2012"]
+    status, _, err = start("--incomplete", "--resnet38", "weights.pth", *recipe)
     assert status == 1
     assert "PSA" in err
 
