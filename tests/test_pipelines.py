@@ -101,6 +101,15 @@ def test_pictures_name_steps_as_people_do(done):
     assert list(run.stages["pictures/val"]["steps"]) == ["seeds without refinement"]
 
 
+@pytest.mark.parametrize(("words", "behind"), [([], 80), (["+crf@test_crf=deeplab_v2"], 67)])
+def test_the_crf_behind_the_segmentation_network_can_have_kernels_of_its_own(done, words, behind):
+    own = ["experiment=cam", "crf=psa", "test.crf=true", "fit.segmenter.validate_crf=true"]
+    run, _ = done(*own, *words)
+    assert run.stages["crf/train"]["parameters"].theta_alpha == 80
+    assert run.stages["predictions_crf/val"]["parameters"].theta_alpha == behind
+    assert run.stages["segmentation"]["crf"].theta_alpha == behind
+
+
 @pytest.mark.parametrize("words", PIPELINES.values(), ids=PIPELINES)
 def test_a_benchmark_scores_what_train_is_scored_on_and_trains_nothing_again(
     done, words, monkeypatch

@@ -327,7 +327,8 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     check_targets(cfg, without=("data",))
     resolve_statistics(cfg)
     check_networks(cfg, tags=supervision(cfg) == "tags")
-    crf_settings(cfg.crf)
+    for kernels in (cfg.crf, cfg.test_crf):
+        crf_settings(kernels)
     checked_data(cfg)
     published = published_run(cfg)
     digest = check_data(cfg.data, supervision(cfg), sights(cfg))
@@ -560,9 +561,11 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
             "scales": list(cfg.test.scales),
             "flip": cfg.test.flip,
             "long_side": cfg.test.long_side,
+            "crf": OmegaConf.to_container(cfg.test_crf, resolve=True) if cfg.test.crf else None,
+            "initial_weights": _weights(cfg.segmenter.net),
         },
         "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
-        "initial_weights": _weights(cfg, weak),
+        "initial_weights": _weights(cfg.method.net if weak else cfg.segmenter.net),
         "normalisation": {"mean": list(cfg.backbone.mean), "std": list(cfg.backbone.std)},
         "precision": str(cfg.trainer.get("precision")),
     }
@@ -578,7 +581,12 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         return told
     return told | {
         "tags_of_seeds": cfg.score.tags,
-        "seeds": {"scales": list(cfg.score.scales), "flip": cfg.score.flip},
+        "seeds": {
+            "scales": list(cfg.score.scales),
+            "flip": cfg.score.flip,
+            "alignment": cfg.score.alignment,
+            "normalisation": cfg.score.normalisation,
+        },
         "thresholds": {
             "miou": f"fixed at {cfg.seeds.background_score}, over the split",
             "miou_held_out": f"chosen on the masks of a share {cfg.seeds.held_out} of the images "
@@ -626,13 +634,12 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     )
 
 
-def _weights(cfg: DictConfig, weak: bool) -> str:
-    backbone, whole = cfg.backbone, OmegaConf.select(cfg, "method.net.weights")
-    if weak and whole:
-        return Path(whole).name
-    if backbone.weights:
-        return Path(backbone.weights).name
-    return "of the hub" if backbone.pretrained else "random"
+def _weights(net: DictConfig) -> str:
+    """What a network begins with: a file of all of it or of its backbone, the hub, or nothing."""
+    file = net.get("weights") or net.backbone.weights
+    if file:
+        return Path(file).name
+    return "of the hub" if net.backbone.pretrained else "random"
 
 
 def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:

@@ -388,7 +388,7 @@ def _segment(
         supervision="masks",
         masks=masks,
         initial=initial,
-        crf=cfg.crf if cfg.fit.segmenter.validate_crf else None,
+        crf=cfg.test_crf if cfg.fit.segmenter.validate_crf else None,
         start=start,
         epochs_before=epochs_before,
     )
@@ -410,7 +410,7 @@ def _segment(
                 scores=predicted[split],
                 data=data,
                 split=split,
-                parameters=cfg.crf,
+                parameters=cfg.test_crf,
                 background_power=None,
                 background_score=None,
             )

@@ -181,6 +181,7 @@ class Stages:
                 built.reading = Reading(long_side=long_side)
             else:
                 built.long_side = long_side
+        hsv = schedule.get("hsv_jitter")
         jitter = schedule.jitter or dict.fromkeys(
             ("brightness", "contrast", "saturation", "hue"), 0
         )
@@ -190,7 +191,9 @@ class Stages:
                 crop_size=schedule.crop_size,
                 long_side=schedule.long_side,
                 scale=schedule.scale,
+                scale_step=schedule.get("scale_step"),
                 flip=schedule.flip,
+                hsv=None if hsv is None else (hsv.hue, hsv.saturation, hsv.value),
                 padding=built.net.backbone.statistics.mean,
                 **jitter,
             ),

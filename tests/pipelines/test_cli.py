@@ -274,6 +274,16 @@ def test_a_data_set_without_a_validation_split_is_learnt_from_and_scored_on_trai
             ["segmenter=deeplab_v3_plus", "test.crf=true", "fit.segmenter.validate_crf=true"],
             "segmentation_crf/val/miou",
         ),
+        (
+            "full_supervision",
+            [
+                "segmenter=deeplab_v2",
+                "fit.segmenter.scale_step=0.25",
+                "test.crf=true",
+                "+crf@test_crf=deeplab_v2",
+            ],
+            "segmentation_crf/val/miou",
+        ),
         ("cam", ["crf.engine=torch", "refine.area_factor=3", "pipeline=seeds"], "crf/train/kept"),
         ("cam", ["score.tags=predicted", "pipeline=seeds"], "seeds/train/miou"),
         ("cam", ["refine=affinity", "pipeline=seeds"], "affinity_crf/val/miou"),
