@@ -106,6 +106,8 @@ def trained(tmp_path):
         },
         "optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1},
         "head_factor": 1,
+        "bias_lr_multiplier": 2,
+        "decay_biases": False,
         "power": 0.9,
         "radius": 3,
         "border": "padded",

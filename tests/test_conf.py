@@ -47,6 +47,36 @@ def test_every_experiment_composes_and_fits_what_it_builds(name):
     assert cfg.name == name
 
 
+@pytest.mark.parametrize(
+    "path", sorted((cli.conf_folder() / "refine/recipe").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_settings_of_a_refiner_belong_to_a_published_experiment(path):
+    experiment, refine = path.stem.rsplit("_", 1)
+    cfg = composed(f"experiment={experiment}", f"refine={refine}")
+    check(cfg)
+    assert cfg.refine.name == refine
+    plain = composed(f"experiment={experiment}", f"refine={refine}", "recipe=none")
+    assert cfg.refine != plain.refine
+    assert composed(f"experiment={experiment}").refine.name == refine
+
+
+def test_an_experiment_of_ones_own_keeps_the_settings_of_the_recipe(tmp_path):
+    own = tmp_path / "experiment/mine.yaml"
+    own.parent.mkdir()
+    own.write_text("# @package _global_\ndefaults: [seam_voc2012]\nname: mine\n")
+    folder = f"hydra.searchpath=[file://{tmp_path}]"
+    steps = {
+        word: composed("experiment=mine", folder, *word.split()).refine.get("walk", {}).get("steps")
+        for word in ("", "refine=affinity", "refine=affinity refine.walk.steps=5", "refine=crf")
+    }
+    assert steps == {
+        "": 64,
+        "refine=affinity": 64,
+        "refine=affinity refine.walk.steps=5": 5,
+        "refine=crf": None,
+    }
+
+
 @pytest.mark.parametrize("word", OPTIONS)
 def test_every_option_of_every_group_goes_with_the_first_experiment(word):
     check(composed("experiment=cam", word))

@@ -164,6 +164,8 @@ GOOD = {
         "batch_size": 1,
         "long_side": None,
         "sub_maps": False,
+        "alignment": "aligned",
+        "normalisation": "min_max",
     },
     "test": {"scales": [1.0], "long_side": None, "batch_size": 1},
     "method": {"_target_": "wsss_lightning.methods.classifier.Classifier"},

@@ -23,23 +23,34 @@ class Net(nn.Module):
 
 def test_biases_and_heads_learn_faster_and_biases_do_not_decay():
     net = Net()
-    groups = parameter_groups(net, net.encoder, 0.01, 5e-4, 10)
+    groups = parameter_groups(net, net.encoder, 0.01, 5e-4, 10, 2, False)
     rates = [(group["lr"], group["weight_decay"], len(group["params"])) for group in groups]
     expected = [(0.01, 5e-4, 3), (0.02, 0.0, 2), (0.1, 5e-4, 3), (0.2, 0.0, 1)]
     for found, wanted in zip(rates, expected, strict=True):
         assert found == pytest.approx(wanted)
 
 
+def test_biases_can_learn_and_decay_as_weights_do():  # IRN
+    net = Net()
+    groups = parameter_groups(net, net.encoder, 0.1, 1e-4, 10, 1, True)
+    rates = {(round(group["lr"], 9), group["weight_decay"]) for group in groups}
+    assert rates == {(0.1, 1e-4), (1.0, 1e-4)}
+
+
 def test_every_parameter_is_in_exactly_one_group():
     net = Net()
-    grouped = [id(p) for g in parameter_groups(net, net.encoder, 0.1, 0.1, 3) for p in g["params"]]
+    grouped = [
+        id(p)
+        for g in parameter_groups(net, net.encoder, 0.1, 0.1, 3, 2, False)
+        for p in g["params"]
+    ]
     assert len(set(grouped)) == len(grouped)
     assert set(grouped) == {id(p) for p in net.parameters()}
 
 
 def test_the_backbone_is_known_by_its_parameters_wherever_it_stands():
     net = Net()
-    groups = parameter_groups(nn.ModuleList([net]), net.encoder, 0.01, 5e-4, 10)
+    groups = parameter_groups(nn.ModuleList([net]), net.encoder, 0.01, 5e-4, 10, 2, False)
     slow = {id(p) for group in groups[:2] for p in group["params"]}
     assert slow == {id(p) for p in net.encoder.parameters()}
 
@@ -48,7 +59,7 @@ def test_frozen_parameters_and_empty_groups_are_left_out():
     net = Net().requires_grad_(False)
     for part in (net.encoder[0], net.other):
         part.weight.requires_grad_(True)
-    groups = parameter_groups(net, net.encoder, 0.1, 0.1, 3)
+    groups = parameter_groups(net, net.encoder, 0.1, 0.1, 3, 2, False)
     assert [[id(p) for p in group["params"]] for group in groups] == [
         [id(net.encoder[0].weight)],
         [id(net.other.weight)],

@@ -388,6 +388,7 @@ def settings_of_fit(weights):
                 "options": {},
             },
             "dropout": 0.0,
+            "head_init": "default",
         },
         "num_classes": 1,
         "optimizer": {
@@ -397,10 +398,13 @@ def settings_of_fit(weights):
             "weight_decay": 0.0,
         },
         "head_factor": 1,
+        "bias_lr_multiplier": 2,
+        "decay_biases": False,
         "power": 0.9,
     }
     schedule = {
         "max_epochs": 1,
+        "max_steps": None,
         "batch_size": 2,
         "crop_size": 32,
         "long_side": None,
@@ -513,6 +517,29 @@ def test_a_fit_goes_on_from_the_whole_of_a_trained_module(fitted, data, tmp_path
     assert all(torch.equal(value, before[key]) for key, value in after.items())
 
 
+@pytest.mark.parametrize(
+    ("changed", "how", "steps", "left"),
+    [
+        # 2 steps an epoch; `left` is the share of the schedule that remains
+        ({"max_epochs": 4}, {"stop_epoch": 3}, 6, 1 / 4),
+        ({"max_epochs": 4, "max_steps": 3}, {}, 3, 0),
+        ({"max_epochs": 2, "max_steps": 30}, {}, 4, 0),
+    ],
+)
+def test_a_training_ends_where_its_schedule_says(data, tmp_path, changed, how, steps, left):
+    module, schedule = settings_of_fit(None)
+    module.net.backbone.weights = None
+    schedule = OmegaConf.merge(schedule, changed)
+    given = {"module": module, "data": data, "schedule": schedule, "supervision": "tags"}
+    for _ in range(2):  # the second time, as after a kill behind the last checkpoint
+        stages().fit(tmp_path, **given, **how)
+        stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
+        assert stored["global_step"] == steps
+        (optimizer,) = stored["optimizer_states"]
+        rates = [group["lr"] for group in optimizer["param_groups"]]
+        assert rates[0] == pytest.approx(0.01 * left**0.9, abs=1e-12)
+
+
 def test_images_come_in_another_order_behind_epochs_that_were_trained_before(
     data, monkeypatch, tmp_path
 ):
@@ -541,6 +568,7 @@ def test_images_come_in_another_order_behind_epochs_that_were_trained_before(
 def test_a_network_that_was_given_whole_is_loaded_without_its_file(tmp_path):
     module, _ = settings_of_fit("gone.pth")
     module._target_ = "wsss_lightning.methods.seam.SEAM"
+    del module.net.head_init
     module.net.update(
         {
             "_target_": "wsss_lightning.nets.seam_net.SeamNet",
@@ -660,6 +688,7 @@ def trained_classifier(folder):
                     "options": {},
                 },
                 "dropout": 0.0,
+                "head_init": "default",
             },
             "num_classes": 1,
             "optimizer": {
@@ -669,6 +698,8 @@ def trained_classifier(folder):
                 "weight_decay": 0.0,
             },
             "head_factor": 1,
+            "bias_lr_multiplier": 2,
+            "decay_biases": False,
             "power": 0.9,
         }
     )
@@ -678,7 +709,7 @@ def trained_classifier(folder):
     return folder
 
 
-READING = OmegaConf.create({"long_side": 33, "batch_size": 2})
+READING = OmegaConf.create({"long_side": 33, "alignment": "aligned", "batch_size": 2})
 
 
 def test_features_are_the_pooled_maps_and_an_interrupted_stage_goes_on(tmp_path, data):
@@ -700,6 +731,20 @@ def test_features_are_the_pooled_maps_and_an_interrupted_stage_goes_on(tmp_path,
     with torch.no_grad():
         expected = module.net.features(module._sized(images)).mean((-2, -1))
     np.testing.assert_allclose(found[:2], expected[:2], rtol=1e-4)
+
+
+def test_features_of_official_views_are_those_of_the_image_at_its_own_size(tmp_path, data):
+    # extract_feature.py of SC-CAM
+    trained, folder = trained_classifier(tmp_path / "net"), tmp_path / "features"
+    folder.mkdir()
+    seen = OmegaConf.create({"long_side": None, "alignment": "psa", "batch_size": 2})
+    how = {"trained": trained, "data": data, "split": "val", "reading": seen, "peak": None}
+    stages().features(folder, **how)
+    _, _, found = load_features(folder / "features.npz")
+    images = torch.stack([instantiate(data.reader)(split="val")[i]["image"] for i in range(4)])
+    with torch.no_grad():
+        expected = load(trained).net.features(images).mean((-2, -1))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_clusters_are_numbered_stored_and_judged(tmp_path, data):

@@ -63,6 +63,7 @@ class Schedule:
     """How long a network is trained, and on what view of the images."""
 
     max_epochs: int
+    max_steps: int | None  # training ends here if its epochs are longer, or null
     batch_size: int
     crop_size: int
     long_side: Any  # [low, high] pixels of the longer side, or null
@@ -95,6 +96,8 @@ class Score:
     layer: str | None
     sub_maps: bool
     tags: str
+    alignment: str
+    normalisation: str
     bits: int
     batch_size: int
 
@@ -130,6 +133,7 @@ class Config:
     """The top level of every run; each key has its file or its group in `conf/`."""
 
     name: str
+    recipe: str | None  # published run whose settings these are
     seed: int
     data: Any
     backbone: Any
@@ -154,6 +158,14 @@ class Config:
     resume: bool
     runs: str
     slots: Any
+
+
+SCORE_WORDS: Mapping[str, tuple[str, ...]] = {
+    "tags": ("given", "predicted"),
+    "alignment": ("aligned", "irn", "psa"),
+    "normalisation": ("min_max", "max"),
+}
+STRIDED = 4  # pixels a cell of the CAMs that score.alignment=irn stores for IRN's walk
 
 
 def splits_of(data: DictConfig) -> list[str]:
@@ -240,8 +252,16 @@ def check_values(cfg: DictConfig) -> None:
                 f"{name}.long_side is {cfg[name].long_side}; set a number of pixels above 0, or "
                 "null to see images as they are."
             )
-    if cfg.score.tags not in ("given", "predicted"):
-        raise InputError(f"score.tags is {cfg.score.tags}; set it to given or predicted.")
+    for name, words in SCORE_WORDS.items():
+        if cfg.score[name] not in words:
+            raise InputError(f"score.{name} is {cfg.score[name]}; set it to {' or '.join(words)}.")
+    cell = OmegaConf.select(cfg, "refine.module.net.stride")
+    if cfg.score.alignment == "irn" and cell is not None and cell != STRIDED:
+        raise InputError(
+            f"refine.module.net.stride is {cell}, but with score.alignment=irn the walk starts "
+            f"from CAMs with a cell every {STRIDED} pixels; set it to {STRIDED}, or "
+            "score.alignment to aligned or psa."
+        )
     if cfg.score.sub_maps and OmegaConf.select(cfg, "method.net.sub_categories") is None:
         raise InputError(
             "score.sub_maps is true, but method="
@@ -261,6 +281,8 @@ def check_values(cfg: DictConfig) -> None:
             f"refine.area_factor is {factor}, but it bounds how many times larger or smaller a "
             "label may become; set 1 or more (5 is a start), or null to keep every refined map."
         )
+    _check_stop_epochs(cfg)
+    _check_biases(cfg)
     _check_boxes(cfg)
     _check_slots(cfg.slots)
     minutes = OmegaConf.select(cfg, "checkpoint_minutes")
@@ -276,7 +298,7 @@ def check_values(cfg: DictConfig) -> None:
     if cfg.pictures < 1:
         raise InputError(f"pictures is {cfg.pictures}; set how many rows a sheet has, 1 or more.")
     for name in ("fit.method", "fit.segmenter", "refine.schedule"):
-        for key in ("max_epochs", "batch_size", "crop_size"):
+        for key in ("max_epochs", "max_steps", "batch_size", "crop_size"):
             value = OmegaConf.select(cfg, f"{name}.{key}")
             if value is not None and value < 1:
                 raise InputError(f"{name}.{key} is {value}; set a whole number above 0.")
@@ -363,6 +385,7 @@ NUMBERS = (
     "relabel.certainty",
     "pipeline.plateau",
     "refine.schedule.max_epochs",
+    "refine.schedule.max_steps",
     "refine.schedule.batch_size",
     "refine.schedule.crop_size",
 )
@@ -416,6 +439,35 @@ def _check_jitter(cfg: DictConfig, name: str) -> None:
 def _divides(step: float, ends: Sequence[float]) -> bool:
     steps = (ends[1] - ends[0]) / step
     return round(steps) >= 1 and abs(steps - round(steps)) < 1e-6
+
+
+def _check_stop_epochs(cfg: DictConfig) -> None:
+    """SC-CAM stops each round within its schedule."""
+    stops = OmegaConf.select(cfg, "pipeline.stop_epochs")
+    if stops is None:
+        return
+    rounds, last = cfg.pipeline.rounds, cfg.fit.method.max_epochs
+    epochs = list(stops) if isinstance(stops, ListConfig) else []
+    whole = all(isinstance(epoch, int) and not isinstance(epoch, bool) for epoch in epochs)
+    if len(epochs) != rounds or not whole or not all(1 <= epoch <= last for epoch in epochs):
+        raise InputError(
+            f"pipeline.stop_epochs is {_told(stops)}; give one whole number from 1 to "
+            f"fit.method.max_epochs ({last}) for each of the {rounds} rounds of pipeline.rounds, "
+            "or null to train each round to the end."
+        )
+
+
+def _check_biases(cfg: DictConfig) -> None:
+    for part in ("method", "segmenter", "refine.module"):
+        value = OmegaConf.select(cfg, f"{part}.bias_lr_multiplier")
+        if value is not None and not (_number(value) and value >= 0):
+            raise InputError(
+                f"{part}.bias_lr_multiplier is {_told(value)}; set a number of 0 or more (1: as "
+                "weights; 2 is PSA's)."
+            )
+        decay = OmegaConf.select(cfg, f"{part}.decay_biases")
+        if decay is not None and not isinstance(decay, bool):
+            raise InputError(f"{part}.decay_biases is {_told(decay)}; set true or false.")
 
 
 def _check_boxes(cfg: DictConfig) -> None:

@@ -125,7 +125,7 @@ def _tried(node: DictConfig, key: str, crop: int, layer: str | None, device: str
             _check_stride(module.net.backbone, module.net.features(image), image)
             if layer:
                 module.activation(image, layer)
-    make_optimizer(module.net, module.optimizer, module.head_factor)
+    make_optimizer(module)
     return module
 
 

@@ -8,18 +8,31 @@ from torch.optim.lr_scheduler import PolynomialLR
 
 
 def parameter_groups(
-    net: nn.Module, backbone: nn.Module, lr: float, weight_decay: float, factor: float
+    net: nn.Module,
+    backbone: nn.Module,
+    lr: float,
+    weight_decay: float,
+    head_multiplier: float,
+    bias_multiplier: float,
+    decay_biases: bool,
 ) -> list[dict[str, Any]]:
-    """Backbone at lr, the rest of the net at factor * lr; biases at twice that, without decay.
+    """Split parameters by backbone or head, and by bias or not.
 
     Parameters that need no gradient are left out, and so are groups that remain empty.
 
-    Source: `get_parameter_groups` of the official PSA code, factors 1, 2, 10, 20.
+    Args:
+        backbone: part of `net` that is trained at `lr`.
+        head_multiplier: learning rate of all other parts, in units of `lr`.
+        bias_multiplier: learning rate of biases, in units of their part's learning rate.
+        decay_biases: whether weight decay applies to biases.
+
+    Source: `get_parameter_groups` of the official PSA code has multipliers of 10 and 2, and no
+    weight decay of biases; `train_cam.py` of the official IRN code has 10 and 1, with weight decay.
     """
     inside = {id(parameter) for parameter in backbone.parameters()}
     groups = []
-    for is_backbone, times in ((True, 1.0), (False, factor)):
-        for is_bias, rate, decay in ((False, 1, weight_decay), (True, 2, 0.0)):
+    for is_backbone, part_multiplier in ((True, 1.0), (False, head_multiplier)):
+        for is_bias in (False, True):
             chosen = [
                 parameter
                 for name, parameter in net.named_parameters()
@@ -27,7 +40,9 @@ def parameter_groups(
                 and (id(parameter) in inside) == is_backbone
                 and name.endswith("bias") == is_bias
             ]
-            groups.append({"params": chosen, "lr": rate * times * lr, "weight_decay": decay})
+            rate = lr * part_multiplier * (bias_multiplier if is_bias else 1)
+            decay = weight_decay if decay_biases or not is_bias else 0.0
+            groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
     return [group for group in groups if group["params"]]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsss_lightning.box_stages import BoxStages
 from wsss_lightning.config import splits_of
@@ -47,6 +47,8 @@ def sc_cam(
     peak: float | None,
     clusters: DictConfig,
     first: DictConfig,
+    first_schedule: DictConfig,
+    stop_epochs: ListConfig | None,
     segment: bool,
 ) -> Scores:
     """Tags -> classifier -> rounds of clustering each class and learning its clusters -> as `tags`.
@@ -59,6 +61,9 @@ def sc_cam(
             cells where its map reaches this share of the way to its maximum.
         clusters: how features are clustered.
         first: module of round 0, by whose features round 1 clusters.
+        first_schedule: of its training.
+        stop_epochs: number of epochs after which each round stops, within its schedule; None: at
+            the end of the schedule.
         segment: train and test the segmentation network too.
 
     Source: Chang et al. 2020 (SC-CAM); `script.sh` of the official code begins each round anew.
@@ -82,9 +87,9 @@ def sc_cam(
             "choose method=sc_cam, or pipeline=tags."
         )
     do, data, train = _stages(cfg), cfg.data, cfg.data.train
-    how: dict[str, Any] = {"data": data, "schedule": cfg.fit.method, "supervision": "tags"}
+    how: dict[str, Any] = {"data": data, "supervision": "tags"}
     found: Scores = {}
-    trained = run.stage("round_0/classifier", do.fit, module=first, **how)
+    trained = run.stage("round_0/classifier", do.fit, module=first, schedule=first_schedule, **how)
     found |= _tag_scores(cfg, run, do, trained, "round_0/")
     plain = cfg.copy()
     plain.score.sub_maps = False  # it has none yet
@@ -125,6 +130,8 @@ def sc_cam(
             module=cfg.method,
             clusters=clustered,
             initial=initial,
+            schedule=cfg.fit.method,
+            stop_epoch=None if stop_epochs is None else stop_epochs[r - 1],
             **how,
         )
         found |= _tag_scores(cfg, run, do, trained, f"{name}/")

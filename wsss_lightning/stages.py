@@ -42,6 +42,7 @@ from wsss_lightning.callbacks.progress import StageProgress, console, track
 from wsss_lightning.callbacks.score_writer import ScoreWriter
 from wsss_lightning.callbacks.single_value_norm import SingleValueNorm, normalise_single_values
 from wsss_lightning.callbacks.step_seed import StepSeed
+from wsss_lightning.callbacks.stop_after import StopAfter
 from wsss_lightning.callbacks.watchdog import ALARMS, LabelWatch, LossWatch
 from wsss_lightning.config import splits_of
 from wsss_lightning.data.examination import (
@@ -144,6 +145,7 @@ class Stages:
         crf: DictConfig | None = None,
         start: Path | None = None,
         epochs_before: int = 0,
+        stop_epoch: int | None = None,
     ) -> None:
         """Train a module on the training split; leaves module.yaml, last.ckpt and csv logs.
 
@@ -156,6 +158,8 @@ class Stages:
             start: folder of a trained module of the same kind that this one goes on from, with a
                 schedule of its own.
             epochs_before: that were trained already, so that images come in another order.
+            stop_epoch: number of epochs after which training stops, although the learning rate
+                decays over all epochs of the schedule; None: at the end of the schedule.
         """
         module = OmegaConf.create(settings_of(module))
         set_statistics(module)
@@ -217,6 +221,8 @@ class Stages:
         ]
         if self.minutes is not None:
             callbacks.append(WithinEpochs(last, self.minutes))
+        if stop_epoch is not None:
+            callbacks.append(StopAfter(stop_epoch))
         if crf is not None and watched:
             parameters, engine = crf_settings(crf)
             callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
@@ -227,6 +233,7 @@ class Stages:
         trainer = self._trainer(
             name,
             max_epochs=schedule.max_epochs,
+            max_steps=self._max_steps(schedule.max_steps),
             logger=loggers,
             callbacks=callbacks,
             limit_val_batches=None if watched else 0,
@@ -268,7 +275,9 @@ class Stages:
         """
         module: Any = load(trained)
         module.reading = Reading(
-            long_side=reading.long_side, stride=module.net.backbone.output_stride
+            long_side=reading.long_side,
+            alignment=reading.alignment,
+            stride=module.net.backbone.output_stride,
         )
         writer = FeatureWriter(folder)
         datamodule = self._data(
@@ -614,6 +623,11 @@ class Stages:
                 known["mode"] = "offline" if node.get("offline") else None
             made.append(instantiate(node)(**known))
         return made
+
+    def _max_steps(self, of_schedule: int | None) -> int:
+        """The lower bound of a schedule and of the trainer; -1: there is none."""
+        bounds = [of_schedule, self.trainer.get("max_steps")]
+        return min((steps for steps in bounds if steps is not None and steps >= 0), default=-1)
 
     def _gpus(self) -> list[str]:
         """CUDA devices that the chosen trainer uses."""

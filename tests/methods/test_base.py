@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from rates import RATES
 from torch import nn
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.resize import cells_to_image, resize_to
-from wsss_lightning.methods.base import Reading, TagMethod, configure
+from wsss_lightning.methods.base import Reading, TagMethod, make_optimizer
 from wsss_lightning.methods.classifier import Classifier
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.cam_net import CamNet
@@ -22,7 +23,9 @@ TAGS = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0,
 
 def classifier(stride=16):
     chosen = Backbone("test_resnet", stride, False, None, None, [], {})
-    return Classifier(partial(CamNet, chosen, 0.0), 4, SGD, head_factor=10, power=0.9).eval()
+    return Classifier(
+        partial(CamNet, chosen, 0.0, "default"), 4, SGD, **{**RATES, "head_factor": 10}
+    ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,7 @@ class Seen(TagMethod):
 
 
 def seen(**how):
-    made = Seen(Brightness, 2, SGD, head_factor=1, power=0.9)
+    made = Seen(Brightness, 2, SGD, **RATES)
     made.reading = Reading(**how)
     return made
 
@@ -291,7 +294,7 @@ class Pooled(nn.Module):
 
 @pytest.mark.parametrize(("layer", "what"), [("head", r"\(1, 4\)"), ("idle", "nothing")])
 def test_a_layer_without_maps_is_an_input_error(layer, what):
-    method = Classifier(Pooled, 4, SGD, head_factor=1, power=1.0).eval()
+    method = Classifier(Pooled, 4, SGD, **{**RATES, "power": 1.0}).eval()
     with pytest.raises(InputError, match=f"score.layer is {layer}, which puts out {what}; choose"):
         method.grad_cam(torch.rand(1, 3, 9, 9), TAGS[:1], layer)
 
@@ -363,13 +366,14 @@ def test_the_head_learns_faster_and_all_rates_decay_to_nothing():
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, partial(torch.optim.SGD, lr=0.1)])
 def test_an_optimiser_must_say_its_rate_and_decay(optimizer):
     method = classifier()
-    with pytest.raises(InputError, match=r"optimizer sets .*; give both lr and weight_decay"):
-        configure(method, method.net, optimizer, 1.0, 0.9)
+    method.optimizer = optimizer
+    with pytest.raises(InputError, match=r"both lr and weight_decay"):
+        make_optimizer(method)
 
 
 def test_a_method_says_what_it_scores_and_how_it_learns():
     with pytest.raises(TypeError, match="abstract"):
-        TagMethod(Brightness, 2, SGD, 1, 0.9)
+        TagMethod(Brightness, 2, SGD, **RATES)
 
 
 # features

@@ -3,6 +3,7 @@ from functools import partial
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from rates import RATES
 from torch.utils.data import DataLoader
 
 from wsss_lightning.methods.classifier import Classifier
@@ -15,7 +16,9 @@ TAGS = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
 
 def classifier():
     chosen = Backbone("test_resnet", 16, False, None, None, [], {})
-    return Classifier(partial(CamNet, chosen, 0.0), 2, SGD, head_factor=10, power=0.9)
+    return Classifier(
+        partial(CamNet, chosen, 0.0, "default"), 2, SGD, **{**RATES, "head_factor": 10}
+    )
 
 
 def test_the_loss_is_the_multilabel_soft_margin():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from rates import RATES
 
 from wsss_lightning.data.scores import save_score
 from wsss_lightning.errors import InputError
@@ -28,7 +29,7 @@ def learner(kind, radius=3, border="padded"):
         net = partial(AffinityNet, backbone, [-3, -2, -1], [4, 6, 8], None)
     else:
         net = partial(BoundaryNet, backbone, [2, 3], [4, 4], 2, 4, 0, True, False, None)
-    return kind(net, ADAM, head_factor=1, power=0.9, radius=radius, border=border)
+    return kind(net, ADAM, **RATES, radius=radius, border=border)
 
 
 def walk(radius=3, beta=2.0, steps=4, **how):

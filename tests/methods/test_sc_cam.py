@@ -4,6 +4,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from rates import RATES
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
@@ -20,8 +21,8 @@ SUB_TAGS = torch.tensor([[0.0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 1]])
 
 def sc_cam(sub_weight=5.0):
     chosen = Backbone("test_resnet", 16, False, None, None, [], {})
-    net = partial(SubCamNet, chosen, 0.0, 3, None)
-    return SCCAM(net, 2, SGD, head_factor=1, power=0.9, sub_weight=sub_weight)
+    net = partial(SubCamNet, chosen, 0.0, "xavier", 3, None)
+    return SCCAM(net, 2, SGD, **RATES, sub_weight=sub_weight)
 
 
 @pytest.mark.parametrize("sub_weight", [0.0, 5.0])

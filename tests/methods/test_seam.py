@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from rates import RATES
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
@@ -31,7 +32,7 @@ def seam(num_classes=2, **how):
         "ecr_weight": 1.0,
         "hard_fraction": 0.2,
     }
-    return SEAM(net, num_classes, SGD, 10, 0.9, **{**usual, **how})
+    return SEAM(net, num_classes, SGD, **RATES, **{**usual, **how})
 
 
 def uniform(seed, *shape):

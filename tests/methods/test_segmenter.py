@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from rates import RATES
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -29,7 +30,7 @@ def segmenter(architecture="unet", optimizer=SGD):
         "fpn": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
     }[architecture]
     net = partial(SegmentationNet, chosen, architecture, options)
-    return Segmenter(net, 2, optimizer, head_factor=1, power=0.9)
+    return Segmenter(net, 2, optimizer, **RATES)
 
 
 class Colours(nn.Module):
@@ -54,7 +55,7 @@ class Constant(Colours):
 
 
 def fake(net=Colours, scales=(1.0,), flip=False):
-    made = Segmenter(net, 2, SGD, head_factor=1, power=0.9).eval()
+    made = Segmenter(net, 2, SGD, **RATES).eval()
     made.scales, made.flip = scales, flip
     return made
 
@@ -147,7 +148,7 @@ def test_an_output_whose_cells_are_all_ignored_adds_nothing():
 def test_deeplab_v2_learns_from_crops_with_and_without_labels(labelled):
     chosen = Backbone("test_resnet", 8, False, None, None, [], {})
     net = partial(DeepLabV2, chosen, 8, [6, 12], [0.5, 0.75], 1e-3, False, None)
-    method = Segmenter(net, 2, SGD, head_factor=10, power=0.9)
+    method = Segmenter(net, 2, SGD, **RATES)
     given = batch(torch.full((2, 64, 64), 1 if labelled else IGNORE))
     loss = method.training_step(given, 0)
     loss.backward()

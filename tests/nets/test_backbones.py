@@ -34,7 +34,7 @@ def backbone(name="test_resnet", **how):
 
 def net_of(chosen, kind):
     if kind == "cam":
-        return CamNet(chosen, dropout=0.0, num_classes=2)
+        return CamNet(chosen, dropout=0.0, head_init="default", num_classes=2)
     return SegmentationNet(chosen, "unet", {}, num_classes=2)
 
 
@@ -390,3 +390,27 @@ def test_a_misspelt_frozen_part_is_answered_with_the_nearest():
 def test_a_layer_is_found_by_its_dotted_name():
     net = nn.Sequential(nn.Sequential(nn.ReLU()))
     assert submodule(net, "0.0", "score.layer") is net[0][0]
+
+
+@pytest.mark.parametrize("build", ["backbone", "segmentation"])
+def test_without_dilation_strides_and_sizes_stay(build):
+    def encoder(dilated):
+        chosen = Backbone("resnet18", 8, False, None, None, [], {}, dilated=dilated)
+        if build == "backbone":
+            return chosen.build()
+        return SegmentationNet(chosen, "deeplabv3plus", {}, num_classes=2).encoder
+
+    def dilations(network):
+        return {m.dilation for m in network.modules() if isinstance(m, torch.nn.Conv2d)}
+
+    networks = [encoder(dilated) for dilated in (True, False)]
+    assert dilations(networks[0]) == {(1, 1), (2, 2), (4, 4)}
+    assert dilations(networks[1]) == {(1, 1)}
+    image = torch.rand(1, 3, 64, 64)
+    shapes = [[tuple(maps.shape) for maps in network.eval()(image)] for network in networks]
+    assert shapes[0] == shapes[1]
+
+
+def test_resnet38_is_always_dilated():
+    with pytest.raises(InputError, match=r"backbone\.dilated is false.*ResNet38"):
+        Backbone("resnet38", 8, False, None, None, [], {}, dilated=False)

@@ -2,13 +2,14 @@ import pytest
 import torch
 from torch import nn
 
+from wsss_lightning.errors import InputError
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.nets.cam_net import CamNet
+from wsss_lightning.nets.cam_net import CamNet, class_head
 
 
 def cam_net(stride=16, dropout=0.0, num_classes=3):
     chosen = Backbone("test_resnet", stride, False, None, None, [], {})
-    return CamNet(chosen, dropout=dropout, num_classes=num_classes)
+    return CamNet(chosen, dropout=dropout, head_init="default", num_classes=num_classes)
 
 
 def test_the_head_has_no_bias():
@@ -47,3 +48,12 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(net(image), net(image))
     net.dropout.train()
     assert not torch.equal(net(image), net(image))
+
+
+def test_a_xavier_head_is_drawn_from_its_wider_range():  # closed form
+    torch.manual_seed(0)
+    for init, bound in (("default", 4096**-0.5), ("xavier", (6 / (4096 + 20)) ** 0.5)):
+        largest = float(class_head(4096, 20, init).weight.abs().max())
+        assert largest == pytest.approx(bound, rel=1e-3)
+    with pytest.raises(InputError, match="head_init is he;"):
+        class_head(64, 2, "he")

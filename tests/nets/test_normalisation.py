@@ -132,11 +132,11 @@ def test_statistics_that_are_not_of_rgb_in_the_unit_interval_are_refused(key, va
 @pytest.mark.parametrize(
     "build",
     [
-        lambda chosen: CamNet(chosen, 0.0, 2),
-        lambda chosen: SubCamNet(chosen, 0.0, 2, None, 2),
+        lambda chosen: CamNet(chosen, 0.0, "default", 2),
+        lambda chosen: SubCamNet(chosen, 0.0, "xavier", 2, None, 2),
         lambda chosen: SeamNet(chosen, 0.0, [-2], [4], 8, 1.0, None, 2),
         lambda chosen: AffinityNet(chosen, [-2], [4], None),
-        lambda chosen: BoundaryNet(chosen, [-1], [4], 4, 4, 0, True, True, None),
+        lambda chosen: BoundaryNet(chosen, [-1], [4], 4, 4, 0, True, None),
         lambda chosen: SegmentationNet(chosen, "unet", {}, 2),
     ],
 )

@@ -83,7 +83,7 @@ def test_an_official_file_of_another_number_of_classes_is_refused(seam_file):
 
 def test_the_encoder_takes_an_official_file_without_its_heads(seam_file):
     chosen = Backbone("resnet38", 8, False, seam_file, True, [], {})
-    net = CamNet(chosen, 0.0, num_classes=2)
+    net = CamNet(chosen, 0.0, "default", num_classes=2)
     stored = torch.load(seam_file, weights_only=True, mmap=True)
     for key in layout("ImageNet"):
         assert torch.equal(net.encoder.state_dict()[key], stored[key])

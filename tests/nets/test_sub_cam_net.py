@@ -11,7 +11,7 @@ from wsss_lightning.nets.sub_cam_net import SubCamNet
 
 def sub_cam_net(sub_categories=4, dropout=0.0, weights=None):
     chosen = Backbone("test_resnet", 16, False, None, None, [], {})
-    return SubCamNet(chosen, dropout, sub_categories, weights, num_classes=3)
+    return SubCamNet(chosen, dropout, "xavier", sub_categories, weights, num_classes=3)
 
 
 # mean, standard deviation, first and last element, section 18.1
@@ -30,7 +30,7 @@ def outputs(tmp_path_factory):
     path = tmp_path_factory.mktemp("sc_cam") / "sc_cam.pth"
     torch.save(recipe(layout("SC-CAM")), path)
     chosen = Backbone("resnet38", 8, False, None, True, [], {})
-    net = SubCamNet(chosen, 0.5, 10, path, num_classes=20).eval()
+    net = SubCamNet(chosen, 0.5, "xavier", 10, path, num_classes=20).eval()
     path.unlink()
     normal = np.random.RandomState(1000).standard_normal((1, 3, 75, 100)).astype(np.float32)
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in IMAGENET)

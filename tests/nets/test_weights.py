@@ -48,7 +48,9 @@ def test_layers_get_the_names_of_our_networks():
 def test_a_classifier_of_psa_is_a_cam_net():
     state = read(state_of("PSA")).state
     with torch.device("meta"):
-        net = CamNet(Backbone("resnet38", 8, False, None, True, [], {}), 0.5, num_classes=20)
+        net = CamNet(
+            Backbone("resnet38", 8, False, None, True, [], {}), 0.5, "default", num_classes=20
+        )
     wanted = {key for key in net.state_dict() if "num_batches_tracked" not in key}
     assert set(state) == wanted
 

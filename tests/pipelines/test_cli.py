@@ -13,7 +13,7 @@ import pytest
 import torch
 from commands import MINE, SMALL, TINY, annotation, start, there, write_coco
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from wsss_lightning import cli
@@ -40,11 +40,18 @@ def on_generated_data(experiment: str) -> bool:
     return "generate" in cfg.data
 
 
+def composed(experiment: str) -> DictConfig:
+    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+        return compose("config", overrides=[f"experiment={experiment}"])
+
+
 def few_rounds(experiment: str) -> list[str]:
     """Words that keep an experiment of rounds small."""
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
-        cfg = compose("config", overrides=[f"experiment={experiment}"])
+    cfg = composed(experiment)
     words = []
+    if cfg.pipeline.get("stop_epochs"):
+        words += ["pipeline.stop_epochs=[1,1]", "pipeline.first_schedule.max_epochs=1"]
+        words += ["pipeline.first_schedule.crop_size=64", "pipeline.first_schedule.batch_size=2"]
     if cfg.pipeline.get("rounds"):
         words.append("pipeline.rounds=2")
     if "epochs" in cfg.pipeline:
@@ -181,9 +188,19 @@ def test_published_recipes_run_on_small_data_in_their_layout(here, voc, tmp_path
         shutil.copy(lists / "train.txt", lists / "train_aug.txt")
         shutil.copytree(voc / "SegmentationClass", voc / "SegmentationClassAug")
     # networks of a size for this machine; all else is as the recipe has it
-    words = ["backbone.pretrained=false", "backbone.weights=null", "backbone.frozen=[]"]
+    cfg = composed(experiment)
+    small_network = ["name=resnet18", "output_stride=16", "frozen=[]"]
+    small_network += ["pretrained=false", "weights=null"]
+    words = [f"backbone.{setting}" for setting in small_network]
+    if not OmegaConf.is_interpolation(cfg.segmenter.net, "backbone"):
+        words += [f"segmenter.net.backbone.{setting}" for setting in small_network]
     words += ["method.net.taps=[-2,-1]"] if experiment.startswith("seam") else []
     words += ["score.layer=encoder"] if experiment.startswith("grad_cam") else []
+    if "schedule" in cfg.refine:
+        words += ["refine.schedule.max_epochs=1", "refine.schedule.batch_size=2"]
+        words += ["refine.schedule.crop_size=64", "refine.walk.steps=4"]
+    if cfg.refine.name == "irn":
+        words += ["refine.module.net.least_size=64"]
     words += ["fit.method.crop_size=64", "fit.segmenter.crop_size=64"]
     words += ["fit.method.batch_size=2", "fit.segmenter.batch_size=2", "test.scales=[1.0]"]
     small = [word for word in SMALL if not word.startswith("data.long_side")]

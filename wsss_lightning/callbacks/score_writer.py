@@ -20,9 +20,10 @@ NEGLIGIBLE = 1e-3
 class ScoreWriter(pl.Callback):
     """Reads `predict_step`'s outputs and writes them below `folder`; changes nothing.
 
-    `score` (b c H W) becomes `<name>.npz` of the classes that are present; `marginal` (b k H W)
-    becomes the label map `<name>.png` and, with `keep_marginals`, `<name>.npz` of the labels that
-    matter. `marginal` beside `keys`, the labels of an image's maps, becomes `<name>.npz` alone.
+    `score` (b c H W) becomes `<name>.npz` of the classes that are present, beside it `strided`
+    (b c h w), where there is such; `marginal` (b k H W) becomes the label map `<name>.png` and,
+    with `keep_marginals`, `<name>.npz` of the labels that matter. `marginal` beside `keys`, the
+    labels of an image's maps, becomes `<name>.npz` alone.
     Each file is whole or absent, so an interrupted prediction goes on behind the last.
     """
 
@@ -34,10 +35,12 @@ class ScoreWriter(pl.Callback):
     ) -> None:
         for i, name in enumerate(outputs["name"]):
             if "score" in outputs:
-                score = outputs["score"][i]
-                here = torch.nonzero(score.flatten(1).any(1)).flatten()
+                maps = {key: outputs[key][i] for key in ("score", "strided") if key in outputs}
+                shown = torch.stack([one.flatten(1).any(1) for one in maps.values()]).any(0)
+                classes = torch.nonzero(shown).flatten().cpu()
+                kept = {key: one.cpu()[classes] for key, one in maps.items()}
                 path = image_file(self.folder, name, ".npz")
-                save_score(path, score[here].cpu(), here.cpu() + 1, self.bits)
+                save_score(path, keys=classes + 1, bits=self.bits, **kept)
                 continue
             marginal = outputs["marginal"][i]
             if "keys" in outputs:

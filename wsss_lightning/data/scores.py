@@ -1,14 +1,15 @@
 """Score maps and label maps on disk; each file is whole or absent.
 
-Letters: n maps, l labels, H W an image.
+Letters: n maps, l labels, h w a strided map, H W an image.
 """
 
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ def save_score(
     score: Float[Tensor | np.ndarray, "n H W"],
     keys: Integer[Tensor | np.ndarray, "n"],
     bits: int,
+    strided: Float[Tensor | np.ndarray, "n h w"] | None = None,
 ) -> None:
     """Store maps with 8 or 16 bits a pixel, compressed: an error of at most half a part.
 
@@ -42,6 +44,7 @@ def save_score(
         score: in [0, 1].
         keys: label of each map, 0 background.
         bits: 8 (200 parts) or 16 (65,000 parts).
+        strided: IRN's strided CAMs of the same labels, stored beside the maps in single precision.
 
     Raises:
         ValueError: a score lies outside [0, 1], or is NaN.
@@ -60,6 +63,8 @@ def save_score(
     number[values == 1] = parts + 1
     labels = torch.as_tensor(keys).cpu().numpy().astype(np.int64)
     stored = {"score": number.astype(kind), "keys": labels, "parts": np.array(parts)}
+    if strided is not None:
+        stored["strided"] = torch.as_tensor(strided).detach().cpu().float().numpy()
     write_whole(path, lambda file: np.savez_compressed(file, **stored))
 
 
@@ -69,13 +74,40 @@ def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.nda
     Raises:
         InputError: the file is absent, damaged or no file of `save_score`.
     """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            number, keys, parts = stored["score"], stored["keys"], int(stored["parts"])
+    with _stored(path) as stored:
+        number, keys, parts = stored["score"], stored["keys"], int(stored["parts"])
         if (number.dtype, parts) not in STORED.values() or number.ndim != 3:
             raise ValueError(f"it holds {number.dtype} of shape {number.shape} in {parts} parts")
         if len(number) != len(keys) or number.max(initial=0) > parts + 1:
             raise ValueError(f"its {len(number)} maps and {len(keys)} keys do not fit")
+    middles = (np.arange(parts + 2, dtype=np.float64) - 0.5) / parts
+    middles[[0, -1]] = 0, 1
+    return middles.astype(np.float32)[number], keys
+
+
+def load_strided(path: Path) -> Float32[np.ndarray, "n h w"] | None:
+    """IRN's strided CAM of each label that `load_score` names; None where none were stored.
+
+    Raises:
+        InputError: as of `load_score`.
+    """
+    with _stored(path) as stored:
+        if "strided" not in stored:
+            return None
+        maps, keys = stored["strided"], stored["keys"]
+        if maps.dtype != np.float32 or maps.ndim != 3 or len(maps) != len(keys):
+            raise ValueError(
+                f"its strided CAMs are {maps.dtype} of shape {maps.shape}, for {len(keys)} keys"
+            )
+    return maps
+
+
+@contextmanager
+def _stored(path: Path) -> Iterator[Any]:
+    """Arrays of a file of `save_score`; what is wrong with them becomes an InputError."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            yield stored
     except FileNotFoundError as error:
         raise InputError(
             f"{path} is missing, the score maps of an image; delete its folder, and the next run "
@@ -86,9 +118,6 @@ def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.nda
             f"{path} cannot be read as score maps ({error}); delete its folder, and the next run "
             "makes it again."
         ) from error
-    middles = (np.arange(parts + 2, dtype=np.float64) - 0.5) / parts
-    middles[[0, -1]] = 0, 1
-    return middles.astype(np.float32)[number], keys
 
 
 def dense(

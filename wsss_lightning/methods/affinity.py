@@ -28,7 +28,7 @@ from wsss_lightning.functional.affinity import (
     random_walk,
 )
 from wsss_lightning.functional.cam import with_constant_background, with_power_background
-from wsss_lightning.methods.base import configure
+from wsss_lightning.methods.base import configure_training
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class PairLearner(pl.LightningModule, ABC):
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
         head_factor: learning rate of the head in units of the encoder's.
+        bias_lr_multiplier: learning rate of biases in units of that of their part's weights.
+        decay_biases: whether weight decay applies to biases.
         power: exponent of the polynomial decay of the learning rate.
         radius: pairs nearer than so many cells, 2 or more.
         border: `padded` or `window`, as of `functional.affinity.pairs`.
@@ -94,6 +96,8 @@ class PairLearner(pl.LightningModule, ABC):
         net: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         head_factor: float,
+        bias_lr_multiplier: float,
+        decay_biases: bool,
         power: float,
         radius: int,
         border: str,
@@ -106,6 +110,7 @@ class PairLearner(pl.LightningModule, ABC):
         super().__init__()
         self.net = net()
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
         self.radius, self.border = radius, border
 
     @abstractmethod
@@ -124,9 +129,18 @@ class PairLearner(pl.LightningModule, ABC):
 
     @abstractmethod
     def refined(
-        self, image: Float[Tensor, "b 3 H W"], scores: Sequence[Float[Tensor, "_ H W"]], walk: Walk
+        self,
+        image: Float[Tensor, "b 3 H W"],
+        scores: Sequence[Float[Tensor, "_ H W"]],
+        walk: Walk,
+        strided: Sequence[Float[Tensor, "_ h w"] | None] | None = None,
     ) -> list[Float[Tensor, "_ H W"]]:
-        """Scores behind the walk, of the background and of each class of an image's own."""
+        """Scores behind the walk, of the background and of each class of an image's own.
+
+        Args:
+            strided: strided CAMs of the same classes, where seeds hold them; IRN's walk starts from
+                these instead of `scores`.
+        """
 
     @final
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -141,7 +155,7 @@ class PairLearner(pl.LightningModule, ABC):
 
     @final
     def configure_optimizers(self) -> Any:
-        return configure(self, self.net, self.optimizer, self.head_factor, self.power)
+        return configure_training(self)
 
 
 @final
@@ -149,8 +163,8 @@ class AffinityLearner(PairLearner):
     """AffinityNet: affinities of features, and a walk that background takes part in.
 
     Args:
-        net, optimizer, head_factor, power, radius, border: as of PairLearner; `net` is an
-            `AffinityNet`.
+        net, optimizer, head_factor, bias_lr_multiplier, decay_biases, power, radius, border: as
+            of PairLearner; `net` is an `AffinityNet`.
 
     Source: Ahn & Kwak 2018 (AffinityNet); `train_aff.py` and `infer_aff.py` of the official code.
     """
@@ -167,9 +181,17 @@ class AffinityLearner(PairLearner):
         return majority(mask, self.net.stride)
 
     def refined(
-        self, image: Float[Tensor, "b 3 H W"], scores: Sequence[Float[Tensor, "_ H W"]], walk: Walk
+        self,
+        image: Float[Tensor, "b 3 H W"],
+        scores: Sequence[Float[Tensor, "_ H W"]],
+        walk: Walk,
+        strided: Sequence[Float[Tensor, "_ h w"] | None] | None = None,
     ) -> list[Float[Tensor, "_ H W"]]:
-        """A constant background joins behind the walk, which is then of the classes alone."""
+        """A constant background joins behind the walk, which is then of the classes alone.
+
+        Cells average `scores` over their pixels, and pixels outside the image count as zero, as in
+        the official code.
+        """
         affinity = self.affinities(image, walk.radius, walk.border)
         found = []
         for own, score in zip(affinity.split(1), scores, strict=True):
@@ -178,7 +200,10 @@ class AffinityLearner(PairLearner):
                 if walk.background_power is None
                 else with_power_background(score, walk.background_power)
             )
-            spread = walked(maps, own, self.offsets(walk.radius), walk, self.net.stride)
+            stride, size = self.net.stride, (maps.shape[-2], maps.shape[-1])
+            padded = F.pad(maps[None], (0, -size[1] % stride, 0, -size[0] % stride))
+            start = F.avg_pool2d(padded, stride)[0]
+            spread = walked(start, own, self.offsets(walk.radius), walk, stride, size)
             if walk.background_score is not None:
                 spread = with_constant_background(spread, walk.background_score)
             found.append(spread)
@@ -186,28 +211,26 @@ class AffinityLearner(PairLearner):
 
 
 def walked(
-    maps: Float[Tensor, "k H W"],
+    start: Float[Tensor, "k h w"],
     affinity: Float[Tensor, "1 n h w"],
     offsets: Sequence[Offset],
     walk: Walk,
     stride: int,
-    open_to: Float[Tensor, "1 h w"] | None = None,
+    size: tuple[int, int],
 ) -> Float[Tensor, "k H W"]:
-    """Maps averaged over cells, walked, and brought back to their size.
-
-    What lies outside the image counts as zero in the cells on its border, as in the official code.
+    """Maps of cells, walked and enlarged to the image.
 
     Args:
-        open_to: share of each cell's score that takes part; None: all of it.
+        start: scores of the cells, each of `stride` pixels.
+        affinity: of the pairs of cells.
+        offsets: of those pairs.
+        walk: how scores are spread.
+        stride: pixels of the image a cell.
+        size: height and width of the image, which cells on its border may exceed.
     """
-    height, width = maps.shape[-2:]
-    if len(maps) == 0:
-        return maps
-    padded = F.pad(maps[None], (0, -width % stride, 0, -height % stride))
-    pooled = F.avg_pool2d(padded, stride)
-    if open_to is not None:
-        pooled = pooled * open_to[:, None]
-    with torch.autocast(maps.device.type, enabled=False):  # rounding would add up over the steps
-        spread = random_walk(pooled, affinity, offsets, walk.beta, walk.steps)
+    if len(start) == 0:
+        return start.new_zeros(0, *size)
+    with torch.autocast(start.device.type, enabled=False):  # rounding would add up over the steps
+        spread = random_walk(start[None], affinity, offsets, walk.beta, walk.steps)
     full = F.interpolate(spread, scale_factor=stride, mode="bilinear", align_corners=False)
-    return full[0, :, :height, :width]
+    return full[0, :, : size[0], : size[1]]

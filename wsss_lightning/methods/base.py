@@ -7,24 +7,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import Any, Final, final
 
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
-from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.errors import InputError
+from wsss_lightning.functional.alignment import ALIGNMENTS, map_sizes, place, view_of
 from wsss_lightning.functional.cam import grad_cam, max_normalise, normalise_jointly
 from wsss_lightning.functional.losses import tag_loss
-from wsss_lightning.functional.resize import cells_to_image, grid_side
+from wsss_lightning.functional.resize import resize_to
 from wsss_lightning.metrics import TagMetrics
 from wsss_lightning.nets.backbones import submodule
 from wsss_lightning.optim import parameter_groups, polynomial
+
+_WORDS: Final = {
+    "tags": ("given", "predicted"),
+    "alignment": ALIGNMENTS,
+    "normalisation": ("min_max", "max"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,11 @@ class Reading:
             None: the method's own map.
         sub_maps: the strongest of the maps of a class's sub-categories in place of its own map.
         tags: "given" zeroes classes that the tags lack; "predicted" those with probability <= 0.5.
-        stride: distance in pixels of the cells of the map; the image is sized to stride * n + 1,
-            where cells at the ends lie on the outermost pixels and maps do not shift.
+        alignment: how views are sized and maps enlarged (`functional.alignment`): "aligned", where
+            maps do not shift, or as the official codes of "irn" or "psa" do it.
+        normalisation: of a class's map: "min_max" as SEAM, `max_normalise`; "max" as PSA, SC-CAM
+            and IRN, x / (max + 1e-5). Maps of sub-categories are always divided by their maximum.
+        stride: distance in pixels of the cells of the map.
     """
 
     scales: Sequence[float] = (1.0,)
@@ -49,6 +58,8 @@ class Reading:
     layer: str | None = None
     sub_maps: bool = False
     tags: str = "given"
+    alignment: str = "aligned"
+    normalisation: str = "min_max"
     stride: int = 16
 
     def __post_init__(self) -> None:
@@ -62,8 +73,9 @@ class Reading:
                 f"score.long_side is {self.long_side}; set a number of pixels above 0, or null to "
                 "see images as they are."
             )
-        if self.tags not in ("given", "predicted"):
-            raise InputError(f"score.tags is {self.tags}; set it to given or predicted.")
+        for name, words in _WORDS.items():
+            if (value := getattr(self, name)) not in words:
+                raise InputError(f"score.{name} is {value}; set it to {' or '.join(words)}.")
         if self.sub_maps and self.layer is not None:
             raise InputError(
                 f"score.sub_maps is true and score.layer is {self.layer}, but maps come from one "
@@ -84,11 +96,14 @@ class TagMethod(pl.LightningModule, ABC):
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
         head_factor: learning rate of the head in units of the backbone's.
+        bias_lr_multiplier: learning rate of biases in units of that of their part's weights.
+        decay_biases: whether weight decay applies to biases.
         power: exponent of the polynomial decay of the learning rate.
     """
 
     net: Any
     wants_sub_tags = False  # whether it learns from sub-categories too
+    enlarges_cam = False  # whether its official network enlarges the map to the size of its input
 
     def __init__(
         self,
@@ -96,11 +111,14 @@ class TagMethod(pl.LightningModule, ABC):
         num_classes: int,
         optimizer: Callable[..., Optimizer],
         head_factor: float,
+        bias_lr_multiplier: float,
+        decay_biases: bool,
         power: float,
     ) -> None:
         super().__init__()
         self.net = net(num_classes=num_classes)
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
         self.reading = Reading()
         self.loss = MeanMetric()  # over images, however processes share them
         self.tag_metrics = TagMetrics(num_classes)
@@ -200,54 +218,68 @@ class TagMethod(pl.LightningModule, ABC):
     def score(
         self, image: Float[Tensor, "b 3 H W"], tags: Float[Tensor, "b c"]
     ) -> Float[Tensor, "b c H W"]:
-        """Scores in [0, 1), zero without their tag: maps of all scales and mirrors, added.
+        """Scores in [0, 1), zero without their tag: maps of all scales and mirrors, added."""
+        return self.scores(image, tags)["score"]
 
-        Source: `infer_cls.py` of the official PSA code; normalisation of SEAM's `max_norm`.
+    @final
+    def scores(
+        self, image: Float[Tensor, "b 3 H W"], tags: Float[Tensor, "b c"]
+    ) -> dict[str, Tensor]:
+        """`score` (b c H W), and with IRN's alignment `strided`, from which IRN's walk starts.
+
+        Source: `infer_cls.py` of the official PSA code, `step/make_cam.py` of IRN's; the
+        normalisation `min_max` is SEAM's `max_norm`.
         """
-        how, size = self.reading, image.shape[-2:]
+        how, size = self.reading, _size(image)
         if how.tags == "predicted":
             tags = (self(self._sized(image)).sigmoid() > 0.5).to(tags)
-        score = image.new_zeros(*tags.shape, *size)
-        here = torch.nonzero(tags.any(0)).squeeze(1)  # upsampling is the cost: skip what is absent
-        if len(here) == 0:
-            return score
-        total = image.new_zeros(())
+        scores = {
+            name: image.new_zeros(*tags.shape, *sides)
+            for name, sides in map_sizes(size, how.alignment).items()
+        }
+        present = torch.nonzero(tags.any(0)).squeeze(1)  # upsampling is the cost: skip absent ones
+        if len(present) == 0:
+            return scores
+        totals = dict.fromkeys(scores, image.new_zeros(()))
         for scale in how.scales:
             view = self._sized(image, scale)
             views = torch.cat([view, view.flip(-1)]) if how.flip else view
-            present = tags.repeat(len(views) // len(view), 1)
-            if how.layer:
-                maps = self.grad_cam(views, present, how.layer)
+            maps = self._evidence(views, tags.repeat(len(views) // len(view), 1), present)
+            placed = place(maps, _size(view), size, how.alignment, how.stride, how.flip)
+            totals = {name: totals[name] + placed[name] for name in scores}
+        for name, total in totals.items():
+            if how.sub_maps or how.normalisation == "max":
+                seen = normalise_jointly(total.unflatten(1, (len(present), -1))).amax(2)
             else:
-                maps = self.sub_cam(views) if how.sub_maps else self.cam(views)
-            # maps of a class lie side by side: one, or one of each sub-category
-            maps = maps.unflatten(1, (tags.shape[1], -1))[:, here].flatten(1, 2)
-            shown = (view.shape[-2], view.shape[-1])
-            maps = cells_to_image(maps.relu(), shown, (size[0], size[1]), how.stride)
-            if how.flip:
-                maps, mirrored = maps.chunk(2)
-                maps = maps + mirrored.flip(-1)
-            total = total + maps
-        if how.sub_maps:
-            seen = normalise_jointly(total.unflatten(1, (len(here), -1))).amax(2)
+                seen = max_normalise(total)
+            scores[name][:, present] = seen * tags[:, present, None, None]
+        return scores
+
+    def _evidence(
+        self,
+        views: Float[Tensor, "b 3 H W"],
+        tags: Float[Tensor, "b c"],
+        present: Int[Tensor, "_"],
+    ) -> Float[Tensor, "b n h w"]:
+        """Positive part of the maps of the present classes, of each one or its sub-categories'."""
+        how = self.reading
+        if how.layer:
+            maps = self.grad_cam(views, tags, how.layer)
         else:
-            seen = max_normalise(total)
-        score[:, here] = seen * tags[:, here, None, None]
-        return score
+            maps = self.sub_cam(views) if how.sub_maps else self.cam(views)
+        # maps of a class lie side by side: one, or one of each sub-category
+        maps = maps.unflatten(1, (tags.shape[1], -1))[:, present].flatten(1, 2).relu()
+        if self.enlarges_cam and how.alignment != "aligned" and not how.layer:
+            maps = resize_to(maps, _size(views))
+        return maps
 
     def _sized(
         self, image: Float[Tensor, "b 3 H W"], scale: float = 1.0
     ) -> Float[Tensor, "b 3 _ _"]:
-        """The image at a scale of the base size, its sides such that maps do not shift.
-
-        It is resized with half-pixel centres, which `cells_to_image` undoes.
-        """
-        size, how = image.shape[-2:], self.reading
-        base = 1.0 if how.long_side is None else how.long_side / max(size)
-        sides = [grid_side(side, scale * base, how.stride) for side in size]
-        return images.resize_image(
-            image, sides, interpolation=images.InterpolationMode.BICUBIC, antialias=True
-        ).clamp(0, 1)
+        """The image at a scale of the base size."""
+        how = self.reading
+        base = 1.0 if how.long_side is None else how.long_side / max(image.shape[-2:])
+        return view_of(image, scale * base, how.alignment, how.stride)
 
     @final
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -264,11 +296,15 @@ class TagMethod(pl.LightningModule, ABC):
 
     @final
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        return {"name": batch["name"], "score": self.score(batch["image"], batch["tags"])}
+        return {"name": batch["name"], **self.scores(batch["image"], batch["tags"])}
 
     @final
     def configure_optimizers(self) -> Any:
-        return configure(self, self.net, self.optimizer, self.head_factor, self.power)
+        return configure_training(self)
+
+
+def _size(image: Float[Tensor, "b 3 H W"]) -> tuple[int, int]:
+    return (image.shape[-2], image.shape[-1])
 
 
 def _deepest(output: Any) -> Tensor:
@@ -276,26 +312,24 @@ def _deepest(output: Any) -> Tensor:
     return output[-1] if isinstance(output, (list, tuple)) else output
 
 
-def configure(
-    module: pl.LightningModule,
-    net: Any,
-    optimizer: Callable[..., Optimizer],
-    head_factor: float,
-    power: float,
-) -> dict[str, Any]:
-    """Parameter groups and polynomial decay over the steps of the fit, as Lightning wants them."""
-    made = make_optimizer(net, optimizer, head_factor)
+def configure_training(module: Any) -> dict[str, Any]:
+    """Optimiser and polynomial decay over the steps of the fit, for `configure_optimizers`."""
+    optimizer = make_optimizer(module)
     steps = int(module.trainer.estimated_stepping_batches)
-    schedule = polynomial(made, steps, power)
-    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    schedule = polynomial(optimizer, steps, module.power)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def make_optimizer(net: Any, optimizer: Callable[..., Optimizer], head_factor: float) -> Optimizer:
-    """The optimiser of a network's encoder and head (`parameter_groups`).
+def make_optimizer(module: Any) -> Optimizer:
+    """Build the optimiser of a module's encoder and head (`parameter_groups`).
+
+    Args:
+        module: a `TagMethod`, `Segmenter` or `PairLearner`.
 
     Raises:
         InputError: it does not set both its `lr` and its `weight_decay`, or refuses a value.
     """
+    optimizer = module.optimizer
     settings = optimizer.keywords if isinstance(optimizer, partial) else {}
     if not {"lr", "weight_decay"} <= set(settings):
         raise InputError(
@@ -303,7 +337,13 @@ def make_optimizer(net: Any, optimizer: Callable[..., Optimizer], head_factor: f
             "weight_decay, from which the rates of backbone and head follow."
         )
     groups = parameter_groups(
-        net, net.encoder, settings["lr"], settings["weight_decay"], head_factor
+        module.net,
+        module.net.encoder,
+        settings["lr"],
+        settings["weight_decay"],
+        module.head_factor,
+        module.bias_lr_multiplier,
+        module.decay_biases,
     )
     if not groups:
         raise InputError("no parameter of the network learns; leave some of backbone.frozen out.")

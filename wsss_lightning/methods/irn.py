@@ -6,6 +6,7 @@ Letters: b images, k labels with background first, n offsets, h w a map, H W an 
 from collections.abc import Sequence
 from typing import final
 
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
@@ -24,8 +25,8 @@ class BoundaryLearner(PairLearner):
     semantic labels.
 
     Args:
-        net, optimizer, head_factor, power, radius, border: as of PairLearner; `net` is a
-            `BoundaryNet`.
+        net, optimizer, head_factor, bias_lr_multiplier, decay_biases, power, radius, border: as
+            of PairLearner; `net` is a `BoundaryNet`.
 
     Source: Ahn et al. 2019 (IRN); `step/train_irn.py` and `step/make_sem_seg_labels.py` of the
     official code.
@@ -43,16 +44,28 @@ class BoundaryLearner(PairLearner):
         return images.resize_image(mask, list(size), interpolation=InterpolationMode.NEAREST_EXACT)
 
     def refined(
-        self, image: Float[Tensor, "b 3 H W"], scores: Sequence[Float[Tensor, "_ H W"]], walk: Walk
+        self,
+        image: Float[Tensor, "b 3 H W"],
+        scores: Sequence[Float[Tensor, "_ H W"]],
+        walk: Walk,
+        strided: Sequence[Float[Tensor, "_ h w"] | None] | None = None,
     ) -> list[Float[Tensor, "_ H W"]]:
-        """What is on a boundary does not start; classes end divided by their common maximum."""
+        """What is on a boundary does not start; classes end divided by their common maximum.
+
+        The walk starts from strided CAMs, as that of the official code. Where seeds hold none, it
+        starts from the mean score of each cell's pixels, of which those outside the image are none.
+        """
         logit = (self.net(image) + self.net(image.flip(-1)).flip(-1)).float() / 2
         boundary = logit.sigmoid()
         affinity = path_affinity(boundary, walk.radius, walk.border)
+        size, offsets = (image.shape[-2], image.shape[-1]), self.offsets(walk.radius)
         found = []
-        for own, edge, score in zip(affinity.split(1), boundary.split(1), scores, strict=True):
-            offsets = self.offsets(walk.radius)
-            spread = walked(score, own, offsets, walk, self.net.stride, open_to=1 - edge)
+        for i, score in enumerate(scores):
+            start = None if strided is None else strided[i]
+            if start is None:
+                start = _cell_means(score, self.net.stride)
+            start = start * (1 - boundary[i])
+            spread = walked(start, affinity[i : i + 1], offsets, walk, self.net.stride, size)
             if spread.numel():
                 spread = spread / spread.max().clamp(min=1e-5)
             if walk.background_power is not None:
@@ -60,3 +73,10 @@ class BoundaryLearner(PairLearner):
             elif walk.background_score is not None:
                 found.append(with_constant_background(spread, walk.background_score))
         return found
+
+
+def _cell_means(maps: Float[Tensor, "k H W"], stride: int) -> Float[Tensor, "k h w"]:
+    """Mean of the pixels of the image in each cell of `stride` pixels."""
+    if len(maps) == 0:
+        return maps.new_zeros(0, *(-(-side // stride) for side in maps.shape[-2:]))
+    return F.avg_pool2d(maps[None], stride, ceil_mode=True)[0]

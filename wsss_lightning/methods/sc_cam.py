@@ -25,7 +25,8 @@ class SCCAM(TagMethod):
     What is scored is the class's own map.
 
     Args:
-        net, num_classes, optimizer, head_factor, power: as of TagMethod.
+        net, num_classes, optimizer, head_factor, bias_lr_multiplier, decay_biases, power: as of
+            TagMethod.
         sub_weight: of the sub-categories' loss; lambda of the paper.
 
     Source: Chang et al. 2020; `train_cls.py` of the official code.
@@ -39,6 +40,8 @@ class SCCAM(TagMethod):
         num_classes: int,
         optimizer: Callable[..., Optimizer],
         head_factor: float,
+        bias_lr_multiplier: float,
+        decay_biases: bool,
         power: float,
         sub_weight: float,
     ) -> None:
@@ -46,7 +49,9 @@ class SCCAM(TagMethod):
             raise InputError(
                 f"method.sub_weight is {sub_weight}; set 0 or more (the paper's is 5)."
             )
-        super().__init__(net, num_classes, optimizer, head_factor, power)
+        super().__init__(
+            net, num_classes, optimizer, head_factor, bias_lr_multiplier, decay_biases, power
+        )
         self.sub_weight = sub_weight
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c"]:

@@ -33,7 +33,8 @@ class SEAM(TagMethod):
     min_pooling; they share no gradient. What is scored is the refined map.
 
     Args:
-        net, num_classes, optimizer, head_factor, power: as of TagMethod.
+        net, num_classes, optimizer, head_factor, bias_lr_multiplier, decay_biases, power: as of
+            TagMethod.
         scale: of the second view, in (0, 1).
         min_pooling_weight: of a term that is in the official code only; 0 leaves it out.
         er_weight: of the difference between the two views' cams.
@@ -43,12 +44,16 @@ class SEAM(TagMethod):
     Source: Wang et al. 2020; `train_SEAM.py` of the official code.
     """
 
+    enlarges_cam = True
+
     def __init__(
         self,
         net: Callable[..., nn.Module],
         num_classes: int,
         optimizer: Callable[..., Optimizer],
         head_factor: float,
+        bias_lr_multiplier: float,
+        decay_biases: bool,
         power: float,
         scale: float,
         min_pooling_weight: float,
@@ -62,7 +67,9 @@ class SEAM(TagMethod):
                     f"method.{key} is {value}, but it lies above 0 and is at most 1; set it there "
                     f"(the paper's is {usual})."
                 )
-        super().__init__(net, num_classes, optimizer, head_factor, power)
+        super().__init__(
+            net, num_classes, optimizer, head_factor, bias_lr_multiplier, decay_biases, power
+        )
         self.scale, self.hard_fraction = scale, hard_fraction
         self.min_pooling_weight = min_pooling_weight
         self.er_weight, self.ecr_weight = er_weight, ecr_weight

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.functional.masks import IGNORE
-from wsss_lightning.methods.base import configure
+from wsss_lightning.methods.base import configure_training
 from wsss_lightning.metrics import Confusion, miou
 
 
@@ -34,6 +34,8 @@ class Segmenter(pl.LightningModule):
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
         head_factor: learning rate of the decoder in units of the encoder's.
+        bias_lr_multiplier: learning rate of biases in units of that of their part's weights.
+        decay_biases: whether weight decay applies to biases.
         power: exponent of the polynomial decay of the learning rate.
     """
 
@@ -45,11 +47,14 @@ class Segmenter(pl.LightningModule):
         num_classes: int,
         optimizer: Callable[..., Optimizer],
         head_factor: float,
+        bias_lr_multiplier: float,
+        decay_biases: bool,
         power: float,
     ) -> None:
         super().__init__()
         self.net = net(num_classes=num_classes)
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
         self.scales: Sequence[float] = (1.0,)
         self.flip = False
         self.long_side: int | None = None
@@ -98,7 +103,7 @@ class Segmenter(pl.LightningModule):
         return {"name": batch["name"], "marginal": self.marginal(batch["image"])}
 
     def configure_optimizers(self) -> Any:
-        return configure(self, self.net, self.optimizer, self.head_factor, self.power)
+        return configure_training(self)
 
 
 def cross_entropy(

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from wsss_lightning.data.batch import Batch
-from wsss_lightning.data.scores import load_score
+from wsss_lightning.data.scores import load_score, load_strided
 from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.functional.cam import share_of
 from wsss_lightning.methods.affinity import PairLearner, Walk
@@ -32,13 +32,16 @@ class Walker(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         image = batch["image"]
-        scores, keys = [], []
+        scores, strided, keys = [], [], []
         for name in batch["name"]:
-            score, labels = load_score(image_file(self.scores, name, ".npz"))
+            path = image_file(self.scores, name, ".npz")
+            score, labels = load_score(path)
             maps = torch.from_numpy(score).to(image)
             scores.append(maps if len(maps) else maps.new_zeros(0, *image.shape[-2:]))
+            starts = load_strided(path)
+            strided.append(None if starts is None else torch.from_numpy(starts).to(image))
             keys.append(torch.from_numpy(labels))
-        refined = self.learner.refined(image, scores, self.walk)
+        refined = self.learner.refined(image, scores, self.walk, strided)
         return {
             "name": batch["name"],
             "marginal": [share_of(score.float()).clamp(0, 1) for score in refined],

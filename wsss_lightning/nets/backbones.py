@@ -56,6 +56,8 @@ class Backbone:
         mean: of red, green and blue in [0, 1], subtracted from images; None: what the weights of
             this name (and tag) were trained with, be they of the hub, of a file or random.
         std: of each channel, that images are then divided by; likewise.
+        dilated: make up for the strides that `output_stride` leaves out by dilation; False: leave
+            the kernels as they are, as the official IRN code does, so each sees a smaller field.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Backbone:
     options: Mapping[str, Any]
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    dilated: bool = True
 
     def __post_init__(self) -> None:
         if self.output_stride not in (8, 16, 32):
@@ -83,6 +86,11 @@ class Backbone:
             raise InputError(
                 "backbone.pretrained is true, but no hub has ResNet38; set backbone.weights=FILE "
                 "to an official .pth of PSA, SEAM or SC-CAM, or of ImageNet in their layout."
+            )
+        if not self.dilated and self.name == "resnet38":
+            raise InputError(
+                "backbone.dilated is false, but ResNet38 is dilated in every official code; set it "
+                "to true, or choose another backbone."
             )
         for key, values in (("mean", self.mean), ("std", self.std)):
             low = "above 0" if key == "std" else "0 or more"
@@ -233,7 +241,13 @@ class Backbone:
         return f"backbone=timm backbone.name={self.name} begins without options. "
 
     def load(self, encoder: nn.Module) -> nn.Module:
-        """Bring `weights` and frozen parts to an encoder that was built with these arguments."""
+        """Undilate an encoder, load `weights` and freeze parts, as these arguments ask.
+
+        Args:
+            encoder: built with the name, output stride and options of this backbone.
+        """
+        if not self.dilated:
+            _undilate(encoder)
         if self.weights:
             load_weights(encoder, Path(self.weights), self.name, self.options)
         for part in self.frozen:
@@ -244,6 +258,15 @@ class Backbone:
         """Put batch norms that must not learn back to evaluation; after every `train()`."""
         if self.keeps_norm:
             freeze_batch_norm(encoder)
+
+
+def _undilate(encoder: nn.Module) -> None:
+    """Set the dilation of all convolutions to 1, and keep the size of their maps."""
+    for part in encoder.modules():
+        if isinstance(part, nn.Conv2d) and part.dilation != (1, 1):
+            down, across = (int(side) for side in part.padding)
+            part.padding = (down // part.dilation[0], across // part.dilation[1])
+            part.dilation = (1, 1)
 
 
 def submodule(module: nn.Module, name: str, key: str) -> nn.Module:

@@ -9,8 +9,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from wsss_lightning.errors import InputError
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.normalisation import Normalise
+
+HEAD_INITS = ("default", "xavier")
+
+
+def class_head(channels: int, outputs: int, init: str) -> nn.Conv2d:
+    """A 1x1 convolution without bias, from features to one map for each output.
+
+    Args:
+        init: `default`, PyTorch's for convolutions, as in IRN; or `xavier`, uniform, as in PSA and
+            SC-CAM, whose range is more than twice as wide for thousands of channels.
+
+    Raises:
+        InputError: `init` is neither.
+    """
+    if init not in HEAD_INITS:
+        raise InputError(f"method.net.head_init is {init}; set it to {' or to '.join(HEAD_INITS)}.")
+    head = nn.Conv2d(channels, outputs, 1, bias=False)
+    if init == "xavier":
+        nn.init.xavier_uniform_(head.weight)
+    return head
 
 
 @final
@@ -19,18 +40,26 @@ class CamNet(nn.Module):
 
     Pooling then weighing equals weighing then pooling, so the map adds up to the score it explains.
 
+    Args:
+        backbone: where the encoder comes from.
+        dropout: of whole channels before the head.
+        head_init: as of `class_head`.
+        num_classes: without background.
+
     Source: Zhou et al. 2016, eq. 1-2; without bias as in PSA and IRN.
     """
 
     encoder: Any
 
-    def __init__(self, backbone: Backbone, dropout: float, num_classes: int) -> None:
+    def __init__(
+        self, backbone: Backbone, dropout: float, head_init: str, num_classes: int
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
         self.dropout = nn.Dropout2d(dropout)
-        self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes, 1, bias=False)
+        self.head = class_head(self.encoder.out_channels[-1], num_classes, head_init)
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it
 

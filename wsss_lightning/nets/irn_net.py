@@ -35,7 +35,6 @@ class BoundaryNet(nn.Module):
         stride: pixels of the image a cell of the boundary map; taps may not be finer.
         least_size: pixels that the sides of an image are padded to; the group norm counts all
             cells, so it sees as many as in training.
-        dilated: keep the dilation by which the backbone makes up for a stride that it left out.
         frozen: the encoder does not learn.
         weights: local file of a whole network: an official IRN .pth, or this network's own state.
 
@@ -55,7 +54,6 @@ class BoundaryNet(nn.Module):
         groups: int,
         stride: int,
         least_size: int,
-        dilated: bool,
         frozen: bool,
         weights: str | Path | None,
     ) -> None:
@@ -64,8 +62,6 @@ class BoundaryNet(nn.Module):
         self.frozen = frozen
         self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
-        if not dilated:
-            _undilate(self.encoder)
         if frozen:
             self.encoder.requires_grad_(False)
         self._taps = Taps(self.encoder, taps, "refine.module.net.taps")
@@ -117,12 +113,3 @@ class BoundaryNet(nn.Module):
             seen.append(edge.relu()[..., : cells[0], : cells[1]])
         logit = self.head(torch.cat(seen, dim=1))[:, 0]
         return logit[..., : -(-height // self.stride), : -(-width // self.stride)]
-
-
-def _undilate(encoder: nn.Module) -> None:
-    """Put dilated convolutions back to neighbouring pixels; their strides stay left out."""
-    for part in encoder.modules():
-        if isinstance(part, nn.Conv2d) and part.dilation != (1, 1):
-            down, across = (int(side) for side in part.padding)
-            part.padding = (down // part.dilation[0], across // part.dilation[1])
-            part.dilation = (1, 1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.cam_net import class_head
 from wsss_lightning.nets.normalisation import Normalise
 from wsss_lightning.nets.weights import load_network
 
@@ -23,6 +24,7 @@ class SubCamNet(nn.Module):
     Args:
         backbone: where the encoder comes from.
         dropout: of whole channels before both heads.
+        head_init: of both heads, as of `class_head`.
         sub_categories: k.
         weights: local file of a whole network: an official SC-CAM .pth, or this network's state.
         num_classes: without background.
@@ -36,6 +38,7 @@ class SubCamNet(nn.Module):
         self,
         backbone: Backbone,
         dropout: float,
+        head_init: str,
         sub_categories: int,
         weights: str | Path | None,
         num_classes: int,
@@ -50,8 +53,8 @@ class SubCamNet(nn.Module):
         self.encoder = backbone.build()
         self.dropout = nn.Dropout2d(dropout)
         depth = self.encoder.out_channels[-1]
-        self.head = nn.Conv2d(depth, num_classes, 1, bias=False)
-        self.sub_head = nn.Conv2d(depth, num_classes * sub_categories, 1, bias=False)
+        self.head = class_head(depth, num_classes, head_init)
+        self.sub_head = class_head(depth, num_classes * sub_categories, head_init)
         if weights:
             load_network(self, Path(weights), "method.net.weights")
         self.to(memory_format=torch.channels_last)
