@@ -3,6 +3,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wsss_lightning.config import (
+    SCORE_WORDS,
+    STRIDED,
     check_loggers,
     check_seeds,
     check_targets,
@@ -11,6 +13,8 @@ from wsss_lightning.config import (
     splits_of,
 )
 from wsss_lightning.errors import InputError
+from wsss_lightning.functional import alignment
+from wsss_lightning.methods.base import Reading
 
 BACKBONE = {
     "_target_": "wsss_lightning.nets.backbones.Backbone",
@@ -161,11 +165,11 @@ GOOD = {
         "bits": 8,
         "scales": [1.0],
         "tags": "given",
+        "alignment": "aligned",
+        "normalisation": "min_max",
         "batch_size": 1,
         "long_side": None,
         "sub_maps": False,
-        "alignment": "aligned",
-        "normalisation": "min_max",
     },
     "test": {"scales": [1.0], "long_side": None, "batch_size": 1},
     "method": {"_target_": "wsss_lightning.methods.classifier.Classifier"},
@@ -201,6 +205,8 @@ def test_values_in_range_pass():
         ("score.bits", 12, "score.bits is 12; scores are stored in 8 or 16"),
         ("score.sub_maps", True, "score.sub_maps is true, but method=.* knows no sub-categories"),
         ("score.tags", "guessed", "score.tags is guessed; set it to given or predicted"),
+        ("score.alignment", "seam", "score.alignment is seam; set it to aligned or irn or psa"),
+        ("score.normalisation", "sum", "score.normalisation is sum; set it to min_max or max"),
         ("score.scales", [], r"score.scales is \[\]; give at least one"),
         ("score.batch_size", 0, "score.batch_size is 0"),
         ("test.scales", [1.0, 0.0], r"test.scales is \[1.0, 0.0\]"),
@@ -211,6 +217,28 @@ def test_a_value_out_of_range_is_named_with_the_range(key, value, message):
     cfg = OmegaConf.create(GOOD)
     OmegaConf.update(cfg, key, value)
     with pytest.raises(InputError, match=message):
+        check_values(cfg)
+
+
+def test_words_of_a_reading_are_those_that_methods_know():
+    for name, words in SCORE_WORDS.items():
+        for word in words:
+            assert getattr(Reading(**{name: word}), name) == word
+    assert SCORE_WORDS["alignment"] == alignment.ALIGNMENTS
+    assert STRIDED == alignment.STRIDED
+
+
+@pytest.mark.parametrize(
+    ("chosen", "stride", "refused"),
+    [("irn", 8, True), ("irn", 4, False), ("psa", 8, False), ("aligned", 8, False)],
+)
+def test_strided_cams_must_fit_the_network_that_they_walk_in(chosen, stride, refused):
+    cfg = OmegaConf.create(GOOD)
+    cfg.score.alignment = chosen
+    cfg.refine = {"module": {"net": {"stride": stride}}}
+    if not refused:
+        return check_values(cfg)
+    with pytest.raises(InputError, match=r"refine\.module\.net\.stride is 8, .*irn"):
         check_values(cfg)
 
 

@@ -104,6 +104,14 @@ class Seeds:
 
 
 @dataclass
+class Benchmark:
+    """A part of the training split that papers score on (`scored_splits`)."""
+
+    split: str | None
+    mask_dir: str | None
+
+
+@dataclass
 class Pseudo:
     confidence: float
 
@@ -141,6 +149,7 @@ class Config:
     fit: Fit
     score: Score
     seeds: Seeds
+    benchmark: Benchmark
     pseudo: Pseudo
     test: Test
     pictures: int
@@ -409,34 +418,6 @@ def _check_sizes(cfg: DictConfig, name: str) -> None:
         )
 
 
-def _check_jitter(cfg: DictConfig, name: str) -> None:
-    """Ranges of photometric changes; shifts of saturation and value cannot exceed their range."""
-    for key, most in (("jitter", None), ("hsv_jitter", 1)):
-        changes = OmegaConf.select(cfg, f"{name}.{key}")
-        if changes is None:
-            continue
-        if not isinstance(changes, DictConfig):
-            raise InputError(
-                f"{name}.{key} is {_told(changes)}; set numbers by name, as in "
-                f"{name}.{key}.hue=0.1, or {name}.{key}=null."
-            )
-        if key == "hsv_jitter" and set(changes) != {"hue", "saturation", "value"}:
-            raise InputError(
-                f"{name}.{key} is {_told(changes)}; give hue, saturation and value, as in "
-                f"'{name}.{key}={{hue: 0.05, saturation: 0, value: 0}}'."
-            )
-        for part, value in changes.items():
-            limit = 0.5 if part == "hue" else most
-            if not (_number(value) and value >= 0 and (limit is None or value <= limit)):
-                bounds = "0 or more" if limit is None else f"in [0, {limit}]"
-                raise InputError(f"{name}.{key}.{part} is {_told(value)}; set it {bounds}.")
-
-
-def _divides(step: float, ends: Sequence[float]) -> bool:
-    steps = (ends[1] - ends[0]) / step
-    return round(steps) >= 1 and abs(steps - round(steps)) < 1e-6
-
-
 def _check_stop_epochs(cfg: DictConfig) -> None:
     """SC-CAM stops each round within its schedule."""
     stops = OmegaConf.select(cfg, "pipeline.stop_epochs")
@@ -464,6 +445,34 @@ def _check_biases(cfg: DictConfig) -> None:
         decay = OmegaConf.select(cfg, f"{part}.decay_biases")
         if decay is not None and not isinstance(decay, bool):
             raise InputError(f"{part}.decay_biases is {_told(decay)}; set true or false.")
+
+
+def _check_jitter(cfg: DictConfig, name: str) -> None:
+    """Ranges of photometric changes; shifts of saturation and value cannot exceed their range."""
+    for key, most in (("jitter", None), ("hsv_jitter", 1)):
+        changes = OmegaConf.select(cfg, f"{name}.{key}")
+        if changes is None:
+            continue
+        if not isinstance(changes, DictConfig):
+            raise InputError(
+                f"{name}.{key} is {_told(changes)}; set numbers by name, as in "
+                f"{name}.{key}.hue=0.1, or {name}.{key}=null."
+            )
+        if key == "hsv_jitter" and set(changes) != {"hue", "saturation", "value"}:
+            raise InputError(
+                f"{name}.{key} is {_told(changes)}; give hue, saturation and value, as in "
+                f"'{name}.{key}={{hue: 0.05, saturation: 0, value: 0}}'."
+            )
+        for part, value in changes.items():
+            limit = 0.5 if part == "hue" else most
+            if not (_number(value) and value >= 0 and (limit is None or value <= limit)):
+                bounds = "0 or more" if limit is None else f"in [0, {limit}]"
+                raise InputError(f"{name}.{key}.{part} is {_told(value)}; set it {bounds}.")
+
+
+def _divides(step: float, ends: Sequence[float]) -> bool:
+    steps = (ends[1] - ends[0]) / step
+    return round(steps) >= 1 and abs(steps - round(steps)) < 1e-6
 
 
 def _check_boxes(cfg: DictConfig) -> None:
