@@ -12,7 +12,7 @@ from PIL import Image
 from reproduction import KIT, script
 
 from wsss_lightning.nets.resnet38 import ResNet38
-from wsss_lightning.recipes import recipe_names
+from wsss_lightning.recipes import differences, read_recipe, recipe_names
 from wsss_lightning.splits import forget_splits
 
 pytestmark = pytest.mark.skipif(not KIT.is_dir(), reason="experiments/ is not in the sdist")
@@ -57,6 +57,13 @@ def test_the_sweep_runs_every_recipe_for_voc_2012(run):
     names = {name for name in recipe_names() if name.endswith("_voc2012")}
     assert set(run.experiments_of("sweep")) == names
     assert {name.removeprefix("small_") for name in run.experiments_of("small")} == names
+
+
+@pytest.mark.parametrize("name", sorted(n for n in recipe_names() if n.endswith("_voc2012")))
+def test_the_sweep_runs_recipes_with_the_settings_of_their_tables(run, name):
+    cfg = run.composed("sweep", "data.root=unused", f"experiment={name}")
+    del cfg.hydra
+    assert differences(read_recipe(name), OmegaConf.to_container(cfg, resolve=True)) == []
 
 
 def test_recipes_that_need_weights_are_named_before_work_starts(start):
