@@ -299,10 +299,19 @@ def test_a_step_of_scales_needs_a_range():
 )
 def test_photometric_changes_have_a_range_that_is_checked_before_work_starts(key, value, bounds):
     cfg = OmegaConf.create(GOOD)
-    OmegaConf.update(cfg, f"fit.segmenter.{key}", 0.1, force_add=True)
+    hsv = dict.fromkeys(("hue", "saturation", "value"), 0.1)
+    cfg.fit.segmenter.update({"jitter": {"hue": 0.1, "contrast": 2.0}, "hsv_jitter": hsv})
     check_values(cfg)
     OmegaConf.update(cfg, f"fit.segmenter.{key}", value)
     with pytest.raises(InputError, match=rf"fit.segmenter.{key} is {value}; set it {bounds}"):
+        check_values(cfg)
+
+
+@pytest.mark.parametrize("given", [{"hue": 0.1}, {"hue": 0, "saturation": 0, "valeu": 0}])
+def test_shifts_of_hsv_are_given_all(given):
+    cfg = OmegaConf.create(GOOD)
+    cfg.fit.segmenter.update({"hsv_jitter": given})
+    with pytest.raises(InputError, match=r"hsv_jitter is .*give hue, saturation and value"):
         check_values(cfg)
 
 

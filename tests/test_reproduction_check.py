@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from reproduction import KIT, script
 
-from wsss_lightning.recipes import Fact, Recipe, Score, Setting
+from wsss_lightning.recipes import Fact, Recipe, Score, Setting, read_recipe
 
 pytestmark = pytest.mark.skipif(not KIT.is_dir(), reason="experiments/ is not in the sdist")
 
@@ -35,7 +35,19 @@ def made_up(name: str = "seam_voc2012") -> Recipe:
             setting("fit.method.batch_size", 8),
             setting("segmenter.net.backbone.name", "vgg16", ours="resnet101"),
         ),
-        facts=(Fact("flip", "both", "paper", "tests/a.py::test_b", "", "", ""),),
+        facts=(
+            Fact("flip", "both", "paper", "tests/a.py::test_b", "", "", ""),
+            Fact("resizing", "bicubic", "paper", "", "bilinear", "one way", "none"),
+            Fact(
+                "initial weights of the segmentation network",
+                "COCO's masks",
+                "paper",
+                "",
+                "ImageNet",
+                "no masks",
+                "2.5 points",
+            ),
+        ),
     )
 
 
@@ -174,9 +186,17 @@ def test_a_score_that_is_missing_is_not_reproduced(judged, tmp_path):
 def test_a_row_names_the_published_network_where_it_is_another(judged, tmp_path):
     write(tmp_path)
     _, rows = judged()
-    (note,) = rows["seam_voc2012", NETWORK]["other_networks"]
-    assert "resnet101 (published vgg16)" in note
+    network, initial = rows["seam_voc2012", NETWORK]["other_networks"]
+    assert "resnet101 (published vgg16)" in network
+    assert "ImageNet (published: COCO's masks)" in initial
     assert rows["seam_voc2012", SEEDS]["other_networks"] == []  # seeds do not pass through it
+
+
+@pytest.mark.parametrize("name", ["cam_psa_voc2012", "sc_cam_voc2012", "box_voc2012"])
+def test_tables_of_this_package_name_the_other_network(check, name):
+    recipe = read_recipe(name)  # whose segmentation networks, or their weights, are not ours
+    for score in recipe.scores:
+        assert bool(check.other_networks(recipe, score)) == score.key.startswith("segmentation")
 
 
 @pytest.mark.parametrize("form", [[], ["--markdown"]])

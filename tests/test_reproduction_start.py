@@ -12,7 +12,7 @@ from PIL import Image
 from reproduction import KIT, script
 
 from wsss_lightning.nets.resnet38 import ResNet38
-from wsss_lightning.recipes import recipe_names
+from wsss_lightning.recipes import differences, read_recipe, recipe_names
 from wsss_lightning.splits import forget_splits
 
 pytestmark = pytest.mark.skipif(not KIT.is_dir(), reason="experiments/ is not in the sdist")
@@ -59,6 +59,13 @@ def test_the_sweep_runs_every_recipe_for_voc_2012(run):
     assert {name.removeprefix("small_") for name in run.experiments_of("small")} == names
 
 
+@pytest.mark.parametrize("name", sorted(n for n in recipe_names() if n.endswith("_voc2012")))
+def test_the_sweep_runs_recipes_with_the_settings_of_their_tables(run, name):
+    cfg = run.composed("sweep", "data.root=unused", f"experiment={name}")
+    del cfg.hydra
+    assert differences(read_recipe(name), OmegaConf.to_container(cfg, resolve=True)) == []
+
+
 def test_recipes_that_need_weights_are_named_before_work_starts(start):
     status, out, _ = start("--incomplete")
     assert status == 1
@@ -86,17 +93,22 @@ def test_a_single_gpu_is_that_which_was_asked_for(start, monkeypatch, run):
     assert "launcher" not in out.splitlines()[-1]
 
 
-def test_weights_of_resnet38_let_all_run(start, tmp_path):
+def test_weights_of_resnet38_let_recipes_run(start, tmp_path):
     torch.save(ResNet38().state_dict(), tmp_path / "weights.pth")
-    status, out, _ = start("--incomplete", "--resnet38", "weights.pth", "--", "trainer=cpu")
+    words = ["--resnet38", "weights.pth", "--recipes", *sorted(RESNET38), "--incomplete"]
+    status, out, _ = start(*words, "--", "trainer=cpu")
     assert status == 0
-    assert set(re.search(r"experiment=(\S+)", out)[1].split(",")) >= RESNET38
+    command = out.splitlines()[-1]
+    assert set(re.search(r"experiment=(\S+)", command)[1].split(",")) == RESNET38
+    assert command.endswith(" trainer=cpu")
+    assert "slots" not in command
 
 
 def test_weights_of_a_trained_network_are_refused(start, tmp_path):
     state = ResNet38().state_dict() | {"fc8.weight": torch.zeros(20, 4096, 1, 1)}
     torch.save(state, tmp_path / "weights.pth")
-    status, _, err = start("--incomplete", "--resnet38", "weights.pth")
+    recipe = ["--recipes", "seam_voc2012"]
+    status, _, err = start("--incomplete", "--resnet38", "weights.pth", *recipe)
     assert status == 1
     assert "PSA" in err
 

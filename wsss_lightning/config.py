@@ -50,15 +50,6 @@ class Jitter:
 
 
 @dataclass
-class HSVJitter:
-    """Photometric change: shifts uniform in +- x, of hue in turns, of others in their range."""
-
-    hue: float
-    saturation: float
-    value: float
-
-
-@dataclass
 class Schedule:
     """How long a network is trained, and on what view of the images."""
 
@@ -71,7 +62,7 @@ class Schedule:
     scale_step: float | None  # between factors that are drawn; null: any in the range
     flip: bool
     jitter: Jitter | None
-    hsv_jitter: HSVJitter | None
+    hsv_jitter: Any  # hue, saturation and value: shifts uniform in +- x; or null
 
 
 @dataclass
@@ -466,6 +457,11 @@ def _check_jitter(cfg: DictConfig, name: str) -> None:
             raise InputError(
                 f"{name}.{key} is {_told(changes)}; set numbers by name, as in "
                 f"{name}.{key}.hue=0.1, or {name}.{key}=null."
+            )
+        if key == "hsv_jitter" and set(changes) != {"hue", "saturation", "value"}:
+            raise InputError(
+                f"{name}.{key} is {_told(changes)}; give hue, saturation and value, as in "
+                f"'{name}.{key}={{hue: 0.05, saturation: 0, value: 0}}'."
             )
         for part, value in changes.items():
             limit = 0.5 if part == "hue" else most

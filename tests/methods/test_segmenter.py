@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from wsss_lightning.functional.masks import IGNORE
 from wsss_lightning.methods.segmenter import Segmenter, cross_entropy
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.nets.deeplab import DeepLabV2
+from wsss_lightning.nets.deeplab import DeepLabV1, DeepLabV2
 from wsss_lightning.nets.segmentation_net import SegmentationNet
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -290,11 +290,22 @@ def test_a_checkpoint_brings_the_network_back(tmp_path):
         assert torch.equal(loaded.marginal(given["image"]), trained.marginal(given["image"]))
 
 
-def test_a_few_steps_learn_the_masks_of_one_batch():
+def deeplab(version, optimizer):
+    chosen = Backbone("test_resnet", 8, False, None, None, [], {})
+    net = {
+        "v1": partial(DeepLabV1, chosen, 8, 2, 16, 0.0, 0.1, False, None),
+        "v2": partial(DeepLabV2, chosen, 8, [1, 2], [0.5, 0.75], 0.1, False, None),
+    }[version]
+    return Segmenter(net, 2, optimizer, **RATES)
+
+
+@pytest.mark.parametrize("network", ["unet", "v1", "v2"])
+def test_a_few_steps_learn_the_masks_of_one_batch(network):
     mask = torch.zeros(2, 32, 32, dtype=torch.int64)
     mask[0, :16], mask[1, :, 16:] = 1, 2
     image = F.one_hot(mask, 3).movedim(-1, 1).float()
-    method = segmenter(optimizer=partial(torch.optim.AdamW, lr=0.01, weight_decay=0.0))
+    adam = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.0)
+    method = segmenter(optimizer=adam) if network == "unet" else deeplab(network, adam)
     before = F.cross_entropy(method(image), mask).item()
     trainer(max_epochs=25).fit(method, DataLoader([batch(mask, image)], batch_size=None))
     method.train()

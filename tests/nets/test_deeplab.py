@@ -80,6 +80,14 @@ def test_a_stride_of_its_own_goes_before_the_backbones(made, own, cells):
 
 
 @pytest.mark.parametrize("made", [deeplab_v1, deeplab_v2])
+@pytest.mark.parametrize(("own", "dilation"), [(8, (4, 4)), (None, (1, 1))])
+def test_a_stride_of_its_own_is_dilated_whatever_the_backbone_is(made, own, dilation):
+    chosen = backbone("resnet18", 8, dilated=False)
+    net = made(backbone=chosen, output_stride=own)
+    assert net.encoder.layer4[1].conv2.dilation == dilation
+
+
+@pytest.mark.parametrize("made", [deeplab_v1, deeplab_v2])
 @pytest.mark.parametrize("affine", [False, True])
 def test_batch_norms_have_the_given_momentum_and_learn_only_if_asked(made, affine):
     net = made(norm_momentum=0.02, norm_affine=affine)

@@ -33,7 +33,7 @@ class DeepLabV1(nn.Module):
 
     Args:
         backbone: where the encoder comes from.
-        output_stride: of the encoder; None: the backbone's.
+        output_stride: of the encoder, which is then dilated; None: the backbone's.
         dilation: of the 3x3 convolution, cells.
         channels: of both hidden layers.
         dropout: of single activations before the last convolution.
@@ -111,7 +111,7 @@ class DeepLabV2(nn.Module):
 
     Args:
         backbone: where the encoder comes from.
-        output_stride: of the encoder; None: the backbone's.
+        output_stride: of the encoder, which is then dilated; None: the backbone's.
         rates: dilations of the convolutions, cells.
         scales: of the smaller copies, beside the image itself; none: single-scale.
         norm_momentum: weight of a batch in the running statistics of all batch norms.
@@ -196,7 +196,7 @@ def _with_stride(backbone: Backbone, output_stride: int | None) -> Backbone:
             f"segmenter.net.output_stride is {output_stride}; set 8 (the published networks'), 16 "
             "or 32, or null for the backbone's."
         )
-    return replace(backbone, output_stride=output_stride)
+    return replace(backbone, output_stride=output_stride, dilated=True)
 
 
 def _set_norms(net: nn.Module, momentum: float, affine: bool) -> None:

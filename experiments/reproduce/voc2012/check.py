@@ -42,6 +42,8 @@ NEUTRAL += ("score.batch_size", "test.batch_size", "refine.walk.batch_size")
 COUNTED = ("data", "data.train", "data.val", "pipeline.segment", "name")
 # ends of keys that choose a network or what it begins with
 NETWORK = ("backbone.name", "weights", "pretrained", "net._target_", "encoder")
+# facts of the tables about it
+NETWORK_FACTS = ("segmentation network", "initial weights of the segmentation network")
 SEGMENTATION = ("segmenter", "fit.segmenter", "test", "test_crf")
 
 
@@ -143,15 +145,21 @@ def _in_table(recipe: Recipe, key: str) -> bool:
 
 
 def other_networks(recipe: Recipe, score: Score) -> list[str]:
-    """Deliberate differences in the network, or in its initialisation, behind a score."""
+    """Deliberate differences in the network behind a score, or in what it begins with."""
     segmented = score.key.startswith("segmentation")
-    return [
-        f"{Difference(one.key, one.ours, one.official)}: {one.reason}"
-        for one in recipe.deliberate
-        if isinstance(one, Setting)
-        and one.key.endswith(NETWORK)
-        and (segmented or not one.key.startswith(SEGMENTATION))
-    ]
+    found = []
+    for one in recipe.deliberate:
+        if isinstance(one, Setting):
+            about_network = one.key.endswith(NETWORK)
+            behind = segmented or not one.key.startswith(SEGMENTATION)
+            told = str(Difference(one.key, one.ours, one.official))
+        else:
+            about_network = one.fact in NETWORK_FACTS
+            behind = segmented
+            told = f"{one.fact}: {one.ours} (published: {one.official})"
+        if about_network and behind:
+            found.append(f"{told}: {one.reason}")
+    return found
 
 
 def _last_of_each_seed(runs: Sequence[RunResult]) -> list[RunResult]:

@@ -177,7 +177,8 @@ def training_flop(text: str, crop: int) -> float:
     module, images = built(text).train(), 2  # batch norms want more than one
     views = [crop, *([round(crop * module.scale)] if hasattr(module, "scale") else [])]
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        outputs = [module.net(torch.empty(images, 3, side, side)) for side in views]
+        seen = getattr(module.net, "training_logits", module.net)
+        outputs = [seen(torch.empty(images, 3, side, side)) for side in views]
         sum(one.sum() for one in tensors(outputs) if one.requires_grad).backward()
     return counter.get_total_flops() / images
 

@@ -208,7 +208,7 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
     seeds = len(set(arguments.seeds))
     if not arguments.incomplete:
         check_disk(arguments.runs.absolute(), list(configurations), seeds)
-    report("jobs", f"{len(configurations)} recipes, {seeds} seeds each")
+    report("jobs", f"{len(configurations)} recipes x {seeds} seeds")
     return command(arguments, list(configurations), [] if on_cpu else gpus)
 
 
