@@ -26,9 +26,13 @@ def test_a_row_of_several_keys_is_compared_key_by_key():
 
 
 def test_a_node_that_is_absent_counts_once():
-    recipe = toy(("refine.walk.beta", 8), ("refine.walk.steps", 256), ("refine.crf", None))
-    found = differences(recipe, {"refine": {"crf": None}})
-    assert [str(difference) for difference in found] == ["refine.walk: absent"]
+    rows = (("refine.walk.beta", 8), ("refine.walk.steps", 256), ("refine.crf", None), ("a", 1))
+    found = differences(toy(*rows), {"refine": {"crf": None}, "a": 2})
+    # what is absent comes last: it often follows from the choice of another part
+    assert [str(difference) for difference in found] == [
+        "a: 2 (published 1)",
+        "refine.walk: absent",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def differences(recipe: Recipe, configuration: Mapping[str, Any]) -> list[Differ
         configuration: plain mappings and lists, all references resolved.
 
     Returns:
-        In the order of the table. A node that is absent altogether counts once.
+        In the order of the table, keys that are absent last. A node that is absent counts once.
     """
     found: dict[str, Difference] = {}
     for setting in recipe.settings:
@@ -49,7 +49,7 @@ def differences(recipe: Recipe, configuration: Mapping[str, Any]) -> list[Differ
                 found[present] = Difference(present, ABSENT, None)
             elif not equal(value, expected):
                 found[key] = Difference(key, value, expected)
-    return list(found.values())
+    return sorted(found.values(), key=lambda difference: difference.value == ABSENT)
 
 
 def summary(recipe: Recipe, found: Sequence[Difference]) -> str:
