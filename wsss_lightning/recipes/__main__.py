@@ -40,20 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def print_overview(recipes: Iterable[Recipe], console: Console) -> None:
     """One line for each recipe."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0), collapse_padding=True)
     table.add_column("recipe", no_wrap=True)
-    for heading in ("published run", "published scores", "differences"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("mIoU", justify="right", no_wrap=True)
+    table.add_column("of", no_wrap=True)
+    table.add_column("differences", justify="right", no_wrap=True)
     for recipe in recipes:
-        scores = "\n".join(f"{score.published:g} {score.key}" for score in recipe.scores)
         table.add_row(
             recipe.name,
-            escape(recipe.title),
-            escape(scores or "none"),
+            "\n".join(f"{score.published:g}" for score in recipe.scores),
+            escape("\n".join(score.key.rpartition("/")[0] for score in recipe.scores)),
             str(len(recipe.deliberate)),
         )
     console.print(table)
-    console.print(f"\n{COMMAND} NAME prints every setting with its source.", markup=False)
+    console.print(
+        "\nmIoU is the published one, in percent; differences are deliberate.\n"
+        f"{COMMAND} NAME prints every setting with its source.",
+        markup=False,
+    )
 
 
 def print_recipe(recipe: Recipe, console: Console) -> None:
