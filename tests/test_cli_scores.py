@@ -123,6 +123,30 @@ def test_the_protocol_tells_true_masks_apart_whatever_is_learnt_from(configured,
     assert digest() == digest("experiment=full_supervision") != without
 
 
+def test_the_protocol_names_the_weights_that_each_network_begins_with(configured):
+    own = ["+backbone@segmenter.net.backbone=resnet101", "segmenter.net.backbone.weights=a/b.pth"]
+    protocol = cli.protocol(configured("backbone.weights=c/d.safetensors", *own))
+    assert protocol["initial_weights"] == "d.safetensors"
+    assert protocol["segmentation"]["initial_weights"] == "b.pth"
+    whole = ["segmenter=deeplab_v2", "segmenter.net.weights=e/f.pth"]
+    protocol = cli.protocol(configured("experiment=full_supervision", *whole))
+    assert protocol["initial_weights"] == protocol["segmentation"]["initial_weights"] == "f.pth"
+    protocol = cli.protocol(configured("+backbone@segmenter.net.backbone=resnet18"))
+    assert protocol["segmentation"]["initial_weights"] == "random"
+
+
+def test_the_protocol_tells_the_kernels_behind_the_segmentation_network(configured):
+    def kernels(*words: str):
+        return cli.protocol(configured(*words))["segmentation"]["crf"]
+
+    assert kernels() is None
+    assert kernels("test.crf=true", "crf.theta_alpha=31")["theta_alpha"] == 31
+    own = kernels("test.crf=true", "+crf@test_crf=deeplab_v1_segbase", "crf.theta_alpha=31")
+    # lib/utils/DenseCRF.py of semantic-segmentation-codebase, and test.py behind SEAM
+    assert (own["theta_alpha"], own["theta_beta"], own["w1"]) == (32, 13, 10)
+    assert (own["theta_gamma"], own["w2"], own["iterations"]) == (3, 3, 1)
+
+
 def printed(capsys, cfg, scores, tmp_path) -> str:
     cli.show(cfg, scores, Run(tmp_path, tmp_path, seed=0))
     return capsys.readouterr().out

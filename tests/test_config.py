@@ -3,6 +3,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wsss_lightning.config import (
+    SCORE_WORDS,
+    STRIDED,
     check_loggers,
     check_seeds,
     check_targets,
@@ -11,6 +13,8 @@ from wsss_lightning.config import (
     splits_of,
 )
 from wsss_lightning.errors import InputError
+from wsss_lightning.functional import alignment
+from wsss_lightning.methods.base import Reading
 
 BACKBONE = {
     "_target_": "wsss_lightning.nets.backbones.Backbone",
@@ -201,6 +205,8 @@ def test_values_in_range_pass():
         ("score.bits", 12, "score.bits is 12; scores are stored in 8 or 16"),
         ("score.sub_maps", True, "score.sub_maps is true, but method=.* knows no sub-categories"),
         ("score.tags", "guessed", "score.tags is guessed; set it to given or predicted"),
+        ("score.alignment", "seam", "score.alignment is seam; set it to aligned or irn or psa"),
+        ("score.normalisation", "sum", "score.normalisation is sum; set it to min_max or max"),
         ("score.scales", [], r"score.scales is \[\]; give at least one"),
         ("score.batch_size", 0, "score.batch_size is 0"),
         ("test.scales", [1.0, 0.0], r"test.scales is \[1.0, 0.0\]"),
@@ -252,6 +258,28 @@ def test_the_encoder_of_a_whole_network_is_not_replaced(choice, word, module, me
         check_values(cfg)
 
 
+def test_words_of_a_reading_are_those_that_methods_know():
+    for name, words in SCORE_WORDS.items():
+        for word in words:
+            assert getattr(Reading(**{name: word}), name) == word
+    assert SCORE_WORDS["alignment"] == alignment.ALIGNMENTS
+    assert STRIDED == alignment.STRIDED
+
+
+@pytest.mark.parametrize(
+    ("chosen", "stride", "refused"),
+    [("irn", 8, True), ("irn", 4, False), ("psa", 8, False), ("aligned", 8, False)],
+)
+def test_strided_cams_must_fit_the_network_that_they_walk_in(chosen, stride, refused):
+    cfg = OmegaConf.create(GOOD)
+    cfg.score.alignment = chosen
+    cfg.refine = {"module": {"net": {"stride": stride}}}
+    if not refused:
+        return check_values(cfg)
+    with pytest.raises(InputError, match=r"refine\.module\.net\.stride is 8, .*irn"):
+        check_values(cfg)
+
+
 def test_there_is_an_output_of_the_head_for_every_class():
     cfg = OmegaConf.create(GOOD)
     cfg.data.num_classes = 3
@@ -275,6 +303,60 @@ def test_one_rule_gives_the_size():
     cfg = OmegaConf.create(GOOD)
     cfg.fit.method.update({"long_side": [48, 64], "scale": [0.5, 1.5]})
     with pytest.raises(InputError, match=r"\[48, 64\] and .*\[0.5, 1.5\], but one of them"):
+        check_values(cfg)
+
+
+@pytest.mark.parametrize("scale", [None, [0.5, 1.5]])
+@pytest.mark.parametrize("step", [0, -0.25, "fine", [0.25], 0.3, 2.0])
+def test_a_step_of_scales_leads_from_the_smallest_to_the_largest(scale, step):
+    cfg = OmegaConf.create(GOOD)
+    cfg.fit.segmenter.update({"scale": scale, "scale_step": step})
+    with pytest.raises(InputError, match=r"fit.segmenter.scale_step is .*steps above 0"):
+        check_values(cfg)
+
+
+def test_a_step_of_scales_needs_a_range():
+    cfg = OmegaConf.create(GOOD)
+    for scale in ([0.5, 1.5], [0.75, 1.0], [0.7, 1.45]):
+        cfg.fit.segmenter.update({"scale": scale, "scale_step": 0.25})
+        check_values(cfg)
+    cfg.fit.segmenter.update({"scale": None, "scale_step": 0.25})
+    with pytest.raises(InputError, match=r"scale_step is 0.25 and fit.segmenter.scale is null"):
+        check_values(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bounds"),
+    [
+        ("jitter.hue", 0.7, r"in \[0, 0.5\]"),
+        ("jitter.contrast", -1.0, "0 or more"),
+        ("hsv_jitter.hue", 0.6, r"in \[0, 0.5\]"),
+        ("hsv_jitter.value", 1.5, r"in \[0, 1\]"),
+        ("hsv_jitter.saturation", -0.1, r"in \[0, 1\]"),
+    ],
+)
+def test_photometric_changes_have_a_range_that_is_checked_before_work_starts(key, value, bounds):
+    cfg = OmegaConf.create(GOOD)
+    hsv = dict.fromkeys(("hue", "saturation", "value"), 0.1)
+    cfg.fit.segmenter.update({"jitter": {"hue": 0.1, "contrast": 2.0}, "hsv_jitter": hsv})
+    check_values(cfg)
+    OmegaConf.update(cfg, f"fit.segmenter.{key}", value)
+    with pytest.raises(InputError, match=rf"fit.segmenter.{key} is {value}; set it {bounds}"):
+        check_values(cfg)
+
+
+@pytest.mark.parametrize("given", [{"hue": 0.1}, {"hue": 0, "saturation": 0, "valeu": 0}])
+def test_shifts_of_hsv_are_given_all(given):
+    cfg = OmegaConf.create(GOOD)
+    cfg.fit.segmenter.update({"hsv_jitter": given})
+    with pytest.raises(InputError, match=r"hsv_jitter is .*give hue, saturation and value"):
+        check_values(cfg)
+
+
+@pytest.mark.parametrize("value", ["strong", 0.1, [0.1, 0.1]])
+def test_photometric_changes_are_given_by_name(value):
+    cfg = OmegaConf.create({**GOOD, "refine": {"schedule": {"jitter": value}}})
+    with pytest.raises(InputError, match=r"refine.schedule.jitter is .*by name"):
         check_values(cfg)
 
 

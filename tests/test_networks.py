@@ -41,6 +41,13 @@ def complaint(*words):
         ["experiment=sc_cam"],
         ["experiment=box"],
         ["experiment=full_supervision", "segmenter=unet"],
+        ["experiment=full_supervision", "segmenter=deeplab_v1", "backbone=resnet38"],
+        [
+            "experiment=full_supervision",
+            "segmenter=deeplab_v2",
+            "backbone=resnet38",
+            "+backbone@segmenter.net.backbone=resnet101_caffe",
+        ],
         ["experiment=cam_small", "data.root=none", "data.num_classes=5", "backbone.name=resnet34"],
         ["experiment=cam", "backbone=timm", "backbone.name=convnext_atto"],
         # pools without padding, and does not dilate
@@ -68,6 +75,9 @@ def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypa
         (["+segmenter.net.options.chanels=3"], ["segmenter.net.options", "chanels"]),
         (["segmenter.net.options.decoder_atrous_rates=[2,4]"], ["decoder_atrous_rates", "[2, 4]"]),
         (["segmenter.net.output_stride=4"], ["segmenter.net.output_stride is 4", "8 or 16"]),
+        (["segmenter=deeplab_v2", "segmenter.net.rates=[0]"], ["segmenter.net.rates is [0]"]),
+        (["segmenter=deeplab_v1", "segmenter.net.dropout=2"], ["segmenter.net.dropout is 2"]),
+        (["segmenter=deeplab_v1", "segmenter.net.weights=no.pth"], ["segmenter.net.weights is no"]),
         (["score.layer=encodr"], ["score.layer is encodr", "encoder"]),
         (["backbone.name=resnet34"], ["options", "backbone=timm backbone.name=resnet34"]),
         (

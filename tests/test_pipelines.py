@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from wsss_lightning import cli
+from wsss_lightning import cli, scored_splits
 from wsss_lightning.config import normalise_splits
 from wsss_lightning.run import Run, write_json
 
@@ -118,3 +118,29 @@ def test_the_curve_over_rounds_is_of_train_where_there_is_no_val(done):
 def test_pictures_name_steps_as_people_do(done):
     run, _ = done(*PIPELINES["seeds"])
     assert list(run.stages["pictures/val"]["steps"]) == ["seeds without refinement"]
+
+
+@pytest.mark.parametrize(("words", "behind"), [([], 80), (["+crf@test_crf=deeplab_v2"], 67)])
+def test_the_crf_behind_the_segmentation_network_can_have_kernels_of_its_own(done, words, behind):
+    own = ["experiment=cam", "crf=psa", "test.crf=true", "fit.segmenter.validate_crf=true"]
+    run, _ = done(*own, *words)
+    assert run.stages["crf/train"]["parameters"].theta_alpha == 80
+    assert run.stages["predictions_crf/val"]["parameters"].theta_alpha == behind
+    assert run.stages["segmentation"]["crf"].theta_alpha == behind
+
+
+@pytest.mark.parametrize("words", PIPELINES.values(), ids=PIPELINES)
+def test_a_benchmark_scores_what_train_is_scored_on_and_trains_nothing_again(
+    done, words, monkeypatch
+):
+    monkeypatch.setattr(
+        scored_splits, "_benchmark", lambda cfg: scored_splits.ScoredSplit("part", cfg.data, "12")
+    )
+    run, scores = done(*words)
+    parts = {key.replace("/part/", "/train/") for key in scores if "/part/" in key}
+    evaluated = {"evaluate_seeds", "evaluate_masks"}
+    # clusters are not compared with masks
+    assert parts == {k for k in scores if k.endswith("/train/miou") and "clusters" not in k}
+    works = {stage["work"] for stage in run.stages.values() if stage.get("split") == "part"}
+    assert works
+    assert works <= evaluated

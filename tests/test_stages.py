@@ -10,7 +10,7 @@ from PIL import Image
 
 import wsss_lightning.stages
 from wsss_lightning.data.features import Features, load_features, save_features
-from wsss_lightning.data.scores import load_mask, load_score, save_mask, save_score
+from wsss_lightning.data.scores import load_mask, load_score, load_strided, save_mask, save_score
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.clusters import ABSENT
 from wsss_lightning.functional.crf.reference import EngineError
@@ -629,6 +629,22 @@ def test_scores_are_written_for_every_image_that_is_left(tmp_path, data, fitted,
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{name}.npz" for name in NAMES]
     assert (tmp_path / "x3.npz").read_bytes() == b"not touched again"
     assert load_score(tmp_path / "x0.npz")[0].shape[1:] == (SIDE, SIDE)
+
+
+def test_strided_cams_are_stored_with_irns_alignment_and_an_interrupted_stage_goes_on(
+    tmp_path, data, fitted
+):
+    how = {"trained": fitted[0], "data": data, "split": "val"}
+    irn = reading(alignment="irn", normalisation="max")
+    stages().score(tmp_path, **how, reading=irn)
+    whole = {name: load_strided(tmp_path / f"{name}.npz") for name in NAMES}
+    for name, maps in whole.items():
+        score, keys = load_score(tmp_path / f"{name}.npz")
+        assert maps.shape == (len(keys), -(-SIDE // 4), -(-SIDE // 4))
+        assert score.shape[1:] == (SIDE, SIDE)
+    (tmp_path / "x1.npz").unlink()
+    stages().score(tmp_path, **how, reading=irn)
+    np.testing.assert_allclose(load_strided(tmp_path / "x1.npz"), whole["x1"], atol=1e-6)
 
 
 def test_the_figures_of_the_tags_are_left(tmp_path, data, fitted):

@@ -17,7 +17,7 @@ def is_study(path: Path) -> bool:
     return "sweeper" in path.read_text() and "optuna" not in path.read_text()
 
 
-STUDIES = [path for path in sorted(EXPERIMENTS.glob("*/*.yaml")) if is_study(path)]
+STUDIES = [path for path in sorted(EXPERIMENTS.rglob("*.yaml")) if is_study(path)]
 
 
 def composed(path: Path, *words: str) -> DictConfig:

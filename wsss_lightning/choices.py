@@ -34,8 +34,14 @@ def conf_folder() -> Path:
 
 
 def group_names() -> list[str]:
-    """Of our own groups; those below `hydra` are Hydra's, and have more in its plugins."""
-    return [path.name for path in conf_folder().iterdir() if path.is_dir() and path.name != "hydra"]
+    """Of our own groups; those below `hydra` are Hydra's, and have more in its plugins.
+
+    `published` holds tables of published runs, which are no group to choose from.
+    """
+    others = ("hydra", "published")
+    return [
+        path.name for path in conf_folder().iterdir() if path.is_dir() and path.name not in others
+    ]
 
 
 def options(group: str, *own: Path) -> list[str]:

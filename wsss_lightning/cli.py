@@ -50,6 +50,7 @@ from wsss_lightning.overrides import (
     read_overrides,
     split_options,
 )
+from wsss_lightning.recipes import Difference, Recipe, differences, read_recipe, record, summary
 from wsss_lightning.run_names import announce_sweep
 from wsss_lightning.step_names import step_name
 from wsss_lightning.usage_errors import check_sweep, check_words, explain, repeated
@@ -315,6 +316,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
 
     from wsss_lightning.networks import check_networks, fetch_weights, resolve_statistics
     from wsss_lightning.run import Run, write_json
+    from wsss_lightning.scored_splits import check_benchmark
     from wsss_lightning.stages import check_data, crf_settings
     from wsss_lightning.sweep import SWEEP
     from wsss_lightning.trainer_config import check_trainer
@@ -325,9 +327,12 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     check_targets(cfg, without=("data",))
     resolve_statistics(cfg)
     check_networks(cfg, tags=supervision(cfg) == "tags")
-    crf_settings(cfg.crf)
+    for kernels in (cfg.crf, cfg.test_crf):
+        crf_settings(kernels)
     checked_data(cfg)
+    published = published_run(cfg)
     digest = check_data(cfg.data, supervision(cfg), sights(cfg))
+    benchmark = check_benchmark(cfg)
     check_objective(cfg)
     salt = f"{digest}-{trainer_digest}"
     # jobs of one start of a sweep may share what they made
@@ -339,8 +344,10 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
         escape(f"→ {where}"),
         soft_wrap=True,
     )
+    if published is not None:
+        console.print(summary(*published), markup=False, soft_wrap=True)
     name_runs(cfg, folder)
-    written, key = folder / "results.json", digest_of(cfg, salt)
+    written, key = folder / "results.json", digest_of(cfg, salt + benchmark)
     if not again and cfg.resume:
         held = found_results(written)
         if held.get("key") == key:
@@ -349,11 +356,28 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
             return objective(cfg, held["scores"])
     fetch_weights(cfg)
     scores = instantiate(cfg.pipeline)(cfg, run)
-    found = {**results(cfg, run, scores), "key": key}
+    recipe = None if published is None else record(*published)
+    found = {**results(cfg, run, scores, recipe), "key": key}
     write_json(written, found)
     show(cfg, scores, run)
     log_results(cfg, folder, found, settings(cfg))
     return objective(cfg, scores)
+
+
+def published_run(cfg: DictConfig) -> tuple[Recipe, list[Difference]] | None:
+    """The published run that the configuration names, and where the configuration differs from it.
+
+    None where it names none.
+
+    Raises:
+        InputError: there is no table of the run.
+    """
+    name = OmegaConf.select(cfg, "recipe")
+    if name is None:
+        return None
+    recipe = read_recipe(name)
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    return recipe, differences(recipe, plain)
 
 
 def found_results(written: Path) -> dict[str, Any]:
@@ -472,8 +496,14 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
 HOW = ("logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
 
 
-def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, Any]:
-    """What `results.json` holds."""
+def results(
+    cfg: DictConfig, run: "Run", scores: dict[str, float], recipe: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What `results.json` holds.
+
+    Args:
+        recipe: the published run that the configuration names, and differences from it.
+    """
     from wsss_lightning.run import code_version
 
     versions = {"python": platform.python_version(), "code": code_version()}
@@ -484,6 +514,7 @@ def results(cfg: DictConfig, run: "Run", scores: dict[str, float]) -> dict[str, 
             continue
     return {
         "experiment": cfg.name,
+        "recipe": recipe,
         "data": cfg.data.name,
         "data_digest": run.salt.rpartition("-")[0],
         "seed": cfg.seed,
@@ -505,15 +536,24 @@ def supervision(cfg: DictConfig) -> str:
 
 def protocol(cfg: DictConfig) -> dict[str, Any]:
     """Under which rules the scores were made; a number without them means little."""
+    from wsss_lightning.scored_splits import every_scored_split
     from wsss_lightning.splits import reader_of
 
     reads = [reader_of(cfg.data)(split) for split in splits_of(cfg.data)]
+    scored = every_scored_split(cfg)
     weak = supervision(cfg) == "tags"
     tags = cfg.data.reader.tags
     told = {
         "trained_on": supervision(cfg),
         "splits": {"train": cfg.data.train, "val": cfg.data.val},
         "masks_digest": "-".join(read.mask_fingerprint() for read in reads),
+        "scored_on": {
+            one.name: {
+                "images": len(reader_of(one.data)(one.name)),
+                "masks": one.data.reader.mask_dir,
+            }
+            for one in scored
+        },
         "tags_from": tags,
         "miou": "one confusion matrix a split, background included, 255 left out, mean over the "
         "labels that the split truly shows",
@@ -521,9 +561,11 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
             "scales": list(cfg.test.scales),
             "flip": cfg.test.flip,
             "long_side": cfg.test.long_side,
+            "crf": OmegaConf.to_container(cfg.test_crf, resolve=True) if cfg.test.crf else None,
+            "initial_weights": _weights(cfg.segmenter.net),
         },
         "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
-        "initial_weights": _weights(cfg, weak),
+        "initial_weights": _weights(cfg.method.net if weak else cfg.segmenter.net),
         "normalisation": {"mean": list(cfg.backbone.mean), "std": list(cfg.backbone.std)},
         "precision": str(cfg.trainer.get("precision")),
     }
@@ -539,7 +581,12 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         return told
     return told | {
         "tags_of_seeds": cfg.score.tags,
-        "seeds": {"scales": list(cfg.score.scales), "flip": cfg.score.flip},
+        "seeds": {
+            "scales": list(cfg.score.scales),
+            "flip": cfg.score.flip,
+            "alignment": cfg.score.alignment,
+            "normalisation": cfg.score.normalisation,
+        },
         "thresholds": {
             "miou": f"fixed at {cfg.seeds.background_score}, over the split",
             "miou_held_out": f"chosen on the masks of a share {cfg.seeds.held_out} of the images "
@@ -587,23 +634,23 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     )
 
 
-def _weights(cfg: DictConfig, weak: bool) -> str:
-    backbone, whole = cfg.backbone, OmegaConf.select(cfg, "method.net.weights")
-    if weak and whole:
-        return Path(whole).name
-    if backbone.weights:
-        return Path(backbone.weights).name
-    return "of the hub" if backbone.pretrained else "random"
+def _weights(net: DictConfig) -> str:
+    """What a network begins with: a file of all of it or of its backbone, the hub, or nothing."""
+    file = net.get("weights") or net.backbone.weights
+    if file:
+        return Path(file).name
+    return "of the hub" if net.backbone.pretrained else "random"
 
 
 def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
     """The score table, and where pictures and results lie."""
     from wsss_lightning.metrics import score_parts
+    from wsss_lightning.scored_splits import every_scored_split
 
     title = f"{cfg.name} on {cfg.data.name}, seed {cfg.seed} (percent)"
     table = Table(title=escape(title), min_width=len(title))
     table.add_column("")
-    splits = splits_of(cfg.data)
+    splits = [one.name for one in every_scored_split(cfg)]
     for split in splits:
         table.add_column(escape(split), justify="right")
     rows: dict[tuple[str, str], dict[str, float]] = {}
@@ -657,7 +704,7 @@ def print_help() -> None:
     console.print()
     groups = Table(box=None, show_header=False, padding=(0, 2))
     for group in sorted(group_names()):
-        if group != "experiment":
+        if group not in ("experiment", "recipe"):  # experiments choose their recipe
             groups.add_row(f"{group}=", ", ".join(options(group)))
     console.print(groups)
     console.print(
@@ -670,4 +717,9 @@ def print_help() -> None:
             title="examples",
             expand=False,
         )
+    )
+    console.print(
+        "\nPublished settings with their sources: python -m wsss_lightning.recipes [NAME]",
+        markup=False,
+        soft_wrap=True,
     )

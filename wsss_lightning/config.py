@@ -59,8 +59,10 @@ class Schedule:
     crop_size: int
     long_side: Any  # [low, high] pixels of the longer side, or null
     scale: Any  # [low, high] factors, or null
+    scale_step: float | None  # between factors that are drawn; null: any in the range
     flip: bool
     jitter: Jitter | None
+    hsv_jitter: Any  # hue, saturation and value: shifts uniform in +- x; or null
 
 
 @dataclass
@@ -102,6 +104,14 @@ class Seeds:
 
 
 @dataclass
+class Benchmark:
+    """A part of the training split that papers score on (`scored_splits`)."""
+
+    split: str | None
+    mask_dir: str | None
+
+
+@dataclass
 class Pseudo:
     confidence: float
 
@@ -128,6 +138,7 @@ class Config:
     backbone: Any
     method: Any
     crf: Any
+    test_crf: Any
     refine: Any
     box_labels: Any
     relabel: Any
@@ -138,6 +149,7 @@ class Config:
     fit: Fit
     score: Score
     seeds: Seeds
+    benchmark: Benchmark
     pseudo: Pseudo
     test: Test
     pictures: int
@@ -208,6 +220,7 @@ def check_values(cfg: DictConfig) -> None:
             raise InputError(f"{key} is {_told(value)}, but a number is expected; set one.")
     for name in ("fit.method", "fit.segmenter", "refine.schedule"):
         _check_sizes(cfg, name)
+        _check_jitter(cfg, name)
     unit = {
         "seeds.background_score": "on VOC 0.15 to 0.3 is usual",
         "seeds.held_out": "0.1 sets a tenth of the training images aside for the threshold",
@@ -358,6 +371,12 @@ NUMBERS = (
     "crf.w1",
     "crf.w2",
     "crf.iterations",
+    "test_crf.theta_alpha",
+    "test_crf.theta_beta",
+    "test_crf.theta_gamma",
+    "test_crf.w1",
+    "test_crf.w2",
+    "test_crf.iterations",
     "data.num_classes",
     "refine.area_factor",
     "box_labels.inner",
@@ -387,6 +406,13 @@ def _check_sizes(cfg: DictConfig, name: str) -> None:
                 f"{given[-1]}, but a range is two positive numbers, the smaller first; set it as "
                 f"in {name}.{key}={example}, or to null."
             )
+    step, scale = (OmegaConf.select(cfg, f"{name}.{key}") for key in ("scale_step", "scale"))
+    if step is not None and not (_number(step) and step > 0 and scale and _divides(step, scale)):
+        raise InputError(
+            f"{name}.scale_step is {_told(step)} and {name}.scale is {_told(scale)}, but steps "
+            "above 0 must lead from the smallest factor to the largest; set both, as in "
+            f"{name}.scale=[0.5,1.5] {name}.scale_step=0.25, or set {name}.scale_step to null."
+        )
     if len(given) > 1:
         raise InputError(
             f"{' and '.join(given)}, but one of them must give the size; set the other to null."
@@ -462,6 +488,34 @@ def _check_biases(cfg: DictConfig) -> None:
         decay = OmegaConf.select(cfg, f"{part}.decay_biases")
         if decay is not None and not isinstance(decay, bool):
             raise InputError(f"{part}.decay_biases is {_told(decay)}; set true or false.")
+
+
+def _check_jitter(cfg: DictConfig, name: str) -> None:
+    """Ranges of photometric changes; shifts of saturation and value cannot exceed their range."""
+    for key, most in (("jitter", None), ("hsv_jitter", 1)):
+        changes = OmegaConf.select(cfg, f"{name}.{key}")
+        if changes is None:
+            continue
+        if not isinstance(changes, DictConfig):
+            raise InputError(
+                f"{name}.{key} is {_told(changes)}; set numbers by name, as in "
+                f"{name}.{key}.hue=0.1, or {name}.{key}=null."
+            )
+        if key == "hsv_jitter" and set(changes) != {"hue", "saturation", "value"}:
+            raise InputError(
+                f"{name}.{key} is {_told(changes)}; give hue, saturation and value, as in "
+                f"'{name}.{key}={{hue: 0.05, saturation: 0, value: 0}}'."
+            )
+        for part, value in changes.items():
+            limit = 0.5 if part == "hue" else most
+            if not (_number(value) and value >= 0 and (limit is None or value <= limit)):
+                bounds = "0 or more" if limit is None else f"in [0, {limit}]"
+                raise InputError(f"{name}.{key}.{part} is {_told(value)}; set it {bounds}.")
+
+
+def _divides(step: float, ends: Sequence[float]) -> bool:
+    steps = (ends[1] - ends[0]) / step
+    return round(steps) >= 1 and abs(steps - round(steps)) < 1e-6
 
 
 def _check_boxes(cfg: DictConfig) -> None:

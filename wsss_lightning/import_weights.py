@@ -1,9 +1,10 @@
 """`python -m wsss_lightning.import_weights IN.pth OUT.safetensors`: official networks.
 
-IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, ImageNet's weights in their layout, or IRN's
-boundaries. OUT has the names of `CamNet` (PSA), `SubCamNet` (SC-CAM), `SeamNet`, `AffinityNet`
-or `BoundaryNet` here. A recipe needs no such step: backbone.weights, method.net.weights and
-refine.module.net.weights read official files as they are.
+IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, ImageNet's weights in their layout, IRN's
+classifier or boundaries, DeepLab-v1 of semantic-segmentation-codebase or DeepLab-v2 of
+deeplab-pytorch. OUT has the names of `CamNet` (PSA, IRN's classifier), `SubCamNet` (SC-CAM), `SeamNet`, `AffinityNet`, `BoundaryNet`,
+`DeepLabV1` or `DeepLabV2` here. A recipe needs no such step: backbone.weights, method.net.weights,
+refine.module.net.weights and segmenter.net.weights read official files as they are.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.nets.weights import is_official, read_official, read_weights
+from wsss_lightning.nets.weights import MARKS, is_official, read_official, read_weights
 
 
 def convert(source: Path, target: Path) -> str:
@@ -30,9 +31,9 @@ def convert(source: Path, target: Path) -> str:
     state = read_weights(source, "IN")
     if not is_official(state):
         raise InputError(
-            f"{source} is neither of the ResNet38 family nor IRN's: it has no conv1a.weight, but "
-            f"{', '.join(sorted(state)[:5])}. Weights of other backbones need no conversion: set "
-            "backbone.weights to the file."
+            f"{source} is neither of the ResNet38 family nor IRN's nor a DeepLab's: it has none of "
+            f"{', '.join(MARKS)}, but {', '.join(sorted(state)[:5])}. Weights of other backbones "
+            "need no conversion: set backbone.weights to the file."
         )
     found = read_official(state, source)
     save_file({key: value.contiguous() for key, value in found.state.items()}, target)

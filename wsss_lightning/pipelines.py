@@ -12,6 +12,7 @@ from wsss_lightning.box_stages import BoxStages
 from wsss_lightning.config import splits_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.run import Run
+from wsss_lightning.scored_splits import ScoredSplit, scored_splits
 from wsss_lightning.stages import Stages, metrics_of
 from wsss_lightning.step_names import step_name
 
@@ -192,7 +193,7 @@ def boxes(
     initial = labels = replace(run, seed=0).stage(
         "round_0/labels", own.box_labels, data=data, split=train, rule=cfg.box_labels
     )
-    found |= _scored(run, do, data, train, "round_0/labels", labels)
+    found |= _scored(run, do, cfg, train, "round_0/labels", labels)
     kept, trained = {"boxes": labels}, None
     for r in range(1, rounds + 1):
         trained = run.stage(
@@ -217,7 +218,7 @@ def boxes(
                 split=split,
                 test=test,
             )
-            found |= _scored(run, do, data, split, f"round_{r}/segmentation", predicted[split])
+            found |= _scored(run, do, cfg, split, f"round_{r}/segmentation", predicted[split])
         labels = run.stage(
             f"round_{r}/labels",
             own.relabel,
@@ -230,12 +231,12 @@ def boxes(
             crf=cfg.crf,
         )
         found |= _named(f"round_{r}/labels/{train}", labels)
-        found |= _scored(run, do, data, train, f"round_{r}/labels", labels)
+        found |= _scored(run, do, cfg, train, f"round_{r}/labels", labels)
         kept[f"round {r}"] = labels
         if plateau is not None and found[f"round_{r}/labels/{train}/changed"] < plateau:
             break
 
-    found |= _scored(run, do, data, train, "pseudo", labels)
+    found |= _scored(run, do, cfg, train, "pseudo", labels)
     done = len(kept) - 1
     start = trained if network == "continued" else None
     shift = done * schedule.max_epochs if start is not None else 0
@@ -303,15 +304,16 @@ def _seeds(
             split=split,
             reading=cfg.score,
         )
-        tested = run.stage(
-            f"{prefix}seeds_miou/{split}",
-            do.evaluate_seeds,
-            scores=seeds[split],
-            data=data,
-            split=split,
-            seeds=cfg.seeds,
-        )
-        found |= _named(f"{prefix}seeds/{split}", tested)
+        for scored in scored_splits(cfg, split):
+            tested = _with_masks(run, scored).stage(
+                f"{prefix}seeds_miou/{scored.name}",
+                do.evaluate_seeds,
+                scores=seeds[split],
+                data=scored.data,
+                split=scored.name,
+                seeds=cfg.seeds,
+            )
+            found |= _named(f"{prefix}seeds/{scored.name}", tested)
     return seeds
 
 
@@ -339,7 +341,7 @@ def _masks(
                 split=split,
                 confidence=0.0,
             )
-            found |= _scored(run, do, data, split, name, masks)
+            found |= _scored(run, do, cfg, split, name, masks)
             if (marginals / "metrics.json").is_file():
                 found |= _named(f"{name}/{split}", marginals)
     steps[data.train]["pseudo mask"] = pseudo = run.stage(
@@ -350,7 +352,7 @@ def _masks(
         split=data.train,
         confidence=cfg.pseudo.confidence,
     )
-    found |= _scored(run, do, data, data.train, "pseudo", pseudo)
+    found |= _scored(run, do, cfg, data.train, "pseudo", pseudo)
 
     if segment:
         initial = trained if cfg.fit.segmenter.encoder == "classifier" else None
@@ -390,7 +392,7 @@ def _segment(
         supervision="masks",
         masks=masks,
         initial=initial,
-        crf=cfg.crf if cfg.fit.segmenter.validate_crf else None,
+        crf=cfg.test_crf if cfg.fit.segmenter.validate_crf else None,
         start=start,
         epochs_before=epochs_before,
     )
@@ -404,7 +406,7 @@ def _segment(
             split=split,
             test=cfg.test,
         )
-        found |= _scored(run, do, data, split, "segmentation", predicted[split])
+        found |= _scored(run, do, cfg, split, "segmentation", predicted[split])
         if cfg.test.crf:
             smoothed = run.stage(
                 f"predictions_crf/{split}",
@@ -412,7 +414,7 @@ def _segment(
                 scores=predicted[split],
                 data=data,
                 split=split,
-                parameters=cfg.crf,
+                parameters=cfg.test_crf,
                 background_power=None,
                 background_score=None,
             )
@@ -424,15 +426,31 @@ def _segment(
                 split=split,
                 confidence=0.0,
             )
-            found |= _scored(run, do, data, split, "segmentation_crf", predicted[split])
+            found |= _scored(run, do, cfg, split, "segmentation_crf", predicted[split])
     return predicted
 
 
-def _scored(run: Run, do: Stages, data: DictConfig, split: str, step: str, masks: Path) -> Scores:
-    tested = run.stage(
-        f"{step}_miou/{split}", do.evaluate_masks, masks=masks, data=data, split=split
-    )
-    return _named(f"{step}/{split}", tested)
+def _scored(run: Run, do: Stages, cfg: DictConfig, split: str, step: str, masks: Path) -> Scores:
+    """Scores of label maps of a split on all splits that they are scored on."""
+    found: Scores = {}
+    for scored in scored_splits(cfg, split):
+        tested = _with_masks(run, scored).stage(
+            f"{step}_miou/{scored.name}",
+            do.evaluate_masks,
+            masks=masks,
+            data=scored.data,
+            split=scored.name,
+        )
+        found |= _named(f"{step}/{scored.name}", tested)
+    return found
+
+
+def _with_masks(run: Run, scored: ScoredSplit) -> Run:
+    """The run, its stages named by the true masks of the scored split too.
+
+    Only evaluations read these masks, so other stages do not depend on them.
+    """
+    return replace(run, salt=f"{run.salt}-{scored.digest}") if scored.digest else run
 
 
 def _named(prefix: str, tested: Path) -> Scores:

@@ -192,6 +192,7 @@ class Stages:
             else:
                 built.long_side = long_side
         wants_marginals = getattr(built, "wants_marginals", False)
+        hsv = schedule.get("hsv_jitter")
         jitter = schedule.jitter or dict.fromkeys(
             ("brightness", "contrast", "saturation", "hue"), 0
         )
@@ -201,7 +202,9 @@ class Stages:
                 crop_size=schedule.crop_size,
                 long_side=schedule.long_side,
                 scale=schedule.scale,
+                scale_step=schedule.get("scale_step"),
                 flip=schedule.flip,
+                hsv=None if hsv is None else (hsv.hue, hsv.saturation, hsv.value),
                 padding=built.net.backbone.statistics.mean,
                 **jitter,
             ),

@@ -7,8 +7,9 @@ from torch.utils.data import DataLoader
 
 from wsss_lightning.callbacks.score_writer import NEGLIGIBLE, ScoreWriter
 from wsss_lightning.data import scores
-from wsss_lightning.data.scores import STORED, dense, load_mask, load_score
+from wsss_lightning.data.scores import STORED, dense, load_mask, load_score, load_strided
 from wsss_lightning.data.stage_files import finished_images, image_file
+from wsss_lightning.errors import InputError
 
 
 class Says(pl.LightningModule):
@@ -60,6 +61,43 @@ def test_scores_of_present_classes_are_written_one_file_an_image(tmp_path, score
         assert np.abs(full[1:] - expected.numpy()).max() <= 0.5001 / STORED[bits][1]
     assert keys == [[1, 2, 3], [2, 3], [1], [1, 2, 3], []]
     assert stored.shape == (0, 6, 7)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_strided_cams_keep_single_precision_beside_the_scores(tmp_path, scored, bits):
+    score, names = scored
+    strided = torch.rand(5, 3, 2, 2)
+    strided[4] = 0
+    strided[2, 1:] = 0  # but for the third class, which only the strided CAM shows
+    strided[2, 2, 0, 0] = 0.3
+    predict(tmp_path, [{"name": names, "score": score, "strided": strided}], bits=bits)
+    keys = []
+    for i, name in enumerate(names):
+        path = tmp_path / f"{name}.npz"
+        maps, (stored, labels) = load_strided(path), load_score(path)
+        keys.append(labels.tolist())
+        assert len(stored) == len(labels)
+        assert maps.dtype == np.float32
+        assert (maps == strided[i, labels - 1].numpy()).all()
+    assert keys == [[1, 2, 3], [1, 2, 3], [1, 3], [1, 2, 3], []]
+    assert maps.shape == (0, 2, 2)
+
+
+def test_scores_without_strided_cams_are_told_apart_and_damage_is_an_input_error(tmp_path, scored):
+    score, names = scored
+    predict(tmp_path, [{"name": names, "score": score}])
+    path = tmp_path / f"{names[0]}.npz"
+    assert load_strided(path) is None
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **arrays, strided=np.zeros((2, 2, 2), np.float32))  # of three labels
+    with pytest.raises(InputError, match=f"{names[0]}.npz cannot be read.*strided CAMs.*3 keys"):
+        load_strided(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=f"{names[0]}.npz cannot be read"):
+        load_strided(path)
+    with pytest.raises(InputError, match=r"gone\.npz is missing"):
+        load_strided(tmp_path / "gone.npz")
 
 
 def test_marginals_become_label_maps(tmp_path):

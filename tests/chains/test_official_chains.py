@@ -113,7 +113,6 @@ def chain(tmp_path, voc):
             "pipeline.segment=false",
             "fit.method.max_epochs=0",
             "refine.schedule.max_epochs=0",
-            "score.bits=16",
             "refine.labels.parameters.engine=pydensecrf",
             "trainer=cpu",
             "workers=0",

@@ -53,11 +53,13 @@ def module(reader, **changes) -> DataModule:
         crop_size=8,
         long_side=[8, 20],
         scale=None,
+        scale_step=None,
         flip=True,
         brightness=0.3,
         contrast=0.3,
         saturation=0.3,
         hue=0.1,
+        hsv=None,
         padding=(0.5, 0.5, 0.5),
     )
     usual = {

@@ -1,3 +1,5 @@
+import colorsys
+
 import numpy as np
 import pytest
 import torch
@@ -5,18 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsss_lightning.data.batch import Sample, collate
-from wsss_lightning.data.transforms import TrainTransform
+from wsss_lightning.data.transforms import TrainTransform, shift_hsv
 from wsss_lightning.errors import InputError
 from wsss_lightning.functional.masks import IGNORE
 
 PLAIN = {
     "long_side": None,
     "scale": None,
+    "scale_step": None,
     "flip": False,
     "brightness": 0.0,
     "contrast": 0.0,
     "saturation": 0.0,
     "hue": 0.0,
+    "hsv": None,
     "padding": (0.5, 0.25, 0.125),
 }
 JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1}
@@ -197,14 +201,68 @@ def test_an_image_without_mask_and_one_without_maps_go_through():
         ({"long_side": [300]}, r"long_side is \[300\].*two positive numbers"),
         ({"scale": [0.0, 1.0]}, r"scale is \[0.0, 1.0\].*positive"),
         ({"scale": [0.5, 1.0], "long_side": [200, 300]}, "set the other to null"),
+        ({"scale": [0.5, 1.5], "scale_step": 0.3}, r"scale_step is 0.3 and scale is \[0.5, 1.5\]"),
+        ({"scale": [0.5, 1.5], "scale_step": -0.25}, "scale_step is -0.25"),
+        ({"scale_step": 0.25}, "scale_step is 0.25 and scale is None"),
         ({"hue": 0.7}, r"hue 0.7; set hue between 0 and 0.5"),
         ({"brightness": -1.0}, "brightness -1.0"),
+        ({"hsv": (0.6, 0.1, 0.1)}, "hue 0.6, saturation 0.1 and value 0.1; set hue between 0"),
+        ({"hsv": (0.1, 0.1, -0.1)}, r"value -0.1"),
+        ({"hsv": (0.1, 1.5, 0.1)}, r"saturation 1.5"),
         ({"crop_size": 0}, "crop_size is 0"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(change, message):
     with pytest.raises(InputError, match=message):
         TrainTransform(**{**PLAIN, "crop_size": 8, **change})
+
+
+SHIFTS = [
+    (0.0, 0.0, 0.0),
+    (0.05, 0.0, 0.0),
+    (-0.3, 0.1, -0.2),
+    (0.5, -1.0, 0.0),
+    (0.1, 0.3, 0.3),
+    (0.0, 1.0, -1.0),
+]
+
+
+@pytest.mark.parametrize("shifts", SHIFTS)
+def test_shifts_of_hue_saturation_and_value_are_those_of_each_pixel(shifts):
+    image = torch.rand(3, 6, 7)
+    image[:, 0] = torch.linspace(0, 1, 7)  # greys, from black to white
+    image[:, 1, :3] = torch.eye(3)  # pure colours
+    found = shift_hsv(image, *shifts)
+    for y in range(6):
+        for x in range(7):
+            hue, saturation, value = colorsys.rgb_to_hsv(*image[:, y, x].tolist())
+            hue = (hue + shifts[0]) % 1
+            saturation, value = (
+                min(1.0, max(0.0, old + shift))
+                for old, shift in zip((saturation, value), shifts[1:], strict=True)
+            )
+            expected = torch.tensor(colorsys.hsv_to_rgb(hue, saturation, value))
+            torch.testing.assert_close(found[:, y, x], expected, atol=1e-4, rtol=0)
+
+
+def test_shifts_of_colours_are_drawn_from_their_ranges_and_leave_the_mask():
+    sample = sample_of(bars(8, 8))
+    drawn = [changed(transform(8, hsv=(0.0, 0.0, 0.2)), sample, seed) for seed in range(40)]
+    top = sample["image"].amax().item()
+    tops = torch.tensor([out["image"].amax().item() for out in drawn])
+    assert tops.min() < top - 0.1
+    assert tops.max() > top + 0.1
+    assert (tops - top).abs().max() <= 0.2 + 1e-6
+    assert all(torch.equal(out["mask"], drawn[0]["mask"]) for out in drawn)
+
+
+def test_scales_are_drawn_at_equal_distances_where_a_step_is_given():
+    plain = transform(8, scale=[0.5, 1.5], scale_step=0.25)
+    rng = np.random.default_rng(0)
+    sizes = [plain._size(40, 80, rng) for _ in range(500)]
+    expected = {(20, 40), (30, 60), (40, 80), (50, 100), (60, 120)}
+    assert set(sizes) == expected
+    assert all(70 < sizes.count(size) < 130 for size in expected)
 
 
 def test_a_batch_stacks_maps_and_keeps_names_and_boxes_as_lists():

@@ -152,6 +152,25 @@ def test_maps_do_not_shift_at_any_scale(scale, size, flip):
         assert off.abs().max() < 1.6 / min(scale, 1), off
 
 
+@pytest.mark.parametrize(
+    ("alignment", "stride", "low"),
+    # half a cell, at scale 1; of all scales the mean of 1 / scale, as each has a part of its own
+    [("aligned", 16, 0.0), ("psa", 8, 3.5 * 25 / 24), ("irn", 16, 7.5 * 25 / 24)],
+)
+def test_an_object_lies_lower_in_official_maps(alignment, stride, low):  # closed form
+    method = seen(
+        scales=(0.5, 1.0, 1.5, 2.0),
+        flip=True,
+        alignment=alignment,
+        normalisation="max",
+        stride=stride,
+    )
+    method.net.stride = stride
+    score = method.score(blob((384, 512), (190.0, 250.0), radius=30.0), BOTH)[0, 0]
+    off = place(score) - torch.tensor((190.0, 250.0))
+    assert off.tolist() == pytest.approx([low, 0.0], abs=0.05)
+
+
 @pytest.mark.parametrize("long_side", [161, 320, 801])
 def test_an_object_of_a_large_image_that_is_seen_small_returns_to_where_it_was(long_side):
     method = seen(scales=(1.0,), flip=True, long_side=long_side, stride=4)

@@ -125,7 +125,12 @@ def test_the_walk_of_irn_starts_beside_boundaries_and_ends_at_most_one():
     edge = logit.sigmoid()
     affinity = path_affinity(edge, 3, "padded")
     flow = transition(affinity, [path[0] for path in paths(3)], 2.0).to_dense().T
-    pooled = F.avg_pool2d(F.pad(score[None], (0, 2, 0, 2)), 4)[0] * (1 - edge)
+    # cells on the border average the pixels that the image has there, 2 of 4 a side
+    cells = [
+        [score[:, y : y + 4, x : x + 4].mean((-2, -1)) for x in range(0, 50, 4)]
+        for y in range(0, 38, 4)
+    ]
+    pooled = torch.stack([torch.stack(row, -1) for row in cells], -2) * (1 - edge)
     spread = (pooled.flatten(1) @ torch.linalg.matrix_power(flow, 3)).reshape(1, 2, 10, 13)
     wanted = F.interpolate(spread, scale_factor=4, mode="bilinear")[0, :, :38, :50]
     assert torch.equal(found[0], torch.full((38, 50), 0.25))
@@ -133,17 +138,83 @@ def test_the_walk_of_irn_starts_beside_boundaries_and_ends_at_most_one():
     assert found[1:].max() == 1
 
 
+def dense_walk(start, edge, radius, beta, squarings, size):
+    """IRN's walk by loops over all pairs and the whole matrix, as the official code has it."""
+    height, width = edge.shape
+    whole = torch.eye(height * width, dtype=torch.float64)
+    for path in paths(radius):
+        dy, dx = path[0]
+        for y in range(height - dy):
+            for x in range(max(0, -dx), width - max(0, dx)):
+                strongest = max(float(edge[y + py, x + px]) for py, px in path)
+                i, j = y * width + x, (y + dy) * width + x + dx
+                whole[i, j] = whole[j, i] = 1 - strongest
+    step = whole**beta
+    step = step / step.sum(0, keepdim=True)
+    for _ in range(squarings):
+        step = step @ step
+    spread = (start * (1 - edge)).flatten(1).double() @ step
+    large = F.interpolate(
+        spread.view(1, -1, height, width), scale_factor=4, mode="bilinear", align_corners=False
+    )[0, :, : size[0], : size[1]]
+    return (large / large.max()).float()
+
+
+def test_the_walk_of_irn_starts_from_strided_cams_that_seeds_hold(tmp_path):  # naive reference
+    method, size = learner(BoundaryLearner).eval(), (38, 50)
+    image, strided = torch.rand(1, 3, *size), torch.rand(2, 10, 13)
+    # the maps of the image are nothing that the walk could start from
+    keys = np.array([2, 5])
+    save_score(tmp_path / "a.npz", np.zeros((2, *size), np.float32), keys, 8, strided)
+    walker = Walker(method, tmp_path, walk(radius=3, beta=10, steps=8, **IRN))
+    with torch.no_grad():
+        found = walker.predict_step({"image": image, "name": ["a"]}, 0)
+        logit = (method.net(image) + method.net(image.flip(-1)).flip(-1)) / 2
+    wanted = dense_walk(strided, logit[0].sigmoid(), 3, 10, 3, size)
+    assert found["keys"][0].tolist() == [0, 2, 5]
+    full = torch.cat([torch.full((1, *size), 0.25), wanted])
+    torch.testing.assert_close(found["marginal"][0], full / full.sum(0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_walk_of_affinitynet_starts_from_the_maps_of_the_image(tmp_path):
+    method, score = learner(AffinityLearner).eval(), torch.rand(1, 32, 48)
+    save_score(tmp_path / "a.npz", score, np.array([3]), 16)
+    save_score(tmp_path / "b.npz", score, np.array([3]), 16, torch.rand(1, 8, 12))
+    image = torch.rand(1, 3, 32, 48)
+    walker = Walker(method, tmp_path, walk())
+    with torch.no_grad():
+        first, second = (walker.predict_step({"image": image, "name": [n]}, 0) for n in "ab")
+    assert torch.equal(first["marginal"][0], second["marginal"][0])
+
+
+def test_seeds_with_and_without_strided_cams_may_meet_in_a_batch(tmp_path):
+    method, score = learner(BoundaryLearner).eval(), torch.rand(1, 32, 48)
+    save_score(tmp_path / "a.npz", score, np.array([3]), 16)
+    save_score(tmp_path / "b.npz", score, np.array([3]), 16, torch.rand(1, 8, 12))
+    image = torch.rand(2, 3, 32, 48)
+    walker = Walker(method, tmp_path, walk(**IRN))
+    with torch.no_grad():
+        both = walker.predict_step({"image": image, "name": ["a", "b"]}, 0)["marginal"]
+        for i, name in enumerate("ab"):
+            batch = {"image": image[i : i + 1], "name": [name]}
+            (alone,) = walker.predict_step(batch, 0)["marginal"]
+            torch.testing.assert_close(both[i], alone, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", [AffinityLearner, BoundaryLearner])
 @pytest.mark.parametrize("how", [PSA, IRN])
 def test_an_image_without_tags_is_background(tmp_path, kind, how):
     save_score(tmp_path / "a.npz", np.zeros((0, 1, 1), np.float32), np.zeros(0, int), bits=8)
+    none = np.zeros((0, 8, 12), np.float32)  # of IRN's alignment
+    save_score(tmp_path / "c.npz", np.zeros((0, 1, 1), np.float32), np.zeros(0, int), 8, none)
     save_score(tmp_path / "b.npz", np.full((1, 32, 48), 1, np.float32), np.array([3]), bits=8)
     walker = Walker(learner(kind).eval(), tmp_path, walk(**how))
-    batch = {"image": torch.rand(2, 3, 32, 48), "name": ["a", "b"]}
+    batch = {"image": torch.rand(3, 3, 32, 48), "name": ["a", "b", "c"]}
     with torch.no_grad():
         found = walker.predict_step(batch, 0)
-    assert [keys.tolist() for keys in found["keys"]] == [[0], [0, 3]]
+    assert [keys.tolist() for keys in found["keys"]] == [[0], [0, 3], [0]]
     assert torch.equal(found["marginal"][0], torch.ones(1, 32, 48))
+    assert torch.equal(found["marginal"][2], torch.ones(1, 32, 48))
     assert found["marginal"][1].argmax(0).all()
     torch.testing.assert_close(found["marginal"][1].sum(0), torch.ones(32, 48))
 

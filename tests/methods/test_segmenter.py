@@ -1,18 +1,22 @@
+import math
 from functools import partial
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from rates import RATES
 from torch import nn
 from torch.utils.data import DataLoader
 
 from wsss_lightning.functional.masks import IGNORE
-from wsss_lightning.methods.segmenter import Segmenter
+from wsss_lightning.methods.segmenter import Segmenter, cross_entropy
 from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.deeplab import DeepLabV1, DeepLabV2
 from wsss_lightning.nets.segmentation_net import SegmentationNet
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -38,6 +42,9 @@ class Colours(nn.Module):
 
     def forward(self, image):
         return self.gain * self.encoder(image)
+
+    def training_logits(self, image):
+        return [self(image)]
 
 
 class Constant(Colours):
@@ -84,6 +91,73 @@ def test_a_batch_without_any_label_changes_nothing():
     loss.backward()
     assert loss == 0
     assert method.net.gain.grad == 0
+
+
+class Outputs(Colours):
+    """Three outputs: at the image's size, at a third of it, and at a quarter rounded up."""
+
+    sizes = (24, 32), (8, 11), (6, 8)
+
+    def training_logits(self, image):
+        return [self(F.interpolate(image, size)) for size in self.sizes]
+
+
+def test_losses_of_several_outputs_are_added_each_against_the_mask_at_its_size():
+    given = batch(torch.randint(0, 3, (2, 24, 32)))
+    given["mask"][0, :9] = IGNORE
+    method, expected = fake(Outputs), 0.0
+    for (height, width), logits in zip(
+        Outputs.sizes, method.net.training_logits(given["image"]), strict=True
+    ):
+        # the pixel in whose square the centre of a cell lies, as Pillow has it
+        rows = [int((i + 0.5) * 24 / height) for i in range(height)]
+        columns = [int((j + 0.5) * 32 / width) for j in range(width)]
+        mask = given["mask"][:, rows][:, :, columns]
+        kept = mask != IGNORE
+        probability = logits.softmax(1).movedim(1, -1)[kept].gather(1, mask[kept][:, None])
+        expected = expected - probability.log().mean()
+    torch.testing.assert_close(method.training_step(given, 0), expected)
+
+
+@pytest.mark.parametrize("side", [41, 65])
+def test_masks_get_the_size_of_maps_as_pillow_makes_it(side):
+    mask = torch.randint(0, 21, (1, 321 if side == 41 else 513, 321 if side == 41 else 513))
+    small = Image.fromarray(mask[0].numpy().astype(np.uint8)).resize(
+        (side, side), Image.Resampling.NEAREST
+    )
+    labels = torch.from_numpy(np.array(small)).long()
+    logits = 50.0 * F.one_hot(labels, 21).movedim(-1, 0)[None].float()
+    assert cross_entropy(logits, mask) < 1e-6
+    assert cross_entropy(logits.roll(1, -1), mask) > 1
+
+
+def test_an_output_whose_cells_are_all_ignored_adds_nothing():
+    given = batch(torch.full((1, 24, 32), IGNORE))
+    given["mask"][0, 0, 0] = 1  # no cell of the smaller outputs takes it
+    loss = fake(Outputs).training_step(given, 0)
+    torch.testing.assert_close(loss, fake().training_step(given, 0))
+    given["mask"][0, 0, 0] = IGNORE
+    method = fake(Outputs)
+    loss = method.training_step(given, 0)
+    loss.backward()
+    assert loss == 0
+    assert method.net.gain.grad == 0
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_deeplab_v2_learns_from_crops_with_and_without_labels(labelled):
+    chosen = Backbone("test_resnet", 8, False, None, None, [], {})
+    net = partial(DeepLabV2, chosen, 8, [6, 12], [0.5, 0.75], 1e-3, False, None)
+    method = Segmenter(net, 2, SGD, **{**RATES, "head_factor": 10})
+    given = batch(torch.full((2, 64, 64), 1 if labelled else IGNORE))
+    loss = method.training_step(given, 0)
+    loss.backward()
+    gradients = [p.grad for p in method.net.parameters() if p.requires_grad]
+    assert loss.isfinite()
+    assert all(g is not None and g.isfinite().all() for g in gradients)
+    assert any(g.any() for g in gradients) == labelled
+    # of four outputs, each of logits that are nearly equal
+    assert loss.item() == pytest.approx(4 * math.log(3) if labelled else 0, abs=0.5)
 
 
 # marginals
@@ -216,11 +290,22 @@ def test_a_checkpoint_brings_the_network_back(tmp_path):
         assert torch.equal(loaded.marginal(given["image"]), trained.marginal(given["image"]))
 
 
-def test_a_few_steps_learn_the_masks_of_one_batch():
+def deeplab(version, optimizer):
+    chosen = Backbone("test_resnet", 8, False, None, None, [], {})
+    net = {
+        "v1": partial(DeepLabV1, chosen, 8, 2, 16, 0.0, 0.1, False, None),
+        "v2": partial(DeepLabV2, chosen, 8, [1, 2], [0.5, 0.75], 0.1, False, None),
+    }[version]
+    return Segmenter(net, 2, optimizer, **RATES)
+
+
+@pytest.mark.parametrize("network", ["unet", "v1", "v2"])
+def test_a_few_steps_learn_the_masks_of_one_batch(network):
     mask = torch.zeros(2, 32, 32, dtype=torch.int64)
     mask[0, :16], mask[1, :, 16:] = 1, 2
     image = F.one_hot(mask, 3).movedim(-1, 1).float()
-    method = segmenter(optimizer=partial(torch.optim.AdamW, lr=0.01, weight_decay=0.0))
+    adam = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.0)
+    method = segmenter(optimizer=adam) if network == "unet" else deeplab(network, adam)
     before = F.cross_entropy(method(image), mask).item()
     trainer(max_epochs=25).fit(method, DataLoader([batch(mask, image)], batch_size=None))
     method.train()

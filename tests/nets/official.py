@@ -1,4 +1,4 @@
-"""The official ResNet38 networks by their layout: names, shapes and the weights of 18.1."""
+"""Official networks by their layout: names, shapes and the weights of the reference's 18.1."""
 
 import numpy as np
 import torch
@@ -68,3 +68,34 @@ def recipe(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
             value = random.rand(*shape) - 0.5
         state[key] = torch.from_numpy(value.astype(np.float32))
     return state
+
+
+def deeplab_v1_layout() -> dict[str, tuple[int, ...]]:
+    """Every key of the official DeepLab-v1 on ResNet38 without counters, and its shape."""
+    shapes = {f"backbone.{key}": shape for key, shape in layout("ImageNet").items()}
+    shapes |= {"conv_fov.weight": (512, 4096, 3, 3), "conv_fov2.weight": (512, 512, 1, 1)}
+    shapes |= norm("bn_fov", 512) | norm("bn_fov2", 512)
+    return shapes | {"cls_conv.weight": (21, 512, 1, 1), "cls_conv.bias": (21,)}
+
+
+def deeplab_v2_layout() -> dict[str, tuple[int, ...]]:
+    """Every key of deeplab-pytorch's multi-scale DeepLab-v2 without counters, and its shape."""
+    shapes = {"base.layer1.conv1.conv.weight": (64, 3, 7, 7)} | norm("base.layer1.conv1.bn", 64)
+    inside = 64
+    for stage, count in zip((2, 3, 4, 5), (3, 4, 23, 3), strict=True):
+        middle, outside = 2 ** (stage + 4), 2 ** (stage + 6)
+        for i in range(1, count + 1):
+            convolutions = {
+                "reduce": (middle, inside, 1, 1),
+                "conv3x3": (middle, middle, 3, 3),
+                "increase": (outside, middle, 1, 1),
+            }
+            if i == 1:
+                convolutions["shortcut"] = (outside, inside, 1, 1)
+            for name, shape in convolutions.items():
+                block = f"base.layer{stage}.block{i}.{name}"
+                shapes |= {f"{block}.conv.weight": shape} | norm(f"{block}.bn", shape[0])
+            inside = outside
+    for i in range(4):
+        shapes |= {f"base.aspp.c{i}.weight": (21, 2048, 3, 3), f"base.aspp.c{i}.bias": (21,)}
+    return shapes

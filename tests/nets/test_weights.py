@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from official import HEADS, layout
+from official import HEADS, deeplab_v1_layout, deeplab_v2_layout, layout
 from safetensors.torch import load_file
 
 from wsss_lightning import import_weights
 from wsss_lightning.errors import InputError
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.cam_net import CamNet
+from wsss_lightning.nets.deeplab import DeepLabV1, DeepLabV2
 from wsss_lightning.nets.weights import read_official, read_weights
 
 
@@ -55,6 +56,10 @@ def test_a_classifier_of_psa_is_a_cam_net():
     assert set(state) == wanted
 
 
+def empty(shapes):
+    return {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
+
+
 def irn_classifier():
     """IRN's classifier as its code saves it: tensors have two or three names."""
     with torch.device("meta"):
@@ -62,7 +67,7 @@ def irn_classifier():
     shapes = {f"resnet50.{k}": v.shape for k, v in plain.items() if not k.startswith("fc.")}
     shapes |= {"stage1.0.weight": (64, 3, 7, 7), "backbone.0.0.weight": (64, 3, 7, 7)}
     shapes |= dict.fromkeys(("classifier.weight", "newly_added.0.weight"), (20, 2048, 1, 1))
-    return {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
+    return empty(shapes)
 
 
 def test_the_classifier_of_irn_is_a_cam_net():
@@ -88,6 +93,47 @@ def test_another_network_on_the_backbone_of_irn_is_refused(change, message):
     change(state)
     with pytest.raises(InputError, match=rf"x\.pth .* {message}"):
         read(state)
+
+
+def test_the_official_deeplab_v1_is_ours_on_resnet38():
+    read_state = read(empty(deeplab_v1_layout())).state
+    with torch.device("meta"):
+        chosen = Backbone("resnet38", 8, False, None, True, [], {})
+        net = DeepLabV1(chosen, 8, 12, 512, 0.5, 3e-4, False, None, num_classes=20)
+    assert {key: value.shape for key, value in read_state.items()} == {
+        key: value.shape
+        for key, value in net.state_dict().items()
+        if "num_batches_tracked" not in key
+    }
+
+
+@pytest.mark.parametrize("prefix", ["base.", "module.base.", ""])
+def test_deeplab_v2_is_ours_on_resnet101_of_caffe(prefix):
+    shapes = deeplab_v2_layout()
+    found = read(empty({k.replace("base.", prefix): shape for k, shape in shapes.items()}))
+    assert found.network == "DeepLab-v2"
+    with torch.device("meta"):
+        chosen = Backbone("resnet101_caffe", 8, False, None, True, [], {})
+        net = DeepLabV2(chosen, 8, [6, 12, 18, 24], [], 1e-3, False, None, num_classes=20)
+    assert {key: value.shape for key, value in found.state.items()} == {
+        key: value.shape
+        for key, value in net.state_dict().items()
+        if "num_batches_tracked" not in key
+    }
+
+
+def test_what_deeplab_v2_begins_with_is_read_without_its_head():
+    shapes = {k.removeprefix("base."): s for k, s in deeplab_v2_layout().items() if "aspp" not in k}
+    found = read(empty(shapes | {"fc.weight": (91, 2048, 1, 1), "fc.bias": (91,)}))
+    assert set(found.encoder) == set(shapes)
+    assert not found.heads
+    assert list(found.left_out) == ["fc.bias", "fc.weight"]
+
+
+@pytest.mark.parametrize("shapes", [deeplab_v1_layout(), deeplab_v2_layout()])
+def test_a_key_that_a_deeplab_does_not_have_is_refused(shapes):
+    with pytest.raises(InputError, match=r"1 unexpected keys \(odd.weight\)"):
+        read(empty(shapes | {"odd.weight": (1,)}))
 
 
 def test_copies_of_several_gpus_and_counters_of_batches_are_taken():
@@ -131,13 +177,26 @@ def test_the_importer_writes_our_names(tmp_path, monkeypatch, capsys):
     assert written["squeeze.2.weight"].shape == whole["f8_5.weight"].shape
 
 
+def test_the_importer_reads_deeplab_pytorch(tmp_path):
+    given = {"base.layer1.conv1.conv.weight": torch.rand(64, 3, 7, 7)}
+    given |= {"base.aspp.c0.bias": torch.rand(21), "base.fc.bias": torch.rand(91)}
+    torch.save(given, tmp_path / "in.pth")
+    out = tmp_path / "out.safetensors"
+    message = import_weights.convert(tmp_path / "in.pth", out)
+    assert "DeepLab-v2, 1 tensors of the backbone and 1 of heads (aspp.c0.bias)" in message
+    assert "fc.bias" in message
+    written = load_file(out)
+    assert set(written) == {"encoder.layer1.conv1.conv.weight", "aspp.c0.bias"}
+    assert torch.equal(written["aspp.c0.bias"], given["base.aspp.c0.bias"])
+
+
 @pytest.mark.parametrize(
     ("state", "target", "message"),
     [
         (
             {"odd": torch.zeros(1)},
             "o.safetensors",
-            "neither of the ResNet38 family nor IRN's: .*odd",
+            "neither of the ResNet38 family nor IRN's nor a DeepLab's: .*odd",
         ),
         ({"odd": torch.zeros(1)}, "o.pth", "does not end in .safetensors"),
         (None, "o.safetensors", "IN is .*in.pth, but there is no such file"),

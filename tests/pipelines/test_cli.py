@@ -66,6 +66,7 @@ def check_contract(run, experiment: str) -> None:
     results, scores = run.results, run.scores
     assert list(results) == [
         "experiment",
+        "recipe",
         "data",
         "data_digest",
         "seed",
@@ -161,10 +162,15 @@ def test_loggers_beside_csv_are_a_word_away_and_need_no_account(here, monkeypatc
 
 
 def test_pascal_voc_is_read_as_it_comes(here, voc):
-    run = here("experiment=cam", "data=voc2012", f"data.root={voc}", *SMALL)
+    run = here("experiment=cam", "data=voc2012", f"data.root={voc}", *SMALL, "recipe=cam_voc2012")
     check_contract(run, "cam")
     assert run.results["data"] == "voc2012"
     assert run.results["protocol"]["tags_from"] == "xml"
+    # a run that names a published one is compared with it
+    assert "not of the published run (recipe cam_voc2012)" in run.out
+    assert run.results["recipe"]["name"] == "cam_voc2012"
+    keys = [difference["key"] for difference in run.results["recipe"]["differences"]]
+    assert "fit.method.batch_size" in keys
 
 
 @pytest.mark.long
@@ -266,6 +272,16 @@ def test_a_data_set_without_a_validation_split_is_learnt_from_and_scored_on_trai
         (
             "cam",
             ["segmenter=deeplab_v3_plus", "test.crf=true", "fit.segmenter.validate_crf=true"],
+            "segmentation_crf/val/miou",
+        ),
+        (
+            "full_supervision",
+            [
+                "segmenter=deeplab_v2",
+                "fit.segmenter.scale_step=0.25",
+                "test.crf=true",
+                "+crf@test_crf=deeplab_v2",
+            ],
             "segmentation_crf/val/miou",
         ),
         ("cam", ["crf.engine=torch", "refine.area_factor=3", "pipeline=seeds"], "crf/train/kept"),

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import final
 
 import numpy as np
-from jaxtyping import Num
+import torch
+from jaxtyping import Float, Num
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as images
@@ -25,9 +26,13 @@ class TrainTransform:
         crop_size: side of the square crop, pixels.
         long_side: range of the longer side, pixels, drawn uniformly; None: see `scale`.
         scale: range of the factor of both sides, drawn uniformly; None: as it is.
+        scale_step: distance of factors that are drawn, from the smallest of `scale` to the
+            largest; None: any factor in the range.
         flip: mirror every second image.
         brightness, contrast, saturation: factors are drawn from 1 +- these.
         hue: shift is drawn from +- this, in turns of the colour circle.
+        hsv: shifts of hue (turns), saturation and value (shares of their range) are drawn from +-
+            these; None: none. Factors above leave weak colours weak, these do not.
         padding: colour around an image that is smaller than the crop, RGB in [0, 1]: the mean that
             the network subtracts, so that padding is zero behind its normalisation.
 
@@ -42,15 +47,19 @@ class TrainTransform:
         crop_size: int,
         long_side: Sequence[int] | None,
         scale: Sequence[float] | None,
+        scale_step: float | None,
         flip: bool,
         brightness: float,
         contrast: float,
         saturation: float,
         hue: float,
+        hsv: Sequence[float] | None,
         padding: Sequence[float],
     ) -> None:
         self.crop_size, self.flip, self.hue, self.padding = crop_size, flip, hue, padding
         self.long_side, self.scale = _range("long_side", long_side), _range("scale", scale)
+        self.hsv = hsv
+        self.factors = _factors(self.scale, scale_step)
         self.jitter = {
             images.adjust_brightness: brightness,
             images.adjust_contrast: contrast,
@@ -67,6 +76,11 @@ class TrainTransform:
             raise InputError(
                 f"jitter is brightness {brightness}, contrast {contrast}, saturation {saturation} "
                 f"and hue {hue}; set hue between 0 and 0.5, the others to 0 or more."
+            )
+        if hsv is not None and not (0 <= hsv[0] <= 0.5 and min(hsv) >= 0 and max(hsv) <= 1):
+            raise InputError(
+                f"hsv_jitter is hue {hsv[0]}, saturation {hsv[1]} and value {hsv[2]}; set hue "
+                "between 0 and 0.5, the others between 0 and 1."
             )
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -94,6 +108,8 @@ class TrainTransform:
         if self.long_side is not None:
             low, high = self.long_side
             factor = int(rng.integers(int(low), int(high) + 1)) / max(height, width)
+        elif self.factors is not None:
+            factor = self.factors[rng.integers(len(self.factors))]
         elif self.scale is not None:
             factor = rng.uniform(*self.scale)
         return max(1, round(height * factor)), max(1, round(width * factor))
@@ -109,12 +125,35 @@ class TrainTransform:
         for i in rng.permutation(len(changes)):
             change, value = changes[i]
             image = change(image, value)
+        if self.hsv is not None:
+            image = shift_hsv(image, *(float(rng.uniform(-most, most)) for most in self.hsv))
         return image
 
     def _place(self, side: int, rng: np.random.Generator) -> int:
         """Where the crop begins: anywhere inside a larger side, anywhere around a smaller one."""
         spare = side - self.crop_size
         return int(rng.integers(min(spare, 0), max(spare, 0) + 1))
+
+
+def shift_hsv(
+    image: Float[Tensor, "3 H W"], hue: float, saturation: float, value: float
+) -> Float[Tensor, "3 H W"]:
+    """Add to hue, saturation and value of every pixel; the latter two stay in [0, 1].
+
+    A channel of RGB is v (1 - s d), where d is 0 for the strongest channel, 1 for the weakest, and
+    follows from the hue between. Grey has no hue; it counts as red, as in OpenCV.
+
+    Args:
+        image: RGB in [0, 1].
+        hue: in turns of the colour circle, within +-0.5.
+    """
+    red = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1).to(image)
+    image, red = (images.adjust_hue(colour, hue) for colour in (image, red))
+    strongest = image.amax(0)
+    spread = strongest - image.amin(0)
+    depth = torch.where(spread > 0, (strongest - image) / spread.clamp(min=1e-12), 1 - red)
+    saturated = (spread / strongest.clamp(min=1e-12) + saturation).clamp(0, 1)
+    return (strongest + value).clamp(0, 1) * (1 - saturated * depth)
 
 
 def _range(name: str, values: Sequence[float] | None) -> tuple[float, float] | None:
@@ -126,6 +165,21 @@ def _range(name: str, values: Sequence[float] | None) -> tuple[float, float] | N
             "give both, or null."
         )
     return values[0], values[1]
+
+
+def _factors(scale: tuple[float, float] | None, step: float | None) -> list[float] | None:
+    """Factors of both sides at equal distances; None where any in the range can be drawn."""
+    if step is None:
+        return None
+    low, high = scale or (0.0, 0.0)
+    count = round((high - low) / step) if step > 0 else 0
+    if count < 1 or abs(low + count * step - high) > 1e-6:
+        raise InputError(
+            f"scale_step is {step} and scale is {None if scale is None else list(scale)}, but "
+            "steps must lead from the smallest to the largest scale, as 0.25 does for [0.5, 1.5]; "
+            "change one of them, or set scale_step to null."
+        )
+    return [low + i * step for i in range(count + 1)]
 
 
 def _resized(sample: Sample, size: tuple[int, int]) -> Sample:

@@ -210,13 +210,28 @@ class AffinityLearner(PairLearner):
                 else with_power_background(score, walk.background_power)
             )
             stride, size = self.net.stride, (maps.shape[-2], maps.shape[-1])
-            padded = F.pad(maps[None], (0, -size[1] % stride, 0, -size[0] % stride))
-            start = F.avg_pool2d(padded, stride)[0]
+            start = cell_means(maps, stride, outside_is_zero=True)
             spread = walked(start, own, self.offsets(walk.radius), walk, stride, size)
             if walk.background_score is not None:
                 spread = with_constant_background(spread, walk.background_score)
             found.append(spread)
         return found
+
+
+def cell_means(
+    maps: Float[Tensor, "k H W"], stride: int, outside_is_zero: bool
+) -> Float[Tensor, "k h w"]:
+    """Mean of the pixels in each cell of `stride` pixels, on its border of those in the image.
+
+    Args:
+        outside_is_zero: pixels outside the image count too, as zeros.
+    """
+    height, width = maps.shape[-2:]
+    if len(maps) == 0:
+        return maps.new_zeros(0, -(-height // stride), -(-width // stride))
+    if outside_is_zero:
+        maps = F.pad(maps, (0, -width % stride, 0, -height % stride))
+    return F.avg_pool2d(maps[None], stride, ceil_mode=True)[0]
 
 
 def walked(

@@ -6,7 +6,6 @@ Letters: b images, k labels with background first, n offsets, h w a map, H W an 
 from collections.abc import Sequence
 from typing import final
 
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
@@ -15,7 +14,7 @@ from torchvision.transforms.v2 import functional as images
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.functional.affinity import Offset, path_affinity, paths
 from wsss_lightning.functional.cam import with_constant_background, with_power_background
-from wsss_lightning.methods.affinity import PairLearner, Walk, walked
+from wsss_lightning.methods.affinity import PairLearner, Walk, cell_means, walked
 
 
 @final
@@ -67,7 +66,7 @@ class BoundaryLearner(PairLearner):
         for i, score in enumerate(scores):
             start = None if strided is None else strided[i]
             if start is None:
-                start = _cell_means(score, self.net.stride)
+                start = cell_means(score, self.net.stride, outside_is_zero=False)
             start = start * (1 - boundary[i])
             spread = walked(start, affinity[i : i + 1], offsets, walk, self.net.stride, size)
             if spread.numel():
@@ -77,10 +76,3 @@ class BoundaryLearner(PairLearner):
             elif walk.background_score is not None:
                 found.append(with_constant_background(spread, walk.background_score))
         return found
-
-
-def _cell_means(maps: Float[Tensor, "k H W"], stride: int) -> Float[Tensor, "k h w"]:
-    """Mean of the pixels of the image in each cell of `stride` pixels."""
-    if len(maps) == 0:
-        return maps.new_zeros(0, *(-(-side // stride) for side in maps.shape[-2:]))
-    return F.avg_pool2d(maps[None], stride, ceil_mode=True)[0]

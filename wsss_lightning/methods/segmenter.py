@@ -9,7 +9,7 @@ from typing import Any, final
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchvision.transforms.v2 import functional as images
@@ -24,8 +24,12 @@ from wsss_lightning.metrics import Confusion, miou
 class Segmenter(pl.LightningModule):
     """loss = cross-entropy, mean over the pixels that are not ignored (Chen et al. 2015).
 
+    Where the network has several outputs in training, losses of all are added; each is compared
+    with the mask at its own size.
+
     Args:
-        net: builds the network from `num_classes`; it has an `encoder`, all else counts as head.
+        net: builds the network from `num_classes`; it has an `encoder`, all else counts as head,
+            and `training_logits`, the list of its outputs in training.
         num_classes: without background.
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
@@ -60,12 +64,11 @@ class Segmenter(pl.LightningModule):
         return self.net(image)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits, mask = self(batch["image"]), batch["mask"]
-        # a crop may hold no labelled pixel at all; the mean over none would be NaN
-        count = (mask != IGNORE).sum().clamp(min=1)
-        loss = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="sum") / count
-        told = {"train/cross_entropy": loss, "train/loss": loss}
-        self.log_dict(told, prog_bar=True, batch_size=len(mask))
+        mask = batch["mask"]
+        outputs = self.net.training_logits(batch["image"])
+        loss = torch.stack([cross_entropy(logits, mask) for logits in outputs]).sum()
+        losses = {"train/cross_entropy": loss, "train/loss": loss}
+        self.log_dict(losses, prog_bar=True, batch_size=len(mask))
         return loss
 
     def marginal(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
@@ -101,3 +104,20 @@ class Segmenter(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return configure_training(self)
+
+
+def cross_entropy(
+    logits: Float[Tensor, "b k h w"], mask: Int64[Tensor, "b H W"]
+) -> Float[Tensor, ""]:
+    """Mean over the cells of a map that are not ignored; 0 where all are.
+
+    The mask is brought to the map's size by its nearest pixels, with half-pixel centres.
+
+    Source: `resize_labels` in `main.py` of deeplab-pytorch, which resizes with Pillow.
+    """
+    size = logits.shape[-2:]
+    if mask.shape[-2:] != size:  # single precision holds labels up to 255 exactly
+        mask = F.interpolate(mask[:, None].float(), size, mode="nearest-exact")[:, 0].long()
+    # a crop may hold no labelled pixel at all; the mean over none would be NaN
+    count = (mask != IGNORE).sum().clamp(min=1)
+    return F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="sum") / count

@@ -13,6 +13,7 @@ from torch import nn
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.nets.normalisation import IMAGENET, Statistics, known_statistics
 from wsss_lightning.nets.resnet38 import ResNet38
+from wsss_lightning.nets.resnet_caffe import CaffeResNet
 from wsss_lightning.nets.weights import (
     is_official,
     misfits,
@@ -27,6 +28,11 @@ HEADS = ("fc.", "classifier.", "head.", "last_linear.")
 
 # so that decoders of segmentation_models_pytorch find it by its name, as they find their own
 smp.encoders.encoders["resnet38"] = {"encoder": ResNet38, "pretrained_settings": {}, "params": {}}
+smp.encoders.encoders["resnet101_caffe"] = {
+    "encoder": CaffeResNet,
+    "pretrained_settings": {},
+    "params": {"blocks": [3, 4, 23, 3]},
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Backbone:
             become dilations.
         pretrained: take the ImageNet weights of the hub.
         weights: local .safetensors or .pth file of a classification network of this name; loaded
-            strictly, its classification head left out. For resnet38: an official checkpoint.
+            strictly, its classification head left out. For resnet38: an official checkpoint; for
+            resnet101_caffe: one of deeplab-pytorch.
         freeze_norm: keep batch norms at their stored statistics; None: just where there are
             weights to keep, since small batches spoil good statistics.
         frozen: parts that are not trained, by their names inside the encoder.
@@ -284,7 +291,7 @@ def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str
         InputError: keys or shapes differ; the message lists them.
     """
     state = read_weights(path)
-    if isinstance(encoder, ResNet38) and is_official(state):
+    if isinstance(encoder, (ResNet38, CaffeResNet)) and is_official(state):
         state = dict(read_official(state, path).encoder)
     wanted = shapes_of(encoder)
     given = {key: key for key in state if not key.startswith(HEADS)}

@@ -37,13 +37,17 @@ class Statistics(NamedTuple):
 IMAGENET = Statistics(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
 """Of torchvision's networks, and of all official codes of PSA, SEAM, SC-CAM and IRN."""
 
+CAFFE = Statistics((122.675 / 255, 116.669 / 255, 104.008 / 255), (1 / 255, 1 / 255, 1 / 255))
+"""Of deeplab-pytorch (`configs/voc12.yaml`): levels 0 to 255 of which only a mean is subtracted."""
+
 DPN = Statistics(IMAGENET_DPN_MEAN, IMAGENET_DPN_STD)
 INCEPTION = Statistics(IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD)
 
 # encoders of segmentation_models_pytorch that were not trained with ImageNet's, by how their names
 # begin. Its package holds these numbers no longer, its hub beside the weights; they are those of
-# `encoders/_legacy_pretrained_settings.py` of its repository
+# `encoders/_legacy_pretrained_settings.py` of its repository. resnet101_caffe is our own
 OF_ENCODERS = {
+    "resnet101_caffe": CAFFE,
     "dpn": DPN,
     "inception": INCEPTION,
     "xception": INCEPTION,

@@ -24,10 +24,24 @@ OFFICIAL_HEADS: dict[str, dict[str, str]] = {
     "SC-CAM": {"fc8_20": "head", "fc8_200": "sub_head"},
 }
 
-# a layer that IRN's boundary and displacement network has, and no other
+# layers of DeepLab-v1 in semantic-segmentation-codebase, and what ours calls them
+DEEPLAB_V1 = {
+    "conv_fov": "head.0",
+    "bn_fov": "head.1",
+    "conv_fov2": "head.3",
+    "bn_fov2": "head.4",
+    "cls_conv": "head.7",
+}
+
+# a tensor that only one layout has: ResNet38's classifiers, IRN's boundaries, DeepLab-v1,
+# deeplab-pytorch (with `base.` in front where the network is multi-scale)
+RESNET38_MARK = "conv1a.weight"
 IRN_MARK = "fc_edge6.weight"
 # a tensor of both of IRN's networks; without IRN_MARK, a file is of the classifier
 IRN_BACKBONE_MARK = "resnet50.conv1.weight"
+DEEPLAB_V1_MARK = "conv_fov.weight"
+DEEPLAB_V2_MARKS = ("layer1.conv1.conv.weight", "base.layer1.conv1.conv.weight")
+MARKS = (RESNET38_MARK, IRN_MARK, IRN_BACKBONE_MARK, DEEPLAB_V1_MARK, *DEEPLAB_V2_MARKS)
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,8 @@ class Official:
     """An official checkpoint, in our names.
 
     Args:
-        network: whose layout it has; a key of OFFICIAL_HEADS, IRN, or IRN's classifier.
+        network: whose layout it has; a key of OFFICIAL_HEADS, IRN, IRN's classifier, DeepLab-v1 or
+            DeepLab-v2.
         encoder: tensors of the backbone.
         heads: tensors of what stands on it, as our networks call them.
         left_out: keys of the file that no network here has.
@@ -79,22 +94,25 @@ def read_weights(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]
 
 
 def is_official(state: Mapping[str, Tensor]) -> bool:
-    """Whether a file has the layout of the official ResNet38 networks, or of IRN."""
-    marks = ("conv1a.weight", IRN_MARK, IRN_BACKBONE_MARK)
-    return any(key.removeprefix("module.") in marks for key in state)
+    """Whether a file has the layout of an official network that `read_official` reads."""
+    return any(key.removeprefix("module.") in MARKS for key in state)
 
 
 def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
     """Tell which official network a state is of, and name its tensors as ours.
 
     Raises:
-        InputError: keys or shapes are not those of ResNet38 with the heads of one official network.
+        InputError: keys or shapes are not those of one official network.
     """
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     if IRN_MARK in plain:
         return _read_irn(plain)
     if IRN_BACKBONE_MARK in plain:
         return _read_irn_classifier(plain, path)
+    if DEEPLAB_V1_MARK in plain:
+        return _read_deeplab_v1(plain, path)
+    if any(mark in plain for mark in DEEPLAB_V2_MARKS):
+        return _read_deeplab_v2(plain, path)
     with torch.device("meta"):
         wanted = shapes_of(ResNet38())
     encoder = {key: value for key, value in plain.items() if key in wanted}
@@ -146,6 +164,41 @@ def _irn_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for key, value in state.items()
         if key.startswith("resnet50.") and not key.startswith("resnet50.fc.")
     }
+
+
+def _read_deeplab_v1(state: Mapping[str, Tensor], path: Path) -> Official:
+    """DeepLab-v1 of SEAM's author, on ResNet38."""
+    encoder, heads, unknown = {}, {}, []
+    for key, value in state.items():
+        layer, _, kind = key.rpartition(".")
+        if key.startswith("backbone."):
+            encoder[key.removeprefix("backbone.")] = value
+        elif layer in DEEPLAB_V1:
+            heads[f"{DEEPLAB_V1[layer]}.{kind}"] = value
+        else:
+            unknown.append(key)
+    _refuse_unknown(unknown, path, "DeepLab-v1 of semantic-segmentation-codebase")
+    return Official("DeepLab-v1", encoder, heads, [])
+
+
+def _read_deeplab_v2(state: Mapping[str, Tensor], path: Path) -> Official:
+    """A network of deeplab-pytorch: DeepLab-v2, or what it begins with, which has a head `fc`."""
+    plain = {key.removeprefix("base."): value for key, value in state.items()}
+    encoder = {key: value for key, value in plain.items() if re.match(r"layer[1-5]\.", key)}
+    heads = {key: value for key, value in plain.items() if key.startswith("aspp.")}
+    left_out = sorted(key for key in plain if key in ("fc.weight", "fc.bias"))
+    unknown = set(plain) - set(encoder) - set(heads) - set(left_out)
+    _refuse_unknown(unknown, path, "deeplab-pytorch")
+    return Official("DeepLab-v2", encoder, heads, left_out)
+
+
+def _refuse_unknown(keys: Iterable[str], path: Path, layout: str) -> None:
+    unknown = sorted(keys)
+    if unknown:
+        raise InputError(
+            f"{path} has the layout of {layout}, but {len(unknown)} unexpected keys "
+            f"({_shorten(unknown)}); give the state dict of that network alone."
+        )
 
 
 def load_network(net: nn.Module, path: Path, key: str) -> None:

@@ -1,0 +1,252 @@
+"""Checks data, weights, GPUs and disk, then runs the published recipes on VOC 2012.
+
+    python experiments/reproduce/voc2012/run.py VOC2012 --resnet38 FILE --seeds 0 1 2 --gpus 0 1 2 3
+
+Everything that could stop a run hours later is looked at first; `--check` stops there. The same
+command continues a sweep that was interrupted. Arguments behind `--` go to wsss_lightning as they
+are, but a setting that is changed there makes check.py report that settings differ.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from check import IMAGES
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from wsss_lightning.choices import conf_folder, quoted
+from wsss_lightning.cli import complain
+from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.nets.weights import is_official, read_official, read_weights
+from wsss_lightning.splits import reader_of
+
+KIT = Path(__file__).parent.absolute()
+RESNET38 = "WSSS_RESNET38"  # environment variable that the recipes read
+console = Console()
+
+
+def composed(sweep: str, *words: str) -> DictConfig:
+    """A job of the sweep, Hydra's part with it."""
+    own = [f"hydra.searchpath=[file://{conf_folder()}]", "hydra.mode=RUN"]
+    with initialize_config_dir(str(KIT), version_base="1.3"):
+        return compose(sweep, overrides=[*own, *words], return_hydra_config=True)
+
+
+def experiments_of(sweep: str) -> list[str]:
+    """Experiments that a sweep runs, in its order."""
+    listed = composed(sweep, "data.root=unused").hydra.sweeper.params.experiment
+    return [name.strip() for name in listed.split(",")]
+
+
+def check_resnet38(path: Path) -> None:
+    """Refuse a file that is not ResNet38 as ImageNet's classification trained it.
+
+    Raises:
+        InputError: it cannot be read, or holds another network.
+    """
+    state = read_weights(path, "--resnet38")
+    network = read_official(state, path).network if is_official(state) else "another network"
+    if network != "ImageNet":
+        raise InputError(
+            f"--resnet38 is {path}, which holds {network}; the recipes begin with the weights of "
+            f"ImageNet's classification. {HOW_TO_GET}"
+        )
+
+
+HOW_TO_GET = (
+    "No hub has them: the READMEs of SEAM (YudeWang/SEAM) and SC-CAM (Juliachang/SC-CAM) link "
+    "ilsvrc-cls_rna-a1_cls1000_ep-0001.params, a file of MXNet. Convert it where MXNet is "
+    "installed, by convert_mxnet_to_torch in network/resnet38d.py of SEAM, and save the dictionary "
+    "that it returns by torch.save; visinf/1-stage-wseg links a converted .pth. Then give the file "
+    f"by --resnet38 FILE, or set {RESNET38}=FILE."
+)
+
+
+def without_weights(configurations: Mapping[str, DictConfig]) -> list[str]:
+    """Experiments whose file of weights does not exist."""
+    keys = ("backbone.weights", "segmenter.net.backbone.weights", "method.net.weights")
+    return [
+        name
+        for name, cfg in configurations.items()
+        if any((file := OmegaConf.select(cfg, key)) and not Path(file).is_file() for key in keys)
+    ]
+
+
+def check_data(cfg: DictConfig, incomplete: bool) -> None:
+    """Read all lists, and compare the masks of val in both folders.
+
+    Args:
+        incomplete: only report what is missing.
+
+    Raises:
+        InputError: the data cannot be read, or are not all of VOC 2012 and SBD.
+    """
+    faults = []
+    for split, count in IMAGES.items():
+        images = len(reader_of(cfg.data)(split, with_masks=False))
+        if images != count:
+            faults.append(f"{split} lists {images} images, VOC 2012 has {count}")
+    ours, plain = cfg.data, cfg.data.copy()
+    plain.reader.mask_dir = "SegmentationClass"
+    own, other = reader_of(ours)("val"), reader_of(plain)("val")
+    for read in (own, other):
+        for i in range(len(read)):
+            read.check_mask_exists(i)
+    changed = sum(not np.array_equal(own.mask(i), other.mask(i)) for i in range(len(own)))
+    if changed:
+        faults.append(
+            f"{changed} masks of val in {ours.reader.mask_dir} are not those of SegmentationClass, "
+            f"with which papers score; copy these to {ours.reader.mask_dir}"
+        )
+    for fault in faults:
+        report("data", fault, "yellow")
+    if faults and not incomplete:
+        raise InputError(
+            "the data are not all of VOC 2012 with SBD's masks, so no published number can come "
+            "out; complete them (README.md, beside this file), or try the kit by --incomplete."
+        )
+    if not faults:
+        counts = ", ".join(f"{split} {count}" for split, count in IMAGES.items())
+        report("data", f"{counts} images, masks of val equal in both folders")
+
+
+def gpus_of(numbers: Sequence[int] | None) -> list[int]:
+    """GPUs to use: those given, else all.
+
+    Raises:
+        InputError: one does not exist.
+    """
+    count = torch.cuda.device_count()
+    chosen = list(range(count)) if numbers is None else list(dict.fromkeys(numbers))
+    absent = [number for number in chosen if not 0 <= number < count]
+    if absent:
+        raise InputError(f"--gpus names {absent}, but this machine has {count} GPUs, from 0.")
+    return chosen
+
+
+def command(arguments: argparse.Namespace, names: Sequence[str], gpus: Sequence[int]) -> list[str]:
+    """What starts the sweep."""
+    seeds = ",".join(map(str, dict.fromkeys(arguments.seeds)))
+    words = [sys.executable, "-m", "wsss_lightning", "-cd", str(KIT), "-cn", arguments.sweep]
+    words += [f"data.root={arguments.root.absolute()}", f"runs={arguments.runs.absolute()}"]
+    words += [f"experiment={','.join(names)}", f"seed={seeds}"]
+    if gpus:
+        words.append(f"slots=[{','.join(f'[{number}]' for number in gpus)}]")
+    if len(gpus) > 1:
+        words += ["hydra/launcher=local", f"hydra.launcher.n_jobs={len(gpus)}"]
+    return words + arguments.words
+
+
+def runnable(arguments: argparse.Namespace) -> dict[str, DictConfig]:
+    """Configurations of the experiments that can run, by name.
+
+    Raises:
+        InputError: one is unknown, or weights are missing.
+    """
+    known = experiments_of(arguments.sweep)
+    names = arguments.recipes or known
+    for name in names:
+        if name not in known:
+            raise InputError(f"--recipes names {name}; {did_you_mean(name, known)}")
+    if arguments.resnet38 is not None:
+        os.environ[RESNET38] = str(arguments.resnet38.expanduser().absolute())
+        check_resnet38(Path(os.environ[RESNET38]))
+    root = f"data.root={quoted(str(arguments.root.absolute()))}"
+    found = {name: composed(arguments.sweep, root, f"experiment={name}") for name in names}
+    missing = without_weights(found)
+    if missing:
+        report("weights", f"without ResNet38's these cannot run: {', '.join(missing)}", "yellow")
+        report("", HOW_TO_GET, "yellow")
+        if not arguments.without_resnet38 or len(missing) == len(names):
+            raise InputError("give --resnet38 FILE, or --without-resnet38 to run the others.")
+    return {name: cfg for name, cfg in found.items() if name not in missing}
+
+
+def check_disk(runs: Path, recipes: Sequence[str], seeds: int) -> None:
+    """Warn where the disk may be too small; what recipes need is estimated, and rather too high."""
+    from cost import cost_of  # builds every network
+
+    place = next(path for path in (runs, *runs.parents) if path.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    needed = seeds * sum(cost_of(name).gigabytes for name in recipes)
+    style = "yellow" if free < needed else ""
+    report("disk", f"{free:.0f} GB free, at most {needed:.0f} GB needed (cost.py)", style)
+
+
+def report(what: str, message: str, style: str = "") -> None:
+    console.print(f"{what:<10} {message}", style=style, markup=False, soft_wrap=True)
+
+
+def prepare(arguments: argparse.Namespace) -> list[str]:
+    """The checks; returns the command of the sweep.
+
+    Raises:
+        InputError: something that the sweep needs is missing.
+    """
+    if not arguments.root.is_dir():
+        raise InputError(f"{arguments.root} is no folder; give the one that holds JPEGImages.")
+    configurations = runnable(arguments)
+    first = next(iter(configurations.values()))
+    check_data(first, arguments.incomplete)
+    gpus = gpus_of(arguments.gpus)
+    on_cpu = first.trainer.accelerator == "cpu" or "trainer=cpu" in arguments.words
+    if not gpus and not on_cpu:
+        raise InputError(
+            "there is no GPU, and on a CPU the recipes take months; `-- trainer=cpu` runs them all "
+            "the same."
+        )
+    report("GPUs", ", ".join(map(str, gpus)) or "none")
+    seeds = len(set(arguments.seeds))
+    if not arguments.incomplete:
+        check_disk(arguments.runs.absolute(), list(configurations), seeds)
+    report("jobs", f"{len(configurations)} recipes x {seeds} seeds")
+    return command(arguments, list(configurations), [] if on_cpu else gpus)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    given = list(sys.argv[1:] if words is None else words)
+    own = given[: given.index("--")] if "--" in given else given
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("root", type=Path, help="VOC2012, with JPEGImages and SegmentationClassAug")
+    default = os.environ.get(RESNET38)
+    parser.add_argument(
+        "--resnet38",
+        type=Path,
+        metavar="FILE",
+        default=Path(default) if default else None,
+        help=f"ImageNet's weights of ResNet38 (or {RESNET38}=FILE)",
+    )
+    parser.add_argument("--without-resnet38", action="store_true", help="run only the others")
+    parser.add_argument("--recipes", nargs="+", metavar="RECIPE", help="some of the recipes")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
+    parser.add_argument("--gpus", nargs="+", type=int, metavar="GPU", help="numbers; else all")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    parser.add_argument("--check", action="store_true", help="check, and print the command")
+    parser.add_argument("--incomplete", action="store_true", help="run on a part of the data")
+    parser.add_argument(
+        "--sweep", choices=("sweep", "small"), default="sweep", help="small: networks to try it"
+    )
+    arguments = parser.parse_args(own)
+    arguments.words = given[len(own) + 1 :]
+    try:
+        started = prepare(arguments)
+    except InputError as error:
+        complain(str(error))
+    print(shlex.join(started), flush=True)
+    if not arguments.check:
+        sys.exit(subprocess.run(started, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

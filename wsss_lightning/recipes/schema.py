@@ -1,0 +1,130 @@
+"""What the table of a published run holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+NOT_PUBLISHED: Final = "not published"
+"""Official value of a setting that neither the paper nor its code states."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Official code at the commit whose lines the table cites."""
+
+    url: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """A published figure.
+
+    Args:
+        key: of `results.json`.
+        published: percent.
+        tolerance: percentage points within which a run counts as a reproduction.
+        source: where it was published.
+    """
+
+    key: str
+    published: float
+    tolerance: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the published run was made on.
+
+    Args:
+        gpus: number and kind.
+        gpu_hours: of the whole run; None: not published.
+        source: where that was published.
+    """
+
+    gpus: str
+    gpu_hours: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A configuration key, its value in the published run, and ours where that differs on purpose.
+
+    Args:
+        key: dotted; a group of keys such as `fit.method.jitter` where the value is a mapping.
+        official: value of the published run, or `NOT_PUBLISHED`.
+        source: repository, file and lines, or section of the paper.
+        deliberate: whether our value differs on purpose.
+        ours: our value; the official one unless `deliberate`.
+        reason: why ours differs.
+        effect: of the difference on the result, measured or published.
+    """
+
+    key: str
+    official: Any
+    source: str
+    deliberate: bool
+    ours: Any
+    reason: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A property of the published run that is code here rather than a key.
+
+    Args:
+        fact: what it is about.
+        official: how the published run did it.
+        source: as of `Setting`.
+        test: our test that verifies it, `tests/...::name`; empty where ours differs.
+        ours: how we do it where that differs on purpose; empty: the same.
+        reason, effect: as of `Setting`.
+    """
+
+    fact: str
+    official: str
+    source: str
+    test: str
+    ours: str
+    reason: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published run.
+
+    Args:
+        name: of the file, of the recipe group and of the experiment.
+        title: one line.
+        experiment: that reproduces it.
+        overrides: further command-line arguments that belong to it.
+        paper: authors, venue and year.
+        note: what a reader should know besides; may be empty.
+        repositories: official code by the short name that sources use.
+        scores: published figures.
+        hardware: None where nothing is published.
+        settings: in the order of the file, shared parts first.
+        facts: likewise.
+    """
+
+    name: str
+    title: str
+    experiment: str
+    overrides: tuple[str, ...]
+    paper: str
+    note: str
+    repositories: Mapping[str, Repository]
+    scores: tuple[Score, ...]
+    hardware: Hardware | None
+    settings: tuple[Setting, ...]
+    facts: tuple[Fact, ...]
+
+    @property
+    def deliberate(self) -> tuple[Setting | Fact, ...]:
+        """Settings and facts in which ours differs on purpose."""
+        settings = [setting for setting in self.settings if setting.deliberate]
+        return (*settings, *(fact for fact in self.facts if fact.ours))
