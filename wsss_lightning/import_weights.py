@@ -2,9 +2,10 @@
 
 IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, ImageNet's weights in their layout, IRN's
 classifier or boundaries, DeepLab-v1 of semantic-segmentation-codebase or DeepLab-v2 of
-deeplab-pytorch. OUT has the names of `CamNet` (PSA, IRN's classifier), `SubCamNet` (SC-CAM), `SeamNet`, `AffinityNet`, `BoundaryNet`,
-`DeepLabV1` or `DeepLabV2` here. A recipe needs no such step: backbone.weights, method.net.weights,
-refine.module.net.weights and segmenter.net.weights read official files as they are.
+deeplab-pytorch. OUT has the names of `CamNet` (PSA, IRN's classifier), `SubCamNet` (SC-CAM),
+`SeamNet`, `AffinityNet`, `BoundaryNet`, `DeepLabV1` or `DeepLabV2` here. A recipe needs no such
+step: backbone.weights, method.net.weights, refine.module.net.weights and segmenter.net.weights read
+official files as they are.
 """
 
 import argparse
