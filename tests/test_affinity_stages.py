@@ -118,6 +118,26 @@ def trained(tmp_path):
     return folder
 
 
+def test_crops_of_affinitynet_are_padded_with_black(tmp_path, data, stages, trained, monkeypatch):
+    given = {}
+
+    def transform(**how):
+        given.update(how)
+        raise KeyboardInterrupt  # the training itself does not matter
+
+    monkeypatch.setattr("wsss_lightning.stages.TrainTransform", transform)
+    schedule = {"max_epochs": 1, "crop_size": 32, "long_side": None, "scale": None, "flip": True}
+    with pytest.raises(KeyboardInterrupt):
+        stages.fit(
+            tmp_path,
+            module=OmegaConf.load(trained / "module.yaml"),
+            data=data,
+            schedule=OmegaConf.create({**schedule, "jitter": None}),
+            supervision="masks",
+        )
+    assert given["padding"] == (0, 0, 0)
+
+
 def test_a_walk_goes_on_with_the_images_that_are_left(tmp_path, data, stages, trained):
     scores = tmp_path / "scores"
     scores.mkdir()

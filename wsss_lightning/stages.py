@@ -106,6 +106,7 @@ GPU_BATCH = 8  # images that its CRF takes at once
 WANDB_RUN = "wandb_run.txt"  # its id
 CONTACTS = 8  # pictures of a sub-category
 CONTACT_HEADINGS = ("nearest", *(f"{i}." for i in range(2, CONTACTS)), "farthest")
+BLACK = (0.0, 0.0, 0.0)
 BLANK = np.full((1, 1, 3), 255, np.uint8)
 
 
@@ -192,6 +193,7 @@ class Stages:
             else:
                 built.long_side = long_side
         wants_marginals = getattr(built, "wants_marginals", False)
+        pads_black = getattr(built, "pads_black", False)
         hsv = schedule.get("hsv_jitter")
         jitter = schedule.jitter or dict.fromkeys(
             ("brightness", "contrast", "saturation", "hue"), 0
@@ -205,7 +207,7 @@ class Stages:
                 scale_step=schedule.get("scale_step"),
                 flip=schedule.flip,
                 hsv=None if hsv is None else (hsv.hue, hsv.saturation, hsv.value),
-                padding=built.net.backbone.statistics.mean,
+                padding=BLACK if pads_black else built.net.backbone.statistics.mean,
                 **jitter,
             ),
             batch_size=schedule.batch_size,

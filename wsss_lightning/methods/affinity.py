@@ -92,6 +92,7 @@ class PairLearner(pl.LightningModule, ABC):
     net: Any
     wants_marginals = False  # whether it learns from both marginals instead of confident masks
     prefers_class = False  # as of `functional.affinity.confident_labels`
+    pads_black = False  # whether crops of small images are padded with black or the mean colour
 
     def __init__(
         self,
@@ -172,6 +173,7 @@ class AffinityLearner(PairLearner):
     """
 
     wants_marginals = True
+    pads_black = True  # train_aff.py crops images before it normalises them
 
     def offsets(self, radius: int) -> list[Offset]:
         return half_disc(radius)
