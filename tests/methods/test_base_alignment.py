@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from rates import RATES
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import Reading
@@ -27,7 +28,7 @@ TAGS = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0]])
 def classifier(stride):
     torch.manual_seed(stride)
     backbone = Backbone("test_resnet", stride, False, None, None, [], {})
-    return Classifier(partial(CamNet, backbone, 0.0), 4, SGD, head_factor=1, power=0.9).eval()
+    return Classifier(partial(CamNet, backbone, 0.0, "default", None), 4, SGD, **RATES).eval()
 
 
 def photos(size, count=2):
@@ -117,7 +118,7 @@ def test_scores_of_seam_are_enlarged_twice_as_in_its_loop():
     backbone = Backbone("test_resnet", 8, False, None, None, [], {})
     net = partial(SeamNet, backbone, 0.0, [-3, -2], [4, 4], 8, 256, None)
     losses = {"min_pooling_weight": 1, "er_weight": 1, "ecr_weight": 1, "hard_fraction": 0.2}
-    method = SEAM(net, 4, SGD, head_factor=10, power=0.9, scale=0.3, **losses).eval()
+    method = SEAM(net, 4, SGD, **RATES, scale=0.3, **losses).eval()
     method.reading = Reading(scales=SCALES, flip=True, alignment="psa", stride=8)
     (pixels, *_), image = photos(SIZES[0])
 
@@ -138,8 +139,8 @@ def test_scores_of_seam_are_enlarged_twice_as_in_its_loop():
 def test_sub_maps_are_those_of_sc_cams_loop():
     torch.manual_seed(0)
     backbone = Backbone("test_resnet", 8, False, None, None, [], {})
-    net = partial(SubCamNet, backbone, 0.0, 3, None)
-    method = SCCAM(net, 4, SGD, head_factor=10, power=0.9, sub_weight=5.0).eval()
+    net = partial(SubCamNet, backbone, 0.0, "xavier", 3, None)
+    method = SCCAM(net, 4, SGD, **RATES, sub_weight=5.0).eval()
     (pixels, *_), image = photos(SIZES[0])
     method.reading = Reading(
         scales=SCALES, flip=True, sub_maps=True, alignment="psa", normalisation="max", stride=8
