@@ -125,6 +125,24 @@ def test_the_name_depends_on_inputs_seed_salt_and_work(make, tmp_path):
     assert len(set(made)) == len(made)
 
 
+def test_the_name_depends_on_the_content_of_weights_and_not_on_their_place(make, tmp_path):
+    files = [tmp_path / "a.pth", tmp_path / "moved/a.pth"]
+    files[1].parent.mkdir()
+    for file in files:
+        file.write_bytes(b"first")
+    given = [OmegaConf.create({"net": {"backbone": {"weights": str(file)}}}) for file in files]
+    before, moved = (names(make, module=node) for node in given)
+    assert before == moved
+    files[0].write_bytes(b"other")  # as long as it was
+    assert names(make, module=given[0]) != before
+    files[0].write_bytes(b"first")
+    assert names(make, module=given[0]) == before
+    record = json.loads((make().stage("a", draw, module=given[0]) / "stage.json").read_text())
+    assert record["inputs"]["module"]["net"]["backbone"]["weights"] == str(files[0])
+    absent = OmegaConf.create({"net": {"weights": None}})
+    assert names(make, module=absent) != names(make, module={"net": {"weights": "gone.pth"}})
+
+
 def test_the_name_depends_on_the_code(make, monkeypatch):
     before = names(make, x=1)
     monkeypatch.setattr(run_module, "code_version", lambda: "changed")

@@ -476,10 +476,10 @@ def check_objective(cfg: DictConfig) -> None:
 
 def digest_of(cfg: DictConfig, salt: str) -> str:
     """Of all that results depend on: data, configuration and code, but not where a run is made."""
-    from wsss_lightning.run import source_digest
+    from wsss_lightning.run import by_content, source_digest
 
     source = source_digest(("report", "doctor.py"))
-    content = json.dumps([settings(cfg), salt, source], sort_keys=True)
+    content = json.dumps([by_content(settings(cfg)), salt, source], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -23,6 +23,7 @@ from rich.markup import escape
 from wsss_lightning import faults, interrupts, manifest
 from wsss_lightning.callbacks.progress import console
 from wsss_lightning.callbacks.watchdog import ALARMS
+from wsss_lightning.data.file_facts import digests_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.manifest import MANIFEST, RECORD
 
@@ -52,6 +53,7 @@ NOT_WORK = (
     "step_names.py",
 )
 SHOWN = 3  # names in a message
+WEIGHTS = "weights"  # name of every key that gives a file of weights
 LEFTOVER = re.compile(r"\..+\.\d+")  # of a write that was killed
 
 # name of the stage that is being done, for those who watch it; no part of its result
@@ -196,7 +198,7 @@ class Run:
     def _key(self, work: Callable[..., None], inputs: dict[str, Any]) -> str:
         what = {
             "work": work.__name__,
-            "inputs": {key: _plain(value) for key, value in sorted(inputs.items())},
+            "inputs": {key: by_content(_plain(value)) for key, value in sorted(inputs.items())},
             "seed": self.seed,
             "salt": self.salt,
             "code": code_version(),
@@ -331,6 +333,34 @@ def _warn(message: str) -> None:
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
+
+
+def by_content(plain: Any) -> Any:
+    """Plain configuration with the digest of each file of weights in place of its path.
+
+    So a network is trained again when its file has changed, and not when the file has moved.
+    """
+    if isinstance(plain, Mapping):
+        return {
+            key: _weights_digest(item) if key == WEIGHTS else by_content(item)
+            for key, item in plain.items()
+        }
+    if isinstance(plain, list):
+        return [by_content(item) for item in plain]
+    return plain
+
+
+def _weights_digest(value: Any) -> Any:
+    if not isinstance(value, str) or not Path(value).is_file():
+        return value
+    stat = Path(value).stat()
+    return _digest_once(value, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
+
+
+@cache
+def _digest_once(path: str, *_: int) -> str:
+    """Digest of a file that has this state, read once by each process."""
+    return digests_of([Path(path)])[0]
 
 
 def _plain(value: Any) -> Any:
