@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 import wsss_lightning.networks
 from wsss_lightning.cli import cause_of, conf_folder, supervision
-from wsss_lightning.networks import check_networks, resolve_statistics
+from wsss_lightning.networks import check_networks, fetch_weights, resolve_statistics
 
 NO_OPTIONS = ["backbone=timm", "backbone.output_stride=32"]
 
@@ -160,3 +160,36 @@ def test_every_node_of_a_backbone_holds_the_statistics_of_its_weights():
     assert cfg.method.net.backbone.mean == cfg.backbone.std == [0.5, 0.5, 0.5]
     assert list(cfg.segmenter.net.backbone.mean) == [0.485, 0.456, 0.406]
     assert list(cfg.segmenter.net.backbone.std) == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["experiment=sc_cam_voc2012"], ["resnet101"]),  # ResNet38's weights are a file
+        (["experiment=sc_cam_voc2012", "pipeline.segment=false"], []),
+        (["experiment=cam_voc2012"], ["resnet50", "resnet50"]),  # with and without dilation
+        (["experiment=cam_voc2012", "pipeline=seeds"], ["resnet50"]),
+        (["experiment=box_voc2012"], ["resnet101"]),  # its classifier is not trained
+    ],
+)
+def test_the_hub_is_asked_for_backbones_of_trained_networks_only(monkeypatch, words, names):
+    fetched = []
+
+    class Fetched:
+        def __init__(self, node):
+            self.node = node
+
+        def build(self):
+            fetched.append(self.node.name)
+
+    def settings(name, weights):
+        assert name in names
+        return {"mean": [0.4] * 3, "std": [0.2] * 3, "input_space": "RGB", "input_range": [0, 1]}
+
+    cfg = composed(*words)
+    if words[-1] == "pipeline.segment=false" or "seeds" in words[-1]:
+        monkeypatch.setattr(smp.encoders, "get_preprocessing_params", settings)
+        resolve_statistics(cfg)
+    monkeypatch.setattr(wsss_lightning.networks, "instantiate", Fetched)
+    fetch_weights(cfg, tags=supervision(cfg) == "tags")
+    assert sorted(fetched) == sorted(names)

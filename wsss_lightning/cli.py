@@ -354,7 +354,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
             console.print("[dim]found, with its results: nothing to do[/]")
             log_results(cfg, folder, held, settings(cfg))
             return objective(cfg, held["scores"])
-    fetch_weights(cfg)
+    fetch_weights(cfg, tags=supervision(cfg) == "tags")
     scores = instantiate(cfg.pipeline)(cfg, run)
     recipe = None if published is None else record(*published)
     found = {**results(cfg, run, scores, recipe), "key": key}

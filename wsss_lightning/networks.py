@@ -29,13 +29,15 @@ PARTS = ("backbone", "method", "pipeline", "refine", "segmenter")
 def resolve_statistics(cfg: DictConfig) -> None:
     """Write mean and std that images are normalised by into the node of every backbone.
 
-    So they are part of each stage's name, and stored with what was trained.
+    So they are part of each stage's name, and stored with what was trained. Those of a segmentation
+    network that the run does not train are left alone, since they may be known to the hub only.
 
     Raises:
         InputError: a backbone's name is not known, or as of `Backbone.statistics`.
     """
+    unused = () if cfg.pipeline.get("segment", True) else ("segmenter",)
     for key in PARTS:
-        if key in cfg:
+        if key in cfg and key not in unused:
             set_statistics(cfg[key])
 
 
@@ -63,13 +65,17 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
         walk_settings(cfg.refine.walk)
 
 
-def fetch_weights(cfg: DictConfig) -> None:
-    """Bring weights of the hub to this machine, those of each backbone once.
+def fetch_weights(cfg: DictConfig, tags: bool) -> None:
+    """Bring weights of the hub to this machine, once for each backbone that the run trains.
+
+    Args:
+        tags: as of `check_networks`.
 
     Raises:
         InputError: the hub cannot be reached.
     """
-    nodes = [node for key in PARTS if key in cfg for node in backbone_nodes(cfg[key])]
+    modules = (OmegaConf.select(cfg, key) for key, _ in _modules(cfg, tags))
+    nodes = [node for module in modules for node in backbone_nodes(module)]
     for node in {repr(node): node for node in nodes if node.pretrained}.values():
         instantiate(node).build()
 
