@@ -4,6 +4,7 @@ Letters: b images, k = c + 1 labels with background first, h w a map, H W an ima
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +25,41 @@ from wsss_lightning.nets.weights import load_network
 _WEIGHTS = "segmenter.net.weights"
 
 
+class _DeepLab(nn.Module, ABC):
+    """Encoder, statistics and batch norms of both networks; each adds its head.
+
+    Args:
+        backbone, output_stride: as of the networks.
+    """
+
+    encoder: Any
+
+    def __init__(self, backbone: Backbone, output_stride: int | None) -> None:
+        super().__init__()
+        self.backbone = _with_stride(backbone, output_stride)
+        self.normalise = Normalise(backbone.statistics)
+        self.encoder = self.backbone.build()
+
+    def train(self, mode: bool = True) -> "_DeepLab":
+        super().train(mode)
+        self.backbone.keep(self.encoder)
+        return self
+
+    @abstractmethod
+    def training_logits(self, image: Float[Tensor, "b 3 H W"]) -> list[Tensor]:
+        """Logits that losses are computed on, each at the size of its map."""
+
+    def _prepare(self, momentum: float, affine: bool, weights: str | Path | None) -> None:
+        """Set up batch norms and load weights, once all layers are there."""
+        _set_norms(self, momentum, affine)
+        if weights:
+            load_network(self, Path(weights), _WEIGHTS)
+        self.to(memory_format=torch.channels_last)
+        self.train()  # Lightning trains a network in the mode in which it finds it
+
+
 @final
-class DeepLabV1(nn.Module):
+class DeepLabV1(_DeepLab):
     """DeepLab with a large field of view: one dilated 3x3 convolution on the deepest map.
 
     3x3 (dilated), norm, relu; 1x1, norm, relu; dropout; 1x1. Logits are resized to the image with
@@ -46,8 +80,6 @@ class DeepLabV1(nn.Module):
     semantic-segmentation-codebase of SEAM's author.
     """
 
-    encoder: Any
-
     def __init__(
         self,
         backbone: Backbone,
@@ -60,14 +92,11 @@ class DeepLabV1(nn.Module):
         weights: str | Path | None,
         num_classes: int,
     ) -> None:
-        super().__init__()
         _check_positive("dilation", [dilation])
         _check_positive("channels", [channels])
         if not 0 <= dropout < 1:
             raise InputError(f"segmenter.net.dropout is {dropout}; set it in [0, 1).")
-        self.backbone = _with_stride(backbone, output_stride)
-        self.normalise = Normalise(backbone.statistics)
-        self.encoder = self.backbone.build()
+        super().__init__(backbone, output_stride)
         inside = int(self.encoder.out_channels[-1])
         self.head = nn.Sequential(
             nn.Conv2d(inside, channels, 3, padding=dilation, dilation=dilation, bias=False),
@@ -82,16 +111,7 @@ class DeepLabV1(nn.Module):
         for layer in self.head:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        _set_norms(self, norm_momentum, norm_affine)
-        if weights:
-            load_network(self, Path(weights), _WEIGHTS)
-        self.to(memory_format=torch.channels_last)
-        self.train()  # Lightning trains a network in the mode in which it finds it
-
-    def train(self, mode: bool = True) -> "DeepLabV1":
-        super().train(mode)
-        self.backbone.keep(self.encoder)
-        return self
+        self._prepare(norm_momentum, norm_affine, weights)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
         logits = self.head(self.encoder(self.normalise(image))[-1])
@@ -103,7 +123,7 @@ class DeepLabV1(nn.Module):
 
 
 @final
-class DeepLabV2(nn.Module):
+class DeepLabV2(_DeepLab):
     """DeepLab with atrous spatial pyramid pooling, on an image and its smaller copies.
 
     Logits of one copy are the sum of 3x3 convolutions of several dilations on the deepest map.
@@ -123,8 +143,6 @@ class DeepLabV2(nn.Module):
     deeplab-pytorch.
     """
 
-    encoder: Any
-
     def __init__(
         self,
         backbone: Backbone,
@@ -136,17 +154,14 @@ class DeepLabV2(nn.Module):
         weights: str | Path | None,
         num_classes: int,
     ) -> None:
-        super().__init__()
         _check_positive("rates", rates)
         if not all(0 < scale < 1 for scale in scales):
             raise InputError(
                 f"segmenter.net.scales is {list(scales)}; give scales of smaller copies of the "
                 "image, each within (0, 1), or [] for the image alone."
             )
+        super().__init__(backbone, output_stride)
         self.scales = tuple(scales)
-        self.backbone = _with_stride(backbone, output_stride)
-        self.normalise = Normalise(backbone.statistics)
-        self.encoder = self.backbone.build()
         inside = int(self.encoder.out_channels[-1])
         self.aspp = nn.ModuleDict()
         for i, rate in enumerate(rates):
@@ -154,16 +169,7 @@ class DeepLabV2(nn.Module):
             nn.init.normal_(branch.weight, std=0.01)
             nn.init.zeros_(branch.bias)  # type: ignore[arg-type]
             self.aspp[f"c{i}"] = branch
-        _set_norms(self, norm_momentum, norm_affine)
-        if weights:
-            load_network(self, Path(weights), _WEIGHTS)
-        self.to(memory_format=torch.channels_last)
-        self.train()  # Lightning trains a network in the mode in which it finds it
-
-    def train(self, mode: bool = True) -> "DeepLabV2":
-        super().train(mode)
-        self.backbone.keep(self.encoder)
-        return self
+        self._prepare(norm_momentum, norm_affine, weights)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
         maximum = self.training_logits(image)[-1]
