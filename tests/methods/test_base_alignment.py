@@ -1,4 +1,4 @@
-"""Score maps against the inference loops of the official codes, written anew as loops."""
+"""Score maps against a plain re-implementation of the official inference loops."""
 
 from functools import partial
 

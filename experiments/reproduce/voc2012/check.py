@@ -152,13 +152,13 @@ def other_networks(recipe: Recipe, score: Score) -> list[str]:
         if isinstance(one, Setting):
             about_network = one.key.endswith(NETWORK)
             behind = segmented or not one.key.startswith(SEGMENTATION)
-            told = str(Difference(one.key, one.ours, one.official))
+            difference = str(Difference(one.key, one.ours, one.official))
         else:
             about_network = one.fact in NETWORK_FACTS
             behind = segmented
-            told = f"{one.fact}: {one.ours} (published: {one.official})"
+            difference = f"{one.fact}: {one.ours} (published: {one.official})"
         if about_network and behind:
-            found.append(f"{told}: {one.reason}")
+            found.append(f"{difference}: {one.reason}")
     return found
 
 
