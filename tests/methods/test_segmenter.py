@@ -43,9 +43,6 @@ class Colours(nn.Module):
     def forward(self, image):
         return self.gain * self.encoder(image)
 
-    def training_logits(self, image):
-        return [self(image)]
-
 
 class Constant(Colours):
     """The same logits everywhere, whatever the image."""

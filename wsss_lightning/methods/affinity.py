@@ -82,11 +82,11 @@ class PairLearner(pl.LightningModule, ABC):
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
         head_factor: learning rate of the head in units of the encoder's.
-        bias_lr_multiplier: learning rate of biases in units of that of their part's weights.
-        decay_biases: whether weight decay applies to biases.
         power: exponent of the polynomial decay of the learning rate.
         radius: pairs nearer than so many cells, 2 or more.
         border: `padded` or `window`, as of `functional.affinity.pairs`.
+        bias_lr_multiplier: learning rate of biases in units of that of weights; 2 is PSA's.
+        decay_biases: whether weight decay applies to biases.
     """
 
     net: Any
@@ -99,11 +99,11 @@ class PairLearner(pl.LightningModule, ABC):
         net: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         head_factor: float,
-        bias_lr_multiplier: float,
-        decay_biases: bool,
         power: float,
         radius: int,
         border: str,
+        bias_lr_multiplier: float = 2.0,
+        decay_biases: bool = False,
     ) -> None:
         if radius < 2 or border not in BORDERS:
             raise InputError(

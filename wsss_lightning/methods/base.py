@@ -96,9 +96,9 @@ class TagMethod(pl.LightningModule, ABC):
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
         head_factor: learning rate of the head in units of the backbone's.
-        bias_lr_multiplier: learning rate of biases in units of that of their part's weights.
-        decay_biases: whether weight decay applies to biases.
         power: exponent of the polynomial decay of the learning rate.
+        bias_lr_multiplier: learning rate of biases in units of that of weights; 2 is PSA's.
+        decay_biases: whether weight decay applies to biases.
     """
 
     net: Any
@@ -111,9 +111,9 @@ class TagMethod(pl.LightningModule, ABC):
         num_classes: int,
         optimizer: Callable[..., Optimizer],
         head_factor: float,
-        bias_lr_multiplier: float,
-        decay_biases: bool,
         power: float,
+        bias_lr_multiplier: float = 2.0,
+        decay_biases: bool = False,
     ) -> None:
         super().__init__()
         self.net = net(num_classes=num_classes)

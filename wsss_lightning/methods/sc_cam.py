@@ -40,17 +40,17 @@ class SCCAM(TagMethod):
         num_classes: int,
         optimizer: Callable[..., Optimizer],
         head_factor: float,
-        bias_lr_multiplier: float,
-        decay_biases: bool,
         power: float,
         sub_weight: float,
+        bias_lr_multiplier: float = 2.0,
+        decay_biases: bool = False,
     ) -> None:
         if sub_weight < 0:
             raise InputError(
                 f"method.sub_weight is {sub_weight}; set 0 or more (the paper's is 5)."
             )
         super().__init__(
-            net, num_classes, optimizer, head_factor, bias_lr_multiplier, decay_biases, power
+            net, num_classes, optimizer, head_factor, power, bias_lr_multiplier, decay_biases
         )
         self.sub_weight = sub_weight
 

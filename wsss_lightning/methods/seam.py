@@ -52,14 +52,14 @@ class SEAM(TagMethod):
         num_classes: int,
         optimizer: Callable[..., Optimizer],
         head_factor: float,
-        bias_lr_multiplier: float,
-        decay_biases: bool,
         power: float,
         scale: float,
         min_pooling_weight: float,
         er_weight: float,
         ecr_weight: float,
         hard_fraction: float,
+        bias_lr_multiplier: float = 2.0,
+        decay_biases: bool = False,
     ) -> None:
         for key, value, usual in (("scale", scale, 0.3), ("hard_fraction", hard_fraction, 0.2)):
             if not 0 < value <= 1:
@@ -68,7 +68,7 @@ class SEAM(TagMethod):
                     f"(the paper's is {usual})."
                 )
         super().__init__(
-            net, num_classes, optimizer, head_factor, bias_lr_multiplier, decay_biases, power
+            net, num_classes, optimizer, head_factor, power, bias_lr_multiplier, decay_biases
         )
         self.scale, self.hard_fraction = scale, hard_fraction
         self.min_pooling_weight = min_pooling_weight

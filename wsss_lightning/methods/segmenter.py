@@ -28,15 +28,15 @@ class Segmenter(pl.LightningModule):
     with the mask at its own size.
 
     Args:
-        net: builds the network from `num_classes`; it has an `encoder`, all else counts as head,
-            and `training_logits`, the list of its outputs in training.
+        net: builds the network from `num_classes`; it has an `encoder`, all else counts as head. A
+            network with several outputs in training lists them in `training_logits`.
         num_classes: without background.
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
         head_factor: learning rate of the decoder in units of the encoder's.
-        bias_lr_multiplier: learning rate of biases in units of that of their part's weights.
-        decay_biases: whether weight decay applies to biases.
         power: exponent of the polynomial decay of the learning rate.
+        bias_lr_multiplier: learning rate of biases in units of that of weights; 2 is PSA's.
+        decay_biases: whether weight decay applies to biases.
     """
 
     net: Any
@@ -47,9 +47,9 @@ class Segmenter(pl.LightningModule):
         num_classes: int,
         optimizer: Callable[..., Optimizer],
         head_factor: float,
-        bias_lr_multiplier: float,
-        decay_biases: bool,
         power: float,
+        bias_lr_multiplier: float = 2.0,
+        decay_biases: bool = False,
     ) -> None:
         super().__init__()
         self.net = net(num_classes=num_classes)
@@ -65,7 +65,10 @@ class Segmenter(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         mask = batch["mask"]
-        outputs = self.net.training_logits(batch["image"])
+        if hasattr(self.net, "training_logits"):
+            outputs = self.net.training_logits(batch["image"])
+        else:
+            outputs = [self(batch["image"])]
         loss = torch.stack([cross_entropy(logits, mask) for logits in outputs]).sum()
         losses = {"train/cross_entropy": loss, "train/loss": loss}
         self.log_dict(losses, prog_bar=True, batch_size=len(mask))

@@ -4,7 +4,6 @@ Letters: b images, k = c + 1 labels with background first, h w a map, H W an ima
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from wsss_lightning.nets.weights import load_network
 _WEIGHTS = "segmenter.net.weights"
 
 
-class _DeepLab(nn.Module, ABC):
+class _DeepLab(nn.Module):
     """Encoder, statistics and batch norms of both networks; each adds its head.
 
     Args:
@@ -44,10 +43,6 @@ class _DeepLab(nn.Module, ABC):
         super().train(mode)
         self.backbone.keep(self.encoder)
         return self
-
-    @abstractmethod
-    def training_logits(self, image: Float[Tensor, "b 3 H W"]) -> list[Tensor]:
-        """Logits that losses are computed on, each at the size of its map."""
 
     def _prepare(self, momentum: float, affine: bool, weights: str | Path | None) -> None:
         """Set up batch norms and load weights, once all layers are there."""
@@ -116,10 +111,6 @@ class DeepLabV1(_DeepLab):
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
         logits = self.head(self.encoder(self.normalise(image))[-1])
         return resize_to(logits, (image.shape[-2], image.shape[-1]))
-
-    def training_logits(self, image: Float[Tensor, "b 3 H W"]) -> list[Tensor]:
-        """Logits that losses are computed on: those at the image's size."""
-        return [self(image)]
 
 
 @final

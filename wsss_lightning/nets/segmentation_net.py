@@ -99,7 +99,3 @@ class SegmentationNet(nn.Module):
         padding = (0, -width % 32, 0, -height % 32)
         # zero is the mean colour once normalised
         return self.net(F.pad(self.normalise(image), padding))[..., :height, :width]
-
-    def training_logits(self, image: Float[Tensor, "b 3 H W"]) -> list[Tensor]:
-        """Logits that losses are computed on: those at the image's size."""
-        return [self(image)]
