@@ -18,6 +18,8 @@ from PIL import Image
 pytest.importorskip("wandb")
 from wandb.proto import wandb_internal_pb2 as protocol
 
+from wsss_lightning import wandb_results
+
 pytestmark = pytest.mark.slow
 
 KEY = "0123456789abcdef" * 2 + "feedbeef"  # as long as W&B's are
@@ -271,6 +273,8 @@ def test_a_repeated_command_tells_wandb_only_what_is_new(cam, here):
 def test_rounds_and_refiners_name_their_trainings_and_a_sweep_of_wandb_gets_the_results(
     here, monkeypatch
 ):
+    # an agent has one process for each run; here others follow in this one
+    monkeypatch.setattr(wandb_results, "_sweep", {})
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep123")
     monkeypatch.setenv("WANDB_RUN_ID", "agents11")
     monkeypatch.setenv("WANDB_SILENT", "true")
