@@ -18,7 +18,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from wsss_lightning.data.features import FEATURES, load_features, read_looks
+from wsss_lightning.methods.sc_cam.files import FEATURES, load_features, read_looks
 
 SEEDS = 3
 

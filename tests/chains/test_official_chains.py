@@ -25,13 +25,13 @@ from official_files import (
     write_voc,
 )
 
-from wsss_lightning import cli
-from wsss_lightning.config import check_targets, check_values, normalise_splits
+from wsss_lightning.cache.stage_cache import Run
+from wsss_lightning.cli import run as cli
+from wsss_lightning.cli.check_networks import resolve_statistics
+from wsss_lightning.config.schema import check_targets, check_values, normalise_splits
 from wsss_lightning.data.scores import load_mask, load_score, load_strided
-from wsss_lightning.functional.affinity import confident_cells
 from wsss_lightning.nets import resnet38
-from wsss_lightning.networks import resolve_statistics
-from wsss_lightning.run import Run
+from wsss_lightning.ops.affinity import confident_cells
 
 pytest.importorskip("pydensecrf", reason="the reference CRF is an extra: wsss-lightning[crf]")
 

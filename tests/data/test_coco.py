@@ -11,10 +11,10 @@ from PIL import Image
 
 pytest.importorskip("pycocotools", reason="an extra: wsss-lightning[coco]")
 
-from wsss_lightning import import_coco
+from wsss_lightning.cli import import_coco
 from wsss_lightning.data.coco import Counts, Split, write_voc_layout
+from wsss_lightning.data.dataset import VOCLayout
 from wsss_lightning.data.scores import load_mask
-from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 
 SIZE = (8, 10)  # height, width
@@ -196,7 +196,14 @@ def test_splits_of_other_classes_are_refused(coco, tmp_path):
 def test_the_command_writes_and_tells_what_to_run(coco, tmp_path, monkeypatch, capsys):
     words = [str(tmp_path), str(tmp_path / "voc")]
     done = subprocess.run(
-        [sys.executable, "-m", "wsss_lightning.import_coco", *words, "--splits", "train=train2014"],
+        [
+            sys.executable,
+            "-m",
+            "wsss_lightning.cli.import_coco",
+            *words,
+            "--splits",
+            "train=train2014",
+        ],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import distributed
 from torch.utils.data import DistributedSampler
 
+from wsss_lightning.data.dataset import VOCLayout
 from wsss_lightning.data.module import DataModule, EpochSampler, SameSizeBatchSampler
 from wsss_lightning.data.scores import save_mask, save_score
 from wsss_lightning.data.transforms import TrainTransform
-from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 
 SIZES = [(12, 16), (16, 12), (12, 16), (12, 16), (9, 9)]  # (H, W)

@@ -11,11 +11,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.resize import cells_to_image, resize_to
 from wsss_lightning.methods.base import Reading, TagMethod, make_optimizer
-from wsss_lightning.methods.classifier import Classifier
+from wsss_lightning.methods.cam.module import Classifier
+from wsss_lightning.methods.cam.network import CamNet
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.nets.cam_net import CamNet
+from wsss_lightning.ops.resize import cells_to_image, resize_to
 
 SGD = partial(torch.optim.SGD, lr=0.1, weight_decay=1e-4)
 TAGS = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])

@@ -11,13 +11,13 @@ from rates import RATES
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import Reading
-from wsss_lightning.methods.classifier import Classifier
-from wsss_lightning.methods.sc_cam import SCCAM
-from wsss_lightning.methods.seam import SEAM
+from wsss_lightning.methods.cam.module import Classifier
+from wsss_lightning.methods.cam.network import CamNet
+from wsss_lightning.methods.sc_cam.module import SCCAM
+from wsss_lightning.methods.sc_cam.network import SubCamNet
+from wsss_lightning.methods.seam.module import SEAM
+from wsss_lightning.methods.seam.network import SeamNet
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.nets.cam_net import CamNet
-from wsss_lightning.nets.seam_net import SeamNet
-from wsss_lightning.nets.sub_cam_net import SubCamNet
 
 SGD = partial(torch.optim.SGD, lr=0.1, weight_decay=1e-4)
 SCALES = (1.0, 0.5, 1.5, 2.0)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import SMALL, TINY, start
+from commands import SMALL, TINY, edit, kill_when, start
 from PIL import Image
 from test_benchmarks import command
-from test_cli import edit, kill_when
 
 pytestmark = pytest.mark.slow
 

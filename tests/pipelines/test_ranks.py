@@ -34,7 +34,7 @@ def files_of(store: Path) -> dict[str, str]:
 @pytest.fixture
 def one_key(monkeypatch):
     """Have all trainers share stages, so that several processes use networks trained by one."""
-    monkeypatch.setattr("wsss_lightning.trainer_config.check_trainer", lambda *_: "same")
+    monkeypatch.setattr("wsss_lightning.training.trainer.check_trainer", lambda *_: "same")
 
 
 def test_what_processes_share_is_the_same_to_the_last_bit(here, tmp_path, one_key):

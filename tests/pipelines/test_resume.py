@@ -19,10 +19,11 @@ import torch
 from commands import TINY, Outcome, start, there
 from test_benchmarks import command
 
-from wsss_lightning import cli, interrupts
-from wsss_lightning.callbacks.checkpoints import WithinEpochs
-from wsss_lightning.run import Run
-from wsss_lightning.stages import replay
+from wsss_lightning.cache.stage_cache import Run
+from wsss_lightning.cli import run as cli
+from wsss_lightning.steps.stages import replay
+from wsss_lightning.training.checkpoints import WithinEpochs
+from wsss_lightning.utils import interrupts
 
 pytestmark = pytest.mark.slow
 
@@ -144,7 +145,8 @@ def test_a_checkpoint_that_was_cut_off_is_told_and_not_gone_on_from(here, tmp_pa
 def test_processes_of_a_stage_end_with_a_run_that_is_killed_alone(tmp_path):
     """As the kernel does for lack of memory: one process, not its group."""
     code = (
-        "import os, time; from pathlib import Path; from wsss_lightning.stages import share_out\n"
+        "import os, time; from pathlib import Path\n"
+        "from wsss_lightning.steps.stages import share_out\n"
         "def work(i):\n    Path(f'{os.getpid()}.pid').touch(); time.sleep(1)\n"
         "share_out(work, list(range(100)), 2, 'x', threads=False)"
     )
@@ -347,8 +349,9 @@ def test_a_disk_that_is_full_or_closed_is_told(here, shared, tmp_path, options, 
 
 DYING_WORKERS = """
 import os, signal
-from wsss_lightning import cli, interrupts
-from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.cli import run as cli
+from wsss_lightning.utils import interrupts
+from wsss_lightning.data.dataset import VOCLayout
 
 reads, command = VOCLayout.__getitem__, os.getpid()
 
@@ -415,7 +418,7 @@ def test_a_loss_that_is_no_number_is_told_and_its_step_can_be_replayed(here, tmp
 
 
 def test_memory_that_does_not_suffice_is_told_with_the_keys_that_need_it(here, monkeypatch):
-    from wsss_lightning.methods.classifier import Classifier
+    from wsss_lightning.methods.cam.module import Classifier
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")

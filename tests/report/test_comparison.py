@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from wsss_lightning.data.tally import TALLY
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.anatomy import WRONG, Cause
+from wsss_lightning.evaluation.error_analysis import WRONG, Cause
+from wsss_lightning.evaluation.pixel_counts import TALLY
 from wsss_lightning.report.__main__ import main
+from wsss_lightning.report.annotation_cost import Costs
 from wsss_lightning.report.comparison import Comparison, probes
-from wsss_lightning.report.ledger import Costs
-from wsss_lightning.report.reading import find_runs, group
+from wsss_lightning.report.runs import find_runs, group
 
 VAL = ("segmentation", "val")
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wsss_lightning.data.scores import save_mask
-from wsss_lightning.data.tally import TallyWriter
+from wsss_lightning.evaluation.pixel_counts import TallyWriter
 from wsss_lightning.report.__main__ import main
 
 SIZE = (90, 260)  # H, W; larger than a tile

@@ -14,7 +14,7 @@ from wsss_lightning.data.sources.masks import (
     MaskReader,
 )
 from wsss_lightning.data.sources.names import some
-from wsss_lightning.functional.masks import IGNORE, voc_palette
+from wsss_lightning.ops.masks import IGNORE, voc_palette
 
 MANY: Final = 0.05  # share of pixels that no mapping names, above which masks are refused
 BLURRED: Final = 8  # ids without a name in an image; masks that were resampled or JPEG have more

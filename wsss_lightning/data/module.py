@@ -16,10 +16,10 @@ from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-d
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wsss_lightning.data.batch import Batch, Sample, collate
+from wsss_lightning.data.dataset import VOCLayout
 from wsss_lightning.data.scores import load_score
 from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.data.transforms import TrainTransform
-from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 
 

@@ -18,13 +18,13 @@ from torchmetrics import MeanMetric
 
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.alignment import ALIGNMENTS, map_sizes, place, view_of
-from wsss_lightning.functional.cam import grad_cam, max_normalise, normalise_jointly
-from wsss_lightning.functional.losses import tag_loss
-from wsss_lightning.functional.resize import resize_to
-from wsss_lightning.metrics import TagMetrics
+from wsss_lightning.evaluation.metrics import TagMetrics
 from wsss_lightning.nets.backbones import submodule
-from wsss_lightning.optim import parameter_groups, polynomial
+from wsss_lightning.nets.optim import parameter_groups, polynomial
+from wsss_lightning.ops.alignment import ALIGNMENTS, map_sizes, place, view_of
+from wsss_lightning.ops.cam import grad_cam, max_normalise, normalise_jointly
+from wsss_lightning.ops.losses import tag_loss
+from wsss_lightning.ops.resize import resize_to
 
 _WORDS: Final = {
     "tags": ("given", "predicted"),

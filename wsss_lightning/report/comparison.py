@@ -6,11 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
-from wsss_lightning.data.tally import Tally
 from wsss_lightning.errors import InputError, did_you_mean
-from wsss_lightning.functional.anatomy import WRONG
-from wsss_lightning.report.ledger import Costs, hours
-from wsss_lightning.report.reading import DataSet, Method, RunResult, Step
+from wsss_lightning.evaluation.error_analysis import WRONG
+from wsss_lightning.evaluation.pixel_counts import Tally
+from wsss_lightning.report.annotation_cost import Costs, hours
+from wsss_lightning.report.runs import DataSet, Method, RunResult, Step
 from wsss_lightning.report.verdict import (
     Figure,
     Verdict,

@@ -17,17 +17,18 @@ from jaxtyping import UInt8
 from omegaconf import OmegaConf
 from PIL import Image
 
-from wsss_lightning.callbacks.gallery import heat_overlay, legend_of, mask_overlay
-from wsss_lightning.config import check_targets
-from wsss_lightning.data.scores import load_mask, load_score, write_whole
-from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.config.schema import check_targets
+from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.scores import load_mask, load_score
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.anatomy import WRONG, causes
-from wsss_lightning.functional.masks import voc_palette
+from wsss_lightning.evaluation.error_analysis import WRONG, causes
+from wsss_lightning.figures.image_grid import heat_overlay, legend_of, mask_overlay
+from wsss_lightning.ops.masks import voc_palette
 from wsss_lightning.report.comparison import CAUSES
-from wsss_lightning.report.reading import DataSet, Method, RunResult, Step
-from wsss_lightning.stages import evenly
-from wsss_lightning.step_names import step_name
+from wsss_lightning.report.runs import DataSet, Method, RunResult, Step
+from wsss_lightning.steps.labels import step_name
+from wsss_lightning.steps.stages import evenly
+from wsss_lightning.utils.files import write_atomically
 
 RED = (230, 0, 38)
 SIDE = 176  # pixels of the longer side of a tile
@@ -191,7 +192,7 @@ class Album:
         path = self.folder / name
         if not path.is_file():
             self.folder.mkdir(exist_ok=True)
-            write_whole(path, lambda file: file.write(whole))
+            write_atomically(path, lambda file: file.write(whole))
         small = base64.b64encode(_jpeg(picture, SIDE, quality=72)).decode()
         return Tile("data:image/jpeg;base64," + small, caption, name)
 

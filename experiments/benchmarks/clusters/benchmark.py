@@ -19,7 +19,7 @@ from unittest.mock import MagicMock, patch
 
 import numpy as np
 
-from wsss_lightning.functional.clusters import ABSENT, cluster, sub_tags
+from wsss_lightning.methods.sc_cam.clusters import ABSENT, cluster, sub_tags
 
 CLASSES, CLUSTERS = 20, 10
 HOW = {"algorithm": "kmeans", "n_init": 10, "max_iter": 300, "seed": 0}

@@ -17,11 +17,11 @@ from rich.progress import track
 from rich.table import Table
 
 from wsss_lightning.data.scores import load_score
-from wsss_lightning.functional.cam import with_constant_background
-from wsss_lightning.functional.crf.gate import harm
-from wsss_lightning.functional.crf.mean_field import mean_field
-from wsss_lightning.functional.crf.unary import unary_from_scores
-from wsss_lightning.metrics import Confusion, miou
+from wsss_lightning.densecrf.api import mean_field
+from wsss_lightning.densecrf.refinement_damage import harm
+from wsss_lightning.densecrf.unary import unary_from_scores
+from wsss_lightning.evaluation.metrics import Confusion, miou
+from wsss_lightning.ops.cam import with_constant_background
 
 
 def evaluate(reader, seeds, threshold, parameters, factors):

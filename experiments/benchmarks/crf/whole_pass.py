@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wsss_lightning.data.scores import load_score
-from wsss_lightning.stages import Stages
+from wsss_lightning.steps.stages import Stages
 
 
 def official_loop(reader, floats, out, p, background_score):

@@ -22,8 +22,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from wsss_lightning import cli
-from wsss_lightning.stages import check_data
+from wsss_lightning.cli import run as cli
+from wsss_lightning.steps.stages import check_data
 
 CLASSES = ("cat", "cow", "dog")
 XML = (
@@ -100,9 +100,9 @@ def main() -> None:
 
 
 def reader(data):
-    """How stages open splits; code before `wsss_lightning.splits` built a new one each time."""
+    """The function with which steps open splits."""
     try:
-        from wsss_lightning.splits import reader_of
+        from wsss_lightning.steps.datasets import reader_of
     except ImportError:
         return instantiate(data.reader)
     return reader_of(data)

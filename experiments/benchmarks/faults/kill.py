@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from wsss_lightning import cli, pipelines, refiners, stages  # noqa: F401 (once, before all forks)
-from wsss_lightning.manifest import LOGS, MANIFEST, RECORD
+from wsss_lightning.cache.manifest import LOGS, MANIFEST, RECORD
 
 torch.set_num_threads(1)
 TINY = (

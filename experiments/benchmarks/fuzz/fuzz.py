@@ -33,15 +33,15 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from yaml import YAMLError
 
-from wsss_lightning import cli
-from wsss_lightning.config import check_targets, check_values
-from wsss_lightning.config_files import check_files
-from wsss_lightning.data.features import read_looks
+from wsss_lightning.cli import run as cli
+from wsss_lightning.cli.config_files import check_files
+from wsss_lightning.config.schema import check_targets, check_values
+from wsss_lightning.data.dataset import VOCLayout
 from wsss_lightning.data.images import opened
 from wsss_lightning.data.scores import load_mask
 from wsss_lightning.data.sources.boxes import read_csv, read_xml
-from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
+from wsss_lightning.methods.sc_cam.files import read_looks
 
 SECONDS = 10  # that no read may take
 MIB = 1024  # that all reads together may add

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_lightning.functional.affinity import feature_affinity, half_disc, random_walk
+from wsss_lightning.ops.affinity import feature_affinity, half_disc, random_walk
 
 RADIUS, BETA = 5, 8.0
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsss_lightning.cli import complain
+from wsss_lightning.cli.run import complain
 from wsss_lightning.errors import InputError
 from wsss_lightning.recipes import (
     Difference,
@@ -30,7 +30,7 @@ from wsss_lightning.recipes import (
     read_recipe,
     recipe_names,
 )
-from wsss_lightning.report.reading import RunResult, apart, find_runs
+from wsss_lightning.report.runs import RunResult, apart, find_runs
 
 DATA = "voc2012"
 # images of VOC's lists, and of train_aug with SBD's

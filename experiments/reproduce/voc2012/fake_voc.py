@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from wsss_lightning import cli
-from wsss_lightning.data.scores import load_mask, save_mask, write_text
-from wsss_lightning.data.tiny_world import CLASSES, generate
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.cli import run as cli
+from wsss_lightning.data.scores import load_mask, save_mask
+from wsss_lightning.data.synthetic.world import CLASSES, generate
+from wsss_lightning.ops.masks import IGNORE
+from wsss_lightning.utils.files import write_text
 
 LISTS = "ImageSets/Segmentation"
 TRAIN, TRAIN_AUG, VAL = 6, 12, 6  # images; train is a part of train_aug

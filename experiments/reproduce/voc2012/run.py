@@ -23,11 +23,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from wsss_lightning.choices import conf_folder, quoted
-from wsss_lightning.cli import complain
+from wsss_lightning.cli.options import quoted
+from wsss_lightning.cli.run import complain
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.nets.weights import is_official, read_official, read_weights
-from wsss_lightning.splits import reader_of
+from wsss_lightning.steps.datasets import reader_of
 
 KIT = Path(__file__).parent.absolute()
 RESNET38 = "WSSS_RESNET38"  # environment variable that the recipes read

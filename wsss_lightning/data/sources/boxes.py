@@ -21,7 +21,7 @@ from jaxtyping import Integer, UInt8
 
 from wsss_lightning.data.sources.text import read_table
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.ops.masks import IGNORE
 
 SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
 MOST_XML: Final = 1 << 24  # bytes

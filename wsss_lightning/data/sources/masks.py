@@ -18,7 +18,7 @@ from PIL import Image
 from wsss_lightning.data.images import opened, upright
 from wsss_lightning.data.sources.names import some
 from wsss_lightning.errors import InputError, did_you_mean
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.ops.masks import IGNORE
 
 BACKGROUND: Final = "background"
 IGNORED: Final = "ignored"

@@ -1,0 +1,1 @@
+"""Refiners turn CAM seeds into refined label scores."""
