@@ -49,8 +49,8 @@ def test_a_data_set_without_fault_is_counted(examined, tmp_path):
     assert 0 < train["ignored"] < 0.05
     assert "no problems" in out
     (picture,) = tmp_path.glob("runs/doctor/*/doctor.png")
-    with Image.open(picture) as sheet:
-        assert min(sheet.size) > 200
+    with Image.open(picture) as picture_file:
+        assert min(picture_file.size) > 200
 
 
 def test_a_data_set_without_a_validation_split_is_examined(examined, voc):

@@ -91,8 +91,8 @@ def check_contract(run, experiment: str) -> None:
     assert "torch" in results["versions"]
     assert set(results["seconds"]) >= {"segmentation", "predictions/val"}
     for split in ("train", "val"):
-        (sheet,) = (run.folder / "pictures" / split).glob("*.png")
-        with Image.open(sheet) as picture:
+        (image_grid,) = (run.folder / "pictures" / split).glob("*.png")
+        with Image.open(image_grid) as picture:
             assert min(picture.size) > 100
     assert f"{experiment} on {results['data']}, seed 0 (percent)" in run.out
     assert f"{100 * scores['segmentation/val/miou']:.1f}" in run.out

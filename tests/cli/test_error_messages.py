@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from wsss_lightning.cli.error_messages import check_sweep, check_words, explain, repeated
+from wsss_lightning.cli.error_messages import check_overrides, check_sweep, explain, repeated
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError
 
@@ -16,7 +16,7 @@ from wsss_lightning.errors import InputError
 def answer(*words):
     """What a command line of these words is answered."""
     try:
-        check_words(words)
+        check_overrides(words)
         options = [word for word in words if word.startswith("-")]
         overrides = [word for word in words if not word.startswith("-")]
         check_sweep(options, overrides)
@@ -124,7 +124,7 @@ def test_a_slip_is_answered_with_what_was_meant(words):
     ],
 )
 def test_words_that_hydra_takes_are_left_alone(words):
-    check_words(words)
+    check_overrides(words)
     check_sweep(words, words)
 
 

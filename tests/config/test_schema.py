@@ -13,7 +13,7 @@ from wsss_lightning.config.schema import (
     splits_of,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import Reading
+from wsss_lightning.methods.base import CamSettings
 from wsss_lightning.ops import alignment
 
 BACKBONE = {
@@ -261,7 +261,7 @@ def test_the_encoder_of_a_whole_network_is_not_replaced(choice, word, module, me
 def test_words_of_a_reading_are_those_that_methods_know():
     for name, words in SCORE_WORDS.items():
         for word in words:
-            assert getattr(Reading(**{name: word}), name) == word
+            assert getattr(CamSettings(**{name: word}), name) == word
     assert SCORE_WORDS["alignment"] == alignment.ALIGNMENTS
     assert STRIDED == alignment.STRIDED
 

@@ -13,7 +13,7 @@ pytest.importorskip("pycocotools", reason="an extra: wsss-lightning[coco]")
 
 from wsss_lightning.cli import import_coco
 from wsss_lightning.data.coco import Counts, Split, write_voc_layout
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import load_mask
 from wsss_lightning.errors import InputError
 
@@ -102,7 +102,7 @@ def test_a_crowd_is_background_or_ignored_and_an_object_in_it_stays(coco, tmp_pa
 
 def test_what_was_written_is_read_with_tags_boxes_and_images(coco, tmp_path):
     write_voc_layout({"train": coco}, tmp_path / "voc")
-    data = VOCLayout(tmp_path / "voc", "train", with_boxes=True, **READ)
+    data = VOCDataset(tmp_path / "voc", "train", with_boxes=True, **READ)
     data.check()
     assert data.names == ["COCO_002", "COCO_005"]
     assert data.tags.tolist() == [[1, 1], [1, 1]]
@@ -173,7 +173,7 @@ def test_splits_that_share_file_names_need_folders_of_their_own(coco, tmp_path):
     assert not (tmp_path / "voc").exists()
     write_voc_layout(splits, tmp_path / "voc", split_folders=True)
     lists = {s: f"ImageSets/Segmentation/{s}.txt" for s in splits}
-    val = VOCLayout(tmp_path / "voc", "val", with_boxes=True, **{**READ, "lists": lists})
+    val = VOCDataset(tmp_path / "voc", "val", with_boxes=True, **{**READ, "lists": lists})
     val.check()
     assert val.names == ["val/COCO_002", "val/COCO_005"]
     assert val.tags.tolist() == [[0, 1], [0, 1]]

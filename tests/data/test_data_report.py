@@ -4,20 +4,20 @@ from PIL import Image
 
 from wsss_lightning.data.report import (
     SIDE,
-    Seen,
-    Sight,
+    ImageReport,
+    TrainTestScale,
     always_tagged,
     conflicts,
     difference_signs,
-    look_alikes,
+    near_duplicates,
     rare_classes,
     same_pixels,
 )
 
 
-def seen_of(name: str, picture: Image.Image) -> Seen:
+def seen_of(name: str, picture: Image.Image) -> ImageReport:
     grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    return Seen(name, digest=repr(picture.tobytes()), thumbnail=np.asarray(grey))
+    return ImageReport(name, digest=repr(picture.tobytes()), thumbnail=np.asarray(grey))
 
 
 def photo(seed: int, size=(96, 80)) -> Image.Image:
@@ -48,13 +48,13 @@ def test_another_version_of_a_photo_looks_the_same_and_other_photos_do_not(chang
     first = [seen_of(f"a{i}", photo(i)) for i in range(40)]
     second = [seen_of(f"b{i}", photo(100 + i)) for i in range(40)]
     second.append(seen_of("copy", change(photo(7))))
-    assert look_alikes(first, second) == [("a7", "copy")]
+    assert near_duplicates(first, second) == [("a7", "copy")]
 
 
 def test_pictures_without_contrast_are_not_compared():
     flat = Image.new("RGB", (20, 20), "grey")
     other = Image.new("RGB", (21, 20), "grey")
-    assert look_alikes([seen_of("a", flat)], [seen_of("b", other)]) == []
+    assert near_duplicates([seen_of("a", flat)], [seen_of("b", other)]) == []
 
 
 def test_equal_pixels_are_found_in_groups():
@@ -63,7 +63,7 @@ def test_equal_pixels_are_found_in_groups():
 
 
 def test_tags_masks_and_boxes_that_disagree_are_told():
-    one = Seen("x", tags=frozenset({1}), labels=frozenset({2}), boxed=frozenset({1, 2}))
+    one = ImageReport("x", tags=frozenset({1}), labels=frozenset({2}), boxed=frozenset({1, 2}))
     assert list(conflicts([one], ["cat", "dog"])) == [
         ("x", "tagged cat, but its mask has no pixel"),
         ("x", "its mask shows dog without a tag"),
@@ -99,5 +99,7 @@ def test_classes_that_every_image_is_tagged_with_are_named():
     ],
 )
 def test_images_that_are_seen_in_sizes_that_were_not_learnt_are_told(long_side, scales, told):
-    sight = Sight("fit.segmenter.long_side", (224, 384), "test.long_side", long_side, scales)
+    sight = TrainTestScale(
+        "fit.segmenter.long_side", (224, 384), "test.long_side", long_side, scales
+    )
     assert (told in sight.complaint(500)) if told else not sight.complaint(500)

@@ -10,7 +10,7 @@ import torch
 from pictures import save_turned
 from PIL import Image
 
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import save_mask
 from wsss_lightning.data.sources.tags import read_npy_dict
 from wsss_lightning.errors import InputError
@@ -19,7 +19,7 @@ CLASSES = ["bird", "cat", "dog"]
 NAMES = ["2007_000032", "2007_000033", "b"]
 TAGS = [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
 SIZES = [(12, 16), (12, 16), (10, 8)]  # (H, W)
-HOW = {
+NON_SEMANTIC_KEYS = {
     "split": "train",
     "classes": CLASSES,
     "lists": {"train": "ImageSets/Segmentation/train.txt"},
@@ -65,8 +65,8 @@ def root(tmp_path) -> Path:
     return tmp_path
 
 
-def read(root, **changes) -> VOCLayout:
-    return VOCLayout(root, **{**HOW, **changes})
+def read(root, **changes) -> VOCDataset:
+    return VOCDataset(root, **{**NON_SEMANTIC_KEYS, **changes})
 
 
 def write_list(root, text: str) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import distributed
 from torch.utils.data import DistributedSampler
 
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.module import DataModule, EpochSampler, SameSizeBatchSampler
 from wsss_lightning.data.scores import save_mask, save_score
 from wsss_lightning.data.transforms import TrainTransform
@@ -35,7 +35,7 @@ def reader(tmp_path_factory):
     (root / "train.txt").write_text("\n".join(NAMES))
     (root / "tags.csv").write_text("\n".join(["image,cat,dog", *(f"{n},1,0" for n in NAMES)]))
     return partial(
-        VOCLayout,
+        VOCDataset,
         root=root,
         classes=["cat", "dog"],
         lists={"train": "train.txt", "val": "train.txt"},

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from wsss_lightning.densecrf.refinement_damage import harm
+from wsss_lightning.densecrf.refinement_damage import refinement_damage
 
 
 def labels(*runs):
@@ -23,4 +23,4 @@ def labels(*runs):
     ],
 )
 def test_a_label_that_vanishes_or_jumps_speaks_against_refinement(before, after, expected):
-    assert harm(labels(*before), labels(*after), area_factor=4) == expected
+    assert refinement_damage(labels(*before), labels(*after), area_factor=4) == expected

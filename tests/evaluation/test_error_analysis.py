@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsss_lightning.evaluation.error_analysis import BAND, Cause, causes, near_boundary
+from wsss_lightning.evaluation.error_analysis import BAND, ErrorType, causes, near_boundary
 from wsss_lightning.ops.masks import IGNORE
 
 
@@ -15,9 +15,9 @@ def painted(size: int, *blocks: tuple[int, int, int, int, int]) -> torch.Tensor:
     return label
 
 
-def counted(prediction: torch.Tensor, truth: torch.Tensor) -> dict[Cause, int]:
+def counted(prediction: torch.Tensor, truth: torch.Tensor) -> dict[ErrorType, int]:
     found = causes(prediction, truth)
-    return {cause: int((found == cause).sum()) for cause in Cause if (found == cause).any()}
+    return {cause: int((found == cause).sum()) for cause in ErrorType if (found == cause).any()}
 
 
 TRUTH = painted(40, (1, 5, 5, 25, 25))
@@ -27,43 +27,43 @@ def test_a_part_of_an_object_called_background_is_missed():
     prediction = painted(40, (1, 5, 5, 25, 15))
     # 20 x 10 pixels, less the band of one pixel along three sides
     assert counted(prediction, TRUTH) == {
-        Cause.RIGHT: 1400,
-        Cause.BOUNDARY: 200 - 18 * 9,
-        Cause.MISSED: 18 * 9,
+        ErrorType.RIGHT: 1400,
+        ErrorType.BOUNDARY: 200 - 18 * 9,
+        ErrorType.MISSED: 18 * 9,
     }
 
 
 def test_background_called_a_class_of_the_image_is_spill():
     prediction = painted(40, (1, 5, 5, 25, 35))
     assert counted(prediction, TRUTH) == {
-        Cause.RIGHT: 1400,
-        Cause.BOUNDARY: 20,
-        Cause.SPILL: 20 * 9,
+        ErrorType.RIGHT: 1400,
+        ErrorType.BOUNDARY: 20,
+        ErrorType.SPILL: 20 * 9,
     }
 
 
 def test_an_object_called_another_class_of_the_image_is_confused():
     truth = painted(40, (1, 5, 5, 25, 25), (2, 30, 30, 38, 38))
     prediction = painted(40, (1, 5, 5, 25, 25), (2, 30, 30, 38, 38), (2, 10, 10, 20, 20))
-    assert counted(prediction, truth) == {Cause.RIGHT: 1500, Cause.CONFUSED: 100}
+    assert counted(prediction, truth) == {ErrorType.RIGHT: 1500, ErrorType.CONFUSED: 100}
 
 
 def test_a_class_that_is_found_nowhere_is_an_error_of_tags_up_to_its_boundary():
-    assert counted(painted(40), TRUTH) == {Cause.RIGHT: 1200, Cause.TAG: 400}
+    assert counted(painted(40), TRUTH) == {ErrorType.RIGHT: 1200, ErrorType.TAG: 400}
 
 
 def test_a_class_that_the_image_does_not_show_is_an_error_of_tags():
     prediction = painted(40, (1, 5, 5, 25, 25), (3, 30, 30, 38, 38))
-    assert counted(prediction, TRUTH) == {Cause.RIGHT: 1536, Cause.TAG: 64}
+    assert counted(prediction, TRUTH) == {ErrorType.RIGHT: 1536, ErrorType.TAG: 64}
 
 
 def test_pixels_without_a_label_or_without_a_truth_are_told_apart():
     prediction, truth = TRUTH.clone(), TRUTH.clone()
     prediction[:2], truth[38:] = IGNORE, IGNORE
     found = causes(prediction, truth)
-    assert (found[:2] == Cause.UNLABELLED).all()
+    assert (found[:2] == ErrorType.UNLABELLED).all()
     assert (found[38:] == IGNORE).all()
-    assert (found[2:38] == Cause.RIGHT).all()
+    assert (found[2:38] == ErrorType.RIGHT).all()
 
 
 def test_the_band_is_as_wide_as_a_share_of_the_diagonal():
@@ -83,8 +83,8 @@ def test_every_known_pixel_has_one_cause_and_only_wrong_ones_have_another_than_r
     prediction, truth = (values[torch.randint(4, (height, width), generator=rng)] for _ in range(2))
     found = causes(prediction, truth, BAND)
     known = truth != IGNORE
-    assert ((found == Cause.RIGHT) == ((prediction == truth) & known)).all()
-    assert (found[known] <= max(Cause)).all()
+    assert ((found == ErrorType.RIGHT) == ((prediction == truth) & known)).all()
+    assert (found[known] <= max(ErrorType)).all()
     assert (found[~known] == IGNORE).all()
 
 

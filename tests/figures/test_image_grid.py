@@ -5,11 +5,11 @@ from PIL import Image
 from wsss_lightning.figures.image_grid import (
     CAPTION,
     MARGIN,
+    class_legend,
     heat_overlay,
-    legend_of,
+    image_grid,
     mask_overlay,
-    save_sheet,
-    sheet,
+    save_image,
 )
 from wsss_lightning.ops.masks import IGNORE
 
@@ -58,7 +58,7 @@ def rows(*sizes, headings=("image", "truth")):
 
 
 def test_a_sheet_has_a_column_a_heading_and_a_row_an_image():
-    page = sheet(rows((40, 80), (80, 40)), ["a", "b"], {"cat": 1}, tile=100)
+    page = image_grid(rows((40, 80), (80, 40)), ["a", "b"], {"cat": 1}, tile=100)
     width = 2 * (100 + MARGIN) + MARGIN
     height = CAPTION + (50 + CAPTION + MARGIN) + (100 + CAPTION + MARGIN) + CAPTION + MARGIN
     assert page.size == (width, height)
@@ -71,23 +71,23 @@ def test_a_sheet_has_a_column_a_heading_and_a_row_an_image():
 
 
 def test_the_legend_shows_the_colour_of_each_class():
-    page = np.asarray(sheet(rows((50, 50)), ["a"], {"cat": 1, "dog": 2}, tile=50))
+    page = np.asarray(image_grid(rows((50, 50)), ["a"], {"cat": 1, "dog": 2}, tile=50))
     colours = {tuple(c) for c in page[-(CAPTION + MARGIN) :].reshape(-1, 3).tolist()}
     assert {(128, 0, 0), (0, 128, 0)} <= colours
 
 
 @pytest.mark.parametrize("size", [(1000, 2), (2, 1000), (1, 1)])
 def test_very_long_images_fit_on_a_sheet(size):
-    assert sheet(rows(size), ["a"], {}, tile=100).width == 2 * (100 + MARGIN) + MARGIN
+    assert image_grid(rows(size), ["a"], {}, tile=100).width == 2 * (100 + MARGIN) + MARGIN
 
 
 def test_the_legend_names_what_occurs_but_not_the_background():
     masks = [np.array([[0, 2]], np.uint8), np.array([[2, IGNORE], [0, 0]], np.uint8)]
-    assert legend_of(masks, ["cat", "dog"]) == {"dog": 2, "ignored": IGNORE}
-    assert legend_of([], ["cat"]) == {}
+    assert class_legend(masks, ["cat", "dog"]) == {"dog": 2, "ignored": IGNORE}
+    assert class_legend([], ["cat"]) == {}
 
 
 def test_a_sheet_is_stored_as_it_is(tmp_path):
-    page = sheet(rows((50, 50)), ["a"], {"cat": 1}, tile=50)
-    save_sheet(tmp_path / "x.png", page)
+    page = image_grid(rows((50, 50)), ["a"], {"cat": 1}, tile=50)
+    save_image(tmp_path / "x.png", page)
     assert (np.asarray(Image.open(tmp_path / "x.png")) == np.asarray(page)).all()

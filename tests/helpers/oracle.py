@@ -351,7 +351,7 @@ def irn_affinity(boundary: np.ndarray, radius: int = 5) -> np.ndarray:
 # walks
 
 
-def walked(maps: np.ndarray, matrix: np.ndarray, beta: float, squarings: int) -> np.ndarray:
+def propagate(maps: np.ndarray, matrix: np.ndarray, beta: float, squarings: int) -> np.ndarray:
     """Maps (c h w) behind 2 ** squarings steps."""
     flow = matrix.astype(np.float64) ** beta
     flow /= flow.sum(0, keepdims=True)
@@ -367,7 +367,7 @@ def psa_walk(
     height, width = scores.shape[1:]
     background = (1 - np.maximum(scores.max(0), 0)) ** alpha
     cells = cells_of(np.concatenate([background[None], scores]), 8)
-    spread = torch.from_numpy(walked(cells, matrix, beta, squarings))[None]
+    spread = torch.from_numpy(propagate(cells, matrix, beta, squarings))[None]
     return resized(spread, [8 * n for n in cells.shape[1:]])[0, :, :height, :width].numpy()
 
 
@@ -380,7 +380,7 @@ def irn_walk(
     squarings: int,
 ) -> np.ndarray:
     """Scores of classes (c H W) behind IRN's walk, their common maximum being 1."""
-    spread = torch.from_numpy(walked(strided * (1 - boundary), matrix, beta, squarings))[None]
+    spread = torch.from_numpy(propagate(strided * (1 - boundary), matrix, beta, squarings))[None]
     large = resized(spread, [4 * n for n in spread.shape[-2:]])[0, :, : size[0], : size[1]]
     return (large / large.max()).numpy()
 

@@ -8,11 +8,11 @@ from rates import RATES
 
 from wsss_lightning.data.scores import save_score
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.affinity_base import AffinityLearner, Walk
+from wsss_lightning.methods.affinity_base import AffinityNetModule, RandomWalkSettings
 from wsss_lightning.methods.affinity_net.network import AffinityNet
-from wsss_lightning.methods.irn.module import BoundaryLearner
+from wsss_lightning.methods.irn.module import IRNModule
 from wsss_lightning.methods.irn.network import BoundaryNet
-from wsss_lightning.methods.random_walk import Walker
+from wsss_lightning.methods.random_walk import RandomWalkPropagator
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.ops.affinity import half_disc, path_affinity, paths, transition
 from wsss_lightning.ops.cam import with_power_background
@@ -25,7 +25,7 @@ IRN = {"background_power": None, "background_score": 0.25}
 def learner(kind, radius=3, border="padded"):
     torch.manual_seed(0)
     backbone = Backbone("test_resnet", 8, False, None, None, [], {})
-    if kind is AffinityLearner:
+    if kind is AffinityNetModule:
         net = partial(AffinityNet, backbone, [-3, -2, -1], [4, 6, 8], None)
     else:
         net = partial(BoundaryNet, backbone, [2, 3], [4, 4], 2, 4, 0, False, None)
@@ -33,7 +33,9 @@ def learner(kind, radius=3, border="padded"):
 
 
 def walk(radius=3, beta=2.0, steps=4, **how):
-    return Walk(radius=radius, border="padded", beta=beta, steps=steps, **{**PSA, **how})
+    return RandomWalkSettings(
+        radius=radius, border="padded", beta=beta, steps=steps, **{**PSA, **how}
+    )
 
 
 def batch_of(image, mask):
@@ -46,7 +48,7 @@ def batch_of(image, mask):
     return {"image": image, "mask": mask, "score": list(score), "name": ["a"] * len(mask)}
 
 
-@pytest.mark.parametrize("kind", [AffinityLearner, BoundaryLearner])
+@pytest.mark.parametrize("kind", [AffinityNetModule, IRNModule])
 def test_the_loss_is_that_of_all_pairs_by_a_loop(kind):
     method = learner(kind).eval()
     image = torch.rand(1, 3, 32, 48)
@@ -81,7 +83,7 @@ def test_the_loss_is_that_of_all_pairs_by_a_loop(kind):
     torch.testing.assert_close(loss, sum(wanted.values()), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [AffinityLearner, BoundaryLearner])
+@pytest.mark.parametrize("kind", [AffinityNetModule, IRNModule])
 def test_it_learns_where_two_halves_meet(kind):
     method = learner(kind).train()
     image = torch.rand(4, 3, 32, 32) * 0.2
@@ -103,7 +105,7 @@ def test_it_learns_where_two_halves_meet(kind):
 
 
 def test_the_walk_of_affinitynet_is_that_of_the_whole_matrix():
-    method = learner(AffinityLearner).eval()
+    method = learner(AffinityNetModule).eval()
     image, score = torch.rand(1, 3, 37, 52), torch.rand(2, 37, 52)
     with torch.no_grad():
         (found,) = method.refined(image, [score], walk(steps=8))
@@ -117,7 +119,7 @@ def test_the_walk_of_affinitynet_is_that_of_the_whole_matrix():
 
 
 def test_the_walk_of_irn_starts_beside_boundaries_and_ends_at_most_one():
-    method = learner(BoundaryLearner).eval()
+    method = learner(IRNModule).eval()
     image, score = torch.rand(1, 3, 38, 50), torch.rand(2, 38, 50)
     with torch.no_grad():
         (found,) = method.refined(image, [score], walk(steps=3, **IRN))
@@ -161,12 +163,12 @@ def dense_walk(start, edge, radius, beta, squarings, size):
 
 
 def test_the_walk_of_irn_starts_from_strided_cams_that_seeds_hold(tmp_path):  # naive reference
-    method, size = learner(BoundaryLearner).eval(), (38, 50)
+    method, size = learner(IRNModule).eval(), (38, 50)
     image, strided = torch.rand(1, 3, *size), torch.rand(2, 10, 13)
     # the maps of the image are nothing that the walk could start from
     keys = np.array([2, 5])
     save_score(tmp_path / "a.npz", np.zeros((2, *size), np.float32), keys, 8, strided)
-    walker = Walker(method, tmp_path, walk(radius=3, beta=10, steps=8, **IRN))
+    walker = RandomWalkPropagator(method, tmp_path, walk(radius=3, beta=10, steps=8, **IRN))
     with torch.no_grad():
         found = walker.predict_step({"image": image, "name": ["a"]}, 0)
         logit = (method.net(image) + method.net(image.flip(-1)).flip(-1)) / 2
@@ -177,22 +179,22 @@ def test_the_walk_of_irn_starts_from_strided_cams_that_seeds_hold(tmp_path):  # 
 
 
 def test_the_walk_of_affinitynet_starts_from_the_maps_of_the_image(tmp_path):
-    method, score = learner(AffinityLearner).eval(), torch.rand(1, 32, 48)
+    method, score = learner(AffinityNetModule).eval(), torch.rand(1, 32, 48)
     save_score(tmp_path / "a.npz", score, np.array([3]), 16)
     save_score(tmp_path / "b.npz", score, np.array([3]), 16, torch.rand(1, 8, 12))
     image = torch.rand(1, 3, 32, 48)
-    walker = Walker(method, tmp_path, walk())
+    walker = RandomWalkPropagator(method, tmp_path, walk())
     with torch.no_grad():
         first, second = (walker.predict_step({"image": image, "name": [n]}, 0) for n in "ab")
     assert torch.equal(first["marginal"][0], second["marginal"][0])
 
 
 def test_seeds_with_and_without_strided_cams_may_meet_in_a_batch(tmp_path):
-    method, score = learner(BoundaryLearner).eval(), torch.rand(1, 32, 48)
+    method, score = learner(IRNModule).eval(), torch.rand(1, 32, 48)
     save_score(tmp_path / "a.npz", score, np.array([3]), 16)
     save_score(tmp_path / "b.npz", score, np.array([3]), 16, torch.rand(1, 8, 12))
     image = torch.rand(2, 3, 32, 48)
-    walker = Walker(method, tmp_path, walk(**IRN))
+    walker = RandomWalkPropagator(method, tmp_path, walk(**IRN))
     with torch.no_grad():
         both = walker.predict_step({"image": image, "name": ["a", "b"]}, 0)["marginal"]
         for i, name in enumerate("ab"):
@@ -201,14 +203,14 @@ def test_seeds_with_and_without_strided_cams_may_meet_in_a_batch(tmp_path):
             torch.testing.assert_close(both[i], alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [AffinityLearner, BoundaryLearner])
+@pytest.mark.parametrize("kind", [AffinityNetModule, IRNModule])
 @pytest.mark.parametrize("how", [PSA, IRN])
 def test_an_image_without_tags_is_background(tmp_path, kind, how):
     save_score(tmp_path / "a.npz", np.zeros((0, 1, 1), np.float32), np.zeros(0, int), bits=8)
     none = np.zeros((0, 8, 12), np.float32)  # of IRN's alignment
     save_score(tmp_path / "c.npz", np.zeros((0, 1, 1), np.float32), np.zeros(0, int), 8, none)
     save_score(tmp_path / "b.npz", np.full((1, 32, 48), 1, np.float32), np.array([3]), bits=8)
-    walker = Walker(learner(kind).eval(), tmp_path, walk(**how))
+    walker = RandomWalkPropagator(learner(kind).eval(), tmp_path, walk(**how))
     batch = {"image": torch.rand(3, 3, 32, 48), "name": ["a", "b", "c"]}
     with torch.no_grad():
         found = walker.predict_step(batch, 0)
@@ -219,7 +221,7 @@ def test_an_image_without_tags_is_background(tmp_path, kind, how):
     torch.testing.assert_close(found["marginal"][1].sum(0), torch.ones(32, 48))
 
 
-@pytest.mark.parametrize("kind", [AffinityLearner, BoundaryLearner])
+@pytest.mark.parametrize("kind", [AffinityNetModule, IRNModule])
 def test_images_of_a_batch_do_not_mix(kind):
     method = learner(kind).eval()
     image, scores = torch.rand(2, 3, 32, 40), [torch.rand(1, 32, 40), torch.rand(3, 32, 40)]
@@ -231,7 +233,7 @@ def test_images_of_a_batch_do_not_mix(kind):
 
 
 def test_the_walk_is_as_exact_under_mixed_precision():
-    method = learner(AffinityLearner).eval()
+    method = learner(AffinityNetModule).eval()
     image, score = torch.rand(1, 3, 32, 40), torch.rand(1, 32, 40)
     with torch.no_grad():
         (full,) = method.refined(image, [score], walk(steps=64))
@@ -259,4 +261,4 @@ def test_a_walk_without_meaning_is_refused(how, message):
 @pytest.mark.parametrize("how", [{"radius": 1}, {"border": "round"}])
 def test_pairs_without_meaning_are_refused(how):
     with pytest.raises(InputError, match=r"refine\.module\.radius is"):
-        learner(AffinityLearner, **how)
+        learner(AffinityNetModule, **how)

@@ -9,9 +9,9 @@ from torchvision.transforms.v2 import functional as images
 from wsss_lightning.ops.resize import (
     cells_to_image,
     grid_side,
-    mean_once_resized,
     resize,
     resize_to,
+    resized_mean,
 )
 
 
@@ -83,7 +83,7 @@ def test_symmetrically_padded_strides_keep_a_centred_pattern_centred():
 def test_the_mean_of_a_map_once_resized_needs_no_resizing(h, w, height, width):  # property
     maps = torch.randn(2, 3, h, w, generator=torch.Generator().manual_seed(h + 9 * w))
     expected = resize_to(maps, (height, width)).mean((-2, -1))
-    torch.testing.assert_close(mean_once_resized(maps, (height, width)), expected)
+    torch.testing.assert_close(resized_mean(maps, (height, width)), expected)
 
 
 @given(

@@ -22,7 +22,7 @@ from test_benchmarks import command
 from wsss_lightning.cache.stage_cache import Run
 from wsss_lightning.cli import run as cli
 from wsss_lightning.steps.stages import replay
-from wsss_lightning.training.checkpoints import WithinEpochs
+from wsss_lightning.training.checkpoints import TimedCheckpoint
 from wsss_lightning.utils import interrupts
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_training_that_was_stopped_goes_on_behind_its_last_step(
     whole = shared.with_name("unstopped")
     here(*words, folder=whole)
     seen = []
-    saves, begins = WithinEpochs.on_train_batch_end, WithinEpochs.on_train_epoch_start
+    saves, begins = TimedCheckpoint.on_train_batch_end, TimedCheckpoint.on_train_epoch_start
 
     def stops(self, trainer, module, outputs, batch, *rest):
         saves(self, trainer, module, outputs, batch, *rest)
@@ -91,8 +91,8 @@ def test_a_training_that_was_stopped_goes_on_behind_its_last_step(
             seen.append("stopped")
             raise StoppedError
 
-    monkeypatch.setattr(WithinEpochs, "on_train_batch_end", stops)
-    monkeypatch.setattr(WithinEpochs, "on_train_epoch_start", stops_between)
+    monkeypatch.setattr(TimedCheckpoint, "on_train_batch_end", stops)
+    monkeypatch.setattr(TimedCheckpoint, "on_train_epoch_start", stops_between)
     how = (f"workers={workers}", "checkpoint_minutes=0")
     with pytest.raises(StoppedError):
         here(*words, *how, folder=tmp_path / "stopped")
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_was_cut_off_is_told_and_not_gone_on_from(here, tmp_pa
             raise StoppedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(WithinEpochs, "on_train_epoch_start", stops)
+        patch.setattr(TimedCheckpoint, "on_train_epoch_start", stops)
         with pytest.raises(StoppedError):
             here(*words, folder=tmp_path / "cut")
     (last,) = tmp_path.glob("cut/runs/stages/fit-*.partial/last.ckpt")
@@ -146,9 +146,9 @@ def test_processes_of_a_stage_end_with_a_run_that_is_killed_alone(tmp_path):
     """As the kernel does for lack of memory: one process, not its group."""
     code = (
         "import os, time; from pathlib import Path\n"
-        "from wsss_lightning.steps.stages import share_out\n"
+        "from wsss_lightning.steps.stages import parallel_map\n"
         "def work(i):\n    Path(f'{os.getpid()}.pid').touch(); time.sleep(1)\n"
-        "share_out(work, list(range(100)), 2, 'x', threads=False)"
+        "parallel_map(work, list(range(100)), 2, 'x', threads=False)"
     )
     run = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
     patience = time.monotonic() + 60
@@ -351,16 +351,16 @@ DYING_WORKERS = """
 import os, signal
 from wsss_lightning.cli import run as cli
 from wsss_lightning.utils import interrupts
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 
-reads, command = VOCLayout.__getitem__, os.getpid()
+reads, command = VOCDataset.__getitem__, os.getpid()
 
 def dies(self, i):
     if os.getpid() != command:
         os.kill(os.getpid(), signal.SIGKILL)
     return reads(self, i)
 
-VOCLayout.__getitem__ = dies
+VOCDataset.__getitem__ = dies
 cli.main()
 """
 

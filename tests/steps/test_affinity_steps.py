@@ -29,7 +29,7 @@ def data(tmp_path):
     rows = ["image,ape,bee,cat", *(f"{name},0,0,1" for name in NAMES)]
     (root / "tags.csv").write_text("\n".join(rows))
     reader = {
-        "_target_": "wsss_lightning.data.dataset.VOCLayout",
+        "_target_": "wsss_lightning.data.dataset.VOCDataset",
         "_partial_": True,
         "root": str(root),
         "classes": ["ape", "bee", "cat"],
@@ -95,7 +95,7 @@ def trained(tmp_path):
         "options": {},
     }
     module = {
-        "_target_": "wsss_lightning.methods.affinity_base.AffinityLearner",
+        "_target_": "wsss_lightning.methods.affinity_base.AffinityNetModule",
         "net": {
             "_target_": "wsss_lightning.methods.affinity_net.network.AffinityNet",
             "_partial_": True,

@@ -26,7 +26,7 @@ def data(tmp_path):
     (root / "train.txt").write_text("\n".join(NAMES))
     (root / "boxes.csv").write_text(BOX)
     reader = {
-        "_target_": "wsss_lightning.data.dataset.VOCLayout",
+        "_target_": "wsss_lightning.data.dataset.VOCDataset",
         "_partial_": True,
         "root": str(root),
         "classes": ["cat"],

@@ -12,7 +12,7 @@ import wsss_lightning.steps.stages
 from wsss_lightning.data.scores import load_mask, load_score, load_strided, save_mask, save_score
 from wsss_lightning.densecrf.pydensecrf_engine import EngineError
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import Reading
+from wsss_lightning.methods.base import CamSettings
 from wsss_lightning.methods.sc_cam.clusters import ABSENT
 from wsss_lightning.methods.sc_cam.files import Features, load_features, save_features
 from wsss_lightning.ops.masks import IGNORE
@@ -48,7 +48,7 @@ def write_set(root, truths, size=(SIDE, SIDE)):
             "num_classes": 1,
             "looks": None,
             "reader": {
-                "_target_": "wsss_lightning.data.dataset.VOCLayout",
+                "_target_": "wsss_lightning.data.dataset.VOCDataset",
                 "_partial_": True,
                 "root": str(root),
                 "classes": ["cat"],
@@ -426,7 +426,7 @@ def settings_of_fit(weights):
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory, data):
+def clip_and_round(tmp_path_factory, data):
     """A trained classifier, whose weights' file is gone; and the statistics that file held."""
     folder, weights = tmp_path_factory.mktemp("fit"), tmp_path_factory.mktemp("w") / "w.pth"
     theirs = torchvision.models.mobilenet_v2(weights=None)
@@ -468,8 +468,8 @@ def test_a_training_is_watched_on_val_where_there_is_one(
     assert limits == [1.0 if watched else 0]
 
 
-def test_a_trained_module_is_stored_with_the_statistics_that_its_images_had(fitted):
-    stored = OmegaConf.load(fitted[0] / "module.yaml").net.backbone
+def test_a_trained_module_is_stored_with_the_statistics_that_its_images_had(clip_and_round):
+    stored = OmegaConf.load(clip_and_round[0] / "module.yaml").net.backbone
     assert (list(stored.mean), list(stored.std)) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
@@ -491,8 +491,8 @@ def test_small_images_are_padded_with_the_colour_that_the_network_subtracts(
     assert given["padding"] == (0.1, 0.2, 0.3)
 
 
-def test_what_was_trained_is_loaded_without_the_weights_it_began_with(fitted):
-    folder, _ = fitted
+def test_what_was_trained_is_loaded_without_the_weights_it_began_with(clip_and_round):
+    folder, _ = clip_and_round
     method = load(folder)
     stored = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
     assert not method.training
@@ -500,8 +500,8 @@ def test_what_was_trained_is_loaded_without_the_weights_it_began_with(fitted):
     assert all(torch.equal(value, stored[key]) for key, value in method.state_dict().items())
 
 
-def test_statistics_that_came_with_weights_are_kept_through_training_and_loading(fitted):
-    folder, theirs = fitted
+def test_statistics_that_came_with_weights_are_kept_through_training_and_loading(clip_and_round):
+    folder, theirs = clip_and_round
     method = load(folder)
     norm = method.net.encoder.features[0][1]
     assert torch.equal(norm.running_mean, theirs.features[0][1].running_mean)
@@ -512,8 +512,8 @@ def test_statistics_that_came_with_weights_are_kept_through_training_and_loading
     assert not norm.training
 
 
-def test_a_fit_goes_on_from_the_whole_of_a_trained_module(fitted, data, tmp_path):
-    folder, _ = fitted
+def test_a_fit_goes_on_from_the_whole_of_a_trained_module(clip_and_round, data, tmp_path):
+    folder, _ = clip_and_round
     module = OmegaConf.load(folder / "module.yaml")
     module.net.backbone.weights, module.net.backbone.freeze_norm = None, True
     module.optimizer.lr = 0.0  # what is learnt on top is nothing
@@ -550,8 +550,8 @@ def test_a_training_ends_where_its_schedule_says(data, tmp_path, changed, how, s
         assert rates[0] == pytest.approx(0.01 * left**0.9, abs=1e-12)
 
 
-def test_a_schedule_of_no_epochs_stores_the_network_as_it_was_given(fitted, data, tmp_path):
-    given = torch.load(fitted[0] / "last.ckpt", weights_only=True)["state_dict"]
+def test_a_schedule_of_no_epochs_stores_the_network_as_it_was_given(clip_and_round, data, tmp_path):
+    given = torch.load(clip_and_round[0] / "last.ckpt", weights_only=True)["state_dict"]
     net = {k.removeprefix("net."): v for k, v in given.items() if k.startswith("net.")}
     torch.save(net, tmp_path / "whole.pth")
     module, schedule = settings_of_fit(None)
@@ -628,10 +628,10 @@ def reading(**how):
 
 
 @pytest.mark.parametrize("layer", [None, "encoder"])
-def test_scores_are_written_for_every_image_that_is_left(tmp_path, data, fitted, layer):
+def test_scores_are_written_for_every_image_that_is_left(tmp_path, data, clip_and_round, layer):
     (tmp_path / "x3.npz").write_bytes(b"not touched again")
     stages().score(
-        tmp_path, trained=fitted[0], data=data, split="val", reading=reading(layer=layer)
+        tmp_path, trained=clip_and_round[0], data=data, split="val", reading=reading(layer=layer)
     )
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{name}.npz" for name in NAMES]
     assert (tmp_path / "x3.npz").read_bytes() == b"not touched again"
@@ -639,9 +639,9 @@ def test_scores_are_written_for_every_image_that_is_left(tmp_path, data, fitted,
 
 
 def test_strided_cams_are_stored_with_irns_alignment_and_an_interrupted_stage_goes_on(
-    tmp_path, data, fitted
+    tmp_path, data, clip_and_round
 ):
-    how = {"trained": fitted[0], "data": data, "split": "val"}
+    how = {"trained": clip_and_round[0], "data": data, "split": "val"}
     irn = reading(alignment="irn", normalisation="max")
     stages().score(tmp_path, **how, reading=irn)
     whole = {name: load_strided(tmp_path / f"{name}.npz") for name in NAMES}
@@ -654,8 +654,8 @@ def test_strided_cams_are_stored_with_irns_alignment_and_an_interrupted_stage_go
     np.testing.assert_allclose(load_strided(tmp_path / "x1.npz"), whole["x1"], atol=1e-6)
 
 
-def test_the_figures_of_the_tags_are_left(tmp_path, data, fitted):
-    stages().validate_tags(tmp_path, trained=fitted[0], data=data, long_side=None)
+def test_the_figures_of_the_tags_are_left(tmp_path, data, clip_and_round):
+    stages().validate_tags(tmp_path, trained=clip_and_round[0], data=data, long_side=None)
     assert set(metrics_of(tmp_path)) == {"loss", "map", "f1"}
     assert metrics_of(tmp_path)["map"] == 1  # every image is tagged
 
@@ -769,7 +769,7 @@ def test_features_are_the_pooled_maps_and_an_interrupted_stage_goes_on(tmp_path,
     assert names == NAMES
     assert (found[2:] == 7).all()
     module = load(trained)
-    module.reading = Reading(long_side=33)
+    module.reading = CamSettings(long_side=33)
     images = torch.stack([instantiate(data.reader)(split="val")[i]["image"] for i in range(4)])
     with torch.no_grad():
         expected = module.net.features(module._sized(images)).mean((-2, -1))

@@ -4,22 +4,22 @@ import tempfile
 import pytest
 import torch
 
-from wsss_lightning.training.checkpoints import WholeFiles, is_whole
+from wsss_lightning.training.checkpoints import AtomicCheckpointIO, is_whole
 
 
 @pytest.fixture
 def path(tmp_path):
-    WholeFiles().save_checkpoint({"weight": torch.ones(100)}, tmp_path / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint({"weight": torch.ones(100)}, tmp_path / "last.ckpt")
     return tmp_path / "last.ckpt"
 
 
 def test_what_is_saved_is_loaded(path):
-    assert torch.equal(WholeFiles().load_checkpoint(path)["weight"], torch.ones(100))
+    assert torch.equal(AtomicCheckpointIO().load_checkpoint(path)["weight"], torch.ones(100))
 
 
 def test_a_checkpoint_does_not_go_by_the_temporary_folder(path, monkeypatch):
     monkeypatch.setattr(tempfile, "mkstemp", None)
-    WholeFiles().save_checkpoint({"weight": torch.zeros(100)}, path)
+    AtomicCheckpointIO().save_checkpoint({"weight": torch.zeros(100)}, path)
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
 
@@ -29,8 +29,8 @@ def test_a_write_that_fails_leaves_the_former_checkpoint(path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space left"):
-        WholeFiles().save_checkpoint({"weight": torch.zeros(100)}, path)
-    assert WholeFiles().load_checkpoint(path)["weight"].sum() == 100
+        AtomicCheckpointIO().save_checkpoint({"weight": torch.zeros(100)}, path)
+    assert AtomicCheckpointIO().load_checkpoint(path)["weight"].sum() == 100
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
 

@@ -17,7 +17,7 @@ from torchmetrics.classification import MultilabelAveragePrecision
 
 from wsss_lightning.data.module import SameSizeBatchSampler
 from wsss_lightning.errors import InputError
-from wsss_lightning.training.distributed import Processes, failures_told, gather_states
+from wsss_lightning.training.distributed import PerStageDDP, gather_states, translate_worker_errors
 
 
 def trainer(*codes):
@@ -61,12 +61,15 @@ def raised(text):
     ],
 )
 def test_who_failed_is_named_and_what_the_user_can_mend_is_said(codes, error, message):
-    with pytest.raises(InputError, match=message), failures_told(trainer(*codes)):
+    with pytest.raises(InputError, match=message), translate_worker_errors(trainer(*codes)):
         raise error
 
 
 def test_a_defect_keeps_its_traceback():
-    with pytest.raises(RuntimeError, match="ZeroDivisionError"), failures_told(trainer(1, -15)):
+    with (
+        pytest.raises(RuntimeError, match="ZeroDivisionError"),
+        translate_worker_errors(trainer(1, -15)),
+    ):
         raise raised("ZeroDivisionError: division by zero")
 
 
@@ -99,7 +102,7 @@ def test_statistics_are_those_of_all_processes_and_counts_are_summed_once(tmp_pa
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=2,
-        strategy=Processes("forkserver"),
+        strategy=PerStageDDP("forkserver"),
         max_epochs=1,
         num_sanity_val_steps=0,
         logger=False,
@@ -109,7 +112,7 @@ def test_statistics_are_those_of_all_processes_and_counts_are_summed_once(tmp_pa
         callbacks=[ModelCheckpoint(tmp_path, filename="last")],
     )
     data = DataLoader(torch.zeros(4, 1), batch_size=2)
-    with failures_told(trainer):
+    with translate_worker_errors(trainer):
         trainer.fit(Halves(), data, data if validates else None)
     if validates:
         assert trainer.callback_metrics["mean"] == 2
@@ -153,12 +156,12 @@ def test_a_process_without_images_takes_part_and_a_network_may_have_many_tensors
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=2,
-        strategy=Processes("forkserver"),
+        strategy=PerStageDDP("forkserver"),
         logger=False,
         enable_progress_bar=False,
         use_distributed_sampler=False,
     )
-    with failures_told(trainer):
+    with translate_worker_errors(trainer):
         (figures,) = trainer.validate(Ranked(), Few(), verbose=False)
     alone = MultilabelAveragePrecision(2)
     alone.update(SCORES, TAGS)
@@ -178,14 +181,14 @@ def test_states_of_processes_without_images_take_the_shape_and_type_of_the_other
 
 FORKS = """
 import logging, os, signal, sys
-from wsss_lightning.training.distributed import keep_forks_whole
+from wsss_lightning.training.distributed import block_sigchld_during_fork
 
 def complains(number, frame):
     if frame.f_code.co_filename == logging.__file__:
         raise RuntimeError("a worker died")
 
 if sys.argv[1:] == ["whole"]:
-    keep_forks_whole()
+    block_sigchld_during_fork()
 signal.signal(signal.SIGCHLD, complains)
 for _ in range(25):
     if os.fork() == 0:

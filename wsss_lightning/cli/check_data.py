@@ -20,20 +20,20 @@ from rich.table import Table
 
 from wsss_lightning.cli.run import checked_data, command, options_first
 from wsss_lightning.config.schema import splits_of
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.report import (
-    Seen,
+    ImageReport,
     always_tagged,
     conflicts,
     examine,
-    look_alikes,
+    near_duplicates,
     rare_classes,
     same_pixels,
     summary,
     survey_masks,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.figures.image_grid import legend_of, mask_overlay, save_sheet, sheet
+from wsss_lightning.figures.image_grid import class_legend, image_grid, mask_overlay, save_image
 from wsss_lightning.utils.console import track
 from wsss_lightning.utils.files import write_json
 
@@ -116,7 +116,7 @@ def report(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _conflicts(
-    reads: dict[str, VOCLayout], seen: dict[str, list[Seen]]
+    reads: dict[str, VOCDataset], seen: dict[str, list[ImageReport]]
 ) -> list[tuple[str, str, str]]:
     return [
         (split, name, told)
@@ -126,7 +126,7 @@ def _conflicts(
 
 
 def _duplicates(
-    seen: dict[str, list[Seen]], cfg: DictConfig
+    seen: dict[str, list[ImageReport]], cfg: DictConfig
 ) -> tuple[dict[str, list[list[str]]], list[tuple[str, str]]]:
     """Groups of equal images within a split and across both, and pairs across that look alike."""
     within = [group for part in seen.values() for group in same_pixels(part)]
@@ -135,7 +135,7 @@ def _duplicates(
     first, second = seen[cfg.data.train], seen[cfg.data.val]
     of_train = {one.digest: one.name for one in first if one.digest}
     across = [[of_train[o.digest], o.name] for o in second if o.digest in of_train]
-    return {"within": within, "across": across}, look_alikes(first, second)
+    return {"within": within, "across": across}, near_duplicates(first, second)
 
 
 def show(told: dict[str, Any], classes: list[str]) -> None:
@@ -183,8 +183,8 @@ def _cell(value: Any) -> str:
 def _sheet(
     path: Path,
     cfg: DictConfig,
-    reads: dict[str, VOCLayout],
-    seen: dict[str, list[Seen]],
+    reads: dict[str, VOCDataset],
+    seen: dict[str, list[ImageReport]],
     alike: list[list[str]],
 ) -> None:
     """Pairs that look the same, conflicts, then evenly chosen images of the training split."""
@@ -216,5 +216,5 @@ def _sheet(
         rows.append(row)
         captions.append(caption)
     if rows:
-        legend = legend_of(used, reads[train].classes) if used else {}
-        save_sheet(path, sheet(rows, captions, legend, tile=200))
+        legend = class_legend(used, reads[train].classes) if used else {}
+        save_image(path, image_grid(rows, captions, legend, tile=200))

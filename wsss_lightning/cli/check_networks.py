@@ -19,7 +19,7 @@ from wsss_lightning.methods.base import TagMethod, make_optimizer
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.weights import misfits, shapes_of
 from wsss_lightning.ops.resize import grid_side
-from wsss_lightning.steps.affinity import walk_settings
+from wsss_lightning.steps.affinity import random_walk_settings
 from wsss_lightning.steps.stages import backbone_nodes, set_statistics
 
 PARTS = ("backbone", "method", "pipeline", "refine", "segmenter")
@@ -62,7 +62,7 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
         if asked and first in built and then in built:
             _check_same_encoder(built[first], built[then], f"{then}.net.backbone")
     if "walk" in cfg.refine and tags:
-        walk_settings(cfg.refine.walk)
+        random_walk_settings(cfg.refine.walk)
 
 
 def fetch_weights(cfg: DictConfig, tags: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from hydra.errors import OverrideParseException
 
-from wsss_lightning.cli.options import composed, group_names, known_keys, options, own_folders
+from wsss_lightning.cli.options import composed, group_names, known_keys, options, user_config_dirs
 from wsss_lightning.cli.overrides import (
     MULTIRUN,
     OVERRIDE,
@@ -42,7 +42,7 @@ MODES |= {"--cfg": "c", "--info": "i", "-i": "i", "-sc": "s", "--shell-completio
 CFG = ("job", "hydra", "all")
 
 
-def check_words(words: Sequence[str]) -> None:
+def check_overrides(words: Sequence[str]) -> None:
     """Look at what is typed before anything is composed.
 
     Raises:
@@ -261,7 +261,7 @@ def _explain_missing_experiment(words: Sequence[str]) -> str:
         key = match[1].lstrip("+~")
         if key not in known and not key.startswith("hydra"):
             return f"{key} is not a key; {meant_key(key, words)}"
-    folders = own_folders(words)
+    folders = user_config_dirs(words)
     groups = {group: options(group, *folders) for group in group_names()}
     for word in words:
         key, _, name = word.partition("=")

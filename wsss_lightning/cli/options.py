@@ -44,7 +44,7 @@ def options(group: str, *own: Path) -> list[str]:
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
-def own_folders(words: Iterable[str]) -> list[Path]:
+def user_config_dirs(words: Iterable[str]) -> list[Path]:
     """Folders of --config-dir and --config-path, and those of hydra.searchpath."""
     given = "\n".join(words)
     option = r"^(?:--config-dir|-cd|--config-path|-cp)[=\n](.+)$|^-c[dp](?![=\n])(.+)$"
@@ -72,7 +72,7 @@ def composed(words: Iterable[str], experiment: str | None = None) -> DictConfig:
         experiment: taken where the words choose none; None: cam.
     """
     words = list(words)
-    folders = own_folders(words)
+    folders = user_config_dirs(words)
     known = {group: options(group, *folders) for group in group_names()}
     chosen = {}
     for word in words:

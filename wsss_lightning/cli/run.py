@@ -32,8 +32,8 @@ from rich.table import Table
 from yaml import YAMLError
 
 from wsss_lightning.cli.config_files import check_files
-from wsss_lightning.cli.error_messages import check_sweep, check_words, explain, repeated
-from wsss_lightning.cli.options import expand_user, group_names, options, own_folders
+from wsss_lightning.cli.error_messages import check_overrides, check_sweep, explain, repeated
+from wsss_lightning.cli.options import expand_user, group_names, options, user_config_dirs
 from wsss_lightning.cli.overrides import (
     as_typed,
     exists,
@@ -58,7 +58,6 @@ from wsss_lightning.utils import interrupts, machine_errors
 
 if TYPE_CHECKING:
     from wsss_lightning.cache.stage_cache import Run
-    from wsss_lightning.data.report import Sight
 
 console = Console()
 
@@ -90,7 +89,7 @@ def main() -> None:
         return
     for word in words:
         if re.match(r"[^=]*api_?key[^=]*=", word, re.IGNORECASE):
-            complain(
+            fail(
                 f"{word.split('=')[0]} is a secret, and what stands on the command line is stored "
                 "beside the results; set the environment variable WANDB_API_KEY, or run wandb "
                 "login."
@@ -112,8 +111,8 @@ def command(words: list[str], work: Callable[[DictConfig], object]) -> None:
     given, overrides = split_options(words)
     kept = Path.cwd()  # folders above the run's own that were there before
     try:
-        check_words(words)
-        check_files(own_folders([*given, *overrides]))
+        check_overrides(words)
+        check_files(user_config_dirs([*given, *overrides]))
         given, overrides = read_overrides(given, overrides)
         kept = check_runs_folder(overrides)
         check_sweep(given, overrides)
@@ -125,7 +124,7 @@ def command(words: list[str], work: Callable[[DictConfig], object]) -> None:
         with interrupts.watched():
             start(partial(in_folder, work=work, kept=kept))
     except (InputError, HydraException, OmegaConfBaseException, YAMLError) as error:
-        complain(end_of_sweep(kept) or answer(error, words))
+        fail(end_of_sweep(kept) or answer(error, words))
     except (KeyboardInterrupt, interrupts.Interrupted):
         end_of_sweep(kept)
         interrupts.leave()
@@ -133,7 +132,7 @@ def command(words: list[str], work: Callable[[DictConfig], object]) -> None:
         told = end_of_sweep(kept) or machine_errors.told(error)
         if not told:  # a defect; of a sweep's jobs, tracebacks are beside their results
             raise
-        complain(told)
+        fail(told)
     else:
         told = end_of_sweep(kept)
         if told:  # fewer than a sweeper's max_failure_rate
@@ -267,7 +266,7 @@ def plain(error: InputError) -> str:
     return told.rpartition("InputError: ")[2].strip() if "Traceback (most" in told else told
 
 
-def complain(message: str) -> None:
+def fail(message: str) -> None:
     """Print what the user can mend, and end with exit code 1."""
     console.file.flush()
     print(f"\nerror: {message}", file=sys.stderr)
@@ -423,13 +422,13 @@ def batch_sizes(cfg: DictConfig) -> dict[str, int]:
 
 def sights(cfg: DictConfig) -> "list[Sight]":
     """In which sizes the run's networks learn and see, where training fixes sizes in pixels."""
-    from wsss_lightning.data.report import Sight
+    from wsss_lightning.data.report import TrainTestScale
 
     used = {"segmenter": "test"} if cfg.pipeline.get("segment", True) else {}
     if supervision(cfg) == "tags":
         used = {"method": "score"} | used
     return [
-        Sight(
+        TrainTestScale(
             f"fit.{part}.long_side",
             tuple(cfg.fit[part].long_side),
             f"{use}.long_side",
@@ -456,7 +455,7 @@ def check_objective(cfg: DictConfig) -> None:
         InputError: there is no validation split, it has no true masks, or no segmentation network
             is trained.
     """
-    from wsss_lightning.steps.datasets import reader_of
+    from wsss_lightning.steps.datasets import datasets_of
 
     now = HydraConfig.get()
     sweeper = now.sweeper._target_.rpartition(".")[2]
@@ -466,7 +465,7 @@ def check_objective(cfg: DictConfig) -> None:
         reason = "pipeline.segment is false; set it to true, or choose pipeline=tags"
     elif cfg.data.val is None:
         reason = "data.val is null; set it to a split with true masks"
-    elif not reader_of(cfg.data)(cfg.data.val).has_masks():
+    elif not datasets_of(cfg.data)(cfg.data.val).has_masks():
         reason = f"data.val is {cfg.data.val}, which has no true mask; set data.reader.mask_dir"
     else:
         return
@@ -491,11 +490,11 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
 
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     plain["trainer"] = arguments_that_count(plain["trainer"])
-    return {key: value for key, value in plain.items() if key not in HOW}
+    return {key: value for key, value in plain.items() if key not in NON_SEMANTIC_KEYS}
 
 
 # keys that say how a run is made and watched, not what it finds
-HOW = ("logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
+NON_SEMANTIC_KEYS = ("logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
 
 
 def results(
@@ -539,9 +538,9 @@ def supervision(cfg: DictConfig) -> str:
 def protocol(cfg: DictConfig) -> dict[str, Any]:
     """Under which rules the scores were made; a number without them means little."""
     from wsss_lightning.pipelines.scored_splits import every_scored_split
-    from wsss_lightning.steps.datasets import reader_of
+    from wsss_lightning.steps.datasets import datasets_of
 
-    reads = [reader_of(cfg.data)(split) for split in splits_of(cfg.data)]
+    reads = [datasets_of(cfg.data)(split) for split in splits_of(cfg.data)]
     scored = every_scored_split(cfg)
     weak = supervision(cfg) == "tags"
     tags = cfg.data.reader.tags
@@ -551,7 +550,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         "masks_digest": "-".join(read.mask_fingerprint() for read in reads),
         "scored_on": {
             one.name: {
-                "images": len(reader_of(one.data)(one.name)),
+                "images": len(datasets_of(one.data)(one.name)),
                 "masks": one.data.reader.mask_dir,
             }
             for one in scored
@@ -606,10 +605,10 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     data set where it has them; else None, since masks of classes do not tell objects apart.
     """
     from wsss_lightning.evaluation.metrics import is_held_out
-    from wsss_lightning.steps.datasets import reader_of
+    from wsss_lightning.steps.datasets import datasets_of
 
     kind, every = supervision(cfg), cfg.seeds.held_out
-    reader = reader_of(cfg.data)
+    reader = datasets_of(cfg.data)
     train = reader(split=cfg.data.train, with_masks=False)
     told: dict[str, int | None] = {
         "images": len(train),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsss_lightning.cli.options import composed, group_names, known_keys, options, own_folders
+from wsss_lightning.cli.options import composed, group_names, known_keys, options, user_config_dirs
 from wsss_lightning.errors import closest, did_you_mean
 
 # what other programs call our keys: the last part of a key, or a whole one
@@ -63,7 +63,7 @@ def meant_key(key: str, words: Sequence[str]) -> str:
     near = closest(key, groups)
     for group in [*by_case, *starting, *([near] if near else [])]:
         if group in groups and value:
-            known_value = value in options(group, *own_folders(words))
+            known_value = value in options(group, *user_config_dirs(words))
             if known_value or group in by_case:
                 return f"did you mean {group}={value}?"
     if by_case:
@@ -128,7 +128,7 @@ def explain_option(group: str, name: str, words: Sequence[str]) -> str:
             f"{group}={name} is not known; Hydra's launchers and sweepers are plugins: install "
             'them by pip install "wsss-lightning[sweep]", or mend the name.'
         )
-    folders = own_folders(words)
+    folders = user_config_dirs(words)
     known = options(group, *folders)
     lead = f"{group}={name} is not known"
     bare = name.removesuffix(".yaml").removesuffix(".yml")

@@ -28,10 +28,10 @@ from wsss_lightning.data.sources import tags as tag_files
 from wsss_lightning.data.sources.boxes import (
     Annotation,
     BoxTable,
-    Drawn,
+    RawBox,
     boxes_of_instances,
-    fitted,
-    reaches_out,
+    clip_and_round,
+    exceeds_image,
     read_coco,
     read_csv,
     read_xml,
@@ -64,7 +64,7 @@ class BoxCounts(NamedTuple):
 
 
 @final
-class VOCLayout(Dataset[Sample]):
+class VOCDataset(Dataset[Sample]):
     """A split of a data set in VOC layout: images with tags, and masks or boxes if asked for.
 
     Images are turned upright by their EXIF orientation. Where masks or boxes only fit an image as
@@ -195,7 +195,7 @@ class VOCLayout(Dataset[Sample]):
 
     def view(
         self, with_masks: bool = True, with_boxes: bool = False, masks: Path | None = None
-    ) -> "VOCLayout":
+    ) -> "VOCDataset":
         """The same split with other contents of its samples; files are not read again.
 
         Args:
@@ -318,7 +318,7 @@ class VOCLayout(Dataset[Sample]):
         fitting = {
             (height, width)
             for height, width in (header.upright, header.stored)
-            if not any(reaches_out(box, height + SLACK, width + SLACK) for box in boxes)
+            if not any(exceeds_image(box, height + SLACK, width + SLACK) for box in boxes)
         }
         return fitting if boxes and len(fitting) == 1 else set()
 
@@ -429,10 +429,10 @@ class VOCLayout(Dataset[Sample]):
         for drawn in self._drawn(i):
             label = self._label_of(drawn, size, i)
             if label is not None:
-                found.append((label, *(fitted(drawn, *size) or ())))
+                found.append((label, *(clip_and_round(drawn, *size) or ())))
         return np.array(found, np.float32).reshape(-1, 5)
 
-    def _label_of(self, drawn: Drawn, size: tuple[int, int], i: int) -> int | None:
+    def _label_of(self, drawn: RawBox, size: tuple[int, int], i: int) -> int | None:
         """Label of a box; None for one that a view of some classes leaves out.
 
         Raises:
@@ -449,14 +449,14 @@ class VOCLayout(Dataset[Sample]):
             raise InputError(
                 f"{where} without a box in numbers ({drawn.numbers}); give all four as numbers."
             )
-        if fitted(drawn, *size) is None:
+        if clip_and_round(drawn, *size) is None:
             raise InputError(
                 f"{where} whose box ({drawn.numbers}) holds no pixel of the image of "
                 f"{size[1]}x{size[0]}; mend the box, or take it out."
             )
         return known + 1
 
-    def _drawn(self, i: int) -> list[Drawn]:
+    def _drawn(self, i: int) -> list[RawBox]:
         """Boxes of an image as they stand in the file.
 
         Raises:
@@ -473,7 +473,7 @@ class VOCLayout(Dataset[Sample]):
             )
         return drawn
 
-    def _drawn_as_written(self, i: int) -> list[Drawn]:
+    def _drawn_as_written(self, i: int) -> list[RawBox]:
         if self.boxes_from != "xml":
             return self._box_table.boxes.get(self.names[i], [])
         boxes = self._annotation(i).boxes
@@ -497,7 +497,7 @@ class VOCLayout(Dataset[Sample]):
         split = frozenset(self.names)
         by_name = {written: self._index.name(written, split) for written in table.boxes}
         absent = [written for written in table.boxes if not self._index.find(written)]
-        named: dict[str, list[Drawn]] = {}
+        named: dict[str, list[RawBox]] = {}
         for written, name in by_name.items():
             if name is not None:
                 named.setdefault(name, []).extend(table.boxes[written])
@@ -557,7 +557,7 @@ class VOCLayout(Dataset[Sample]):
                 size = self.image_size(i)
                 for drawn in self._drawn(i):
                     known = self._known(drawn.name, self._box_path(i)) is not None
-                    cut += known and reaches_out(drawn, *size)
+                    cut += known and exceeds_image(drawn, *size)
         left_out = 0 if self.boxes_from in ("xml", "masks") else self._box_table.left_out
         return BoxCounts(boxes, cut, unboxed, left_out)
 

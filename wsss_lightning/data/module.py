@@ -16,7 +16,7 @@ from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-d
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wsss_lightning.data.batch import Batch, Sample, collate
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import load_score
 from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.data.transforms import TrainTransform
@@ -116,7 +116,7 @@ class _Augmented(Dataset[Sample]):
 
     def __init__(
         self,
-        data: VOCLayout,
+        data: VOCDataset,
         transform: TrainTransform,
         seed: int,
         sub_tags: Mapping[str, Tensor] | None,
@@ -163,7 +163,7 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        reader: Callable[..., VOCLayout],
+        reader: Callable[..., VOCDataset],
         train: str,
         val: str | None,
         transform: TrainTransform | None,
@@ -230,7 +230,7 @@ class DataModule(pl.LightningDataModule):
         data = self.reader(split=self.predict, with_masks=False)
         return self._whole(data, "predict", self.skip)
 
-    def _whole(self, data: VOCLayout, use: str, skip: Collection[str] = ()) -> DataLoader[Batch]:
+    def _whole(self, data: VOCDataset, use: str, skip: Collection[str] = ()) -> DataLoader[Batch]:
         sizes = [data.image_size(i) for i in range(len(data))]
         done = [i for i, name in enumerate(data.names) if name in skip]
         sampler = SameSizeBatchSampler(sizes, self.eval_batch_size, done)
@@ -244,12 +244,12 @@ class DataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             multiprocessing_context=fork_context() if self.num_workers else None,
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=_end_with_parent,
+            worker_init_fn=_exit_with_parent,
             **how,
         )
 
 
-def _end_with_parent(_worker: int) -> None:
+def _exit_with_parent(_worker: int) -> None:
     """End with the process that reads; a worker that outlives it reports errors of its clean-up."""
     _prctl_pr_set_pdeathsig(signal.SIGKILL)  # nothing happens but on Linux
 

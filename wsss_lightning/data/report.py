@@ -15,7 +15,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from wsss_lightning.data.checks import MaskSurvey
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.sources.masks import MaskContent
 from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import IGNORE
@@ -29,7 +29,7 @@ RARE = 20  # times fewer images than the most frequent class has
 
 
 @dataclass(frozen=True)
-class Sight:
+class TrainTestScale:
     """In which sizes a network learns, and in which it sees whole images.
 
     Args:
@@ -59,7 +59,7 @@ class Sight:
         )
 
 
-def usual_side(read: VOCLayout, count: int = 50) -> float:
+def median_long_side(read: VOCDataset, count: int = 50) -> float:
     """Median longer side of images of a split, pixels.
 
     Args:
@@ -70,7 +70,7 @@ def usual_side(read: VOCLayout, count: int = 50) -> float:
 
 
 @dataclass
-class Seen:
+class ImageReport:
     """One image.
 
     Args:
@@ -97,7 +97,7 @@ class Seen:
     wrong: list[str] = field(default_factory=list)
 
 
-def examine(read: VOCLayout, workers: int) -> Iterator[Seen]:
+def examine(read: VOCDataset, workers: int) -> Iterator[ImageReport]:
     """Every image of a split, decoded in full with its mask and boxes, in order.
 
     Args:
@@ -108,8 +108,10 @@ def examine(read: VOCLayout, workers: int) -> Iterator[Seen]:
         yield from pool.map(lambda i: _look(read, i, masks, boxes), range(len(read)))
 
 
-def _look(read: VOCLayout, i: int, masks: bool, boxes: bool) -> Seen:
-    seen = Seen(read.names[i], tags=frozenset((read.tags[i].nonzero().flatten() + 1).tolist()))
+def _look(read: VOCDataset, i: int, masks: bool, boxes: bool) -> ImageReport:
+    seen = ImageReport(
+        read.names[i], tags=frozenset((read.tags[i].nonzero().flatten() + 1).tolist())
+    )
     try:
         picture = read.image(i)
         seen.size = picture.height, picture.width
@@ -137,7 +139,7 @@ def _look(read: VOCLayout, i: int, masks: bool, boxes: bool) -> Seen:
     return seen
 
 
-def survey_masks(read: VOCLayout, seen: Iterable[Seen]) -> MaskSurvey:
+def survey_masks(read: VOCDataset, seen: Iterable[ImageReport]) -> MaskSurvey:
     """All masks of a split that were examined, held against tags and VOC's colours."""
     survey = MaskSurvey(read.mask_reader, read.split)
     for one in seen:
@@ -146,7 +148,7 @@ def survey_masks(read: VOCLayout, seen: Iterable[Seen]) -> MaskSurvey:
     return survey
 
 
-def summary(seen: Sequence[Seen], classes: Sequence[str]) -> dict[str, Any]:
+def summary(seen: Sequence[ImageReport], classes: Sequence[str]) -> dict[str, Any]:
     """Counts of a split, ready for JSON."""
     sizes = np.array([one.size for one in seen if one.digest] or [(0, 0)])
     names = {0: "background", **dict(enumerate(classes, start=1)), IGNORE: "ignored"}
@@ -176,7 +178,7 @@ def summary(seen: Sequence[Seen], classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def conflicts(seen: Iterable[Seen], classes: Sequence[str]) -> Iterator[tuple[str, str]]:
+def conflicts(seen: Iterable[ImageReport], classes: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Name and words of each image whose tags, mask and boxes tell different classes."""
     told = ["background", *classes]
 
@@ -206,7 +208,7 @@ def difference_signs(levels: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, 
     return np.where(np.abs(steps) > EVEN, np.sign(steps), 0).astype(np.float32)
 
 
-def same_pixels(seen: Sequence[Seen]) -> list[list[str]]:
+def same_pixels(seen: Sequence[ImageReport]) -> list[list[str]]:
     """Names of images whose pixels are equal, in groups."""
     groups = defaultdict(list)
     for one in seen:
@@ -215,7 +217,9 @@ def same_pixels(seen: Sequence[Seen]) -> list[list[str]]:
     return [names for names in groups.values() if len(names) > 1]
 
 
-def look_alikes(first: Sequence[Seen], second: Sequence[Seen]) -> list[tuple[str, str]]:
+def near_duplicates(
+    first: Sequence[ImageReport], second: Sequence[ImageReport]
+) -> list[tuple[str, str]]:
     """Pairs of images, one of each, that are likely the same photo, or its mirror image.
 
     Equal ones are left out.
@@ -237,7 +241,7 @@ def look_alikes(first: Sequence[Seen], second: Sequence[Seen]) -> list[tuple[str
     return sorted(found)
 
 
-def _thumbnails(part: Sequence[Seen]) -> Float32[np.ndarray, "n s s"]:
+def _thumbnails(part: Sequence[ImageReport]) -> Float32[np.ndarray, "n s s"]:
     return np.stack([one.thumbnail for one in part if one.thumbnail is not None]).astype(np.float32)
 
 
@@ -247,7 +251,7 @@ def _signs(thumbnails: Float32[np.ndarray, "n s s"]) -> Float32[np.ndarray, "n _
     return signs / np.maximum(np.linalg.norm(signs, axis=1, keepdims=True), 1)
 
 
-def _telling(one: Seen) -> bool:
+def _telling(one: ImageReport) -> bool:
     return one.thumbnail is not None and float(one.thumbnail.std()) > FLAT
 
 
@@ -265,7 +269,7 @@ def always_tagged(tags: np.ndarray, classes: Sequence[str]) -> list[str]:
     return [n for n, count in zip(classes, counts, strict=True) if count == len(tags) > 0]
 
 
-def shared_files(first: VOCLayout, second: VOCLayout) -> list[str]:
+def shared_files(first: VOCDataset, second: VOCDataset) -> list[str]:
     """Names of images of the second split that are in the first too, by name or byte for byte."""
     if first.split == second.split:
         return []

@@ -8,7 +8,7 @@ from jaxtyping import Integer
 from torch import Tensor
 
 
-def harm(
+def refinement_damage(
     before: Integer[Tensor, "H W"], after: Integer[Tensor, "H W"], area_factor: float
 ) -> str | None:
     """What speaks against a refined label map, or None.

@@ -17,7 +17,7 @@ BAND: Final = 0.01
 """Width of the boundary band on either side, in diagonals of the image: 6 pixels on VOC."""
 
 
-class Cause(IntEnum):
+class ErrorType(IntEnum):
     """What a pixel is; the first that holds is taken, from `UNLABELLED` on."""
 
     RIGHT = 0
@@ -35,13 +35,13 @@ class Cause(IntEnum):
     """An object is called another class that the image shows."""
 
 
-WRONG: Final = tuple(cause for cause in Cause if cause != Cause.RIGHT)
+WRONG: Final = tuple(cause for cause in ErrorType if cause != ErrorType.RIGHT)
 
 
 def causes(
     prediction: Integer[Tensor, "H W"], truth: Integer[Tensor, "H W"], band: float = BAND
 ) -> UInt8[Tensor, "H W"]:
-    """The `Cause` of each pixel; IGNORE where the truth is not known.
+    """The `ErrorType` of each pixel; IGNORE where the truth is not known.
 
     A whole class that was not found is an error of tags, not a missed part: no better map of the
     classes found would mend it. Next come boundaries, where annotators differ too.
@@ -57,13 +57,13 @@ def causes(
     known = truth != IGNORE
     invented = _is_absent_from(truth[known])[prediction.long()]
     unseen = _is_absent_from(prediction[known])[truth.long()]
-    found = torch.full_like(truth, Cause.CONFUSED)
-    found[truth == 0] = Cause.SPILL
-    found[prediction == 0] = Cause.MISSED
-    found[near_boundary(truth, band)] = Cause.BOUNDARY
-    found[invented | unseen] = Cause.TAG
-    found[prediction == IGNORE] = Cause.UNLABELLED
-    found[prediction == truth] = Cause.RIGHT
+    found = torch.full_like(truth, ErrorType.CONFUSED)
+    found[truth == 0] = ErrorType.SPILL
+    found[prediction == 0] = ErrorType.MISSED
+    found[near_boundary(truth, band)] = ErrorType.BOUNDARY
+    found[invented | unseen] = ErrorType.TAG
+    found[prediction == IGNORE] = ErrorType.UNLABELLED
+    found[prediction == truth] = ErrorType.RIGHT
     found[~known] = IGNORE
     return found.to(torch.uint8)
 

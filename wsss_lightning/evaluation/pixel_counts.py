@@ -16,7 +16,7 @@ from jaxtyping import Int, Integer
 from torch import Tensor
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.evaluation.error_analysis import WRONG, Cause, causes
+from wsss_lightning.evaluation.error_analysis import WRONG, ErrorType, causes
 from wsss_lightning.evaluation.metrics import count_pixels
 from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.files import write_atomically
@@ -25,7 +25,7 @@ TALLY = "images.npz"
 
 
 @final
-class TallyWriter:
+class PixelCountWriter:
     """Counts one prediction after the other.
 
     Args:
@@ -52,7 +52,7 @@ class TallyWriter:
         prediction, truth = prediction.long(), truth.long()
         why = causes(prediction, truth).long()
         known = truth != IGNORE
-        shape = (len(Cause), self.num_labels, self.num_labels + 1)
+        shape = (len(ErrorType), self.num_labels, self.num_labels + 1)
         column = torch.where(prediction == IGNORE, self.num_labels, prediction)
         cells = (why * shape[1] + truth) * shape[2] + column
         counted = torch.bincount(cells[known], minlength=math.prod(shape)).view(shape)[list(WRONG)]
@@ -85,8 +85,8 @@ class TallyWriter:
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What `TallyWriter` left.
+class PixelCounts:
+    """What `PixelCountWriter` left.
 
     Args:
         names: of the images.
@@ -101,7 +101,7 @@ class Tally:
     wrong: Int[np.ndarray, "n e"]
 
 
-def load_tally(folder: Path) -> Tally:
+def load_pixel_counts(folder: Path) -> PixelCounts:
     """Of an evaluation's folder.
 
     Raises:
@@ -120,4 +120,4 @@ def load_tally(folder: Path) -> Tally:
             f"{path} cannot be read as counts of pixels ({error}); delete its folder and repeat "
             "the run, which counts them again."
         ) from error
-    return Tally(names, matrices.reshape(-1, labels, labels + 1), by_cause, wrong)
+    return PixelCounts(names, matrices.reshape(-1, labels, labels + 1), by_cause, wrong)

@@ -32,7 +32,7 @@ from wsss_lightning.ops.cam import with_constant_background, with_power_backgrou
 
 
 @dataclass(frozen=True)
-class Walk:
+class RandomWalkSettings:
     """How scores are spread along affinities; no part of how affinities are learnt.
 
     Args:
@@ -72,7 +72,7 @@ class Walk:
                 )
 
 
-class PairLearner(pl.LightningModule, ABC):
+class AffinityModule(pl.LightningModule, ABC):
     """A network whose affinities of near pixels learn from confident labels; IGNORE is left out.
 
     loss = 1/4 background pairs + 1/4 pairs of a class + 1/2 unlike pairs
@@ -135,7 +135,7 @@ class PairLearner(pl.LightningModule, ABC):
         self,
         image: Float[Tensor, "b 3 H W"],
         scores: Sequence[Float[Tensor, "_ H W"]],
-        walk: Walk,
+        walk: RandomWalkSettings,
         strided: Sequence[Float[Tensor, "_ h w"] | None] | None = None,
     ) -> list[Float[Tensor, "_ H W"]]:
         """Scores behind the walk, of the background and of each class of an image's own.
@@ -162,12 +162,12 @@ class PairLearner(pl.LightningModule, ABC):
 
 
 @final
-class AffinityLearner(PairLearner):
+class AffinityNetModule(AffinityModule):
     """AffinityNet: affinities of features, and a walk that background takes part in.
 
     Args:
         net, optimizer, head_factor, bias_lr_multiplier, decay_biases, power, radius, border: as
-            of PairLearner; `net` is an `AffinityNet`.
+            of AffinityModule; `net` is an `AffinityNet`.
 
     Source: Ahn & Kwak 2018 (AffinityNet); `train_aff.py` and `infer_aff.py` of the official code.
     """
@@ -195,7 +195,7 @@ class AffinityLearner(PairLearner):
         self,
         image: Float[Tensor, "b 3 H W"],
         scores: Sequence[Float[Tensor, "_ H W"]],
-        walk: Walk,
+        walk: RandomWalkSettings,
         strided: Sequence[Float[Tensor, "_ h w"] | None] | None = None,
     ) -> list[Float[Tensor, "_ H W"]]:
         """A constant background joins behind the walk, which is then of the classes alone.
@@ -213,7 +213,7 @@ class AffinityLearner(PairLearner):
             )
             stride, size = self.net.stride, (maps.shape[-2], maps.shape[-1])
             start = cell_means(maps, stride, outside_is_zero=True)
-            spread = walked(start, own, self.offsets(walk.radius), walk, stride, size)
+            spread = propagate(start, own, self.offsets(walk.radius), walk, stride, size)
             if walk.background_score is not None:
                 spread = with_constant_background(spread, walk.background_score)
             found.append(spread)
@@ -236,11 +236,11 @@ def cell_means(
     return F.avg_pool2d(maps[None], stride, ceil_mode=True)[0]
 
 
-def walked(
+def propagate(
     start: Float[Tensor, "k h w"],
     affinity: Float[Tensor, "1 n h w"],
     offsets: Sequence[Offset],
-    walk: Walk,
+    walk: RandomWalkSettings,
     stride: int,
     size: tuple[int, int],
 ) -> Float[Tensor, "k H W"]:

@@ -34,7 +34,7 @@ _WORDS: Final = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class CamSettings:
     """How score maps are read out of a trained method; no part of how it learnt.
 
     Args:
@@ -119,7 +119,7 @@ class TagMethod(pl.LightningModule, ABC):
         self.net = net(num_classes=num_classes)
         self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
         self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
-        self.reading = Reading()
+        self.reading = CamSettings()
         self.loss = MeanMetric()  # over images, however processes share them
         self.tag_metrics = TagMetrics(num_classes)
 
@@ -324,7 +324,7 @@ def make_optimizer(module: Any) -> Optimizer:
     """Build the optimiser of a module's encoder and head (`parameter_groups`).
 
     Args:
-        module: a `TagMethod`, `Segmenter` or `PairLearner`.
+        module: a `TagMethod`, `Segmenter` or `AffinityModule`.
 
     Raises:
         InputError: it does not set both its `lr` and its `weight_decay`, or refuses a value.

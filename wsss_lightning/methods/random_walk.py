@@ -12,12 +12,12 @@ import torch
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.data.scores import load_score, load_strided
 from wsss_lightning.data.stage_files import image_file
-from wsss_lightning.methods.affinity_base import PairLearner, Walk
-from wsss_lightning.ops.cam import share_of
+from wsss_lightning.methods.affinity_base import AffinityModule, RandomWalkSettings
+from wsss_lightning.ops.cam import normalise_over_labels
 
 
 @final
-class Walker(pl.LightningModule):
+class RandomWalkPropagator(pl.LightningModule):
     """Predicts `marginal`, of each image (l H W), and `keys`, the labels of its maps.
 
     Args:
@@ -26,7 +26,7 @@ class Walker(pl.LightningModule):
         walk: how scores are spread.
     """
 
-    def __init__(self, learner: PairLearner, scores: Path, walk: Walk) -> None:
+    def __init__(self, learner: AffinityModule, scores: Path, walk: RandomWalkSettings) -> None:
         super().__init__()
         self.learner, self.scores, self.walk = learner, scores, walk
 
@@ -44,6 +44,6 @@ class Walker(pl.LightningModule):
         refined = self.learner.refined(image, scores, self.walk, strided)
         return {
             "name": batch["name"],
-            "marginal": [share_of(score.float()).clamp(0, 1) for score in refined],
+            "marginal": [normalise_over_labels(score.float()).clamp(0, 1) for score in refined],
             "keys": [torch.cat([labels.new_zeros(1), labels]) for labels in keys],
         }

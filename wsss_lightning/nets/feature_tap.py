@@ -17,7 +17,7 @@ SIDE = 64  # of the image on which maps are measured
 
 
 @final
-class Taps:
+class FeatureTap:
     """Chosen maps of an encoder, besides its deepest.
 
     Args:

@@ -138,7 +138,7 @@ def with_power_background(
     return torch.cat([background, score], dim=-3)
 
 
-def share_of(score: Float[Tensor, "k h w"]) -> Float[Tensor, "k h w"]:
+def normalise_over_labels(score: Float[Tensor, "k h w"]) -> Float[Tensor, "k h w"]:
     """Scores of all labels as probabilities: each pixel's divided by their sum."""
     return score / score.sum(0, keepdim=True).clamp(min=1e-6)
 

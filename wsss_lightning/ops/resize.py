@@ -81,9 +81,7 @@ def _cell_coordinates(cells: int, view: int, side: int, stride: int) -> Float[Te
     return (pixel / step / (cells - 1) * 2 - 1).float()
 
 
-def mean_once_resized(
-    maps: Float[Tensor, "b n h w"], size: tuple[int, int]
-) -> Float[Tensor, "b n"]:
+def resized_mean(maps: Float[Tensor, "b n h w"], size: tuple[int, int]) -> Float[Tensor, "b n"]:
     """resize_to(maps, size).mean((-2, -1)), without the large maps: resizing is linear.
 
     It differs from the mean of the cells, since those at the rim stand for fewer pixels.

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from wsss_lightning.config.schema import splits_of
 from wsss_lightning.errors import InputError
-from wsss_lightning.steps.datasets import reader_of
+from wsss_lightning.steps.datasets import datasets_of
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def check_benchmark(cfg: DictConfig) -> str:
     benchmark = _benchmark(cfg)
     if benchmark is None:
         return ""
-    wanted = reader_of(benchmark.data)(benchmark.name, with_masks=False).names
-    known = set(reader_of(cfg.data)(cfg.data.train, with_masks=False).names)
+    wanted = datasets_of(benchmark.data)(benchmark.name, with_masks=False).names
+    known = set(datasets_of(cfg.data)(cfg.data.train, with_masks=False).names)
     missing = [name for name in wanted if name not in known]
     if missing:
         raise InputError(
@@ -86,5 +86,5 @@ def _benchmark(cfg: DictConfig) -> ScoredSplit | None:
     data = cfg.data.copy()
     if mask_dir is not None:
         data.reader.mask_dir = mask_dir
-    digest = reader_of(data)(name).mask_fingerprint()
+    digest = datasets_of(data)(name).mask_fingerprint()
     return ScoredSplit(name, data, digest)

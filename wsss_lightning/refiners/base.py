@@ -99,9 +99,9 @@ def affinity(
         labels: `parameters` of both CRFs, `gt_prob` as of `Stages.crf`, and what gives the
             background its `score` or its `power`, under `low` (much) and `high` (little).
         encoder: the network begins with that of the `backbone` or of the `classifier`.
-        module: the `PairLearner`.
+        module: the `AffinityModule`.
         schedule: of its training, as `fit.segmenter`.
-        walk: `Walk`, and the `batch_size` of its images.
+        walk: `RandomWalkSettings`, and the `batch_size` of its images.
         crf: parameters of a last CRF; None: the walk is the last step.
     """
     own = AffinityStages(do.trainer, do.logger, do.workers, do.minutes)
@@ -140,7 +140,7 @@ def affinity(
         marginals=sides,
         initial=trained if encoder == "classifier" else None,
     )
-    walked = {
+    propagate = {
         split: run.stage(
             f"{name}/{split}",
             own.walk,
@@ -153,7 +153,7 @@ def affinity(
         for split, seeds in scores.items()
     }
     if crf is None:
-        return {name: walked}
+        return {name: propagate}
     smoothed = {
         split: run.stage(
             f"{name}_crf/{split}",
@@ -165,6 +165,6 @@ def affinity(
             background_power=None,
             background_score=None,
         )
-        for split, marginals in walked.items()
+        for split, marginals in propagate.items()
     }
-    return {name: walked, f"{name}_crf": smoothed}
+    return {name: propagate, f"{name}_crf": smoothed}

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from wsss_lightning.cli.run import complain
+from wsss_lightning.cli.run import fail
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.report.runs import DataSet, file_name, find_runs, group
 from wsss_lightning.utils.files import write_atomically, write_table
@@ -52,9 +52,9 @@ def main(words: Sequence[str] | None = None) -> None:
             kept=told.keep,
         )
     except InputError as error:
-        complain(str(error))
+        fail(str(error))
     except OSError as error:
-        complain(
+        fail(
             f"a file or folder cannot be read or written ({error}); mend its rights, or "
             "choose other folders by --out, --charts or --keep."
         )

@@ -204,7 +204,7 @@ def _pictures(
                 final = ("segmentation" if final[1] == data.train else final[0], split)
             ranked = probes(comparison.difficulty(final), PROBES)
             chosen = [(name, f"mean mIoU {100 * value:.0f}") for name, value in ranked]
-            chosen = chosen or [(name, "") for name in album.evenly(split, PROBES)]
+            chosen = chosen or [(name, "") for name in album.evenly_spaced(split, PROBES)]
             shown[split] = [
                 album.probe(name, split, about, methods)
                 for name, about in track(chosen, len(chosen), "pictures")

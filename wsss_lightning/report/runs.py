@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.evaluation.pixel_counts import TALLY, Tally, load_tally
+from wsss_lightning.evaluation.pixel_counts import TALLY, PixelCounts, load_pixel_counts
 from wsss_lightning.steps.labels import STEP_NAMES
 from wsss_lightning.training.trainer import NEUTRAL
 
@@ -126,10 +126,10 @@ class RunResult:
         """Where counts of each image are, if the run's stages are there."""
         return self.stage(f"{step[0]}_miou/{step[1]}") / TALLY
 
-    def tally(self, step: Step) -> Tally | None:
+    def tally(self, step: Step) -> PixelCounts | None:
         """Counts of each image, or None where the run's stages are not there (any more)."""
         path = self.counts(step)
-        return load_tally(path.parent) if path.is_file() else None
+        return load_pixel_counts(path.parent) if path.is_file() else None
 
     def curve(self, split: str) -> dict[str, list[float]] | None:
         """Figures of the seeds over thresholds, if the run has any.

@@ -18,8 +18,14 @@ from omegaconf import DictConfig
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.metrics import score_parts
-from wsss_lightning.steps.datasets import reader_of
-from wsss_lightning.steps.stages import WANDB_RUN, evenly, pictured, settings_of, tag_names
+from wsss_lightning.steps.datasets import datasets_of
+from wsss_lightning.steps.stages import (
+    WANDB_RUN,
+    evenly_spaced,
+    preview_row,
+    settings_of,
+    tag_names,
+)
 from wsss_lightning.utils.console import console
 from wsss_lightning.utils.files import write_json
 
@@ -201,13 +207,13 @@ def probes(data: DictConfig, store: Path, inputs: Mapping[str, Any]) -> dict[str
     """
     import wandb
 
-    reader = reader_of(data)(split=inputs["split"])
+    reader = datasets_of(data)(split=inputs["split"])
     seeds = None if inputs["seeds"] is None else store / inputs["seeds"]
     steps = {heading: store / masks for heading, masks in inputs["steps"].items()}
     columns: list[str | int] = ["name", "tags"]
     rows = []
-    for i in evenly(len(reader), inputs["count"]):
-        pictures, _ = pictured(reader, i, seeds, steps)
+    for i in evenly_spaced(len(reader), inputs["count"]):
+        pictures, _ = preview_row(reader, i, seeds, steps)
         columns[2:] = list(pictures)
         shots = [wandb.Image(picture, file_type="jpg") for picture in pictures.values()]
         rows.append([reader.names[i], tag_names(reader, i), *shots])

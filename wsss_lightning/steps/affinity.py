@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import load_mask, load_score, save_mask
 from wsss_lightning.data.stage_files import finished_images, image_file
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.affinity_base import Walk
-from wsss_lightning.methods.random_walk import Walker
+from wsss_lightning.methods.affinity_base import RandomWalkSettings
+from wsss_lightning.methods.random_walk import RandomWalkPropagator
 from wsss_lightning.ops.affinity import confident_labels
 from wsss_lightning.ops.masks import IGNORE
-from wsss_lightning.steps.datasets import reader_of
-from wsss_lightning.steps.stages import Stages, load, name_of, settings_of, share_out
+from wsss_lightning.steps.datasets import datasets_of
+from wsss_lightning.steps.stages import Stages, load, name_of, parallel_map, settings_of
 from wsss_lightning.training.callbacks.score_writer import ScoreWriter
 from wsss_lightning.utils.files import write_json
 
@@ -48,11 +48,11 @@ class AffinityStages(Stages):
             high: marginals under little background.
             prefer_class: as of `confident_labels`.
         """
-        reader = reader_of(data)(split=split, with_masks=False)
+        reader = datasets_of(data)(split=split, with_masks=False)
         done = finished_images(folder, ".png")
         left = [name for name in reader.names if name not in done]
         work = partial(_confident, folder=folder, low=low, high=high, prefer_class=prefer_class)
-        share_out(work, left, self.workers, name_of(folder), threads=False)
+        parallel_map(work, left, self.workers, name_of(folder), threads=False)
         write_json(folder / "metrics.json", _shares(folder, reader))
 
     def walk(
@@ -69,14 +69,19 @@ class AffinityStages(Stages):
 
         An interrupted stage goes on with the images that are left.
         """
-        how, batch_size = walk_settings(walk)
+        how, batch_size = random_walk_settings(walk)
         learner: Any = load(trained)
         done = finished_images(folder, ".npz")
         datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
-        self.write(folder, Walker(learner, scores, how), datamodule, ScoreWriter(folder, bits=16))
+        self.write(
+            folder,
+            RandomWalkPropagator(learner, scores, how),
+            datamodule,
+            ScoreWriter(folder, bits=16),
+        )
 
 
-def walk_settings(node: DictConfig) -> tuple[Walk, int]:
+def random_walk_settings(node: DictConfig) -> tuple[RandomWalkSettings, int]:
     """How scores walk, checked, and how many images are taken at once.
 
     Raises:
@@ -86,7 +91,7 @@ def walk_settings(node: DictConfig) -> tuple[Walk, int]:
     batch_size = settings.pop("batch_size")
     if batch_size < 1:
         raise InputError(f"refine.walk.batch_size is {batch_size}; set 1 or more.")
-    return Walk(**settings), batch_size
+    return RandomWalkSettings(**settings), batch_size
 
 
 def _confident(name: str, *, folder: Path, low: Path, high: Path, prefer_class: bool) -> None:
@@ -99,7 +104,7 @@ def _confident(name: str, *, folder: Path, low: Path, high: Path, prefer_class: 
     save_mask(image_file(folder, name, ".png"), names[label])
 
 
-def _shares(folder: Path, reader: VOCLayout) -> dict[str, float]:
+def _shares(folder: Path, reader: VOCDataset) -> dict[str, float]:
     counts = np.zeros(IGNORE + 1, np.int64)
     for name in reader.names:
         mask = load_mask(image_file(folder, name, ".png"))

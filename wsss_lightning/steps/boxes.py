@@ -14,15 +14,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from wsss_lightning.cache.stage_cache import ALARMS
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask
 from wsss_lightning.data.stage_files import finished_images, image_file
 from wsss_lightning.densecrf.api import mean_field
 from wsss_lightning.figures.charts import line_chart, save_chart
 from wsss_lightning.methods.simple_does_it.boxes import Prediction, Refine
-from wsss_lightning.steps.datasets import reader_of
-from wsss_lightning.steps.stages import crf_settings, share_out
-from wsss_lightning.training.callbacks.watchdog import LabelWatch
+from wsss_lightning.steps.datasets import datasets_of
+from wsss_lightning.steps.stages import crf_settings, parallel_map
+from wsss_lightning.training.callbacks.watchdog import PseudoMaskAlarms
 from wsss_lightning.utils.files import write_json
 
 Points = Mapping[str, Sequence[Sequence[float]]]
@@ -40,10 +40,10 @@ class BoxStages:
 
     def box_labels(self, folder: Path, *, data: DictConfig, split: str, rule: DictConfig) -> None:
         """Labels `<name>.png` of every image, made from its boxes by a rule (`conf/box_labels`)."""
-        reader = reader_of(data)(split=split, with_masks=False, with_boxes=True)
+        reader = datasets_of(data)(split=split, with_masks=False, with_boxes=True)
         work = partial(_label, folder=folder, reader=reader, rule=instantiate(rule))
-        share_out(work, _left(folder, reader), self.workers, "labels", threads=False)
-        watch = LabelWatch(reader.classes)
+        parallel_map(work, _left(folder, reader), self.workers, "labels", threads=False)
+        watch = PseudoMaskAlarms(reader.classes)
         for i, name in enumerate(reader.names):
             watch.update(name, load_mask(image_file(folder, name, ".png")), reader.tags[i])
         write_json(folder / ALARMS, watch.alarms())
@@ -68,7 +68,7 @@ class BoxStages:
             initial: labels of round 0.
             previous: labels of the round before.
         """
-        reader = reader_of(data)(split=split, with_masks=False, with_boxes=True)
+        reader = datasets_of(data)(split=split, with_masks=False, with_boxes=True)
         parameters, engine = crf_settings(crf)
         work = partial(
             _relabel,
@@ -79,9 +79,9 @@ class BoxStages:
             rule=instantiate(rule),
             refine=partial(mean_field, parameters=parameters, engine=engine),
         )
-        share_out(work, _left(folder, reader), self.workers, "relabel", threads=False)
+        parallel_map(work, _left(folder, reader), self.workers, "relabel", threads=False)
         changed = total = 0
-        watch = LabelWatch(reader.classes)
+        watch = PseudoMaskAlarms(reader.classes)
         for i, name in enumerate(reader.names):
             new, old = (load_mask(image_file(f, name, ".png")) for f in (folder, previous))
             changed, total = changed + int((new != old).sum()), total + new.size
@@ -96,16 +96,16 @@ class BoxStages:
         save_chart(chart, folder / "rounds.png")
 
 
-def _left(folder: Path, reader: VOCLayout) -> list[int]:
+def _left(folder: Path, reader: VOCDataset) -> list[int]:
     done = finished_images(folder, ".png")
     return [i for i, name in enumerate(reader.names) if name not in done]
 
 
-def _image(reader: VOCLayout, i: int) -> torch.Tensor:
+def _image(reader: VOCDataset, i: int) -> torch.Tensor:
     return torch.from_numpy(np.array(reader.image(i)))
 
 
-def _label(i: int, *, folder: Path, reader: VOCLayout, rule: Any) -> None:
+def _label(i: int, *, folder: Path, reader: VOCDataset, rule: Any) -> None:
     boxes = torch.from_numpy(reader.boxes(i))
     path = image_file(folder, reader.names[i], ".png")
     save_mask(path, rule(boxes, _image(reader, i)).numpy())
@@ -115,7 +115,7 @@ def _relabel(
     i: int,
     *,
     folder: Path,
-    reader: VOCLayout,
+    reader: VOCDataset,
     predictions: Path,
     initial: Path,
     rule: Any,

@@ -8,7 +8,7 @@ from typing import final
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 
 
 @final
@@ -19,9 +19,9 @@ class Splits:
         build: builds a split, given `split`.
     """
 
-    def __init__(self, build: Callable[..., VOCLayout]) -> None:
+    def __init__(self, build: Callable[..., VOCDataset]) -> None:
         self._build = build
-        self._built: dict[str, VOCLayout] = {}
+        self._built: dict[str, VOCDataset] = {}
 
     def __call__(
         self,
@@ -29,8 +29,8 @@ class Splits:
         with_masks: bool = True,
         with_boxes: bool = False,
         masks: Path | None = None,
-    ) -> VOCLayout:
-        """A split whose samples carry what is asked for (`VOCLayout.view`)."""
+    ) -> VOCDataset:
+        """A split whose samples carry what is asked for (`VOCDataset.view`)."""
         if split not in self._built:
             self._built[split] = self._build(split=split)
         return self._built[split].view(with_masks, with_boxes, masks)
@@ -39,7 +39,7 @@ class Splits:
 _opened: dict[str, Splits] = {}
 
 
-def reader_of(data: DictConfig) -> Splits:
+def datasets_of(data: DictConfig) -> Splits:
     """Splits of a data set, by the `reader` node of its configuration."""
     settings = OmegaConf.to_container(data.reader, resolve=True)
     key = json.dumps(settings, sort_keys=True, default=str)

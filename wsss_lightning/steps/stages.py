@@ -27,14 +27,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from wsss_lightning.cache.stage_cache import ALARMS, doing
 from wsss_lightning.config.schema import splits_of
-from wsss_lightning.data.dataset import VOCLayout
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.module import DataModule, fork_context
 from wsss_lightning.data.report import (
-    Sight,
+    TrainTestScale,
     always_tagged,
+    median_long_side,
     rare_classes,
     shared_files,
-    usual_side,
 )
 from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask, save_score
 from wsss_lightning.data.stage_files import class_file_names, finished_images, image_file
@@ -42,7 +42,7 @@ from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.densecrf.api import choose, mean_field, mean_field_batch
 from wsss_lightning.densecrf.parameters import CRFParameters
 from wsss_lightning.densecrf.pydensecrf_engine import EngineError
-from wsss_lightning.densecrf.refinement_damage import harm
+from wsss_lightning.densecrf.refinement_damage import refinement_damage
 from wsss_lightning.densecrf.unary import unary_from_labels, unary_from_scores
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.metrics import (
@@ -52,15 +52,15 @@ from wsss_lightning.evaluation.metrics import (
     miou,
     precision_recall,
 )
-from wsss_lightning.evaluation.pixel_counts import TallyWriter
+from wsss_lightning.evaluation.pixel_counts import PixelCountWriter
 from wsss_lightning.figures.image_grid import (
+    class_legend,
     heat_overlay,
-    legend_of,
+    image_grid,
     mask_overlay,
-    save_sheet,
-    sheet,
+    save_image,
 )
-from wsss_lightning.methods.base import Reading, TagMethod
+from wsss_lightning.methods.base import CamSettings, TagMethod
 from wsss_lightning.methods.sc_cam.clusters import ABSENT, cluster, quality, sub_tags
 from wsss_lightning.methods.sc_cam.features import PooledFeatures
 from wsss_lightning.methods.sc_cam.files import (
@@ -69,35 +69,35 @@ from wsss_lightning.methods.sc_cam.files import (
     collect_features,
     load_clusters,
     load_features,
-    read_looks,
+    read_subcategories,
     save_clusters,
 )
 from wsss_lightning.ops.cam import (
-    share_of,
+    normalise_over_labels,
     with_constant_background,
     with_power_background,
 )
 from wsss_lightning.ops.masks import pseudo_mask
-from wsss_lightning.steps.datasets import forget_splits, reader_of
-from wsss_lightning.training.callbacks.coverage_check import EachOnce
+from wsss_lightning.steps.datasets import datasets_of, forget_splits
+from wsss_lightning.training.callbacks.coverage_check import CoverageCheck
 from wsss_lightning.training.callbacks.dense_crf import DenseCRF
 from wsss_lightning.training.callbacks.feature_writer import FeatureWriter
-from wsss_lightning.training.callbacks.finish_loggers import EndLoggers
+from wsss_lightning.training.callbacks.finish_loggers import FinishLoggers
 from wsss_lightning.training.callbacks.progress import StageProgress
 from wsss_lightning.training.callbacks.score_writer import ScoreWriter
-from wsss_lightning.training.callbacks.shared_step_axis import CommonStep
+from wsss_lightning.training.callbacks.shared_step_axis import SharedStepAxis
 from wsss_lightning.training.callbacks.single_value_norm import (
     SingleValueNorm,
     normalise_single_values,
 )
 from wsss_lightning.training.callbacks.step_seed import StepSeed
 from wsss_lightning.training.callbacks.stop_after import StopAfter
-from wsss_lightning.training.callbacks.watchdog import LabelWatch, LossWatch
-from wsss_lightning.training.checkpoints import WholeFiles, WithinEpochs, is_whole
+from wsss_lightning.training.callbacks.watchdog import NonFiniteLossGuard, PseudoMaskAlarms
+from wsss_lightning.training.checkpoints import AtomicCheckpointIO, TimedCheckpoint, is_whole
 from wsss_lightning.training.distributed import (
-    end_with_parent,
-    failures_told,
-    keep_forks_whole,
+    block_sigchld_during_fork,
+    exit_with_parent,
+    translate_worker_errors,
 )
 from wsss_lightning.training.trainer import build_trainer
 from wsss_lightning.utils.console import console, track
@@ -191,7 +191,7 @@ class Stages:
             return
         if (long_side := self.long_sides.get(supervision)) is not None:
             if supervision == "tags":
-                built.reading = Reading(long_side=long_side)
+                built.reading = CamSettings(long_side=long_side)
             else:
                 built.long_side = long_side
         wants_marginals = getattr(built, "wants_marginals", False)
@@ -221,21 +221,21 @@ class Stages:
         )
         watched = data.val is not None
         if watched and supervision == "masks":  # tags give a curve without any mask
-            watched = reader_of(data)(data.val).has_masks()
+            watched = datasets_of(data)(data.val).has_masks()
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
         step_seed = torch.initial_seed() + epochs_before
         callbacks: list[pl.Callback] = [
             StepSeed(step_seed),
-            LossWatch(folder, step_seed),
+            NonFiniteLossGuard(folder, step_seed),
             SingleValueNorm(),
             checkpoint,
-            CommonStep(),
-            EndLoggers(),
+            SharedStepAxis(),
+            FinishLoggers(),
         ]
         if self.minutes is not None:
-            callbacks.append(WithinEpochs(last, self.minutes))
+            callbacks.append(TimedCheckpoint(last, self.minutes))
         if stop_epoch is not None:
             callbacks.append(StopAfter(stop_epoch))
         if crf is not None and watched:
@@ -253,11 +253,11 @@ class Stages:
             callbacks=callbacks,
             limit_val_batches=None if watched else 0,
         )
-        trainer.strategy.checkpoint_io = WholeFiles()
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         if last.is_file() and not is_whole(last):
             console.print(f"[yellow]{name}: last.ckpt is damaged; training begins again[/]")
             last.unlink()
-        with failures_told(trainer):
+        with translate_worker_errors(trainer):
             trainer.fit(built, datamodule, ckpt_path=last if last.is_file() else None)
 
     def validate_tags(
@@ -265,9 +265,9 @@ class Stages:
     ) -> None:
         """Mean average precision and F1 of the tags of the validation split."""
         module: Any = load(trained)
-        module.reading = Reading(long_side=long_side)
+        module.reading = CamSettings(long_side=long_side)
         trainer = self._trainer(name_of(folder))
-        with failures_told(trainer):
+        with translate_worker_errors(trainer):
             (metrics,) = trainer.validate(module, self._data(data), verbose=False)
         known = _numbers({k.removeprefix("val/"): v for k, v in metrics.items()})
         write_json(folder / "metrics.json", known)
@@ -289,7 +289,7 @@ class Stages:
                 (`TagMethod.pooled`).
         """
         module: Any = load(trained)
-        module.reading = Reading(
+        module.reading = CamSettings(
             long_side=reading.long_side,
             alignment=reading.alignment,
             stride=module.net.backbone.output_stride,
@@ -299,7 +299,7 @@ class Stages:
             data, eval_batch_size=reading.batch_size, predict=split, skip=writer.done()
         )
         self.write(folder, PooledFeatures(module, peak), datamodule, writer)
-        collect_features(folder, reader_of(data)(split, with_masks=False).names)
+        collect_features(folder, datasets_of(data)(split, with_masks=False).names)
 
     def cluster(
         self,
@@ -317,12 +317,16 @@ class Stages:
         classes.json sizes, silhouette and stability of each class's clusters, and where true
         sub-categories are known (`data.looks`) agreement with them; metrics.json their means.
         """
-        reader = reader_of(data)(split, with_masks=False)
+        reader = datasets_of(data)(split, with_masks=False)
         names, found = reader.names, load_features(features / FEATURES)
         seed = torch.initial_seed() % 2**32
         how = settings_of(clusters)
         others = range(1, how.pop("stability") + 1)
-        looks = read_looks(reader.root / data.looks, names, reader.classes) if data.looks else None
+        looks = (
+            read_subcategories(reader.root / data.looks, names, reader.classes)
+            if data.looks
+            else None
+        )
         numbers = np.full((len(names), reader.num_classes), ABSENT, np.int64)
         told = {}
         for c in track(range(reader.num_classes), reader.num_classes, name_of(folder)):
@@ -357,7 +361,7 @@ class Stages:
         settings = settings_of(reading)
         bits, batch_size = settings.pop("bits"), settings.pop("batch_size")
         stride = module.net.backbone.output_stride
-        module.reading = Reading(**settings, stride=stride)
+        module.reading = CamSettings(**settings, stride=stride)
         datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
         self.write(folder, module, datamodule, ScoreWriter(folder, bits))
 
@@ -365,11 +369,16 @@ class Stages:
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, background_score: float
     ) -> None:
         """Seeds with a constant background, as marginals (k H W); no refinement."""
-        reader = reader_of(data)(split, with_masks=False)
+        reader = datasets_of(data)(split, with_masks=False)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             score, keys = _labelled(scores, reader, i)
             full = with_constant_background(torch.from_numpy(score), background_score)
-            save_score(image_file(folder, reader.names[i], ".npz"), share_of(full), keys, bits=16)
+            save_score(
+                image_file(folder, reader.names[i], ".npz"),
+                normalise_over_labels(full),
+                keys,
+                bits=16,
+            )
 
     def crf(
         self,
@@ -400,7 +409,7 @@ class Stages:
                 may count as equal.
         """
         settings, engine = crf_settings(parameters)
-        reader = reader_of(data)(split, with_masks=False)
+        reader = datasets_of(data)(split, with_masks=False)
         done = finished_images(folder, ".npz")
         left = [i for i, name in enumerate(reader.names) if name not in done]
         devices = self._gpus() if engine in ("auto", "torch") else []
@@ -422,7 +431,7 @@ class Stages:
         # in turn: batches of one size take about as long
         placed = list(zip(batches, cycle(devices or ["cpu"]), strict=False))
         workers = max(self.workers, len(devices))
-        share_out(work, placed, workers, name_of(folder), threads=bool(devices))
+        parallel_map(work, placed, workers, name_of(folder), threads=bool(devices))
         reasons = folder / "kept"
         kept = {
             name: image_file(reasons, name, ".txt").read_text()
@@ -447,8 +456,8 @@ class Stages:
         self, folder: Path, *, scores: Path, data: DictConfig, split: str, confidence: float
     ) -> None:
         """Pseudo masks `<name>.png` from marginals: the most probable label, 255 where unsure."""
-        reader = reader_of(data)(split, with_masks=False)
-        watch = LabelWatch(reader.classes)
+        reader = datasets_of(data)(split, with_masks=False)
+        watch = PseudoMaskAlarms(reader.classes)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             name = reader.names[i]
             marginal, keys = load_score(image_file(scores, name, ".npz"))
@@ -469,8 +478,8 @@ class Stages:
         datamodule = self._data(data, eval_batch_size=test.batch_size, predict=split, skip=done)
         writer = ScoreWriter(folder, bits=16, keep_marginals=test.crf)
         self.write(folder, module, datamodule, writer)
-        reader = reader_of(data)(split, with_masks=False)
-        watch = LabelWatch(reader.classes, predicted=True)
+        reader = datasets_of(data)(split, with_masks=False)
+        watch = PseudoMaskAlarms(reader.classes, predicted=True)
         for i, name in enumerate(reader.names):
             watch.update(name, load_mask(image_file(folder, name, ".png")), reader.tags[i])
         write_json(folder / ALARMS, watch.alarms())
@@ -480,17 +489,17 @@ class Stages:
     ) -> None:
         """mIoU of seeds under a fixed, a held-out and the oracle threshold, and the whole curve.
 
-        images.npz holds what the fixed threshold gives of each image (`load_tally`).
+        images.npz holds what the fixed threshold gives of each image (`load_pixel_counts`).
 
         fixed: `background_score`, over the split. oracle: the best threshold for this split's own
         masks, over the split. held_out: the best for a part of the split that is set aside, scored
         on all other images.
         """
-        reader = reader_of(data)(split)
+        reader = datasets_of(data)(split)
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
         labels = reader.num_classes + 1
-        fixed = TallyWriter(labels)
+        fixed = PixelCountWriter(labels)
         part, rest = (ThresholdCurve(labels, seeds.thresholds) for _ in range(2))
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             score, keys = load_score(image_file(scores, reader.names[i], ".npz"))
@@ -530,12 +539,12 @@ class Stages:
         """mIoU and per-class IoU of label maps over a split, and how many pixels they label.
 
         Ignored pixels are misses; where there are any, `miou_labelled` leaves them out. images.npz
-        holds what is found of each image (`load_tally`).
+        holds what is found of each image (`load_pixel_counts`).
         """
-        reader = reader_of(data)(split)
+        reader = datasets_of(data)(split)
         if not reader.has_masks():
             return write_json(folder / "metrics.json", {})
-        counted = TallyWriter(reader.num_classes + 1)
+        counted = PixelCountWriter(reader.num_classes + 1)
         for i in track(range(len(reader)), len(reader), name_of(folder)):
             path = image_file(masks, reader.names[i], ".png")
             prediction = torch.from_numpy(load_mask(path).astype(int))
@@ -565,21 +574,21 @@ class Stages:
         steps: Mapping[str, Path],
     ) -> None:
         """One picture: evenly chosen images, and side by side what each step made of them."""
-        reader = reader_of(data)(split)
+        reader = datasets_of(data)(split)
         rows, captions, used = [], [], []
-        for i in evenly(len(reader), count):
-            row, masks = pictured(reader, i, seeds, steps)
+        for i in evenly_spaced(len(reader), count):
+            row, masks = preview_row(reader, i, seeds, steps)
             rows.append(row)
             used += masks
             captions.append(f"{reader.names[i]}   tags: {tag_names(reader, i)}")
-        page = sheet(rows, captions, legend_of(used, reader.classes), tile=200)
-        save_sheet(folder / f"{split}.png", page)
+        page = image_grid(rows, captions, class_legend(used, reader.classes), tile=200)
+        save_image(folder / f"{split}.png", page)
 
     def contact_sheets(
         self, folder: Path, *, features: Path, clusters: Path, data: DictConfig, split: str
     ) -> None:
         """A picture of each class, a row a cluster: images nearest its mean, and the farthest."""
-        reader = reader_of(data)(split, with_masks=False)
+        reader = datasets_of(data)(split, with_masks=False)
         names, numbers, count = load_clusters(clusters / CLUSTERS)
         found = load_features(features / FEATURES)
         files = class_file_names(reader.classes)
@@ -598,14 +607,14 @@ class Stages:
                 rows.append(dict(zip(CONTACT_HEADINGS, pictures, strict=True)))
                 captions.append(f"{name}, sub-category {k}: {len(here)} images")
             if rows:
-                save_sheet(folder / f"{files[c]}.png", sheet(rows, captions, {}, tile=120))
+                save_image(folder / f"{files[c]}.png", image_grid(rows, captions, {}, tile=120))
 
     def write(
         self, folder: Path, module: pl.LightningModule, data: DataModule, writer: pl.Callback
     ) -> None:
         """Predict a split, each image once over all processes; `writer` keeps what comes out."""
         trainer = self._trainer(name_of(folder), callbacks=[writer])
-        with failures_told(trainer):
+        with translate_worker_errors(trainer):
             trainer.predict(module, data, return_predictions=False)
 
     def _data(self, data: DictConfig, **how: Any) -> DataModule:
@@ -617,7 +626,7 @@ class Stages:
             "seed": torch.initial_seed() % 2**32,
         }
         return DataModule(
-            reader_of(data),
+            datasets_of(data),
             train=data.train,
             val=data.val,
             **{**usual, **how},
@@ -658,9 +667,9 @@ class Stages:
         return [f"cuda:{i}" for i in trainer.device_ids]
 
     def _trainer(self, name: str, callbacks: Sequence[pl.Callback] = (), **how: Any) -> pl.Trainer:
-        keep_forks_whole()
+        block_sigchld_during_fork()
         multiprocessing.set_forkserver_preload(["wsss_lightning.methods.segmentation.module"])
-        own = [*callbacks, EachOnce()]
+        own = [*callbacks, CoverageCheck()]
         if console.is_terminal and self.trainer.get("enable_progress_bar") is not False:
             own.append(StageProgress(name))
             how["enable_progress_bar"] = True
@@ -678,7 +687,7 @@ def load(trained: Path) -> pl.LightningModule:
 
 
 def replay(path: Path) -> torch.Tensor:
-    """The loss of the step that `LossWatch` stopped at, as it was, on this machine's CPU.
+    """The loss of the step that `NonFiniteLossGuard` stopped at, as it was, on this machine's CPU.
 
     For a debugger: `backward` on what comes back, with `torch.autograd.set_detect_anomaly(True)`.
     """
@@ -723,13 +732,13 @@ def metrics_of(folder: Path) -> Metrics:
     return {key: value for key, value in stored.items() if value is not None}
 
 
-def evenly(length: int, count: int) -> list[int]:
+def evenly_spaced(length: int, count: int) -> list[int]:
     """Positions of `count` items, or of all, from the first to the last."""
     return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
 
 
-def pictured(
-    reader: VOCLayout, i: int, seeds: Path | None, steps: Mapping[str, Path]
+def preview_row(
+    reader: VOCDataset, i: int, seeds: Path | None, steps: Mapping[str, Path]
 ) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
     """Pictures of what each step made of an image, by heading, and the label maps in them."""
     name, image, used = reader.names[i], np.asarray(reader.image(i)), []
@@ -746,7 +755,7 @@ def pictured(
     return row, used
 
 
-def tag_names(reader: VOCLayout, i: int) -> str:
+def tag_names(reader: VOCDataset, i: int) -> str:
     """Of an image, for people."""
     present = [c for c, t in zip(reader.classes, reader.tags[i], strict=True) if t]
     return ", ".join(present) or "none"
@@ -784,7 +793,7 @@ def _without_weights(module: DictConfig) -> None:
         module.net.weights = None
 
 
-def _labelled(scores: Path, reader: VOCLayout, i: int) -> tuple[np.ndarray, np.ndarray]:
+def _labelled(scores: Path, reader: VOCDataset, i: int) -> tuple[np.ndarray, np.ndarray]:
     """Stored maps of an image at its size, with the label of each behind that of background."""
     score, keys = load_score(image_file(scores, reader.names[i], ".npz"))
     if len(score) == 0:
@@ -797,7 +806,7 @@ def _crf_images(
     *,
     folder: Path,
     scores: Path,
-    reader: VOCLayout,
+    reader: VOCDataset,
     parameters: CRFParameters,
     engine: str,
     background_power: float | None,
@@ -831,9 +840,9 @@ def _crf_images(
     for i, before, after, labels in zip(batch, full, refined, keys, strict=True):
         name, why = reader.names[i], "crash" if crashed else None
         if area_factor is not None and not crashed:
-            why = harm(before.argmax(0), after.cpu().argmax(0), area_factor)
+            why = refinement_damage(before.argmax(0), after.cpu().argmax(0), area_factor)
         if why is not None:
-            after = share_of(before)
+            after = normalise_over_labels(before)
             write_text(image_file(folder / "kept", name, ".txt"), why)
         save_score(image_file(folder, name, ".npz"), after.clamp(0, 1), labels, bits)
 
@@ -844,7 +853,7 @@ def _unary(score: torch.Tensor, gt_prob: float | None) -> torch.Tensor:
     return unary_from_labels(score.argmax(0), len(score), gt_prob)
 
 
-def share_out(
+def parallel_map(
     work: Callable[[Any], None], items: list[Any], workers: int, name: str, threads: bool
 ) -> None:
     """Do `work` on every item, in processes (or threads) where there are several."""
@@ -870,7 +879,7 @@ def share_out(
 def _begin_worker() -> None:
     torch.set_num_threads(1)
     # one that waits for work would outlive a killed run for ever, and hold its lock
-    end_with_parent()
+    exit_with_parent()
 
 
 def _per_class(matrix: torch.Tensor, classes: list[str]) -> Metrics:
@@ -897,7 +906,9 @@ def name_of(folder: Path) -> str:
     return folder.name.split("-")[0]
 
 
-def check_data(data: DictConfig, learns_from: str = "tags", sights: Sequence[Sight] = ()) -> str:
+def check_data(
+    data: DictConfig, learns_from: str = "tags", sights: Sequence[TrainTestScale] = ()
+) -> str:
     """Read lists, tags and headers of all splits, and some masks, before anything starts.
 
     Args:
@@ -915,14 +926,14 @@ def check_data(data: DictConfig, learns_from: str = "tags", sights: Sequence[Sig
     digests, reads = [], []
     for split in splits_of(data):
         with_boxes = learns_from == "boxes" and split == data.train
-        read = reader_of(data)(split, with_boxes=with_boxes)
+        read = datasets_of(data)(split, with_boxes=with_boxes)
         if learns_from == "true masks" and split == data.train and len(read):
             read.check_mask_exists(0)
         read.check()
         reads.append(read)
         digests += [read.fingerprint(), read.mask_fingerprint()]
         if data.looks:
-            looks = read_looks(read.root / data.looks, read.names, read.classes)
+            looks = read_subcategories(read.root / data.looks, read.names, read.classes)
             digests.append(hashlib.sha256(looks.tobytes()).hexdigest()[:12])
         _describe_split(data.name, read)
     train = reads[0]
@@ -948,13 +959,13 @@ def check_data(data: DictConfig, learns_from: str = "tags", sights: Sequence[Sig
             "python -m wsss_lightning.cli.check_data tells which"
         )
     if sights and len(reads[-1]):
-        side = usual_side(reads[-1])
+        side = median_long_side(reads[-1])
         for told in filter(None, (sight.complaint(side) for sight in sights)):
             _warn(f"{reads[-1].split}: {told}")
     return "-".join(digests)
 
 
-def _describe_split(data_name: str, read: VOCLayout) -> None:
+def _describe_split(data_name: str, read: VOCDataset) -> None:
     """Print what was read of a split, and how."""
     where = f"{data_name} {read.split}"
     tagged = int(read.tags.any(1).sum())

@@ -13,7 +13,7 @@ from wsss_lightning.utils.files import write_atomically
 
 
 @final
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the file and renames.
 
     Lightning's own writer goes by the temporary folder, from where a file is copied if that lies
@@ -38,7 +38,7 @@ def is_whole(path: Path) -> bool:
 
 
 @final
-class WithinEpochs(pl.Callback):
+class TimedCheckpoint(pl.Callback):
     """Saves a checkpoint when so many minutes have passed since the last one.
 
     Epochs of hours would be lost otherwise. It is that of the end of a step, from which the data

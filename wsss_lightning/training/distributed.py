@@ -34,7 +34,7 @@ from wsss_lightning.errors import InputError
 
 
 @final
-class Processes(DDPStrategy):
+class PerStageDDP(DDPStrategy):
     """Processes that live as long as one stage, and are started by the one that knows the pipeline.
 
     So all work from the same configuration, whatever started the run (a sweep, a scheduler), and
@@ -133,9 +133,9 @@ class ByValueLauncher(_MultiProcessingLauncher):
 
 
 def _work(rank: int, job: bytes, queue: Any) -> None:
-    end_with_parent()
-    quiet_lightning()
-    keep_forks_whole()
+    exit_with_parent()
+    silence_lightning()
+    block_sigchld_during_fork()
     launcher, trainer, function, args, kwargs, state = pickle.loads(job)
     launcher._wrapping_function(rank, trainer, function, args, kwargs, queue, state)
 
@@ -167,7 +167,7 @@ def gather_states(state: Tensor, group: Any | None = None) -> list[Tensor]:
     return [(part if part.numel() else whole[:0]).to(state.device) for part in parts]
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """Have this process end as soon as the one that started it does, however that ends."""
     Thread(target=_wait_for_parent, daemon=True).start()
 
@@ -186,7 +186,7 @@ def _end_when_told() -> None:
 
 
 @cache
-def keep_forks_whole() -> None:
+def block_sigchld_during_fork() -> None:
     """Let no handler of SIGCHLD run amid os.fork().
 
     torch's raises there when a data worker has died, and the lock of `logging`, which is held
@@ -209,7 +209,7 @@ def keep_forks_whole() -> None:
     os.register_at_fork(before=put_aside, after_in_parent=put_back, after_in_child=put_back)
 
 
-def quiet_lightning() -> None:
+def silence_lightning() -> None:
     """Leave out what Lightning says of devices and workers at each of many small stages."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -231,7 +231,7 @@ def quiet_lightning() -> None:
 
 
 @contextmanager
-def failures_told(trainer: pl.Trainer) -> Iterator[None]:
+def translate_worker_errors(trainer: pl.Trainer) -> Iterator[None]:
     """Say of a stage's processes which one failed, and of what.
 
     Raises:

@@ -6,7 +6,7 @@ from pytorch_lightning.loggers import WandbLogger
 
 
 @final
-class TrainingLogger(WandbLogger):
+class WandbTrainingLogger(WandbLogger):
     """Starts a W&B run in the process that trains, and nowhere else.
 
     Lightning's own starts it where processes are started from, and has one of them attach to it.

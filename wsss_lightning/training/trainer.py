@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsss_lightning.config.schema import check_targets
 from wsss_lightning.errors import InputError
-from wsss_lightning.training.distributed import Processes, quiet_lightning
+from wsss_lightning.training.distributed import PerStageDDP, silence_lightning
 
 # arguments that change no number, and why
 NEUTRAL: dict[str, str] = {
@@ -193,7 +193,7 @@ def build_trainer(
     Raises:
         InputError: Lightning refuses the arguments, or this machine cannot run them.
     """
-    quiet_lightning()
+    silence_lightning()
     node = OmegaConf.create(settings(node))  # a copy that keys can be taken from
     configured = node.pop("callbacks", None)
     trains = "max_epochs" in forced
@@ -270,7 +270,7 @@ def _check_processes(node: DictConfig, trainer: pl.Trainer) -> None:
     strategy, count = trainer.strategy, trainer.world_size
     on_cpu = type(trainer.accelerator).__name__ == "CPUAccelerator"
     group, devices = ("ddp_cpu" if on_cpu else "ddp"), _typed(node.get("devices"))
-    if not isinstance(strategy, (SingleDeviceStrategy, Processes)):
+    if not isinstance(strategy, (SingleDeviceStrategy, PerStageDDP)):
         given = node.get("strategy")
         named = "" if given is None or given == "auto" else f", trainer.strategy is {_typed(given)}"
         raise InputError(

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from wsss_lightning.data.scores import load_score
 from wsss_lightning.densecrf.api import mean_field
-from wsss_lightning.densecrf.refinement_damage import harm
+from wsss_lightning.densecrf.refinement_damage import refinement_damage
 from wsss_lightning.densecrf.unary import unary_from_scores
 from wsss_lightning.evaluation.metrics import Confusion, miou
 from wsss_lightning.ops.cam import with_constant_background
@@ -40,7 +40,7 @@ def evaluate(reader, seeds, threshold, parameters, factors):
         matrices["seeds"].update(labels[before], truth)
         matrices["CRF"].update(labels[after], truth)
         for name, factor in gates.items():
-            harmed = harm(before, after, factor) is not None
+            harmed = refinement_damage(before, after, factor) is not None
             kept[name] += harmed
             matrices[name].update(labels[before if harmed else after], truth)
     shares = {name: count / len(reader) for name, count in kept.items()}

@@ -102,10 +102,10 @@ def main() -> None:
 def reader(data):
     """The function with which steps open splits."""
     try:
-        from wsss_lightning.steps.datasets import reader_of
+        from wsss_lightning.steps.datasets import datasets_of
     except ImportError:
         return instantiate(data.reader)
-    return reader_of(data)
+    return datasets_of(data)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ FEW = {
     "box": ("pipeline.rounds=1", "pipeline.epochs=1", "pipeline.plateau=null"),
 }
 # amid epochs and at their ends; with and without processes that read
-HOW = (
+NON_SEMANTIC_KEYS = (
     ("workers=0", "checkpoint_minutes=0"),
     ("workers=2", "checkpoint_minutes=0"),
     ("workers=0", "checkpoint_minutes=null"),
@@ -172,14 +172,17 @@ def main() -> None:
     wrong = 0
     for experiment in asked.experiments:
         words = (f"experiment={experiment}", *TINY, *FEW.get(experiment, ()))
-        whole((*words, *HOW[0]), base / "warm")  # makes the data and compiles the CRF
+        whole((*words, *NON_SEMANTIC_KEYS[0]), base / "warm")  # makes the data and compiles the CRF
         shutil.rmtree(base / "warm")
-        seconds = whole((*words, *HOW[0]), base / experiment)
+        seconds = whole((*words, *NON_SEMANTIC_KEYS[0]), base / experiment)
         expected = state(base / experiment)
         print(f"{experiment}: undisturbed {seconds:.1f} s, {len(expected)} files and links")
         done = trial = 0
         while done < asked.kills:
-            folder, how = base / f"{experiment}-{trial}", HOW[trial % len(HOW)]
+            folder, how = (
+                base / f"{experiment}-{trial}",
+                NON_SEMANTIC_KEYS[trial % len(NON_SEMANTIC_KEYS)],
+            )
             trial += 1
             # one kill, or two of the same run
             met = []

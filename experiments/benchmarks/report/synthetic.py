@@ -118,7 +118,7 @@ def _results(
         },
         "words": [f"experiment={experiment}", f"seed={seed}", *words],
         "reader": {
-            "_target_": "wsss_lightning.data.dataset.VOCLayout",
+            "_target_": "wsss_lightning.data.dataset.VOCDataset",
             "_partial_": True,
             "root": str(run.parent / "absent"),
             "classes": [f"class_{c}" for c in range(1, classes + 1)],

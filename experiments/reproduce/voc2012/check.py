@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsss_lightning.cli.run import complain
+from wsss_lightning.cli.run import fail
 from wsss_lightning.errors import InputError
 from wsss_lightning.recipes import (
     Difference,
@@ -292,7 +292,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         rows = check(given.runs)
     except InputError as error:
-        complain(str(error))
+        fail(str(error))
     if given.json:
         print(as_json(rows))
     elif given.markdown:

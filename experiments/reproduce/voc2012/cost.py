@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from wsss_lightning.cache.stage_cache import Run
-from wsss_lightning.cli.run import complain
+from wsss_lightning.cli.run import fail
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import TagMethod
@@ -243,7 +243,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         counted = list(rows(given.recipes or known))
     except InputError as error:
-        complain(str(error))
+        fail(str(error))
     if given.markdown:
         lines = [list(HEADINGS), ["---", "---", *["---:"] * 4], *counted]
         print("\n".join(f"| {' | '.join(line)} |" for line in lines))

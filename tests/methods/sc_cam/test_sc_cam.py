@@ -8,7 +8,7 @@ from rates import RATES
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import Reading
+from wsss_lightning.methods.base import CamSettings
 from wsss_lightning.methods.sc_cam.module import SCCAM
 from wsss_lightning.methods.sc_cam.network import SubCamNet
 from wsss_lightning.nets.backbones import Backbone
@@ -51,7 +51,7 @@ def test_scores_come_from_the_heads_of_classes():
 
 def test_maps_of_sub_categories_are_divided_by_their_common_maximum():
     method, image = sc_cam().eval(), torch.rand(2, 3, 49, 65)
-    method.reading = Reading(scales=(0.5, 1.0), flip=True, sub_maps=True)
+    method.reading = CamSettings(scales=(0.5, 1.0), flip=True, sub_maps=True)
     with torch.no_grad():
         score = method.score(image, TAGS)
         total = torch.zeros(2, 6, 49, 65)

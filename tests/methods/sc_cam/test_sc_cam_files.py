@@ -10,7 +10,7 @@ from wsss_lightning.methods.sc_cam.files import (
     collect_features,
     load_clusters,
     load_features,
-    read_looks,
+    read_subcategories,
     save_clusters,
     save_features,
 )
@@ -63,7 +63,7 @@ TABLE = (
 def test_known_looks_are_those_of_images_with_one(tmp_path):
     path = tmp_path / "looks.csv"
     path.write_text(TABLE)
-    looks = read_looks(path, ["a", "b", "c", "d"], ["cat", "dog"])
+    looks = read_subcategories(path, ["a", "b", "c", "d"], ["cat", "dog"])
     # b shows two cats of different looks, and z and birds are of no interest
     assert looks.tolist() == [[2, ABSENT], [ABSENT, ABSENT], [ABSENT, 0], [ABSENT, ABSENT]]
 
@@ -71,10 +71,10 @@ def test_known_looks_are_those_of_images_with_one(tmp_path):
 def test_a_table_of_looks_that_cannot_be_used_is_told(tmp_path):
     path = tmp_path / "looks.csv"
     with pytest.raises(InputError, match=r"looks.csv is missing.*data.looks=null"):
-        read_looks(path, ["a"], ["cat"])
+        read_subcategories(path, ["a"], ["cat"])
     path.write_text("name,class,looks\n")
     with pytest.raises(InputError, match=r"no column look; did you mean looks\?"):
-        read_looks(path, ["a"], ["cat"])
+        read_subcategories(path, ["a"], ["cat"])
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_a_table_of_looks_that_cannot_be_used_is_told(tmp_path):
 def test_a_table_of_looks_that_does_not_fit_is_refused(tmp_path, content, message):
     (tmp_path / "looks.csv").write_bytes(content)
     with pytest.raises(InputError, match=rf"looks\.csv.*{message}"):
-        read_looks(tmp_path / "looks.csv", ["b"], ["cat"])
+        read_subcategories(tmp_path / "looks.csv", ["b"], ["cat"])

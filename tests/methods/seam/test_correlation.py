@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.seam.correlation import pixel_correlation, strongest_only
+from wsss_lightning.methods.seam.correlation import pixel_correlation, suppress_non_max_classes
 
 
 def uniform(seed, *shape):
@@ -92,16 +92,16 @@ def test_a_block_of_no_memory_is_refused():
 def test_each_class_is_stretched_to_its_maximum_and_background_is_what_is_left():  # closed form
     cam = torch.tensor([[[9.0, 9.0, 9.0]], [[4.0, 1.0, -1.0]], [[0.0, 5.0, -2.0]]])[None]
     expected = torch.tensor([[[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]])[None]
-    torch.testing.assert_close(strongest_only(cam), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(suppress_non_max_classes(cam), expected, atol=1e-4, rtol=0)
 
 
 @given(seed=st.integers(0, 1000), k=st.integers(2, 6))
 def test_one_class_a_pixel_is_left_and_labels_add_up_to_one(seed, k):  # property
     cam = torch.randn(2, k, 4, 5, generator=torch.Generator().manual_seed(seed))
-    kept = strongest_only(cam)
+    kept = suppress_non_max_classes(cam)
     torch.testing.assert_close(kept.sum(1), torch.ones(2, 4, 5))
     assert ((kept[:, 1:] > 0).sum(1) <= 1).all()
 
 
 def test_what_is_refined_carries_no_gradient():
-    assert not strongest_only(torch.randn(1, 3, 2, 2, requires_grad=True)).requires_grad
+    assert not suppress_non_max_classes(torch.randn(1, 3, 2, 2, requires_grad=True)).requires_grad

@@ -11,7 +11,7 @@ from rates import RATES
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import Reading
+from wsss_lightning.methods.base import CamSettings
 from wsss_lightning.methods.seam.module import SEAM
 from wsss_lightning.methods.seam.network import SeamNet
 from wsss_lightning.nets.backbones import Backbone
@@ -161,7 +161,7 @@ def official_normalisation(total, eps=1e-5):
 
 def test_scores_are_summed_and_normalised_as_in_the_official_inference():
     method = seam().eval()
-    method.reading = Reading(scales=(0.5, 1.0, 1.5, 2.0), flip=True, stride=8)
+    method.reading = CamSettings(scales=(0.5, 1.0, 1.5, 2.0), flip=True, stride=8)
     image, tags = torch.rand(1, 3, 41, 57), torch.ones(1, 2)
     with torch.no_grad():
         score = method.score(image, tags)

@@ -3,7 +3,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from wsss_lightning.training.callbacks.coverage_check import EachOnce
+from wsss_lightning.training.callbacks.coverage_check import CoverageCheck
 
 NAMES = [f"x{i}" for i in range(5)]
 
@@ -36,7 +36,7 @@ class _Module(pl.LightningModule):
 
 def run(use, given, **how):
     trainer = pl.Trainer(
-        callbacks=[EachOnce()],
+        callbacks=[CoverageCheck()],
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,

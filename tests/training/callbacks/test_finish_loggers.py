@@ -4,7 +4,7 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from wsss_lightning.training.callbacks.finish_loggers import EndLoggers
+from wsss_lightning.training.callbacks.finish_loggers import FinishLoggers
 
 
 class _Run:
@@ -52,7 +52,7 @@ def train(tmp_path, fails):
     logger = _Logger(tmp_path)
     trainer = pl.Trainer(
         logger=logger,
-        callbacks=[EndLoggers()],
+        callbacks=[FinishLoggers()],
         max_epochs=1,
         accelerator="cpu",
         enable_checkpointing=False,

@@ -1,7 +1,7 @@
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger
 
-from wsss_lightning.training.callbacks.shared_step_axis import CommonStep
+from wsss_lightning.training.callbacks.shared_step_axis import SharedStepAxis
 
 
 class _Run:
@@ -26,7 +26,7 @@ class _Logger(CSVLogger):
 
 def set_up(logger):
     trainer = pl.Trainer(logger=logger, accelerator="cpu", enable_checkpointing=False)
-    CommonStep().setup(trainer, pl.LightningModule(), "fit")
+    SharedStepAxis().setup(trainer, pl.LightningModule(), "fit")
 
 
 def test_training_and_validation_are_drawn_over_the_same_steps(tmp_path):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.training.callbacks.watchdog import LabelWatch, LossWatch
+from wsss_lightning.training.callbacks.watchdog import NonFiniteLossGuard, PseudoMaskAlarms
 
 TAGS = torch.tensor([1.0, 0.0])
 
@@ -31,7 +31,7 @@ def fit(folder, values, lr=0.0):
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=1,
-        callbacks=[LossWatch(folder, seed=3)],
+        callbacks=[NonFiniteLossGuard(folder, seed=3)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -86,7 +86,7 @@ def test_a_usual_training_is_left_alone(tmp_path):
 
 
 def alarms(*masks, tags=TAGS, predicted=False):
-    watch = LabelWatch(["cat", "dog"], predicted)
+    watch = PseudoMaskAlarms(["cat", "dog"], predicted)
     for i, mask in enumerate(masks):
         watch.update(f"x{i}", np.array(mask, np.uint8), tags)
     return " | ".join(watch.alarms())

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.nets.feature_tap import Taps
+from wsss_lightning.nets.feature_tap import FeatureTap
 from wsss_lightning.nets.normalisation import Normalise
 from wsss_lightning.nets.weights import load_network
 from wsss_lightning.ops.resize import resize_to
@@ -27,7 +27,7 @@ class AffinityNet(nn.Module):
 
     Args:
         backbone: where the encoder comes from.
-        taps: as of `Taps`; the first gives the size, so it is the finest.
+        taps: as of `FeatureTap`; the first gives the size, so it is the finest.
         tap_channels: what each tap is squeezed to by a 1x1 convolution.
         weights: local file of a whole network: an official AffinityNet .pth on ResNet38, or this
             network's own state.
@@ -48,7 +48,7 @@ class AffinityNet(nn.Module):
         self.backbone = backbone
         self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
-        self._taps = Taps(self.encoder, taps, "refine.module.net.taps")
+        self._taps = FeatureTap(self.encoder, taps, "refine.module.net.taps")
         self.stride = self._taps.strides[0]
         self.squeeze = self._taps.squeezed(tap_channels, "refine.module.net.tap_channels")
         self.embed = nn.Conv2d(sum(tap_channels), sum(tap_channels), 1, bias=False)

@@ -12,13 +12,18 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Batch
-from wsss_lightning.methods.affinity_base import PairLearner, Walk, cell_means, walked
+from wsss_lightning.methods.affinity_base import (
+    AffinityModule,
+    RandomWalkSettings,
+    cell_means,
+    propagate,
+)
 from wsss_lightning.ops.affinity import Offset, path_affinity, paths
 from wsss_lightning.ops.cam import with_constant_background, with_power_background
 
 
 @final
-class BoundaryLearner(PairLearner):
+class IRNModule(AffinityModule):
     """The boundary branch of IRN: a pair is alike if no boundary lies on the way.
 
     The displacement field, which tells instances of a class apart, is left out: it does not change
@@ -26,7 +31,7 @@ class BoundaryLearner(PairLearner):
 
     Args:
         net, optimizer, head_factor, bias_lr_multiplier, decay_biases, power, radius, border: as
-            of PairLearner; `net` is a `BoundaryNet`.
+            of AffinityModule; `net` is a `BoundaryNet`.
 
     Source: Ahn et al. 2019 (IRN); `step/train_irn.py` and `step/make_sem_seg_labels.py` of the
     official code.
@@ -50,7 +55,7 @@ class BoundaryLearner(PairLearner):
         self,
         image: Float[Tensor, "b 3 H W"],
         scores: Sequence[Float[Tensor, "_ H W"]],
-        walk: Walk,
+        walk: RandomWalkSettings,
         strided: Sequence[Float[Tensor, "_ h w"] | None] | None = None,
     ) -> list[Float[Tensor, "_ H W"]]:
         """What is on a boundary does not start; classes end divided by their common maximum.
@@ -68,7 +73,7 @@ class BoundaryLearner(PairLearner):
             if start is None:
                 start = cell_means(score, self.net.stride, outside_is_zero=False)
             start = start * (1 - boundary[i])
-            spread = walked(start, affinity[i : i + 1], offsets, walk, self.net.stride, size)
+            spread = propagate(start, affinity[i : i + 1], offsets, walk, self.net.stride, size)
             if spread.numel():
                 spread = spread / spread.max().clamp(min=1e-5)
             if walk.background_power is not None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.nets.feature_tap import Taps
+from wsss_lightning.nets.feature_tap import FeatureTap
 from wsss_lightning.nets.normalisation import Normalise
 from wsss_lightning.nets.weights import load_network
 
@@ -28,7 +28,7 @@ class BoundaryNet(nn.Module):
 
     Args:
         backbone: where the encoder comes from.
-        taps: as of `Taps`; those of the official network are what ResNet50 has behind max-pooling
+        taps: as of `FeatureTap`; those of the official network are what ResNet50 has behind max-pooling
             and its four stages.
         tap_channels: what each tap is squeezed to by a 1x1 convolution.
         groups: of the group norm behind that.
@@ -64,7 +64,7 @@ class BoundaryNet(nn.Module):
         self.encoder = backbone.build()
         if frozen:
             self.encoder.requires_grad_(False)
-        self._taps = Taps(self.encoder, taps, "refine.module.net.taps")
+        self._taps = FeatureTap(self.encoder, taps, "refine.module.net.taps")
         finest = min(self._taps.strides)
         if finest < stride:
             raise InputError(

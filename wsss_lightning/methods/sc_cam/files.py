@@ -109,7 +109,7 @@ def _load(path: Path, what: str, *keys: str) -> list[np.ndarray]:
         ) from error
 
 
-def read_looks(
+def read_subcategories(
     path: Path, names: Sequence[str], classes: Sequence[str]
 ) -> Int64[np.ndarray, "n c"]:
     """Known sub-categories, from a table with the columns name, class and look; others are free.

@@ -16,7 +16,7 @@ from wsss_lightning.errors import InputError
 EPS = 1e-5
 
 
-def strongest_only(cam: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
+def suppress_non_max_classes(cam: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
     """What is refined: each class relu(x - eps) / (max + eps), only the pixel's strongest kept.
 
     Background becomes 1 - max over classes, so all labels of a pixel add up to 1 (ties survive, and
@@ -47,7 +47,7 @@ def pixel_correlation(
     gives both of a pair's gradients, and no transpose is stored.
 
     Args:
-        maps: what is spread, such as `strongest_only` of a cam.
+        maps: what is spread, such as `suppress_non_max_classes` of a cam.
         features: of any length; made unit vectors here.
         block_mib: MiB that a block of A may take; one column is made at least.
 

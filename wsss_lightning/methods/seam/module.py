@@ -21,7 +21,7 @@ from wsss_lightning.ops.losses import (
     min_pooling_loss,
     tag_loss,
 )
-from wsss_lightning.ops.resize import mean_once_resized, resize, resize_to
+from wsss_lightning.ops.resize import resize, resize_to, resized_mean
 
 
 @final
@@ -75,7 +75,7 @@ class SEAM(TagMethod):
         self.er_weight, self.ecr_weight = er_weight, ecr_weight
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c"]:
-        return mean_once_resized(self.net.cam(image)[:, 1:], _size(image))
+        return resized_mean(self.net.cam(image)[:, 1:], _size(image))
 
     def cam(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
         _, refined = self.net(image)
@@ -112,10 +112,8 @@ class SEAM(TagMethod):
             tags: multi-hot.
         """
         c = tags.shape[1]
-        classification = tag_loss(mean_once_resized(full[0][:, 1:], full_size), tags)
-        classification = classification + tag_loss(
-            mean_once_resized(small[0][:, 1:], small_size), tags
-        )
+        classification = tag_loss(resized_mean(full[0][:, 1:], full_size), tags)
+        classification = classification + tag_loss(resized_mean(small[0][:, 1:], small_size), tags)
         views, pooled = [], []
         for (cam, refined), size in ((full, full_size), (small, small_size)):
             large = []

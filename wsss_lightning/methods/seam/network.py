@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from wsss_lightning.methods.seam.correlation import pixel_correlation, strongest_only
+from wsss_lightning.methods.seam.correlation import pixel_correlation, suppress_non_max_classes
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.nets.feature_tap import Taps
+from wsss_lightning.nets.feature_tap import FeatureTap
 from wsss_lightning.nets.normalisation import Normalise
 from wsss_lightning.nets.weights import load_network
 from wsss_lightning.ops.resize import resize_to
@@ -29,7 +29,7 @@ class SeamNet(nn.Module):
     Args:
         backbone: where the encoder comes from.
         dropout: of whole channels before the head.
-        taps: whose maps say how alike pixels are, as of `Taps`.
+        taps: whose maps say how alike pixels are, as of `FeatureTap`.
         tap_channels: what each tap is squeezed to by a 1x1 convolution.
         embedding: channels of what is compared.
         block_mib: MiB that a block of the affinity between all pixels may take.
@@ -56,7 +56,7 @@ class SeamNet(nn.Module):
         self.backbone, self.block_mib = backbone, block_mib
         self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
-        self._taps = Taps(self.encoder, taps, "method.net.taps")
+        self._taps = FeatureTap(self.encoder, taps, "method.net.taps")
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes + 1, 1, bias=False)
         self.squeeze = self._taps.squeezed(tap_channels, "method.net.tap_channels")
@@ -97,4 +97,4 @@ class SeamNet(nn.Module):
         ]
         seen = [resize_to(maps, size) for maps in (normalised, *squeezed)]
         features = self.embed(torch.cat(seen, dim=1))
-        return cam, pixel_correlation(strongest_only(cam), features, self.block_mib)
+        return cam, pixel_correlation(suppress_non_max_classes(cam), features, self.block_mib)

@@ -13,7 +13,7 @@ SHOWN = 3  # names in a message
 
 
 @final
-class EachOnce(pl.Callback):
+class CoverageCheck(pl.Callback):
     """Stops a validation or prediction that has not seen every image once, over all processes.
 
     Reads the names of batches, and of the data module what whole images its loaders give; where

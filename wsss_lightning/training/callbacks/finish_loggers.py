@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 
 
 @final
-class EndLoggers(pl.Callback):
+class FinishLoggers(pl.Callback):
     """Ends each logger's run, in the process that writes it, whether training ended well or not.
 
     W&B hands a live run on to the next logger otherwise, and loses it where a process just ends.

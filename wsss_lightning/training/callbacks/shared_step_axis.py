@@ -8,7 +8,7 @@ STEP = "trainer/global_step"  # under which Lightning logs the optimiser's steps
 
 
 @final
-class CommonStep(pl.Callback):
+class SharedStepAxis(pl.Callback):
     """W&B draws figures of training and of validation over the same axis, the optimiser's steps.
 
     Loggers that know no axes are left as they are.

@@ -26,7 +26,7 @@ LEAST, MOST = 0.05, 0.97
 
 
 @final
-class LossWatch(pl.Callback):
+class NonFiniteLossGuard(pl.Callback):
     """Stops a training whose loss is NaN or infinite, before its gradient reaches the weights.
 
     Leaves `repro.pt` in `folder`: the batch, its names, all state and random numbers of that step,
@@ -95,7 +95,7 @@ class LossWatch(pl.Callback):
         write_atomically(path, lambda file: torch.save(kept, file))
 
 
-class LabelWatch:
+class PseudoMaskAlarms:
     """Counts labels of masks as they are made, and says what hardly any data set has.
 
     Args:
