@@ -531,7 +531,7 @@ def test_a_clock_that_jumps_changes_nothing(make, monkeypatch, jump):
     ("error", "message"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "y.npz"), "a: the disk is full"),
-        (OSError(errno.EROFS, "Read-only file system", "y.npz"), "runs=DIR"),
+        (OSError(errno.EROFS, "Read-only file system", "y.npz"), "output_dir=DIR"),
         (MemoryError(), "a: out of memory. Set workers lower"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "a: out of memory"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "worker process"),

@@ -83,7 +83,7 @@ METHODS = {
 }
 # squeezed features of narrow networks
 NARROW_WORDS = {
-    "seam_voc2012": ["method.net.tap_channels=[8,16]", "method.net.embedding=24"],
+    "seam_voc2012": ["method.net.feature_channels=[8,16]", "method.net.embedding=24"],
 }
 
 
@@ -120,7 +120,7 @@ def chain(tmp_path, voc):
             "refine.labels.parameters.engine=pydensecrf",
             "trainer=cpu",
             "workers=0",
-            "pictures=1",
+            "num_previews=1",
         ]
         with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
             cfg = compose("config", overrides=[*usual, *words])
@@ -172,7 +172,7 @@ def test_the_chain_of_a_resnet38_method_equals_the_official_one(name, narrow, vo
         "backbone.weights=null",
         f"method.net.weights={saved(tmp_path / 'method.pth', state)}",
         f"refine.module.net.weights={saved(tmp_path / 'affinity.pth', affinity)}",
-        "refine.module.net.tap_channels=[8,16,32]",
+        "refine.module.net.feature_channels=[8,16,32]",
         "refine.crf=null",
         *NARROW_WORDS.get(name, []),
     )

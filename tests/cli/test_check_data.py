@@ -55,7 +55,7 @@ def test_a_data_set_without_fault_is_counted(examined, tmp_path):
 
 def test_a_data_set_without_a_validation_split_is_examined(examined, voc):
     (voc / "ImageSets/Segmentation/val.txt").unlink()
-    code, told, out = examined("data.reader.lists.val=null")
+    code, told, out = examined("data.dataset.lists.val=null")
     assert code == 0, out
     assert list(told["splits"]) == ["train"]
     assert told["problems"] == []
@@ -109,7 +109,7 @@ def test_a_run_tells_where_images_are_seen_in_sizes_that_were_not_learnt(here, m
     learnt = [f"fit.{part}.long_side=[300,400]" for part in ("method", "segmenter")]
     run = here(*mine, *learnt, "fit.segmenter.scale=null", *ENDS)
     assert "a longer side of 64 pixels (test.long_side), but learnt with 300 to 400" in run.out
-    assert "(score.long_side)" in run.out
+    assert "(cam.long_side)" in run.out
     assert "test.long_side=350 is a size that was learnt" in run.out
     assert "but learnt with" not in here(*mine, *ENDS).out
 

@@ -36,7 +36,7 @@ def complaint(*words):
     "words",
     [
         ["experiment=cam", "refine=irn"],
-        ["experiment=cam", "refine=affinity", "score.layer=encoder.model.layer3"],
+        ["experiment=cam", "refine=affinity", "cam.layer=encoder.model.layer3"],
         ["experiment=seam"],
         ["experiment=sc_cam"],
         ["experiment=box"],
@@ -78,7 +78,7 @@ def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypa
         (["segmenter=deeplab_v2", "segmenter.net.rates=[0]"], ["segmenter.net.rates is [0]"]),
         (["segmenter=deeplab_v1", "segmenter.net.dropout=2"], ["segmenter.net.dropout is 2"]),
         (["segmenter=deeplab_v1", "segmenter.net.weights=no.pth"], ["segmenter.net.weights is no"]),
-        (["score.layer=encodr"], ["score.layer is encodr", "encoder"]),
+        (["cam.layer=encodr"], ["cam.layer is encodr", "encoder"]),
         (["backbone.name=resnet34"], ["options", "backbone=timm backbone.name=resnet34"]),
         (
             ["backbone.name=tu-resnet18", "backbone.output_stride=5"],
@@ -87,7 +87,10 @@ def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypa
         (["backbone.name=tu-convnext_atto"], ["backbone=timm backbone.name=tu-convnext_atto"]),
         (["backbone.frozen=[layer1]"], ["backbone.frozen is layer1", "model.layer1"]),
         (["backbone.weights=nowhere.pth"], ["backbone.weights is nowhere.pth"]),
-        (["refine=irn", "refine.module.net.taps=[2,3,9,5]"], ["refine.module.net.taps has 9"]),
+        (
+            ["refine=irn", "refine.module.net.feature_layers=[2,3,9,5]"],
+            ["refine.module.net.feature_layers has 9"],
+        ),
         (["refine=irn", "refine.walk.steps=-1"], ["refine.walk.steps is -1"]),
         (["method.optimizer.lr=-1"], ["optimizer", "-1"]),
         (["~method.optimizer.weight_decay"], ["optimizer", "weight_decay"]),
@@ -118,7 +121,7 @@ def test_a_backbone_whose_maps_have_another_stride_is_refused_with_both(monkeypa
 
 def test_only_what_the_run_trains_is_built():
     checked("experiment=cam", "pipeline=seeds", "segmenter.net.architecture=unett")
-    checked("experiment=full_supervision", "score.layer=encodr", "method.optimizer.lr=-1")
+    checked("experiment=full_supervision", "cam.layer=encodr", "method.optimizer.lr=-1")
 
 
 def test_a_file_of_weights_that_does_not_fit_is_an_input_error(tmp_path):
@@ -130,7 +133,7 @@ def test_a_file_of_weights_that_does_not_fit_is_an_input_error(tmp_path):
 
 
 def test_a_network_that_begins_with_the_classifiers_encoder_is_like_it():
-    begin = ["experiment=cam", "fit.segmenter.encoder=classifier"]
+    begin = ["experiment=cam", "fit.segmenter.init_from=classifier"]
     other = [*begin, "+backbone@segmenter.net.backbone=resnet10_slim"]
     checked(*other)
     said = complaint(*other, "segmenter.net.backbone.options.channels=[16,32,64,256]")
@@ -145,7 +148,7 @@ def test_a_network_that_begins_with_the_classifiers_encoder_is_like_it():
         "pipeline.first.net.backbone.options.channels=[16,32,64,256]",
     ]
     checked(*first)
-    assert "pipeline.begin=initial" in complaint(*first, "pipeline.begin=last")
+    assert "pipeline.init_from=backbone" in complaint(*first, "pipeline.init_from=last_round")
 
 
 def test_every_node_of_a_backbone_holds_the_statistics_of_its_weights():

@@ -38,7 +38,7 @@ def configured(root):
 
     def call(*words: str):
         own = ["data=voc_layout", f"data.root={root}", "data.name=mine", "data.num_classes=1"]
-        own += ["data.reader.classes=[cat]", "data.reader.tags=tags.csv"]
+        own += ["data.dataset.classes=[cat]", "data.dataset.tags=tags.csv"]
         own += ["backbone.mean=[0,0,0]", "backbone.std=[1,1,1]"]
         if not any(word.startswith("experiment=") for word in words):
             own.append("experiment=cam")

@@ -187,8 +187,8 @@ def test_published_recipes_run_on_small_data_in_their_layout(here, voc, tmp_path
     words = [f"backbone.{setting}" for setting in small_network]
     if not OmegaConf.is_interpolation(cfg.segmenter.net, "backbone"):
         words += [f"segmenter.net.backbone.{setting}" for setting in small_network]
-    words += ["method.net.taps=[-2,-1]"] if experiment.startswith("seam") else []
-    words += ["score.layer=encoder"] if experiment.startswith("grad_cam") else []
+    words += ["method.net.feature_layers=[-2,-1]"] if experiment.startswith("seam") else []
+    words += ["cam.layer=encoder"] if experiment.startswith("grad_cam") else []
     if "schedule" in cfg.refine:
         words += ["refine.schedule.max_epochs=1", "refine.schedule.batch_size=2"]
         words += ["refine.schedule.crop_size=64", "refine.walk.steps=4"]
@@ -206,7 +206,7 @@ def test_published_recipes_run_on_small_data_in_their_layout(here, voc, tmp_path
 
 @pytest.mark.parametrize("tags", ["masks", "cls_labels.npy"])  # other tests take XML and CSV
 def test_a_data_file_of_ones_own_gives_classes_and_the_mapping_of_mask_ids(here, mine, tags):
-    run = here(*mine, f"data.reader.tags={tags}")
+    run = here(*mine, f"data.dataset.tags={tags}")
     check_contract(run, "cam")
     seen = {key for key in run.scores if key.startswith("pseudo/train/iou_")}
     assert seen == {f"pseudo/train/iou_{name}" for name in ("background", "bird", "cat", "dog")}
@@ -223,7 +223,7 @@ def test_weak_methods_do_without_the_true_masks_of_the_training_split(
     bare = shutil.copytree(voc, tmp_path / "bare")
     for mask in (bare / "SegmentationClass").glob("train_*.png"):
         mask.unlink()
-    unscored = here(*mine, f"data.root={bare}", "runs=bare_runs")
+    unscored = here(*mine, f"data.root={bare}", "output_dir=bare_runs")
     masks = {path.name: path.read_bytes() for path in (scored.folder / "pseudo").glob("*.png")}
     assert len(masks) == 6
     for name, content in masks.items():
@@ -235,14 +235,14 @@ def test_weak_methods_do_without_the_true_masks_of_the_training_split(
 
 def test_an_image_without_a_tag_is_background_where_the_data_file_allows_it(here, mine, voc):
     edit(voc / "tags.csv", "train_0,1,0,0", "train_0,0,0,0")
-    run = here(*mine, "data.reader.untagged=background")
+    run = here(*mine, "data.dataset.on_missing_labels=background")
     with Image.open(run.folder / "pseudo/train_0.png") as mask:
         assert not np.asarray(mask).any()
 
 
 def test_a_data_set_without_a_validation_split_is_learnt_from_and_scored_on_train(here, mine, voc):
     (voc / "ImageSets/Segmentation/val.txt").unlink()
-    run = here(*mine, "data.reader.lists.val=null")
+    run = here(*mine, "data.dataset.lists.val=null")
     assert {key.split("/")[-2] for key in run.scores} == {"train"}
     assert "segmentation/train/miou" in run.scores
     assert run.results["protocol"]["splits"] == {"train": "train", "val": None}
@@ -272,11 +272,11 @@ def test_a_data_set_without_a_validation_split_is_learnt_from_and_scored_on_trai
             "segmentation_crf/val/miou",
         ),
         ("cam", ["crf.engine=torch", "refine.area_factor=3", "pipeline=seeds"], "crf/train/kept"),
-        ("cam", ["score.tags=predicted", "pipeline=seeds"], "seeds/train/miou"),
+        ("cam", ["cam.tags=predicted", "pipeline=seeds"], "seeds/train/miou"),
         ("cam", ["refine=affinity", "pipeline=seeds"], "affinity_crf/val/miou"),
         ("cam", ["refine=affinity_small", "pipeline=seeds"], "affinity_crf/val/miou"),
         ("seam", ["refine=irn", "refine.crf=null", "pipeline=seeds"], "irn/val/miou"),
-        ("grad_cam", ["score.layer=encoder.model.layer3", "pipeline=seeds"], "seeds/train/miou"),
+        ("grad_cam", ["cam.layer=encoder.model.layer3", "pipeline=seeds"], "seeds/train/miou"),
     ],
 )
 def test_parts_are_exchanged_by_a_word(here, shared, experiment, words, key):
@@ -320,20 +320,28 @@ SLIPS = {
         "seeds.background_score=1.5",
     ): "seeds.background_score is 1.5, but it lies in [0, 1]",
     ("experiment=cam", "fit.method.batch_size=0"): "fit.method.batch_size is 0; set a whole number",
-    ("experiment=cam", "score.bits=7"): "score.bits is 7",
-    ("experiment=cam", "score.scales=[-1]"): "give at least one positive scale",
+    ("experiment=cam", "cam.storage_bits=7"): "cam.storage_bits is 7",
+    ("experiment=cam", "cam.scales=[-1]"): "give at least one positive scale",
     ("experiment=cam", "backbone.output_stride=7"): "backbone.output_stride is 7; set 8, 16 or 32",
     ("experiment=cam", "backbone.name=resnet5"): "did you mean resnet50?",
     ("experiment=cam", "crf.theta_alpha=-1"): "crf.theta_alpha is -1; set",
     ("experiment=cam", "crf.engine=torhc"): "crf.engine is torhc; did you mean torch?",
     ("experiment=cam", "refine.area_factor=0.5"): "refine.area_factor is 0.5, but it bounds",
     ("experiment=cam", "refine=affinity", "refine.walk.beta=-1"): "refine.walk.beta is -1; set 0",
-    ("experiment=cam", "refine=affinity", "refine.encoder=mine"): "refine.encoder is mine; set it",
-    ("experiment=cam", "refine=irn", "refine.module.net.taps=[layer9]"): "refine.module.net.taps",
+    (
+        "experiment=cam",
+        "refine=affinity",
+        "refine.init_from=mine",
+    ): "refine.init_from is mine; set it",
+    (
+        "experiment=cam",
+        "refine=irn",
+        "refine.module.net.feature_layers=[layer9]",
+    ): "refine.module.net.feature_layers",
     ("experiment=cam", "refine=irn", "refine.schedule.batch_size=0"): "refine.schedule.batch_size",
-    ("experiment=grad_cam", "score.layer=encoder.modle"): "did you mean encoder.model?",
+    ("experiment=grad_cam", "cam.layer=encoder.modle"): "did you mean encoder.model?",
     ("experiment=cam", "data=voc2012"): "data.root is not set; give it, as in data.root=",
-    ("experiment=cam", "data.num_classes=7"): "data.num_classes is 7, but data.reader.classes",
+    ("experiment=cam", "data.num_classes=7"): "data.num_classes is 7, but data.dataset.classes",
     ("experiment=cam", "method.num_classes=7"): "method.num_classes is 7, but data.num_classes is",
     (
         "experiment=cam",
@@ -347,11 +355,11 @@ SLIPS = {
     ("experiment=cam", "seeds=[1,2]"): "seeds",
     ("experiment=cam", "crf.theta_alpha=wide"): "crf.theta_alpha is wide, but a number is expected",
     ("experiment=cam", "data.generate.size=big"): "data.generate.size is big, but",
-    ("experiment=cam", "data.generate.looks=9"): "looks is 9",
+    ("experiment=cam", "data.generate.subcategories=9"): "looks is 9",
     ("experiment=cam", "workers=-1"): "workers is -1; set 0 or more",
     ("experiment=cam", "data.generate.seed=-1"): "data.generate.seed is -1, but",
     ("experiment=cam", "checkpoint_minutes=-1"): "checkpoint_minutes is -1.0; set 0 (after each",
-    ("experiment=cam", "pictures=0"): "pictures is 0; set how many rows",
+    ("experiment=cam", "num_previews=0"): "pictures is 0; set how many rows",
 }
 
 
@@ -391,7 +399,7 @@ BAD_DATA = {
     "list is absent": (
         lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(),
         [],
-        ["val.txt is missing, the list of val", "Set data.reader.lists.val"],
+        ["val.txt is missing, the list of val", "Set data.dataset.lists.val"],
     ),
     "list names an absent image": (
         lambda root: (root / image("train_1")).unlink(),
@@ -410,12 +418,12 @@ BAD_DATA = {
     ),
     "mask holds an unknown id": (
         lambda root: None,
-        ["data.reader.mask_ids=null"],
+        ["data.dataset.mask_ids=null"],
         [
             "SegmentationClass",
             ".png holds id",
             "labels are 0 (background) to 3",
-            "data.reader.mask_ids",
+            "data.dataset.mask_ids",
         ],
     ),
     "mask is cut off": (
@@ -431,26 +439,29 @@ BAD_DATA = {
     "CSV is absent": (
         lambda root: (root / "tags.csv").unlink(),
         [],
-        ["tags.csv is missing", "data.reader.tags="],
+        ["tags.csv is missing", "data.dataset.tags="],
     ),
     "vectors are of other classes": (
         lambda root: np.save(root / "cls_labels.npy", {"train_0": np.ones(20)}),
-        ["data.reader.tags=cls_labels.npy"],
+        ["data.dataset.tags=cls_labels.npy"],
         ["cls_labels.npy has 20 tags for train_0, but there are 3 classes"],
     ),
     "image has no tag": (
         lambda root: edit(root / "tags.csv", "train_0,1,0,0", "train_0,0,0,0"),
         [],
-        ["1 images of train have no tag in tags.csv (train_0)", "data.reader.untagged=background"],
+        [
+            "1 images of train have no tag in tags.csv (train_0)",
+            "data.dataset.on_missing_labels=background",
+        ],
     ),
     "annotation names no class": (
         lambda root: (root / "Annotations/train_1.xml").write_text(annotation(["kat"])),
-        ["data.reader.tags=xml"],
+        ["data.dataset.tags=xml"],
         ["no tag in xml (train_1)"],
     ),
     "annotation is no XML": (
         lambda root: (root / "Annotations/train_1.xml").write_text("<annotation>"),
-        ["data.reader.tags=xml"],
+        ["data.dataset.tags=xml"],
         ["train_1.xml does not parse as XML", "mend the file"],
     ),
     "JPEG is none": (
@@ -471,7 +482,7 @@ BAD_DATA = {
     "classes are not as many as the head has": (
         lambda root: None,
         ["data.num_classes=4"],
-        ["data.num_classes is 4, but data.reader.classes names 3 (bird, cat, dog)", "make both"],
+        ["data.num_classes is 4, but data.dataset.classes names 3 (bird, cat, dog)", "make both"],
     ),
     "weights are absent": (
         lambda root: None,
@@ -486,8 +497,8 @@ BAD_DATA = {
     "data file is misspelt": (lambda root: None, ["data=mien"], ["did you mean mine?"]),
     "key of the data file is misspelt": (
         lambda root: None,
-        ["data.reader.untaged=background"],
-        ["data.reader.untaged", "did you mean data.reader.untagged?"],
+        ["data.dataset.untaged=background"],
+        ["data.dataset.untaged", "did you mean data.dataset.on_missing_labels?"],
     ),
 }
 
@@ -537,10 +548,10 @@ def test_sub_categories_are_sought_in_rounds_which_a_repeated_command_goes_on_wi
 
     words = (
         *words,
-        "pipeline.begin=last",
+        "pipeline.init_from=last_round",
         "pipeline.rounds=1",
         "pipeline.peak=0.7",
-        "score.sub_maps=true",
+        "cam.sub_maps=true",
     )
     other = here(*words, "pipeline.segment=false", folder=killed)
     assert other.scores["seeds/train/miou"] != run.scores["round_1/seeds/train/miou"]
@@ -556,9 +567,15 @@ def test_sub_categories_are_sought_in_rounds_which_a_repeated_command_goes_on_wi
             ("experiment=sc_cam", "pipeline.peak=2"),
             "pipeline.peak is 2, but it is a share of a map",
         ),
-        (("experiment=sc_cam", "pipeline.begin=first"), "pipeline.begin is first; set it to init"),
-        (("experiment=cam", "score.sub_maps=true"), "score.sub_maps is true, but method="),
-        (("experiment=sc_cam", "data.looks=none.csv"), "none.csv is missing, the table of known"),
+        (
+            ("experiment=sc_cam", "pipeline.init_from=first"),
+            "pipeline.init_from is first; set it to init",
+        ),
+        (("experiment=cam", "cam.sub_maps=true"), "cam.sub_maps is true, but method="),
+        (
+            ("experiment=sc_cam", "data.subcategories=none.csv"),
+            "none.csv is missing, the table of known",
+        ),
     ],
 )
 def test_slips_about_sub_categories_are_told(here, words, message):
@@ -568,13 +585,13 @@ def test_slips_about_sub_categories_are_told(here, words, message):
 
 
 def test_slots_that_are_no_groups_are_answered_before_devices_are_taken(here):
-    slip = here("experiment=cam", *TINY, "slots=2")
+    slip = here("experiment=cam", *TINY, "device_groups=2")
     assert slip.code == 1
     assert "slots is 2; give groups of device numbers" in slip.err
 
 
 def test_a_run_with_other_workers_finds_the_stages_of_the_first(here, tmp_path):
-    words = ("experiment=cam", *TINY, "pipeline=seeds", f"runs={tmp_path}/runs")
+    words = ("experiment=cam", *TINY, "pipeline=seeds", f"output_dir={tmp_path}/runs")
     here(*words)
     again = here(*words, "workers=1")
     assert "done" not in again.out
@@ -619,10 +636,10 @@ def test_a_file_of_ones_own_that_does_not_parse_is_named(here, mine, voc):
 @pytest.mark.parametrize("below", ["", "/deep/er"])
 def test_a_place_for_runs_that_cannot_be_written_is_told(here, tmp_path, below):
     (tmp_path / "file").write_text("")
-    slip = here("experiment=cam", f"runs={tmp_path}/file{below}")
+    slip = here("experiment=cam", f"output_dir={tmp_path}/file{below}")
     assert slip.code == 1
     assert f"{tmp_path}/file" in slip.err
-    assert "runs=DIR" in slip.err
+    assert "output_dir=DIR" in slip.err
     assert "Traceback" not in slip.err
     assert not (tmp_path / "runs").exists()
 

@@ -61,7 +61,13 @@ def test_paths_of_any_letters_are_taken_as_they_are_typed(tmp_path, monkeypatch,
 
 def test_paths_that_are_not_there_are_taken_too_for_a_message_about_them():
     keys = (
-        *("data.root", "data.reader.root", "data.reader.tags", "data.looks", "method.net.weights"),
+        *(
+            "data.root",
+            "data.dataset.root",
+            "data.dataset.tags",
+            "data.subcategories",
+            "method.net.weights",
+        ),
         *("+logger.csv.save_dir", "+trainer.default_root_dir", "hydra.run.dir"),
     )
     assert read([f"{key}=/no/a=b (1)" for key in keys]) == ["/no/a=b (1)"] * len(keys)
@@ -69,7 +75,7 @@ def test_paths_that_are_not_there_are_taken_too_for_a_message_about_them():
 
 def test_home_is_expanded_in_values_in_options_and_in_sweeps(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    words = ["data.root=~/x y", "runs=~", "data.root=~nobody-of-this-name/x"]
+    words = ["data.root=~/x y", "output_dir=~", "data.root=~nobody-of-this-name/x"]
     assert read(words) == [f"{tmp_path}/x y", str(tmp_path), "~nobody-of-this-name/x"]
     options, words = read_overrides(["-m", "--config-dir=~/c", "-cd", "~/d"], ["data.root=~/a,~/b"])
     assert options == ["-m", f"--config-dir={tmp_path}/c", "-cd", f"{tmp_path}/d"]
@@ -92,7 +98,7 @@ EXPRESSIONS = {
     "fit.method.jitter={hue: 0.1}": {"hue": 0.1},
     "fit.method.max_epochs=3": 3,
     "fit.method.flip=false": False,
-    "score.long_side=null": None,
+    "cam.long_side=null": None,
     "backbone.weights=null": None,
     "name='a, b'": "a, b",
     "name=a b": "a b",
@@ -124,7 +130,7 @@ def test_in_a_sweep_of_paths_each_is_quoted_and_commas_of_existing_ones_stay(tmp
 def test_a_number_is_a_number_even_where_a_folder_has_its_name(tmp_path, monkeypatch):
     (tmp_path / "320").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert read(["score.long_side=320", "seed=320"]) == [320, 320]
+    assert read(["cam.long_side=320", "seed=320"]) == [320, 320]
 
 
 def test_a_folder_whose_name_reads_as_a_reference_is_refused_by_name(tmp_path):
@@ -133,7 +139,9 @@ def test_a_folder_whose_name_reads_as_a_reference_is_refused_by_name(tmp_path):
         read([f"data.root={tmp_path}/${{now}}"])
 
 
-@pytest.mark.parametrize("word", ["data.root=", "data.root=''", "runs= ", "backbone.weights="])
+@pytest.mark.parametrize(
+    "word", ["data.root=", "data.root=''", "output_dir= ", "backbone.weights="]
+)
 def test_an_empty_path_is_refused(word):
     with pytest.raises(InputError, match=word.partition("=")[0]):
         read([word])

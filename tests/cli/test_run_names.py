@@ -23,8 +23,8 @@ COMMANDS = [
     ["experiment=cam", "data.root='数据'"],
     ["experiment=cam", "data.root='图片'"],
     ["experiment=cam", "trainer.precision=16-mixed"],
-    ["experiment=cam", "score.scales=[0.5,1.0]"],
-    ["experiment=cam", "score.scales=[0.5, 10]"],
+    ["experiment=cam", "cam.scales=[0.5,1.0]"],
+    ["experiment=cam", "cam.scales=[0.5, 10]"],
     ["experiment=cam", "name=a b"],
     ["experiment=cam", "name=a-b"],
     ["experiment=cam", "name=a,b"],
@@ -70,7 +70,13 @@ def test_the_same_command_has_the_same_name():
     assert run_name(["experiment=cam", "seed=1", "seed=2"]) == run_name(
         ["experiment=cam", "seed=2"]
     )
-    aside = ["workers=4", "runs='a b'", "logger=wandb", "hydra/launcher=local", "resume=false"]
+    aside = [
+        "workers=4",
+        "output_dir='a b'",
+        "logger=wandb",
+        "hydra/launcher=local",
+        "resume=false",
+    ]
     assert run_name(["experiment=cam", *aside]) == "cam"
 
 
@@ -89,7 +95,7 @@ def test_a_jobs_name_shows_what_differs_and_sorts_in_job_order():
     assert job_name(3, [*task, "backbone.name=x", "data.name=x"]) == (
         "0003_backbone.name-x_data.name-x"
     )
-    long = [f"score.scales=[{i},{'1.0,' * 60}2]" for i in range(2)]
+    long = [f"cam.scales=[{i},{'1.0,' * 60}2]" for i in range(2)]
     shown = [job_name(1, [*task, word]) for word in long]
     assert shown[0] != shown[1]
     assert all(re.fullmatch(r"0001_scales-[\w.-]{1,108}", name) for name in shown)

@@ -155,8 +155,8 @@ GOOD = {
     "pseudo": {"confidence": 0.0},
     "seed": 0,
     "workers": 0,
-    "pictures": 1,
-    "slots": None,
+    "num_previews": 1,
+    "device_groups": None,
     "fit": {
         name: {"max_epochs": 1, "batch_size": 1, "crop_size": 32}
         for name in ("method", "segmenter")
@@ -194,21 +194,21 @@ def test_values_in_range_pass():
         ("fit.method.max_epochs", 0, "fit.method.max_epochs is 0"),
         ("fit.segmenter.batch_size", 0, "fit.segmenter.batch_size is 0"),
         ("fit.segmenter.crop_size", -1, "fit.segmenter.crop_size is -1"),
-        ("fit.segmenter.encoder", "resnet18", "fit.segmenter.encoder is resnet18; set it to"),
-        ("slots", 2, "slots is 2; give groups of device numbers"),
-        ("slots", [], r"slots is \[\]; give groups"),
-        ("slots", [0, 1], r"slots is \[0, 1\]; give groups"),
-        ("slots", [[0], [0]], "none in two groups"),
-        ("slots", [[-1]], "give groups of device numbers"),
-        ("slots", [["a"]], "give groups of device numbers"),
-        ("slots", [[]], "give groups of device numbers"),
-        ("score.bits", 12, "score.bits is 12; scores are stored in 8 or 16"),
-        ("score.sub_maps", True, "score.sub_maps is true, but method=.* knows no sub-categories"),
-        ("score.tags", "guessed", "score.tags is guessed; set it to given or predicted"),
-        ("score.alignment", "seam", "score.alignment is seam; set it to aligned or irn or psa"),
-        ("score.normalisation", "sum", "score.normalisation is sum; set it to min_max or max"),
-        ("score.scales", [], r"score.scales is \[\]; give at least one"),
-        ("score.batch_size", 0, "score.batch_size is 0"),
+        ("fit.segmenter.init_from", "resnet18", "fit.segmenter.init_from is resnet18; set it to"),
+        ("device_groups", 2, "device_groups is 2; give groups of device numbers"),
+        ("device_groups", [], r"device_groups is \[\]; give groups"),
+        ("device_groups", [0, 1], r"device_groups is \[0, 1\]; give groups"),
+        ("device_groups", [[0], [0]], "none in two groups"),
+        ("device_groups", [[-1]], "give groups of device numbers"),
+        ("device_groups", [["a"]], "give groups of device numbers"),
+        ("device_groups", [[]], "give groups of device numbers"),
+        ("cam.storage_bits", 12, "cam.storage_bits is 12; scores are stored in 8 or 16"),
+        ("cam.sub_maps", True, "cam.sub_maps is true, but method=.* knows no sub-categories"),
+        ("cam.tags", "guessed", "cam.tags is guessed; set it to given or predicted"),
+        ("cam.alignment", "seam", "cam.alignment is seam; set it to aligned or irn or psa"),
+        ("cam.normalisation", "sum", "cam.normalisation is sum; set it to min_max or max"),
+        ("cam.scales", [], r"cam.scales is \[\]; give at least one"),
+        ("cam.batch_size", 0, "cam.batch_size is 0"),
         ("test.scales", [1.0, 0.0], r"test.scales is \[1.0, 0.0\]"),
         ("test.long_side", 0, "test.long_side is 0; set a number of pixels above 0, or null"),
     ],
@@ -244,9 +244,9 @@ def test_no_epochs_need_a_network_that_is_given_whole(schedule, module):
 @pytest.mark.parametrize(
     ("choice", "word", "module", "mend"),
     [
-        ("fit.segmenter.encoder", "classifier", "segmenter", "backbone"),
-        ("refine.encoder", "classifier", "refine.module", "backbone"),
-        ("pipeline.begin", "last", "method", "initial"),
+        ("fit.segmenter.init_from", "classifier", "segmenter", "backbone"),
+        ("refine.init_from", "classifier", "refine.module", "backbone"),
+        ("pipeline.init_from", "last", "method", "initial"),
     ],
 )
 def test_the_encoder_of_a_whole_network_is_not_replaced(choice, word, module, mend):
@@ -272,7 +272,7 @@ def test_words_of_a_reading_are_those_that_methods_know():
 )
 def test_strided_cams_must_fit_the_network_that_they_walk_in(chosen, stride, refused):
     cfg = OmegaConf.create(GOOD)
-    cfg.score.alignment = chosen
+    cfg.cam.alignment = chosen
     cfg.refine = {"module": {"net": {"stride": stride}}}
     if not refused:
         return check_values(cfg)
@@ -284,7 +284,7 @@ def test_there_is_an_output_of_the_head_for_every_class():
     cfg = OmegaConf.create(GOOD)
     cfg.data.num_classes = 3
     with pytest.raises(
-        InputError, match=r"num_classes is 3, but data.reader.classes names 2 \(cat, dog\)"
+        InputError, match=r"num_classes is 3, but data.dataset.classes names 2 \(cat, dog\)"
     ):
         check_values(cfg)
 
@@ -412,8 +412,8 @@ def test_a_validation_split_that_is_null_in_any_way_is_none(changed):
     normalise_splits(data)
     assert data.val is None
     assert splits_of(data) == ["train"]
-    assert None not in data.reader.lists.values()
-    assert data.reader.lists.train == "train.txt"
+    assert None not in data.dataset.lists.values()
+    assert data.dataset.lists.train == "train.txt"
 
 
 def test_splits_are_the_two_that_are_read_each_once():
@@ -427,9 +427,9 @@ def test_splits_are_the_two_that_are_read_each_once():
     ("changed", "key"),
     [
         ({"train": None}, "data.train"),
-        ({"lists": {"train": None}}, "data.reader.lists.train"),
-        ({"train": "test"}, "data.reader.lists.test"),
-        ({"reader": {"lists": None}}, "data.reader.lists"),
+        ({"lists": {"train": None}}, "data.dataset.lists.train"),
+        ({"train": "test"}, "data.dataset.lists.test"),
+        ({"reader": {"lists": None}}, "data.dataset.lists"),
     ],
 )
 def test_without_a_split_to_learn_from_nothing_starts(changed, key):

@@ -27,7 +27,7 @@ READ = {
     "image_dir": "JPEGImages",
     "mask_dir": "SegmentationClass",
     "annotation_dir": "Annotations",
-    "untagged": "error",
+    "on_missing_labels": "error",
     "boxes": "instances_{split}.json",
 }
 

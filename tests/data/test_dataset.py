@@ -19,7 +19,7 @@ CLASSES = ["bird", "cat", "dog"]
 NAMES = ["2007_000032", "2007_000033", "b"]
 TAGS = [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
 SIZES = [(12, 16), (12, 16), (10, 8)]  # (H, W)
-NON_SEMANTIC_KEYS = {
+SETTINGS = {
     "split": "train",
     "classes": CLASSES,
     "lists": {"train": "ImageSets/Segmentation/train.txt"},
@@ -28,7 +28,7 @@ NON_SEMANTIC_KEYS = {
     "image_dir": "JPEGImages",
     "mask_dir": "SegmentationClass",
     "annotation_dir": "Annotations",
-    "untagged": "error",
+    "on_missing_labels": "error",
 }
 BOX = (2, 3, 6, 8)  # as the XML counts: from 1, ends included
 
@@ -66,7 +66,7 @@ def root(tmp_path) -> Path:
 
 
 def read(root, **changes) -> VOCDataset:
-    return VOCDataset(root, **{**NON_SEMANTIC_KEYS, **changes})
+    return VOCDataset(root, **{**SETTINGS, **changes})
 
 
 def write_list(root, text: str) -> None:
@@ -279,10 +279,10 @@ def test_lists_that_hold_each_other_are_not_written_out(root):
 
 def test_images_without_tags_are_an_error_unless_they_count_as_background(root):
     (root / "Annotations/b.xml").write_text(annotation([]))
-    message = r"1 images of train have no tag in xml \(b\).*untagged=background"
+    message = r"1 images of train have no tag in xml \(b\).*on_missing_labels=background"
     with pytest.raises(InputError, match=message):
         read(root)
-    assert read(root, untagged="background").tags[2].tolist() == [0, 0, 0]
+    assert read(root, on_missing_labels="background").tags[2].tolist() == [0, 0, 0]
 
 
 def test_of_many_untagged_images_five_are_named(root):
@@ -322,13 +322,17 @@ def test_ids_above_255_can_be_mapped(root):
 
 
 def test_a_view_of_some_classes_skips_the_others(root):
-    data = read(root, classes=["cat"], mask_ids={0: "background", 2: "cat"}, untagged="background")
+    data = read(
+        root, classes=["cat"], mask_ids={0: "background", 2: "cat"}, on_missing_labels="background"
+    )
     assert data.tags.tolist() == [[0], [1], [0]]
     assert data.notes[-1].endswith("left out: bird, dog")
     assert data.mask(1)[0, :3].tolist() == [1, 255, 0]
     assert [len(data.boxes(i)) for i in range(3)] == [0, 1, 0]
     write_csv(root, "image," + ",".join(CLASSES), *tagged_rows())
-    again = read(root, classes=["cat"], mask_ids={2: "cat"}, untagged="background", tags="tags.csv")
+    again = read(
+        root, classes=["cat"], mask_ids={2: "cat"}, on_missing_labels="background", tags="tags.csv"
+    )
     assert again.tags.tolist() == [[0], [1], [0]]
 
 
@@ -356,7 +360,7 @@ def test_boxes_count_from_zero_with_their_ends_excluded(root):
 
 def test_an_image_without_objects_has_no_boxes(root):
     (root / "Annotations/b.xml").write_text(annotation([]))
-    assert read(root, untagged="background").boxes(2).shape == (0, 5)
+    assert read(root, on_missing_labels="background").boxes(2).shape == (0, 5)
 
 
 @pytest.mark.parametrize(
@@ -395,7 +399,7 @@ def test_an_image_without_boxes_is_refused_unless_it_may_be_background(root):
     how = {"with_boxes": True, "tags": "masks"}
     with pytest.raises(InputError, match=r"1 images of train have no box in xml \(b\); draw one"):
         read(root, **how).check()
-    data = read(root, **how, untagged="background")
+    data = read(root, **how, on_missing_labels="background")
     data.check()
     assert data.count_boxes() == (3, 0, 1, 0)
 
@@ -412,7 +416,9 @@ def test_difficult_objects_have_boxes_unless_they_are_left_out(root):
 
 
 def test_a_view_of_some_classes_has_boxes_of_these_only(root):
-    data = read(root, classes=["dog"], mask_ids={0: "background", 3: "dog"}, untagged="background")
+    data = read(
+        root, classes=["dog"], mask_ids={0: "background", 3: "dog"}, on_missing_labels="background"
+    )
     assert [len(data.boxes(i)) for i in range(3)] == [0, 1, 1]
     assert data.boxes(1)[0, 0] == 1
 
@@ -449,7 +455,7 @@ def test_boxes_of_a_file_are_found_by_name_and_its_name_may_hold_the_split(root,
 
 def test_tags_may_be_the_classes_of_the_boxes(root):
     (root / "boxes.csv").write_text("image,class,x0,y0,x1,y1\nb,dog,1,2,6,8\nb,cat,1,2,3,4\n")
-    data = read(root, boxes="boxes.csv", tags="boxes", untagged="background")
+    data = read(root, boxes="boxes.csv", tags="boxes", on_missing_labels="background")
     assert data.tags.tolist() == [[0, 0, 0], [0, 0, 0], [0, 1, 1]]
 
 
@@ -624,7 +630,7 @@ def test_a_mask_of_one_name_belongs_to_no_image_where_two_have_that_name(root):
 def test_boxes_of_images_that_do_not_exist_do_not_turn_others_into_background(root):
     rows = f"image,class,x0,y0,x1,y1\n{NAMES[0]},bird,0,0,1,1\nnone.jpg,dog,1,2,6,8\n"
     (root / "boxes.csv").write_text(rows)
-    how = {"boxes": "boxes.csv", "untagged": "background", "with_boxes": True}
+    how = {"boxes": "boxes.csv", "on_missing_labels": "background", "with_boxes": True}
     with refused(r"knows nothing of 2 images of train.*not in .*JPEGImages \(none\.jpg\)"):
         read(root, **how).check()
     (root / "boxes.csv").write_text(rows.replace("none.jpg,", "b,"))
@@ -704,7 +710,7 @@ def test_a_missing_image_folder_is_named(root):
 
 
 def test_an_unknown_split_is_answered_by_the_nearest(root):
-    with refused("split trian has no list in data.reader.lists; did you mean train?"):
+    with refused("split trian has no list in data.dataset.lists; did you mean train?"):
         read(root, split="trian")
 
 
@@ -752,8 +758,8 @@ def test_class_lists_that_cannot_be_are_refused(root, classes):
 
 
 def test_an_unknown_value_of_untagged_is_refused(root):
-    with refused("untagged is ignore; set it to error, or to background"):
-        read(root, untagged="ignore")
+    with refused("on_missing_labels is ignore; set it to error, or to background"):
+        read(root, on_missing_labels="ignore")
 
 
 @pytest.mark.parametrize("tags", ["xlm", "tags.txt"])

@@ -44,7 +44,7 @@ def reader(tmp_path_factory):
         image_dir="images",
         mask_dir="masks",
         annotation_dir="none",
-        untagged="error",
+        on_missing_labels="error",
     )
 
 

@@ -82,14 +82,14 @@ def test_the_others_run_without_weights(start, monkeypatch, run):
     experiments = re.search(r"experiment=(\S+)", command)[1].split(",")
     assert set(experiments) == set(run.experiments_of("sweep")) - RESNET38
     assert " seed=0,1 " in command
-    assert "slots=[[0],[1]]" in command.replace("'", "")
+    assert "device_groups=[[0],[1]]" in command.replace("'", "")
     assert "hydra.launcher.n_jobs=2" in command
 
 
 def test_a_single_gpu_is_that_which_was_asked_for(start, monkeypatch, run):
     monkeypatch.setattr(run.torch.cuda, "device_count", lambda: 4)
     _, out, _ = start("--incomplete", "--recipes", "grad_cam_voc2012", "--gpus", "2")
-    assert "slots=[[2]]" in out.splitlines()[-1].replace("'", "")
+    assert "device_groups=[[2]]" in out.splitlines()[-1].replace("'", "")
     assert "launcher" not in out.splitlines()[-1]
 
 

@@ -28,9 +28,9 @@ TINY = (
     "backbone.name=test_resnet",
     "fit.method.max_epochs=1",
     "fit.segmenter.max_epochs=1",
-    "score.scales=[1.0]",
-    "score.long_side=64",
-    "pictures=2",
+    "cam.scales=[1.0]",
+    "cam.long_side=64",
+    "num_previews=2",
     "workers=0",
     "trainer=cpu",
 )

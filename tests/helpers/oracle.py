@@ -62,25 +62,25 @@ def resnet38(x: torch.Tensor, state: State) -> tuple[torch.Tensor, torch.Tensor,
     strides = {"b2": 2, "b3": 2, "b4": 2}
     dilations = {"b5": (1, 2), "b5_1": (2, 2), "b5_2": (2, 2)}
     names = ["b2", "b2_1", "b2_2", "b3", "b3_1", "b3_2", "b4", *(f"b4_{i}" for i in range(1, 6))]
-    taps = {}
+    feature_layers = {}
     x = conv(x, "conv1a")
     for name in [*names, "b5", "b5_1", "b5_2"]:
         first, second = dilations.get(name, (1, 1))
         stride = strides.get(name, 1)
-        taps[name] = active = norm(x, state, f"{name}.bn_branch2a").relu()
+        feature_layers[name] = active = norm(x, state, f"{name}.bn_branch2a").relu()
         branch = conv(active, f"{name}.conv_branch2a", stride, first)
         branch = norm(branch, state, f"{name}.bn_branch2b1").relu()
         branch = conv(branch, f"{name}.conv_branch2b1", 1, second)
         skips = f"{name}.conv_branch1.weight" not in state
         x = branch + (x if skips else conv(active, f"{name}.conv_branch1", stride))
     for name in ("b6", "b7"):
-        taps[name] = active = norm(x, state, f"{name}.bn_branch2a").relu()
+        feature_layers[name] = active = norm(x, state, f"{name}.bn_branch2a").relu()
         branch = conv(active, f"{name}.conv_branch2a")
         branch = norm(branch, state, f"{name}.bn_branch2b1").relu()
         branch = conv(branch, f"{name}.conv_branch2b1", 1, 4)
         branch = norm(branch, state, f"{name}.bn_branch2b2").relu()
         x = conv(branch, f"{name}.conv_branch2b2") + conv(active, f"{name}.conv_branch1")
-    return taps["b5"], taps["b6"], norm(x, state, "bn7").relu()
+    return feature_layers["b5"], feature_layers["b6"], norm(x, state, "bn7").relu()
 
 
 def resnet50(x: torch.Tensor, state: State) -> list[torch.Tensor]:

@@ -24,7 +24,7 @@ TAGS = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0,
 def classifier(stride=16):
     chosen = Backbone("test_resnet", stride, False, None, None, [], {})
     return Classifier(
-        partial(CamNet, chosen, 0.0, "default", None), 4, SGD, **{**RATES, "head_factor": 10}
+        partial(CamNet, chosen, 0.0, "default", None), 4, SGD, **{**RATES, "head_lr_multiplier": 10}
     ).eval()
 
 
@@ -242,11 +242,11 @@ def test_given_tags_count_even_where_the_network_sees_nothing_of_them():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"scales": ()}, "score.scales is"),
-        ({"scales": (1.0, 0.0)}, r"score.scales is \[1.0, 0.0\]; give at least one positive"),
-        ({"scales": (-1.0,)}, "score.scales is"),
-        ({"tags": "guessed"}, "score.tags is guessed; set it to given or predicted"),
-        ({"long_side": 0}, "score.long_side is 0"),
+        ({"scales": ()}, "cam.scales is"),
+        ({"scales": (1.0, 0.0)}, r"cam.scales is \[1.0, 0.0\]; give at least one positive"),
+        ({"scales": (-1.0,)}, "cam.scales is"),
+        ({"tags": "guessed"}, "cam.tags is guessed; set it to given or predicted"),
+        ({"long_side": 0}, "cam.long_side is 0"),
     ],
 )
 def test_a_reading_that_makes_no_sense_is_an_input_error(how, message):
@@ -293,7 +293,7 @@ def test_grad_cam_of_an_earlier_layer_has_its_size(method):
 
 def test_a_misspelt_layer_is_answered_with_the_nearest(method):
     with pytest.raises(
-        InputError, match=r"score.layer is encodr, but .* no such layer; did you mean encoder\?"
+        InputError, match=r"cam.layer is encodr, but .* no such layer; did you mean encoder\?"
     ):
         method.grad_cam(torch.rand(1, 3, 33, 33), TAGS[:1], "encodr")
 
@@ -313,8 +313,8 @@ class Pooled(nn.Module):
 
 @pytest.mark.parametrize(("layer", "what"), [("head", r"\(1, 4\)"), ("idle", "nothing")])
 def test_a_layer_without_maps_is_an_input_error(layer, what):
-    method = Classifier(Pooled, 4, SGD, **{**RATES, "power": 1.0}).eval()
-    with pytest.raises(InputError, match=f"score.layer is {layer}, which puts out {what}; choose"):
+    method = Classifier(Pooled, 4, SGD, **{**RATES, "poly_power": 1.0}).eval()
+    with pytest.raises(InputError, match=f"cam.layer is {layer}, which puts out {what}; choose"):
         method.grad_cam(torch.rand(1, 3, 9, 9), TAGS[:1], layer)
 
 

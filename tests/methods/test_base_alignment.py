@@ -223,8 +223,8 @@ def test_the_maximum_alone_normalises_aligned_maps_too():
 @pytest.mark.parametrize(
     ("how", "facts"),
     [
-        ({"alignment": "seam"}, "score.alignment is seam.*aligned.*irn.*psa"),
-        ({"normalisation": "sum"}, "score.normalisation is sum.*min_max.*max"),
+        ({"alignment": "seam"}, "cam.alignment is seam.*aligned.*irn.*psa"),
+        ({"normalisation": "sum"}, "cam.normalisation is sum.*min_max.*max"),
     ],
 )
 def test_another_geometry_or_normalisation_is_an_input_error(how, facts):

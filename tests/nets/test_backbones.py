@@ -389,7 +389,7 @@ def test_a_misspelt_frozen_part_is_answered_with_the_nearest():
 
 def test_a_layer_is_found_by_its_dotted_name():
     net = nn.Sequential(nn.Sequential(nn.ReLU()))
-    assert submodule(net, "0.0", "score.layer") is net[0][0]
+    assert submodule(net, "0.0", "cam.layer") is net[0][0]
 
 
 @pytest.mark.parametrize("build", ["backbone", "segmentation"])

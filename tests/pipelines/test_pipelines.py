@@ -18,8 +18,8 @@ PIPELINES = {
     "affinity": ["experiment=seam", "refine=affinity", "test.crf=true"],
     "irn": ["experiment=cam", "refine=irn"],
     "sc_cam": ["experiment=sc_cam", "pipeline.rounds=2"],
-    "boxes": ["experiment=box", "pipeline.rounds=2", "pipeline.plateau=null"],
-    "continued boxes": ["experiment=box", "pipeline.network=continued", "pipeline.rounds=1"],
+    "boxes": ["experiment=box", "pipeline.rounds=2", "pipeline.min_change=null"],
+    "continued boxes": ["experiment=box", "pipeline.training=finetune", "pipeline.rounds=1"],
     "full_supervision": ["experiment=full_supervision"],
 }
 
@@ -59,7 +59,7 @@ def splits_in(run: RecordingRun) -> set:
 
 @pytest.mark.parametrize("words", PIPELINES.values(), ids=PIPELINES)
 def test_without_a_validation_split_every_pipeline_reads_train_alone(done, words):
-    run, scores = done(*words, "data.reader.lists.val=null")
+    run, scores = done(*words, "data.dataset.lists.val=null")
     assert splits_in(run) == {"train"}
     assert "validate_tags" not in {inputs["work"] for inputs in run.stages.values()}
     assert not [name for name in run.stages if "val" in name.split("/")]

@@ -427,7 +427,7 @@ def test_memory_that_does_not_suffice_is_told_with_the_keys_that_need_it(here, m
     monkeypatch.setattr(Classifier, "predict_step", full)
     told = here("experiment=cam", *TINY, "pipeline=seeds")
     assert told.code == 1
-    assert "error: seeds/train: out of memory. Set score.batch_size, score.scales" in told.err
+    assert "error: seeds/train: out of memory. Set cam.batch_size, cam.scales" in told.err
 
 
 def test_alarms_of_pseudo_masks_are_shown_and_stand_in_the_record(here, tmp_path):

@@ -40,7 +40,7 @@ def root(tmp_path) -> Path:
 
 def configured(root: Path, *words: str) -> DictConfig:
     own = [f"data.root={root}", "experiment=cam"]
-    own += [f"+data.reader.lists.{name}=ImageSets/Segmentation/{name}.txt" for name in EXTRA]
+    own += [f"+data.dataset.lists.{name}=ImageSets/Segmentation/{name}.txt" for name in EXTRA]
     with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
         return compose("config", overrides=[*own, *words])
 
@@ -59,8 +59,8 @@ def test_a_part_of_the_training_split_is_scored_with_masks_of_its_own(root):
     assert [one.name for one in scored_splits(cfg, "train")] == ["train", "part"]
     assert [one.name for one in scored_splits(cfg, "val")] == ["val"]
     own, part = scored_splits(cfg, "train")
-    assert (own.data.reader.mask_dir, part.data.reader.mask_dir) == ("SegmentationClass", "Other")
-    assert cfg.data.reader.mask_dir == "SegmentationClass"  # training and other scores keep theirs
+    assert (own.data.dataset.mask_dir, part.data.dataset.mask_dir) == ("SegmentationClass", "Other")
+    assert cfg.data.dataset.mask_dir == "SegmentationClass"  # training and other scores keep theirs
     assert part.digest
     assert check_benchmark(cfg) == part.digest
 
@@ -84,5 +84,5 @@ def test_a_split_of_the_run_is_not_scored_twice(root):
 
 def test_a_split_of_the_run_cannot_be_scored_with_two_kinds_of_masks(root):
     cfg = configured(root, "benchmark.split=train", "benchmark.mask_dir=Other")
-    with pytest.raises(InputError, match=r"data.reader.mask_dir=Other"):
+    with pytest.raises(InputError, match=r"data.dataset.mask_dir=Other"):
         check_benchmark(cfg)

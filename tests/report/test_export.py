@@ -35,7 +35,7 @@ def test_what_is_kept_gives_the_same_tables_and_verdicts(write_runs, tmp_path):
 
 def test_no_folder_of_this_machine_is_kept(write_runs, tmp_path):
     write_runs(tmp_path / "runs", {"cam": 1.0}, seeds=1, images=4)
-    say(tmp_path / "runs/cam_0", f"data.root={tmp_path}/photos", f"runs={tmp_path}/r")
+    say(tmp_path / "runs/cam_0", f"data.root={tmp_path}/photos", f"output_dir={tmp_path}/r")
     kept(tmp_path / "runs", tmp_path / "kept")
     (results,) = (tmp_path / "kept").rglob("results.json")
     assert str(tmp_path) not in results.read_text()

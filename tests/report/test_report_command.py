@@ -58,9 +58,9 @@ def test_without_the_photos_the_page_says_why_it_has_no_pictures(here, tmp_path)
     root = write_voc(tmp_path / "voc")
     small = [word for word in TINY if not word.startswith("data.generate")]
     words = ["experiment=cam", "data=voc_layout", "pipeline=seeds", f"data.root={root}"]
-    words += ["data.name=mine", "data.num_classes=3", "data.reader.classes=[bird,cat,dog]"]
-    words += ["data.reader.mask_ids={0:background,3:bird,8:cat,12:dog}"]
-    run = here(*words, *small, f"runs={tmp_path}/runs")
+    words += ["data.name=mine", "data.num_classes=3", "data.dataset.classes=[bird,cat,dog]"]
+    words += ["data.dataset.mask_ids={0:background,3:bird,8:cat,12:dog}"]
+    run = here(*words, *small, f"output_dir={tmp_path}/runs")
     assert run.code == 0, run.err
     shutil.rmtree(root)
     main([str(tmp_path / "runs"), "--out", str(tmp_path / "page.html")])

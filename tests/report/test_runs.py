@@ -25,9 +25,9 @@ def test_runs_that_differ_in_their_seed_are_one_method(write_runs, tmp_path):
 
 def test_methods_are_named_by_the_words_that_distinguish_them(write_runs, tmp_path):
     skills = {
-        "cam refine=none score.flip=true": 1.0,
-        "cam refine=crf score.flip=true": 1.0,
-        "cam score.flip=true method.lr=1 refine.lr=2": 1.0,
+        "cam refine=none cam.flip=true": 1.0,
+        "cam refine=crf cam.flip=true": 1.0,
+        "cam cam.flip=true method.lr=1 refine.lr=2": 1.0,
     }
     write_runs(tmp_path, skills, seeds=1, images=4)
     expected = {"cam refine=none": [0], "cam refine=crf": [0], "cam method.lr=1 refine.lr=2": [0]}
@@ -49,7 +49,7 @@ def test_what_does_not_fit_into_a_name_is_counted_and_names_stay_apart(write_run
 
 
 def test_words_about_where_a_run_is_made_distinguish_nothing(write_runs, tmp_path):
-    write_runs(tmp_path, {"cam workers=1 trainer.devices=2 runs=a": 1.0, "cam": 1.0}, 1, 4)
+    write_runs(tmp_path, {"cam workers=1 trainer.devices=2 output_dir=a": 1.0, "cam": 1.0}, 1, 4)
     assert methods(tmp_path) == {"cam": [0]}  # of one seed the later counts
 
 
@@ -202,7 +202,7 @@ def test_runs_without_a_validation_split_are_data_of_their_own(write_runs, tmp_p
     protocol = json.loads((tmp_path / "box_0/results.json").read_text())["protocol"]
     alone = {**protocol, "splits": {"train": "train", "val": None}}
     change(tmp_path / "box_0", protocol=alone, words=["experiment=box", "data.val=null"])
-    change(tmp_path / "seam_0", protocol=alone, words=["data.reader.lists.val=null"])
+    change(tmp_path / "seam_0", protocol=alone, words=["data.dataset.lists.val=null"])
     both, single = group(find_runs([tmp_path]))
     if both.val is None:
         both, single = single, both

@@ -194,7 +194,7 @@ def test_tables_hold_probe_images_classes_and_thresholds(cam):
     assert val["columns"] == ["name", "tags", "image", "truth", "CAM", "CRF", "prediction"]
     for split, table in (("train", train), ("val", val)):
         names = sorted(path.stem for path in (run.folder / f"predictions/{split}").glob("*.png"))
-        assert [row[0] for row in table["data"]] == [names[0], names[-1]]  # pictures=2
+        assert [row[0] for row in table["data"]] == [names[0], names[-1]]  # num_previews=2
         for cell in (cell for row in table["data"] for cell in row[2:]):
             assert cell["_type"] == "image-file"
             with Image.open(told.kept[cell["path"]]) as picture:

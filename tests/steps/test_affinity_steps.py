@@ -39,7 +39,7 @@ def data(tmp_path):
         "image_dir": "JPEGImages",
         "mask_dir": "SegmentationClass",
         "annotation_dir": "Annotations",
-        "untagged": "error",
+        "on_missing_labels": "error",
     }
     return OmegaConf.create(
         {"name": "three", "train": "train", "val": "train", "num_classes": 3, "reader": reader}
@@ -100,15 +100,15 @@ def trained(tmp_path):
             "_target_": "wsss_lightning.methods.affinity_net.network.AffinityNet",
             "_partial_": True,
             "backbone": backbone,
-            "taps": [-2, -1],
-            "tap_channels": [4, 4],
+            "feature_layers": [-2, -1],
+            "feature_channels": [4, 4],
             "weights": None,
         },
         "optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1},
-        "head_factor": 1,
+        "head_lr_multiplier": 1,
         "bias_lr_multiplier": 2,
         "decay_biases": False,
-        "power": 0.9,
+        "poly_power": 0.9,
         "radius": 3,
         "border": "padded",
     }

@@ -37,7 +37,7 @@ def data(tmp_path):
         "image_dir": "JPEGImages",
         "mask_dir": "SegmentationClass",
         "annotation_dir": "Annotations",
-        "untagged": "error",
+        "on_missing_labels": "error",
     }
     return OmegaConf.create({"reader": reader})
 

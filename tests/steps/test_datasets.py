@@ -34,7 +34,7 @@ def data(tmp_path):
         "image_dir": "images",
         "mask_dir": "masks",
         "annotation_dir": "annotations",
-        "untagged": "error",
+        "on_missing_labels": "error",
     }
     yield OmegaConf.create({"reader": node})
     forget_splits()
@@ -70,7 +70,7 @@ def test_another_process_is_given_what_was_read(data, monkeypatch):
 
 
 def test_data_sets_of_other_settings_are_other_splits(data):
-    other = OmegaConf.merge(data, {"reader": {"untagged": "background"}})
+    other = OmegaConf.merge(data, {"reader": {"on_missing_labels": "background"}})
     assert datasets_of(data) is datasets_of(data.copy())
     assert datasets_of(data) is not datasets_of(other)
     assert len(splits._opened) == 2

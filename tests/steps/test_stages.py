@@ -46,7 +46,7 @@ def write_set(root, truths, size=(SIDE, SIDE)):
             "train": "train",
             "val": "val",
             "num_classes": 1,
-            "looks": None,
+            "subcategories": None,
             "reader": {
                 "_target_": "wsss_lightning.data.dataset.VOCDataset",
                 "_partial_": True,
@@ -58,7 +58,7 @@ def write_set(root, truths, size=(SIDE, SIDE)):
                 "image_dir": "JPEGImages",
                 "mask_dir": "SegmentationClass",
                 "annotation_dir": "Annotations",
-                "untagged": "error",
+                "on_missing_labels": "error",
             },
         }
     )
@@ -189,7 +189,7 @@ def test_images_without_a_score_map_are_background(tmp_path, data):
 @pytest.mark.parametrize("evaluation", ["seeds", "masks"])
 def test_without_true_masks_nothing_is_scored(tmp_path, data, seeds, evaluation):
     blind = data.copy()
-    blind.reader = {**data.reader, "mask_dir": "nowhere"}
+    blind.reader = {**data.dataset, "mask_dir": "nowhere"}
     if evaluation == "seeds":
         assert evaluate(tmp_path / "e", blind, seeds) == {}
     else:
@@ -407,10 +407,10 @@ def settings_of_fit(weights):
             "lr": 0.01,
             "weight_decay": 0.0,
         },
-        "head_factor": 1,
+        "head_lr_multiplier": 1,
         "bias_lr_multiplier": 2,
         "decay_biases": False,
-        "power": 0.9,
+        "poly_power": 0.9,
     }
     schedule = {
         "max_epochs": 1,
@@ -598,8 +598,8 @@ def test_a_network_that_was_given_whole_is_loaded_without_its_file(tmp_path):
     module.net.update(
         {
             "_target_": "wsss_lightning.methods.seam.network.SeamNet",
-            "taps": [-3, -2],
-            "tap_channels": [4, 4],
+            "feature_layers": [-3, -2],
+            "feature_channels": [4, 4],
             "embedding": 8,
             "block_mib": 16,
             "weights": None,
@@ -740,10 +740,10 @@ def trained_classifier(folder):
                 "lr": 0.1,
                 "weight_decay": 0.0,
             },
-            "head_factor": 1,
+            "head_lr_multiplier": 1,
             "bias_lr_multiplier": 2,
             "decay_biases": False,
-            "power": 0.9,
+            "poly_power": 0.9,
         }
     )
     folder.mkdir()
@@ -770,7 +770,7 @@ def test_features_are_the_pooled_maps_and_an_interrupted_stage_goes_on(tmp_path,
     assert (found[2:] == 7).all()
     module = load(trained)
     module.reading = CamSettings(long_side=33)
-    images = torch.stack([instantiate(data.reader)(split="val")[i]["image"] for i in range(4)])
+    images = torch.stack([instantiate(data.dataset)(split="val")[i]["image"] for i in range(4)])
     with torch.no_grad():
         expected = module.net.features(module._sized(images)).mean((-2, -1))
     np.testing.assert_allclose(found[:2], expected[:2], rtol=1e-4)
@@ -784,7 +784,7 @@ def test_features_of_official_views_are_those_of_the_image_at_its_own_size(tmp_p
     how = {"trained": trained, "data": data, "split": "val", "reading": seen, "peak": None}
     stages().features(folder, **how)
     _, _, found = load_features(folder / "features.npz")
-    images = torch.stack([instantiate(data.reader)(split="val")[i]["image"] for i in range(4)])
+    images = torch.stack([instantiate(data.dataset)(split="val")[i]["image"] for i in range(4)])
     with torch.no_grad():
         expected = load(trained).net.features(images).mean((-2, -1))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
@@ -799,7 +799,7 @@ def test_clusters_are_numbered_stored_and_judged(tmp_path, data):
     how = {"algorithm": "kmeans", "n_init": 3, "max_iter": 10, "stability": 2}
     looks = tmp_path / "looks.csv"
     looks.write_text("name,class,look\n" + "".join(f"x{i},cat,{i // 2}\n" for i in range(4)))
-    told = OmegaConf.merge(data, {"looks": str(looks)})
+    told = OmegaConf.merge(data, {"subcategories": str(looks)})
     settings = OmegaConf.create(how)
     stages().cluster(folder, features=features, data=told, split="val", count=2, clusters=settings)
     (report,) = json.loads((folder / "classes.json").read_text()).values()

@@ -92,7 +92,7 @@ def test_the_accelerator_counts_as_what_this_machine_gives():
         ({"max_epochs": 2}, ["trainer.max_epochs is 2", "fit.segmenter.max_epochs"]),
         ({"max_time": "00:01:00:00"}, ["trainer.max_time", "00:01:00:00", "+trainer.max_steps"]),
         # an int counts batches
-        ({"limit_val_batches": 1}, ["trainer.limit_val_batches is 1", "data.reader.lists"]),
+        ({"limit_val_batches": 1}, ["trainer.limit_val_batches is 1", "data.dataset.lists"]),
         ({"limit_predict_batches": 0.5}, ["trainer.limit_predict_batches is 0.5"]),
         ({"limit_test_batches": 2}, ["trainer.limit_test_batches is 2"]),
         ({"limit_train_batches": 0}, ["trainer.limit_train_batches is 0"]),

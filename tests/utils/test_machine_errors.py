@@ -21,7 +21,10 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "a.npz")
         # of a worker, whose traceback is the message
         (OSError("Caught OSError in ...\nOSError: [Errno 28] No space left"), ["disk is full"]),
         (OSError(errno.EFBIG, "File too large"), ["the disk is full (File too large)"]),
-        (PermissionError(errno.EACCES, "Permission denied", "runs/x"), ["(runs/x)", "runs=DIR"]),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "runs/x"),
+            ["(runs/x)", "output_dir=DIR"],
+        ),
         (MemoryError("Unable to allocate 3 GiB"), ["out of memory", "Set workers lower"]),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), ["out of memory"]),
         (
@@ -55,7 +58,7 @@ def test_a_defect_is_not_taken_for_the_machines(error):
         ("round_2/classifier", "fit", "fit.method.batch_size"),
         ("round_1/segmentation", "fit", "fit.segmenter.batch_size"),
         ("affinity/network", "fit", "refine.schedule.batch_size"),
-        ("seeds/train", "score", "score.scales"),
+        ("seeds/train", "score", "cam.scales"),
         ("predictions/val", "predict", "test.batch_size"),
         ("irn/val", "walk", "refine.walk.batch_size"),
         ("crf/val", "crf", "workers"),

@@ -72,7 +72,7 @@ def report(cfg: DictConfig) -> dict[str, Any]:
     reads, seen, problems, notes = {}, {}, [], []
     for split in splits_of(cfg.data):
         wrong: dict[str, str] = {}
-        read = instantiate(cfg.data.reader)(split=split, wrong=wrong)
+        read = instantiate(cfg.data.dataset)(split=split, wrong=wrong)
         reads[split] = read
         seen[split] = list(track(examine(read, cfg.workers), len(read), f"doctor {split}"))
         problems += [*dict.fromkeys(wrong.values())]
@@ -85,13 +85,13 @@ def report(cfg: DictConfig) -> dict[str, Any]:
     if absent:
         problems.append(
             f"no image of {train.split} is tagged {', '.join(absent)}: these are never learnt; add "
-            "images, or leave the classes out by data.reader.classes and mask_ids."
+            "images, or leave the classes out by data.dataset.classes and mask_ids."
         )
     if always := always_tagged(train.tags.numpy(), train.classes):
         problems.append(
             f"every image of {train.split} is tagged {', '.join(always)}: without images that lack "
             "it, a classifier cannot learn what it looks like; add some (a picture of no class is "
-            "kept by data.reader.untagged=background), or learn from boxes or masks."
+            "kept by data.dataset.on_missing_labels=background), or learn from boxes or masks."
         )
     notes += [f"{name} ({split}): {told}" for split, name, told in _conflicts(reads, seen)]
     if rare:
@@ -191,13 +191,13 @@ def _sheet(
     place = {(s, name): i for s, read in reads.items() for i, name in enumerate(read.names)}
     train, val = cfg.data.train, cfg.data.val
     chosen: dict[tuple[str, str], tuple[str, str]] = {}  # split and name: caption, its double
-    for one, two, *_ in alike[: max(1, cfg.pictures // 2)]:
+    for one, two, *_ in alike[: max(1, cfg.num_previews // 2)]:
         chosen[train, one] = (f"{one} ({train}) looks the same as {two} ({val})", two)
-    for split, name, told in _conflicts(reads, seen)[: max(1, cfg.pictures // 2)]:
+    for split, name, told in _conflicts(reads, seen)[: max(1, cfg.num_previews // 2)]:
         chosen.setdefault((split, name), (f"{name} ({split}): {told}", ""))
     readable = [one.name for one in seen[train] if one.digest]
-    for i in np.linspace(0, len(readable) - 1, cfg.pictures).round().astype(int).tolist():
-        if readable and len(chosen) < cfg.pictures:
+    for i in np.linspace(0, len(readable) - 1, cfg.num_previews).round().astype(int).tolist():
+        if readable and len(chosen) < cfg.num_previews:
             chosen.setdefault((train, readable[i]), (f"{readable[i]} ({train})", ""))
     rows, captions, used = [], [], []
     for (split, name), (caption, other) in chosen.items():

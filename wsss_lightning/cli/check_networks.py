@@ -52,10 +52,10 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
             Weights of the hub are left to `fetch_weights`.
     """
     built = {key: _checked(cfg, key, crop) for key, crop in _modules(cfg, tags)}
-    begins = [("pipeline.first", "method", cfg.pipeline.get("begin") == "last")]
+    begins = [("pipeline.first", "method", cfg.pipeline.get("init_from") == "last_round")]
     for key, choice in (
-        ("segmenter", "fit.segmenter.encoder"),
-        ("refine.module", "refine.encoder"),
+        ("segmenter", "fit.segmenter.init_from"),
+        ("refine.module", "refine.init_from"),
     ):
         begins.append(("method", key, OmegaConf.select(cfg, choice) == "classifier"))
     for first, then, asked in begins:
@@ -93,7 +93,7 @@ def _modules(cfg: DictConfig, tags: bool) -> Iterator[tuple[str, int]]:
 
 
 def _checked(cfg: DictConfig, key: str, crop: int) -> Any:
-    layer = cfg.score.layer if key in ("method", "pipeline.first") else None
+    layer = cfg.cam.layer if key in ("method", "pipeline.first") else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*non-meta parameter.*")
         try:
@@ -154,7 +154,7 @@ def _check_same_encoder(trained: Any, module: Any, key: str) -> None:
         raise InputError(
             f"{key} does not fit the classifier's encoder, with which the network shall begin: "
             f"{wrong}. Give both the same backbone, or begin with the backbone's weights "
-            "(fit.segmenter.encoder=backbone, refine.encoder=backbone, pipeline.begin=initial)."
+            "(fit.segmenter.init_from=backbone, refine.init_from=backbone, pipeline.init_from=backbone)."
         )
     first, second = trained.net.backbone.statistics, module.net.backbone.statistics
     if first != second:

@@ -22,7 +22,7 @@ from wsss_lightning.config.schema import Config
 Kind = Literal["path", "text", "other"]
 
 # of the run and of Hydra, which no constructor's parameter names
-FOLDERS = ("runs", "hydra.run.dir", "hydra.sweep.dir")
+FOLDERS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir")
 # parameters of other packages that are paths
 NAMED_AS_PATH = re.compile(r"(^|[._])(dir|dirpath|filepath|path)$")
 

@@ -196,18 +196,18 @@ def check_runs_folder(overrides: Iterable[str]) -> Path:
     Raises:
         InputError: they cannot.
     """
-    given = [parsed(word) for word in overrides if word.lstrip("+").startswith("runs=")]
+    given = [parsed(word) for word in overrides if word.lstrip("+").startswith("output_dir=")]
     value = given[-1] if given else "runs"
     text = value.text if isinstance(value, QuotedString) else value
     if not isinstance(text, str) or ("${" in text and not exists(text)):  # a sweep, a reference
         return Path.cwd()
     if not text.strip():
-        raise InputError("runs is empty; give the folder of all runs, as in runs=DIR.")
+        raise InputError("output_dir is empty; give the folder of all runs, as in output_dir=DIR.")
     runs = Path(expand_user(text)).absolute()
     if "${" in str(runs):
         raise InputError(
-            f"runs is {runs}, but ${{ begins a reference in the configuration; rename the folder, "
-            "or start from another and name folders by runs=DIR."
+            f"output_dir is {runs}, but ${{ begins a reference in the configuration; rename the folder, "
+            "or start from another and name folders by output_dir=DIR."
         )
     try:
         present = next(place for place in (runs, *runs.parents) if place.exists())
@@ -218,7 +218,7 @@ def check_runs_folder(overrides: Iterable[str]) -> Path:
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or str(error)
     raise InputError(
-        f"runs is {runs}, but no folder can be made there ({cause}); choose another by runs=DIR."
+        f"output_dir is {runs}, but no folder can be made there ({cause}); choose another by output_dir=DIR."
     )
 
 
@@ -298,7 +298,7 @@ def place(cfg: DictConfig) -> list[int] | None:
     from wsss_lightning.cli.sweep import take_slot
 
     check_values(cfg)
-    return take_slot(cfg.slots, cfg.trainer.accelerator)
+    return take_slot(cfg.device_groups, cfg.trainer.accelerator)
 
 
 def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | None:
@@ -323,7 +323,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     from wsss_lightning.training.trainer import check_trainer
     from wsss_lightning.utils.files import write_json
 
-    store = Path(cfg.runs) / "stages"
+    store = Path(cfg.output_dir) / "stages"
     trainer_digest = check_trainer(cfg.trainer, batch_sizes(cfg))
     check_targets(cfg, without=("data",))
     resolve_statistics(cfg)
@@ -420,7 +420,7 @@ def batch_sizes(cfg: DictConfig) -> dict[str, int]:
     return {key: size for key, size in sizes.items() if size is not None}
 
 
-def sights(cfg: DictConfig) -> "list[Sight]":
+def sights(cfg: DictConfig) -> "list[TrainTestScale]":
     """In which sizes the run's networks learn and see, where training fixes sizes in pixels."""
     from wsss_lightning.data.report import TrainTestScale
 
@@ -466,7 +466,7 @@ def check_objective(cfg: DictConfig) -> None:
     elif cfg.data.val is None:
         reason = "data.val is null; set it to a split with true masks"
     elif not datasets_of(cfg.data)(cfg.data.val).has_masks():
-        reason = f"data.val is {cfg.data.val}, which has no true mask; set data.reader.mask_dir"
+        reason = f"data.val is {cfg.data.val}, which has no true mask; set data.dataset.mask_dir"
     else:
         return
     raise InputError(
@@ -494,7 +494,14 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 # keys that say how a run is made and watched, not what it finds
-NON_SEMANTIC_KEYS = ("logger", "workers", "checkpoint_minutes", "resume", "runs", "slots")
+NON_SEMANTIC_KEYS = (
+    "logger",
+    "workers",
+    "checkpoint_minutes",
+    "resume",
+    "output_dir",
+    "device_groups",
+)
 
 
 def results(
@@ -523,7 +530,7 @@ def results(
         "protocol": protocol(cfg),
         "annotation": annotation(cfg),
         "words": [as_typed(word, cfg) for word in HydraConfig.get().overrides.task],
-        "reader": OmegaConf.to_container(cfg.data.reader, resolve=True),
+        "reader": OmegaConf.to_container(cfg.data.dataset, resolve=True),
         "seconds": {name: round(value, 2) for name, value in run.seconds.items()},
         "versions": versions,
     }
@@ -543,7 +550,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
     reads = [datasets_of(cfg.data)(split) for split in splits_of(cfg.data)]
     scored = every_scored_split(cfg)
     weak = supervision(cfg) == "tags"
-    tags = cfg.data.reader.tags
+    tags = cfg.data.dataset.tags
     told = {
         "trained_on": supervision(cfg),
         "splits": {"train": cfg.data.train, "val": cfg.data.val},
@@ -551,7 +558,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         "scored_on": {
             one.name: {
                 "images": len(datasets_of(one.data)(one.name)),
-                "masks": one.data.reader.mask_dir,
+                "masks": one.data.dataset.mask_dir,
             }
             for one in scored
         },
@@ -565,13 +572,13 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
             "crf": OmegaConf.to_container(cfg.test_crf, resolve=True) if cfg.test.crf else None,
             "initial_weights": _weights(cfg.segmenter.net),
         },
-        "segmentation_begins_with": cfg.fit.segmenter.encoder if weak else "backbone",
+        "segmentation_begins_with": cfg.fit.segmenter.init_from if weak else "backbone",
         "initial_weights": _weights(cfg.method.net if weak else cfg.segmenter.net),
         "normalisation": {"mean": list(cfg.backbone.mean), "std": list(cfg.backbone.std)},
         "precision": str(cfg.trainer.get("precision")),
     }
     if supervision(cfg) == "boxes":
-        boxes = cfg.data.reader.boxes
+        boxes = cfg.data.dataset.boxes
         return told | {
             "boxes_from": boxes,
             "labels": cfg.box_labels._target_.rpartition(".")[2],
@@ -581,12 +588,12 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
     if not weak:
         return told
     return told | {
-        "tags_of_seeds": cfg.score.tags,
+        "tags_of_seeds": cfg.cam.tags,
         "seeds": {
-            "scales": list(cfg.score.scales),
-            "flip": cfg.score.flip,
-            "alignment": cfg.score.alignment,
-            "normalisation": cfg.score.normalisation,
+            "scales": list(cfg.cam.scales),
+            "flip": cfg.cam.flip,
+            "alignment": cfg.cam.alignment,
+            "normalisation": cfg.cam.normalisation,
         },
         "thresholds": {
             "miou": f"fixed at {cfg.seeds.background_score}, over the split",

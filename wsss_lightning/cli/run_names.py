@@ -23,7 +23,15 @@ DIGITS = 8  # of a digest
 SWEEP_NAME = "WSSS_SWEEP"
 SWEEP_COMMON = "WSSS_SWEEP_COMMON"  # overrides that are the same in all of its jobs
 # overrides that change where a run lies or how it is watched, and no result
-ASIDE = ("runs", "logger", "workers", "checkpoint_minutes", "resume", "slots", "hydra")
+ASIDE = (
+    "output_dir",
+    "logger",
+    "workers",
+    "checkpoint_minutes",
+    "resume",
+    "device_groups",
+    "hydra",
+)
 RESERVED = ("stages", "sweep", "doctor")  # other folders below `runs`
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 # `_` and `-` separate words and values, so a value with both could be read in two ways

@@ -68,7 +68,7 @@ class Schedule:
 
 @dataclass
 class SegmenterSchedule(Schedule):
-    encoder: str
+    init_from: str
     validate_crf: bool
 
 
@@ -79,7 +79,7 @@ class Fit:
 
 
 @dataclass
-class Score:
+class Cam:
     """How maps are read out of a trained method."""
 
     scales: list[float]
@@ -90,7 +90,7 @@ class Score:
     tags: str
     alignment: str
     normalisation: str
-    bits: int
+    storage_bits: int
     batch_size: int
 
 
@@ -148,17 +148,17 @@ class Config:
     trainer: Any
     logger: Any
     fit: Fit
-    score: Score
+    cam: Cam
     seeds: Seeds
     benchmark: Benchmark
     pseudo: Pseudo
     test: Test
-    pictures: int
+    num_previews: int
     workers: int
     checkpoint_minutes: float | None
     resume: bool
-    runs: str
-    slots: Any
+    output_dir: str
+    device_groups: Any
 
 
 SCORE_WORDS: Mapping[str, tuple[str, ...]] = {
@@ -166,7 +166,7 @@ SCORE_WORDS: Mapping[str, tuple[str, ...]] = {
     "alignment": ("aligned", "irn", "psa"),
     "normalisation": ("min_max", "max"),
 }
-STRIDED = 4  # pixels a cell of the CAMs that score.alignment=irn stores for IRN's walk
+STRIDED = 4  # pixels a cell of the CAMs that cam.alignment=irn stores for IRN's walk
 
 
 def splits_of(data: DictConfig) -> list[str]:
@@ -180,27 +180,27 @@ def splits_of(data: DictConfig) -> list[str]:
 def normalise_splits(data: DictConfig) -> None:
     """Give a data set without a validation split one form: `data.val` is None.
 
-    A list that is null says that its split does not exist. It is taken out of `reader.lists`, and
+    A list that is null says that its split does not exist. It is taken out of `dataset.lists`, and
     a `data.val` that names it becomes None.
 
     Raises:
         InputError: there is no split to learn from.
     """
-    lists = OmegaConf.select(data, "reader.lists")
+    lists = OmegaConf.select(data, "dataset.lists")
     if not isinstance(lists, DictConfig):
         raise InputError(
-            f"data.reader.lists is {'null' if lists is None else lists}, but every split needs a "
-            "file with the names of its images; set data.reader.lists.train=FILE, and "
-            "data.reader.lists.val=FILE or null."
+            f"data.dataset.lists is {'null' if lists is None else lists}, but every split needs a "
+            "file with the names of its images; set data.dataset.lists.train=FILE, and "
+            "data.dataset.lists.val=FILE or null."
         )
     absent = [split for split in lists if lists[split] is None]
     present = [split for split in lists if split not in absent]
     if data.train is None or data.train in absent:
-        key = "data.train" if data.train is None else f"data.reader.lists.{data.train}"
+        key = "data.train" if data.train is None else f"data.dataset.lists.{data.train}"
         known = f"; the splits with a list are {', '.join(map(str, present))}" if present else ""
         raise InputError(
             f"{key} is null, but a run needs a split to learn from: set data.train to a key of "
-            f"data.reader.lists, and that key to a file of image names{known}."
+            f"data.dataset.lists, and that key to a file of image names{known}."
         )
     if data.val in absent:
         data.val = None
@@ -240,7 +240,7 @@ def check_values(cfg: DictConfig) -> None:
         raise InputError(
             f"seeds.thresholds is {cfg.seeds.thresholds}; set 2 or more (101 gives steps of 0.01)."
         )
-    for name in ("score", "test"):
+    for name in ("cam", "test"):
         scales = cfg[name].scales
         if not scales or min(scales) <= 0:
             raise InputError(
@@ -254,18 +254,18 @@ def check_values(cfg: DictConfig) -> None:
                 "null to see images as they are."
             )
     for name, words in SCORE_WORDS.items():
-        if cfg.score[name] not in words:
-            raise InputError(f"score.{name} is {cfg.score[name]}; set it to {' or '.join(words)}.")
+        if cfg.cam[name] not in words:
+            raise InputError(f"cam.{name} is {cfg.cam[name]}; set it to {' or '.join(words)}.")
     cell = OmegaConf.select(cfg, "refine.module.net.stride")
-    if cfg.score.alignment == "irn" and cell is not None and cell != STRIDED:
+    if cfg.cam.alignment == "irn" and cell is not None and cell != STRIDED:
         raise InputError(
-            f"refine.module.net.stride is {cell}, but with score.alignment=irn the walk starts "
+            f"refine.module.net.stride is {cell}, but with cam.alignment=irn the walk starts "
             f"from CAMs with a cell every {STRIDED} pixels; set it to {STRIDED}, or "
-            "score.alignment to aligned or psa."
+            "cam.alignment to aligned or psa."
         )
-    if cfg.score.sub_maps and OmegaConf.select(cfg, "method.net.sub_categories") is None:
+    if cfg.cam.sub_maps and OmegaConf.select(cfg, "method.net.sub_categories") is None:
         raise InputError(
-            "score.sub_maps is true, but method="
+            "cam.sub_maps is true, but method="
             f"{cfg.method.get('_target_', '').rpartition('.')[2]} knows no sub-categories; set it "
             "to false, or choose experiment=sc_cam."
         )
@@ -286,7 +286,7 @@ def check_values(cfg: DictConfig) -> None:
     _check_stop_epochs(cfg)
     _check_biases(cfg)
     _check_boxes(cfg)
-    _check_slots(cfg.slots)
+    _check_slots(cfg.device_groups)
     minutes = OmegaConf.select(cfg, "checkpoint_minutes")
     if minutes is not None and minutes < 0:
         raise InputError(
@@ -297,26 +297,30 @@ def check_values(cfg: DictConfig) -> None:
     check_loggers(cfg)
     if cfg.workers < 0:
         raise InputError(f"workers is {cfg.workers}; set 0 or more.")
-    if cfg.pictures < 1:
-        raise InputError(f"pictures is {cfg.pictures}; set how many rows a sheet has, 1 or more.")
+    if cfg.num_previews < 1:
+        raise InputError(
+            f"num_previews is {cfg.num_previews}; set how many rows a sheet has, 1 or more."
+        )
     for name in ("fit.method", "fit.segmenter", "refine.schedule"):
         for key in ("max_steps", "batch_size", "crop_size"):
             value = OmegaConf.select(cfg, f"{name}.{key}")
             if value is not None and value < 1:
                 raise InputError(f"{name}.{key} is {value}; set a whole number above 0.")
     for name in ("fit.segmenter", "refine"):
-        begin = OmegaConf.select(cfg, f"{name}.encoder", default="backbone")
+        begin = OmegaConf.select(cfg, f"{name}.init_from", default="backbone")
         if begin not in ("backbone", "classifier"):
             raise InputError(
-                f"{name}.encoder is {begin}; set it to backbone or to classifier, whose encoder "
+                f"{name}.init_from is {begin}; set it to backbone or to classifier, whose encoder "
                 "the network shall begin with."
             )
-    if cfg.score.bits not in (8, 16):
-        raise InputError(f"score.bits is {cfg.score.bits}; scores are stored in 8 or 16 bits.")
-    classes = OmegaConf.select(cfg, "data.reader.classes")
+    if cfg.cam.storage_bits not in (8, 16):
+        raise InputError(
+            f"cam.storage_bits is {cfg.cam.storage_bits}; scores are stored in 8 or 16 bits."
+        )
+    classes = OmegaConf.select(cfg, "data.dataset.classes")
     if classes is not None and len(classes) != cfg.data.num_classes:
         raise InputError(
-            f"data.num_classes is {cfg.data.num_classes}, but data.reader.classes names "
+            f"data.num_classes is {cfg.data.num_classes}, but data.dataset.classes names "
             f"{len(classes)} ({', '.join(map(str, classes))}); the head has one output a class, so "
             "make both agree (background counts in neither)."
         )
@@ -334,7 +338,7 @@ def check_loggers(cfg: DictConfig) -> None:
         if folder is not None:
             raise InputError(
                 f"{key} is {folder}, but logs are written below the run; leave it out, and choose "
-                "the folder of all runs by runs=DIR."
+                "the folder of all runs by output_dir=DIR."
             )
 
 
@@ -381,11 +385,11 @@ NUMBERS = (
     "data.num_classes",
     "refine.area_factor",
     "box_labels.inner",
-    "box_labels.least",
+    "box_labels.min_fill",
     "box_labels.jitter",
-    "relabel.least",
-    "relabel.certainty",
-    "pipeline.plateau",
+    "relabel.min_fill",
+    "relabel.label_confidence",
+    "pipeline.min_change",
     "refine.schedule.max_epochs",
     "refine.schedule.max_steps",
     "refine.schedule.batch_size",
@@ -448,9 +452,9 @@ def _check_epochs(cfg: DictConfig) -> None:
                 f"the file of a whole network, or {key} to 1 or more."
             )
     for choice, word, module in (
-        ("fit.segmenter.encoder", "classifier", "segmenter"),
-        ("refine.encoder", "classifier", "refine.module"),
-        ("pipeline.begin", "last", "method"),
+        ("fit.segmenter.init_from", "classifier", "segmenter"),
+        ("refine.init_from", "classifier", "refine.module"),
+        ("pipeline.init_from", "last_round", "method"),
     ):
         key = f"{module}.net.weights"
         given = OmegaConf.select(cfg, key)
@@ -523,24 +527,24 @@ def _check_boxes(cfg: DictConfig) -> None:
     """Ranges of what boxes are learnt by; keys that the chosen rules lack are not asked for."""
     shares = {
         "box_labels.inner": "the paper has 0.2",
-        "box_labels.least": "0.15 is usual",
+        "box_labels.min_fill": "0.15 is usual",
         "box_labels.jitter": "the paper has 0.05",
-        "relabel.least": "the paper has 0.5",
-        "relabel.certainty": "0.7 to 0.9 is usual",
-        "pipeline.plateau": "0.01 ends when less than a hundredth of the pixels changes",
+        "relabel.min_fill": "the paper has 0.5",
+        "relabel.label_confidence": "0.7 to 0.9 is usual",
+        "pipeline.min_change": "0.01 ends when less than a hundredth of the pixels changes",
     }
     for key, hint in shares.items():
         value = OmegaConf.select(cfg, key)
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"{key} is {value}, but it is a share; set it in [0, 1] ({hint}).")
-    certainty, inner = (OmegaConf.select(cfg, key) for key in ("relabel.certainty", _INNER))
+    certainty, inner = (OmegaConf.select(cfg, key) for key in ("relabel.label_confidence", _INNER))
     if certainty in (0, 1):
-        raise InputError(f"relabel.certainty is {certainty}; set it within (0, 1).")
+        raise InputError(f"relabel.label_confidence is {certainty}; set it within (0, 1).")
     if inner == 0:
         raise InputError(f"{_INNER} is 0, but boxes must have a centre; set it within (0, 1].")
     for key, words in (
         ("box_labels.of", ("side", "area")),
-        ("pipeline.network", ("afresh", "continued")),
+        ("pipeline.training", ("scratch", "finetune")),
     ):
         value = OmegaConf.select(cfg, key)
         if value is not None and value not in words:
@@ -605,7 +609,7 @@ def _check_slots(slots: Any) -> None:
     listed = all(isinstance(group, list) and group for group in groups)
     if told is not None and not (groups and listed and whole and len(set(numbers)) == len(numbers)):
         raise InputError(
-            f"slots is {told}; give groups of device numbers, none in two groups, such as "
+            f"device_groups is {told}; give groups of device numbers, none in two groups, such as "
             "[[0], [1]] for two jobs beside each other with a GPU each, or null."
         )
 

@@ -86,7 +86,7 @@ class VOCDataset(Dataset[Sample]):
         image_dir: folder of images, below root.
         mask_dir: folder of true masks, below root.
         annotation_dir: folder of XML annotations, below root.
-        untagged: an image without any tag, or without any box where boxes are asked for, is an
+        on_missing_labels: an image without any tag, or without any box where boxes are asked for, is an
             `error`, or `background` and kept.
         boxes: where boxes come from: `xml`; `masks` (around the instances in `instance_dir`, their
             class from the true masks); or a file below root: a .json of COCO, or a .csv; `{split}`
@@ -121,7 +121,7 @@ class VOCDataset(Dataset[Sample]):
         image_dir: str,
         mask_dir: str,
         annotation_dir: str,
-        untagged: str,
+        on_missing_labels: str,
         boxes: str = "xml",
         instance_dir: str = "SegmentationObject",
         difficult: bool = True,
@@ -143,12 +143,12 @@ class VOCDataset(Dataset[Sample]):
         self.pseudo = None if masks is None else Path(masks)
         self.with_masks, self.with_boxes = with_masks, with_boxes
         self._check_folders(image_dir)
-        if untagged not in ("error", "background"):
+        if on_missing_labels not in ("error", "background"):
             raise InputError(
-                f"data.reader.untagged is {untagged}; set it to error, or to background to keep "
+                f"data.dataset.on_missing_labels is {on_missing_labels}; set it to error, or to background to keep "
                 "images without tags as pure background."
             )
-        self.untagged = untagged
+        self.on_missing_labels = on_missing_labels
         self._check_classes()
         self._class_names = ClassNames(self.classes)
         self.mask_reader = MaskReader(self.classes, mask_ids, mask_colours, unmapped)
@@ -169,15 +169,15 @@ class VOCDataset(Dataset[Sample]):
         self.tags = self._read_tags(tags)
         if self._left_out:
             self.notes.append(
-                f"classes of {tags} that data.reader.classes lacks are left out: "
+                f"classes of {tags} that data.dataset.classes lacks are left out: "
                 f"{some(sorted(self._left_out))}"
             )
         without = [n for n, t in zip(self.names, self.tags, strict=True) if not t.any()]
-        if without and untagged == "error":
+        if without and on_missing_labels == "error":
             self._refuse(
                 without,
                 f"{len(without)} images of {split} have no tag in {tags} ({some(without)}); tag "
-                "them, take them off the list, or set data.reader.untagged=background to keep them "
+                "them, take them off the list, or set data.dataset.on_missing_labels=background to keep them "
                 "as pure background.",
             )
 
@@ -223,7 +223,7 @@ class VOCDataset(Dataset[Sample]):
         if not self.image_dir.is_dir():
             raise InputError(
                 f"{self.image_dir} is missing; data.root must hold the images there, or "
-                "data.reader.image_dir must say where they are."
+                "data.dataset.image_dir must say where they are."
             )
 
     def _check_classes(self) -> None:
@@ -231,7 +231,7 @@ class VOCDataset(Dataset[Sample]):
         reserved = {BACKGROUND, mask_files.IGNORED} & set(self.classes)
         if wrong or reserved or not 0 < self.num_classes < IGNORE:
             raise InputError(
-                f"data.reader.classes is {self.classes}; name 1 to {IGNORE - 1} classes, each once "
+                f"data.dataset.classes is {self.classes}; name 1 to {IGNORE - 1} classes, each once "
                 f"and without {BACKGROUND}, which is always label 0, and {mask_files.IGNORED}."
             )
 
@@ -393,7 +393,7 @@ class VOCDataset(Dataset[Sample]):
         if not self.has_masks():
             raise InputError(
                 f"{path} is missing, and so are all masks of {self.split}; add them, or say where "
-                "they are by data.reader.mask_dir."
+                "they are by data.dataset.mask_dir."
             )
         raise InputError(
             f"{path} is missing, but other masks of {self.split} exist; add it, or take "
@@ -486,12 +486,12 @@ class VOCDataset(Dataset[Sample]):
         readers = {".json": read_coco, ".csv": read_csv}
         if path.suffix.lower() not in readers:
             raise InputError(
-                f"data.reader.boxes is {self.boxes_from}; set it to xml, masks, or a .json (COCO) "
+                f"data.dataset.boxes is {self.boxes_from}; set it to xml, masks, or a .json (COCO) "
                 "or .csv file below data.root."
             )
         if not path.is_file():
             raise InputError(
-                f"{path} is missing; give the file of boxes by data.reader.boxes=FILE."
+                f"{path} is missing; give the file of boxes by data.dataset.boxes=FILE."
             )
         table = readers[path.suffix.lower()](path)
         split = frozenset(self.names)
@@ -513,7 +513,7 @@ class VOCDataset(Dataset[Sample]):
     def _refuse_unboxed(self, path: Path, named: Mapping[str, Any], absent: Sequence[str]) -> None:
         """An image that the file does not know may be one that it calls by another name."""
         unknown = [name for name in self.names if name not in named]
-        if unknown and self.untagged == "background":
+        if unknown and self.on_missing_labels == "background":
             raise InputError(
                 f"{path} knows nothing of {len(unknown)} images of {self.split} ({some(unknown)}), "
                 f"but has boxes of images that are not in {self.image_dir} ({some(absent)}); write "
@@ -634,11 +634,11 @@ class VOCDataset(Dataset[Sample]):
             )
         if wrong:
             raise InputError(wrong[0])
-        if without and self.untagged == "error":
+        if without and self.on_missing_labels == "error":
             raise InputError(
                 f"{len(without)} images of {self.split} have no box in {self.boxes_from} "
                 f"({some(without)}); draw one, take them off the list, or set "
-                "data.reader.untagged=background to keep them as pure background."
+                "data.dataset.on_missing_labels=background to keep them as pure background."
             )
 
     def fingerprint(self) -> str:
@@ -668,8 +668,8 @@ class VOCDataset(Dataset[Sample]):
             self._left_out.add(name)
             return None
         raise InputError(
-            f"{where} names the class {name!r}, which data.reader.classes lacks; "
-            f"{did_you_mean(name, self.classes)} To leave a class out, give data.reader.mask_ids."
+            f"{where} names the class {name!r}, which data.dataset.classes lacks; "
+            f"{did_you_mean(name, self.classes)} To leave a class out, give data.dataset.mask_ids."
         )
 
     def _annotation_path(self, i: int) -> Path:
@@ -693,11 +693,11 @@ class VOCDataset(Dataset[Sample]):
         path = self.root / Path(source).expanduser()
         if path.suffix.lower() not in (".csv", ".tsv", ".npy"):
             raise InputError(
-                f"data.reader.tags is {source}; set it to xml, masks, boxes, or a .csv, .tsv or "
+                f"data.dataset.tags is {source}; set it to xml, masks, boxes, or a .csv, .tsv or "
                 ".npy file below data.root."
             )
         if not path.is_file():
-            raise InputError(f"{path} is missing; give the file of tags by data.reader.tags=FILE.")
+            raise InputError(f"{path} is missing; give the file of tags by data.dataset.tags=FILE.")
         if path.suffix.lower() == ".npy":
             table = tag_files.read_npy(path, self._index, self._class_names)
         else:

@@ -81,8 +81,8 @@ class AffinityModule(pl.LightningModule, ABC):
         net: the network; it has an `encoder`, all else counts as head, and a `stride`.
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
-        head_factor: learning rate of the head in units of the encoder's.
-        power: exponent of the polynomial decay of the learning rate.
+        head_lr_multiplier: learning rate of the head in units of the encoder's.
+        poly_power: exponent of the polynomial decay of the learning rate.
         radius: pairs nearer than so many cells, 2 or more.
         border: `padded` or `window`, as of `functional.affinity.pairs`.
         bias_lr_multiplier: learning rate of biases in units of that of weights; 2 is PSA's.
@@ -98,8 +98,8 @@ class AffinityModule(pl.LightningModule, ABC):
         self,
         net: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
-        head_factor: float,
-        power: float,
+        head_lr_multiplier: float,
+        poly_power: float,
         radius: int,
         border: str,
         bias_lr_multiplier: float = 2.0,
@@ -112,7 +112,11 @@ class AffinityModule(pl.LightningModule, ABC):
             )
         super().__init__()
         self.net = net()
-        self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.optimizer, self.head_lr_multiplier, self.poly_power = (
+            optimizer,
+            head_lr_multiplier,
+            poly_power,
+        )
         self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
         self.radius, self.border = radius, border
 
@@ -166,7 +170,7 @@ class AffinityNetModule(AffinityModule):
     """AffinityNet: affinities of features, and a walk that background takes part in.
 
     Args:
-        net, optimizer, head_factor, bias_lr_multiplier, decay_biases, power, radius, border: as
+        net, optimizer, head_lr_multiplier, bias_lr_multiplier, decay_biases, poly_power, radius, border: as
             of AffinityModule; `net` is an `AffinityNet`.
 
     Source: Ahn & Kwak 2018 (AffinityNet); `train_aff.py` and `infer_aff.py` of the official code.

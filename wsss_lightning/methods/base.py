@@ -65,12 +65,12 @@ class CamSettings:
     def __post_init__(self) -> None:
         if not self.scales or min(self.scales) <= 0:
             raise InputError(
-                f"score.scales is {list(self.scales)}; give at least one positive scale, such as "
+                f"cam.scales is {list(self.scales)}; give at least one positive scale, such as "
                 "[0.5, 1.0, 1.5, 2.0]."
             )
         if self.long_side is not None and self.long_side < 1:
             raise InputError(
-                f"score.long_side is {self.long_side}; set a number of pixels above 0, or null to "
+                f"cam.long_side is {self.long_side}; set a number of pixels above 0, or null to "
                 "see images as they are."
             )
         for name, words in _WORDS.items():
@@ -78,7 +78,7 @@ class CamSettings:
                 raise InputError(f"score.{name} is {value}; set it to {' or '.join(words)}.")
         if self.sub_maps and self.layer is not None:
             raise InputError(
-                f"score.sub_maps is true and score.layer is {self.layer}, but maps come from one "
+                f"cam.sub_maps is true and cam.layer is {self.layer}, but maps come from one "
                 "place; set sub_maps to false, or layer to null."
             )
 
@@ -95,8 +95,8 @@ class TagMethod(pl.LightningModule, ABC):
         num_classes: without background.
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
-        head_factor: learning rate of the head in units of the backbone's.
-        power: exponent of the polynomial decay of the learning rate.
+        head_lr_multiplier: learning rate of the head in units of the backbone's.
+        poly_power: exponent of the polynomial decay of the learning rate.
         bias_lr_multiplier: learning rate of biases in units of that of weights; 2 is PSA's.
         decay_biases: whether weight decay applies to biases.
     """
@@ -110,14 +110,18 @@ class TagMethod(pl.LightningModule, ABC):
         net: Callable[..., nn.Module],
         num_classes: int,
         optimizer: Callable[..., Optimizer],
-        head_factor: float,
-        power: float,
+        head_lr_multiplier: float,
+        poly_power: float,
         bias_lr_multiplier: float = 2.0,
         decay_biases: bool = False,
     ) -> None:
         super().__init__()
         self.net = net(num_classes=num_classes)
-        self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.optimizer, self.head_lr_multiplier, self.poly_power = (
+            optimizer,
+            head_lr_multiplier,
+            poly_power,
+        )
         self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
         self.reading = CamSettings()
         self.loss = MeanMetric()  # over images, however processes share them
@@ -138,7 +142,7 @@ class TagMethod(pl.LightningModule, ABC):
             InputError: the method has none.
         """
         raise InputError(
-            "score.sub_maps is true, but this method knows no sub-categories; set it to false, or "
+            "cam.sub_maps is true, but this method knows no sub-categories; set it to false, or "
             "choose experiment=sc_cam."
         )
 
@@ -199,7 +203,7 @@ class TagMethod(pl.LightningModule, ABC):
             InputError: there is no such layer, or it puts out no maps.
         """
         kept: list[Tensor] = []
-        handle = submodule(self.net, layer, "score.layer").register_forward_hook(
+        handle = submodule(self.net, layer, "cam.layer").register_forward_hook(
             lambda _module, _inputs, output: kept.append(_deepest(output))
         )
         try:
@@ -209,7 +213,7 @@ class TagMethod(pl.LightningModule, ABC):
         if not kept or kept[-1].dim() != 4:
             shape = tuple(kept[-1].shape) if kept else "nothing"
             raise InputError(
-                f"score.layer is {layer}, which puts out {shape}; choose a layer with maps "
+                f"cam.layer is {layer}, which puts out {shape}; choose a layer with maps "
                 "(b d h w), such as the last stage of the encoder."
             )
         return logits, kept[-1]
@@ -316,7 +320,7 @@ def configure_training(module: Any) -> dict[str, Any]:
     """Optimiser and polynomial decay over the steps of the fit, for `configure_optimizers`."""
     optimizer = make_optimizer(module)
     steps = int(module.trainer.estimated_stepping_batches)
-    schedule = polynomial(optimizer, steps, module.power)
+    schedule = polynomial(optimizer, steps, module.poly_power)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -341,7 +345,7 @@ def make_optimizer(module: Any) -> Optimizer:
         module.net.encoder,
         settings["lr"],
         settings["weight_decay"],
-        module.head_factor,
+        module.head_lr_multiplier,
         module.bias_lr_multiplier,
         module.decay_biases,
     )

@@ -22,7 +22,7 @@ class FeatureTap:
 
     Args:
         encoder: as `Backbone.build` gives it.
-        taps: numbers of the encoder's own maps, 0 being the image and -1 the deepest (-3 and -2
+        feature_layers: numbers of the encoder's own maps, 0 being the image and -1 the deepest (-3 and -2
             are conv4 and conv5 of ResNet38), or names of layers, such as layer2.
         key: of the configuration that gives `taps`, for messages.
 
@@ -30,10 +30,10 @@ class FeatureTap:
         InputError: there is no such map, or a layer puts out something else.
     """
 
-    def __init__(self, encoder: Any, taps: Sequence[int | str], key: str) -> None:
-        self.encoder, self.taps = encoder, list(taps)
+    def __init__(self, encoder: Any, feature_layers: Sequence[int | str], key: str) -> None:
+        self.encoder, self.feature_layers = encoder, list(feature_layers)
         self.kept: dict[str, Any] = {}
-        for name in (tap for tap in taps if isinstance(tap, str)):
+        for name in (tap for tap in feature_layers if isinstance(tap, str)):
             submodule(encoder, name, key).register_forward_hook(
                 lambda _module, _inputs, output, name=name: self.kept.update({name: output})
             )
@@ -46,9 +46,9 @@ class FeatureTap:
     def __call__(
         self, normalised: Float[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b d h w"], list[Any]]:
-        """The deepest map, and those of the taps."""
+        """The deepest map, and those of the feature_layers."""
         maps = self.encoder(normalised)
-        tapped = [self.kept[t] if isinstance(t, str) else maps[t] for t in self.taps]
+        tapped = [self.kept[t] if isinstance(t, str) else maps[t] for t in self.feature_layers]
         self.kept.clear()  # the graph of a step must not outlive it
         return maps[-1], tapped
 
@@ -56,7 +56,7 @@ class FeatureTap:
         """A 1x1 convolution without bias for each tap, to so many channels.
 
         Raises:
-            InputError: `channels`, which `key` of the configuration gives, are not as many as taps.
+            InputError: `channels`, which `key` of the configuration gives, are not as many as feature_layers.
         """
         if len(channels) != len(self.channels):
             raise InputError(
@@ -70,7 +70,7 @@ class FeatureTap:
 
     def _measured(self, key: str) -> list[Tensor]:
         count = len(self.encoder.out_channels)
-        for tap in self.taps:
+        for tap in self.feature_layers:
             if isinstance(tap, int) and not -count <= tap < count:
                 raise InputError(
                     f"{key} has {tap}, but the encoder has {count} maps; count them from 0 (the "
@@ -81,7 +81,7 @@ class FeatureTap:
             self.encoder.eval()
             _, tapped = self(torch.zeros(1, 3, SIDE, SIDE))
             self.encoder.train(mode)
-        for name, maps in zip(self.taps, tapped, strict=True):
+        for name, maps in zip(self.feature_layers, tapped, strict=True):
             if not isinstance(maps, Tensor) or maps.dim() != 4:
                 shape = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
                 raise InputError(

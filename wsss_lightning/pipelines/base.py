@@ -44,7 +44,7 @@ def sc_cam(
     cfg: DictConfig,
     run: Run,
     rounds: int,
-    begin: str,
+    init_from: str,
     peak: float | None,
     clusters: DictConfig,
     first: DictConfig,
@@ -58,7 +58,7 @@ def sc_cam(
 
     Args:
         rounds: 1 or more.
-        begin: a round's network begins "initial", from the backbone's weights, or with the "last"
+        init_from: a round's network begins "initial", from the backbone's weights, or with the "last"
             round's encoder.
         peak: None: features are of whole images, as in the paper; else of each class, over the
             cells where its map reaches this share of the way to its maximum.
@@ -75,10 +75,10 @@ def sc_cam(
         return tags(cfg, run, segment)
     if rounds < 1:
         raise InputError(f"pipeline.rounds is {rounds}; set 1 or more (the paper's is 3).")
-    if begin not in ("initial", "last"):
+    if init_from not in ("backbone", "last_round"):
         raise InputError(
-            f"pipeline.begin is {begin}; set it to initial, where each round begins anew, or to "
-            "last, where it goes on with the last one's encoder."
+            f"pipeline.init_from is {init_from}; set it to backbone, where each round begins anew, or to "
+            "last_round, where it goes on with the last one's encoder."
         )
     if peak is not None and not 0 <= peak <= 1:
         raise InputError(
@@ -97,7 +97,7 @@ def sc_cam(
     trained = run.stage("round_0/classifier", do.fit, module=first, schedule=first_schedule, **how)
     found |= _tag_scores(cfg, run, do, trained, "round_0/")
     plain = cfg.copy()
-    plain.score.sub_maps = False  # it has none yet
+    plain.cam.sub_maps = False  # it has none yet
     _seeds(plain, run, do, found, trained, "round_0/")
     for r in range(1, rounds + 1):
         name = f"round_{r}"
@@ -107,7 +107,7 @@ def sc_cam(
             trained=trained,
             data=data,
             split=train,
-            reading=cfg.score,
+            reading=cfg.cam,
             peak=peak,
         )
         clustered = run.stage(
@@ -128,7 +128,7 @@ def sc_cam(
             data=data,
             split=train,
         )
-        initial = trained if begin == "last" else None
+        initial = trained if init_from == "last_round" else None
         trained = run.stage(
             f"{name}/classifier",
             do.fit,
@@ -158,7 +158,7 @@ def full_supervision(cfg: DictConfig, run: Run) -> Scores:
             do.gallery,
             data=data,
             split=split,
-            count=cfg.pictures,
+            count=cfg.num_previews,
             seeds=None,
             steps={"prediction": predicted[split]},
         )
@@ -169,8 +169,8 @@ def boxes(
     cfg: DictConfig,
     run: Run,
     rounds: int,
-    plateau: float | None,
-    network: str,
+    min_change: float | None,
+    training: str,
     epochs: int | None,
 ) -> Scores:
     """Boxes -> labels, rounds of training on them and relabelling -> segmentation network.
@@ -180,8 +180,8 @@ def boxes(
 
     Args:
         rounds: of training and relabelling, at most.
-        plateau: relabelling ends when a smaller share of the pixels changes; None: never.
-        network: of each round, `afresh` or `continued` from the round before.
+        min_change: relabelling ends when a smaller share of the pixels changes; None: never.
+        training: of each round, `scratch` or `finetune` from the round before.
         epochs: of each round's training; None: as many as the last training has.
     """
     do, own = _stages(cfg), BoxStages(cfg.workers)
@@ -204,8 +204,8 @@ def boxes(
             schedule=schedule,
             supervision="masks",
             masks=labels,
-            start=trained if network == "continued" else None,
-            epochs_before=(r - 1) * schedule.max_epochs if network == "continued" else 0,
+            start=trained if training == "finetune" else None,
+            epochs_before=(r - 1) * schedule.max_epochs if training == "finetune" else 0,
         )
         predicted = {}
         tests = dict.fromkeys(reversed(splits_of(data)), cfg.test) | {train: marginals}
@@ -233,12 +233,12 @@ def boxes(
         found |= _named(f"round_{r}/labels/{train}", labels)
         found |= _scored(run, do, cfg, train, f"round_{r}/labels", labels)
         kept[f"round {r}"] = labels
-        if plateau is not None and found[f"round_{r}/labels/{train}/changed"] < plateau:
+        if min_change is not None and found[f"round_{r}/labels/{train}/changed"] < min_change:
             break
 
     found |= _scored(run, do, cfg, train, "pseudo", labels)
     done = len(kept) - 1
-    start = trained if network == "continued" else None
+    start = trained if training == "finetune" else None
     shift = done * schedule.max_epochs if start is not None else 0
     last = _segment(cfg, run, do, found, labels, start=start, epochs_before=shift)
     tested = splits_of(data)[-1]
@@ -264,7 +264,7 @@ def boxes(
             do.gallery,
             data=data,
             split=split,
-            count=cfg.pictures,
+            count=cfg.num_previews,
             seeds=None,
             steps=steps if name == "labels" else {**steps, "prediction": last[split]},
         )
@@ -272,7 +272,7 @@ def boxes(
 
 
 def _stages(cfg: DictConfig) -> Stages:
-    long_sides = {"tags": cfg.score.long_side, "masks": cfg.test.long_side}
+    long_sides = {"tags": cfg.cam.long_side, "masks": cfg.test.long_side}
     return Stages(cfg.trainer, cfg.logger, cfg.workers, cfg.checkpoint_minutes, long_sides)
 
 
@@ -285,7 +285,7 @@ def _tag_scores(cfg: DictConfig, run: Run, do: Stages, trained: Path, prefix: st
         do.validate_tags,
         trained=trained,
         data=cfg.data,
-        long_side=cfg.score.long_side,
+        long_side=cfg.cam.long_side,
     )
     return _named(f"{prefix}classifier/{cfg.data.val}", tested)
 
@@ -302,7 +302,7 @@ def _seeds(
             trained=trained,
             data=data,
             split=split,
-            reading=cfg.score,
+            reading=cfg.cam,
         )
         for scored in scored_splits(cfg, split):
             tested = _with_masks(run, scored).stage(
@@ -355,7 +355,7 @@ def _masks(
     found |= _scored(run, do, cfg, data.train, "pseudo", pseudo)
 
     if segment:
-        initial = trained if cfg.fit.segmenter.encoder == "classifier" else None
+        initial = trained if cfg.fit.segmenter.init_from == "classifier" else None
         for split, predicted in _segment(cfg, run, do, found, pseudo, initial).items():
             steps[split]["prediction"] = predicted
     for split in splits_of(data):
@@ -364,7 +364,7 @@ def _masks(
             do.gallery,
             data=data,
             split=split,
-            count=cfg.pictures,
+            count=cfg.num_previews,
             seeds=seeds[split],
             steps=steps[split],
         )

@@ -74,17 +74,17 @@ def _benchmark(cfg: DictConfig) -> ScoredSplit | None:
     name, mask_dir = cfg.benchmark.split, cfg.benchmark.mask_dir
     if name is None:
         return None
-    own = cfg.data.reader.mask_dir
+    own = cfg.data.dataset.mask_dir
     if name in splits_of(cfg.data):
         if mask_dir is None or mask_dir == own:
             return None
         raise InputError(
             f"benchmark.split is {name} with the masks of {mask_dir}, but {name} is a split of the "
-            f"run, which scores it with those of {own}; set data.reader.mask_dir={mask_dir}, or "
+            f"run, which scores it with those of {own}; set data.dataset.mask_dir={mask_dir}, or "
             "benchmark.split=null."
         )
     data = cfg.data.copy()
     if mask_dir is not None:
-        data.reader.mask_dir = mask_dir
+        data.dataset.mask_dir = mask_dir
     digest = datasets_of(data)(name).mask_fingerprint()
     return ScoredSplit(name, data, digest)

@@ -87,7 +87,7 @@ def affinity(
     *,
     name: str,
     labels: DictConfig,
-    encoder: str,
+    init_from: str,
     module: DictConfig,
     schedule: DictConfig,
     walk: DictConfig,
@@ -98,7 +98,7 @@ def affinity(
     Args:
         labels: `parameters` of both CRFs, `gt_prob` as of `Stages.crf`, and what gives the
             background its `score` or its `power`, under `low` (much) and `high` (little).
-        encoder: the network begins with that of the `backbone` or of the `classifier`.
+        init_from: the network begins with that of the `backbone` or of the `classifier`.
         module: the `AffinityModule`.
         schedule: of its training, as `fit.segmenter`.
         walk: `RandomWalkSettings`, and the `batch_size` of its images.
@@ -138,7 +138,7 @@ def affinity(
         supervision="masks",
         masks=confident,
         marginals=sides,
-        initial=trained if encoder == "classifier" else None,
+        initial=trained if init_from == "classifier" else None,
     )
     propagate = {
         split: run.stage(

@@ -57,7 +57,9 @@ APART: tuple[str, ...] = (
     "trainer",
     "logger",
     "slots",
+    "device_groups",
     "pictures",
+    "num_previews",
     "name",
 )
 APART += ("data", "data.root", "data.train", "data.val", "pipeline.segment", "hydra")
@@ -451,7 +453,7 @@ def apart(key: str) -> bool:
 
 def _no_list(key: str, value: str) -> bool:
     """Whether a word says that a split does not exist, which splits of the run say too."""
-    return key.startswith("data.reader.lists.") and value == "null"
+    return key.startswith("data.dataset.lists.") and value == "null"
 
 
 def _short(key: str, keys: Sequence[str]) -> str:

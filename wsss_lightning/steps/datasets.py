@@ -41,10 +41,10 @@ _opened: dict[str, Splits] = {}
 
 def datasets_of(data: DictConfig) -> Splits:
     """Splits of a data set, by the `reader` node of its configuration."""
-    settings = OmegaConf.to_container(data.reader, resolve=True)
+    settings = OmegaConf.to_container(data.dataset, resolve=True)
     key = json.dumps(settings, sort_keys=True, default=str)
     if key not in _opened:
-        _opened[key] = Splits(instantiate(data.reader))
+        _opened[key] = Splits(instantiate(data.dataset))
     return _opened[key]
 
 

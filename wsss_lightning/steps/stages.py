@@ -315,7 +315,7 @@ class Stages:
 
         clusters.npz holds the number of each image's cluster; clusters.csv the same to look at;
         classes.json sizes, silhouette and stability of each class's clusters, and where true
-        sub-categories are known (`data.looks`) agreement with them; metrics.json their means.
+        sub-categories are known (`data.subcategories`) agreement with them; metrics.json their means.
         """
         reader = datasets_of(data)(split, with_masks=False)
         names, found = reader.names, load_features(features / FEATURES)
@@ -323,8 +323,8 @@ class Stages:
         how = settings_of(clusters)
         others = range(1, how.pop("stability") + 1)
         looks = (
-            read_subcategories(reader.root / data.looks, names, reader.classes)
-            if data.looks
+            read_subcategories(reader.root / data.subcategories, names, reader.classes)
+            if data.subcategories
             else None
         )
         numbers = np.full((len(names), reader.num_classes), ABSENT, np.int64)
@@ -359,7 +359,7 @@ class Stages:
             raise TypeError(f"{type(module).__name__} learns from masks; it has no score maps")
         done = finished_images(folder, ".npz")
         settings = settings_of(reading)
-        bits, batch_size = settings.pop("bits"), settings.pop("batch_size")
+        bits, batch_size = settings.pop("storage_bits"), settings.pop("batch_size")
         stride = module.net.backbone.output_stride
         module.reading = CamSettings(**settings, stride=stride)
         datamodule = self._data(data, eval_batch_size=batch_size, predict=split, skip=done)
@@ -932,8 +932,8 @@ def check_data(
         read.check()
         reads.append(read)
         digests += [read.fingerprint(), read.mask_fingerprint()]
-        if data.looks:
-            looks = read_subcategories(read.root / data.looks, read.names, read.classes)
+        if data.subcategories:
+            looks = read_subcategories(read.root / data.subcategories, read.names, read.classes)
             digests.append(hashlib.sha256(looks.tobytes()).hexdigest()[:12])
         _describe_split(data.name, read)
     train = reads[0]
@@ -944,7 +944,7 @@ def check_data(
     if always and learns_from == "tags":
         _warn(
             f"every image of {data.train} is tagged {', '.join(always)}: without images that lack "
-            "it, a classifier cannot learn what it looks like (data.reader.untagged=background "
+            "it, a classifier cannot learn what it looks like (data.dataset.on_missing_labels=background "
             "keeps images of no class)"
         )
     if data.val is None:

@@ -66,7 +66,7 @@ COUNTED = frozenset(
 _QUICK = "fit.method.max_epochs=1 fit.segmenter.max_epochs=1 +trainer.limit_train_batches=2"
 _WHOLE = (
     "scores are always those of all images of a split. For a quick run list fewer images "
-    f"(data.reader.lists), or train less: {_QUICK}"
+    f"(data.dataset.lists), or train less: {_QUICK}"
 )
 # arguments that a run cannot take: the values that it accepts all the same, and what to do instead
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {

@@ -14,9 +14,9 @@ NUMBER = re.compile(r"\[Errno (\d+)\]")
 GOES_ON = "The same command goes on with this stage."
 # keys that say how much a stage takes at once
 KNOBS = {
-    "score": "score.batch_size, score.scales or score.long_side",
-    "features": "score.batch_size or score.long_side",
-    "validate_tags": "score.long_side",
+    "score": "cam.batch_size, cam.scales or cam.long_side",
+    "features": "cam.batch_size or cam.long_side",
+    "validate_tags": "cam.long_side",
     "predict": "test.batch_size or test.scales",
     "walk": "refine.walk.batch_size",
 }
@@ -44,7 +44,7 @@ def told(error: BaseException, stage: str = "", work: str = "") -> str | None:
         if number in CLOSED:
             return (
                 f"{where}{_line(cause)}. Make it readable and writable for you, or name another "
-                "folder for all runs, as in runs=DIR."
+                "folder for all runs, as in output_dir=DIR."
             )
         if ENDED.search(text):
             return (

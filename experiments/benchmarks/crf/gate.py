@@ -61,7 +61,7 @@ def main():
     for heading in ("split", "threshold", "theta_alpha", "seeds", "CRF", *gates):
         table.add_column(heading, justify="right")
     for split in (cfg.data.train, cfg.data.val):
-        reader = instantiate(cfg.data.reader)(split=split)
+        reader = instantiate(cfg.data.dataset)(split=split)
         for threshold in args.thresholds:
             for theta_alpha in args.theta_alpha:
                 parameters = replace(PRESETS["psa"], theta_alpha=theta_alpha)

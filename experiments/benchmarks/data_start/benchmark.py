@@ -72,7 +72,7 @@ def main() -> None:
             words = ["experiment=cam", "data=voc_layout", f"data.root={root}", "data.name=many"]
             words += [
                 f"data.num_classes={len(CLASSES)}",
-                f"data.reader.classes=[{','.join(CLASSES)}]",
+                f"data.dataset.classes=[{','.join(CLASSES)}]",
             ]
             data = compose("config", overrides=words).data
         seconds = {}
@@ -104,7 +104,7 @@ def reader(data):
     try:
         from wsss_lightning.steps.datasets import datasets_of
     except ImportError:
-        return instantiate(data.reader)
+        return instantiate(data.dataset)
     return datasets_of(data)
 
 

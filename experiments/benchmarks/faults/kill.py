@@ -38,17 +38,17 @@ TINY = (
     "fit.segmenter.max_epochs=2",
     "fit.method.batch_size=4",
     "fit.segmenter.batch_size=4",
-    "score.scales=[1.0]",
-    "score.long_side=64",
-    "pictures=2",
+    "cam.scales=[1.0]",
+    "cam.long_side=64",
+    "num_previews=2",
     "trainer=cpu",
 )
 FEW = {
     "sc_cam": ("pipeline.rounds=1",),
-    "box": ("pipeline.rounds=1", "pipeline.epochs=1", "pipeline.plateau=null"),
+    "box": ("pipeline.rounds=1", "pipeline.epochs=1", "pipeline.min_change=null"),
 }
 # amid epochs and at their ends; with and without processes that read
-NON_SEMANTIC_KEYS = (
+HOW = (
     ("workers=0", "checkpoint_minutes=0"),
     ("workers=2", "checkpoint_minutes=0"),
     ("workers=0", "checkpoint_minutes=null"),
@@ -172,16 +172,16 @@ def main() -> None:
     wrong = 0
     for experiment in asked.experiments:
         words = (f"experiment={experiment}", *TINY, *FEW.get(experiment, ()))
-        whole((*words, *NON_SEMANTIC_KEYS[0]), base / "warm")  # makes the data and compiles the CRF
+        whole((*words, *HOW[0]), base / "warm")  # makes the data and compiles the CRF
         shutil.rmtree(base / "warm")
-        seconds = whole((*words, *NON_SEMANTIC_KEYS[0]), base / experiment)
+        seconds = whole((*words, *HOW[0]), base / experiment)
         expected = state(base / experiment)
         print(f"{experiment}: undisturbed {seconds:.1f} s, {len(expected)} files and links")
         done = trial = 0
         while done < asked.kills:
             folder, how = (
                 base / f"{experiment}-{trial}",
-                NON_SEMANTIC_KEYS[trial % len(NON_SEMANTIC_KEYS)],
+                HOW[trial % len(HOW)],
             )
             trial += 1
             # one kill, or two of the same run

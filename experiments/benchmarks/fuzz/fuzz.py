@@ -65,7 +65,7 @@ reader:
   classes: [bird, cat, dog]
   mask_ids: {0: background, 3: bird, 8: cat, 12: dog}
   tags: tags.csv
-  untagged: error
+  on_missing_labels: error
 """
 WORDS: dict[str, list[bytes]] = {
     "xml": [

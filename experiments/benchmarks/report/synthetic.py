@@ -128,7 +128,7 @@ def _results(
             "image_dir": "images",
             "mask_dir": "masks",
             "annotation_dir": "xml",
-            "untagged": "error",
+            "on_missing_labels": "error",
         },
         "seconds": {"classifier": 60.0},
         "versions": {"code": "0"},

@@ -105,7 +105,7 @@ def main() -> None:
                 walks[way] = torch.load(out, weights_only=True)
         for way, (seconds, gib) in rows.items():
             times = rows["whole"][0] / seconds
-            apart = float((walks[way] - propagate["whole"]).abs().max())
+            apart = float((walks[way] - walks["whole"]).abs().max())
             print(f"{grid:9} {way:6} {seconds:8.3f} {gib:5.2f} {times:14.1f} {apart:19.1e}")
 
 

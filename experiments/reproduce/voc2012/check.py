@@ -37,7 +37,7 @@ DATA = "voc2012"
 IMAGES = {"train": 1464, "train_aug": 10582, "val": 1449}
 # overrides that say where and how a run is made, beside those of `reading.apart`
 NEUTRAL = ("checkpoint_minutes", "resume", "backbone.weights", "crf.engine", "recipe")
-NEUTRAL += ("score.batch_size", "test.batch_size", "refine.walk.batch_size")
+NEUTRAL += ("cam.batch_size", "test.batch_size", "refine.walk.batch_size")
 # overrides of `reading.apart` that do change scores
 COUNTED = ("data", "data.train", "data.val", "pipeline.segment", "name")
 # ends of keys that choose a network or what it begins with

@@ -33,7 +33,7 @@ def write(root: Path, size: int = 64) -> Path:
     """
     with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
         cfg = compose("config", ["experiment=cam"])
-        voc = compose("config", ["experiment=cam", "data=voc2012", "data.root=unused"]).data.reader
+        voc = compose("config", ["experiment=cam", "data=voc2012", "data.root=unused"]).data.dataset
     knobs = {k: v for k, v in cfg.data.generate.items() if k not in ("_target_", "cache")}
     knobs |= {"num_train": TRAIN_AUG, "num_val": VAL, "size": size}
     with tempfile.TemporaryDirectory() as cache:

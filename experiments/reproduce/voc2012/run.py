@@ -138,10 +138,10 @@ def command(arguments: argparse.Namespace, names: Sequence[str], gpus: Sequence[
     """What starts the sweep."""
     seeds = ",".join(map(str, dict.fromkeys(arguments.seeds)))
     words = [sys.executable, "-m", "wsss_lightning", "-cd", str(KIT), "-cn", arguments.sweep]
-    words += [f"data.root={arguments.root.absolute()}", f"runs={arguments.runs.absolute()}"]
+    words += [f"data.root={arguments.root.absolute()}", f"output_dir={arguments.runs.absolute()}"]
     words += [f"experiment={','.join(names)}", f"seed={seeds}"]
     if gpus:
-        words.append(f"slots=[{','.join(f'[{number}]' for number in gpus)}]")
+        words.append(f"device_groups=[{','.join(f'[{number}]' for number in gpus)}]")
     if len(gpus) > 1:
         words += ["hydra/launcher=local", f"hydra.launcher.n_jobs={len(gpus)}"]
     return words + arguments.words

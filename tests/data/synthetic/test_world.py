@@ -21,7 +21,7 @@ USUAL = {
     "size": 64,
     "seed": 0,
     "part_size": 0.6,
-    "looks": 3,
+    "subcategories": 3,
     "scale_range": (0.3, 0.8),
     "context": 0.8,
     "texture": 1.0,
@@ -238,7 +238,7 @@ def test_a_lone_object_is_as_large_as_the_scale_range_says(index, low, flat):
 def test_each_class_has_exactly_the_looks_asked_for():
     found = {name: set() for name in CLASSES}
     for index in range(60):
-        for thing in draw_picture(index, knobs(size=32, looks=2)).things:
+        for thing in draw_picture(index, knobs(size=32, subcategories=2)).things:
             found[thing.name].add(thing.look)
     assert all(looks == {0, 1} for looks in found.values())
 
@@ -307,7 +307,10 @@ def test_an_object_is_visible_if_it_keeps_its_share(cover):
         ({"size": 8}, "size is 8"),
         ({"seed": -1}, "seed is -1"),
         ({"part_size": 0.0}, r"part_size is 0\.0"),
-        ({"looks": 9}, r"looks is 9, but must be a number in 1\.\.4; set data\.looks"),
+        (
+            {"subcategories": 9},
+            r"subcategories is 9, but must be a number in 1\.\.4; set data\.subcategories",
+        ),
         ({"scale_range": (0.8, 0.3)}, r"scale_range is \[0\.8, 0\.3\]"),
         ({"scale_range": [0.3]}, r"scale_range is \[0\.3\], but must be two numbers"),
         ({"context": 1.5}, r"context is 1\.5, but must be a probability"),

@@ -9,8 +9,12 @@ from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.ops.affinity import feature_affinity, half_disc, transition
 
 
-def affinity_net(name="test_resnet", stride=8, taps=(-3, -2, -1), channels=(4, 6, 8), weights=None):
-    return AffinityNet(Backbone(name, stride, False, None, None, [], {}), taps, channels, weights)
+def affinity_net(
+    name="test_resnet", stride=8, feature_layers=(-3, -2, -1), channels=(4, 6, 8), weights=None
+):
+    return AffinityNet(
+        Backbone(name, stride, False, None, None, [], {}), feature_layers, channels, weights
+    )
 
 
 def test_affinities_are_those_of_the_official_network(tmp_path):  # network row of 18.1
@@ -48,7 +52,7 @@ def test_it_stands_on_any_backbone(name, stride):
 
 
 def test_taps_are_chosen_by_name_and_the_first_gives_the_stride():
-    net = affinity_net("resnet18", taps=["layer1", "layer4"], channels=[3, 5])
+    net = affinity_net("resnet18", feature_layers=["layer1", "layer4"], channels=[3, 5])
     assert net.stride == 4
     assert net(torch.rand(2, 3, 64, 64)).shape == (2, 8, 16, 16)
 
@@ -69,5 +73,7 @@ def test_its_own_state_is_taken_strictly(tmp_path):
 
 
 def test_as_many_channels_are_given_as_taps():
-    with pytest.raises(InputError, match=r"refine.module.net.tap_channels is \[4\], but there are"):
+    with pytest.raises(
+        InputError, match=r"refine.module.net.feature_channels is \[4\], but there are"
+    ):
         affinity_net(channels=[4])

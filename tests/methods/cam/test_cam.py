@@ -17,7 +17,7 @@ TAGS = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
 def classifier():
     chosen = Backbone("test_resnet", 16, False, None, None, [], {})
     return Classifier(
-        partial(CamNet, chosen, 0.0, "default", None), 2, SGD, **{**RATES, "head_factor": 10}
+        partial(CamNet, chosen, 0.0, "default", None), 2, SGD, **{**RATES, "head_lr_multiplier": 10}
     )
 
 

@@ -15,9 +15,9 @@ STAGES = (64, 256, 512, 1024, 2048)
 TAPS = ["maxpool", "layer1", "layer2", "layer3", "layer4"]
 
 
-def boundary_net(name="test_resnet", stride=8, taps=(2, 3, 4, 5), dilated=True, **how):
+def boundary_net(name="test_resnet", stride=8, feature_layers=(2, 3, 4, 5), dilated=True, **how):
     usual = {
-        "tap_channels": [8] * len(taps),
+        "feature_channels": [8] * len(feature_layers),
         "groups": 2,
         "stride": 4,
         "least_size": 64,
@@ -25,7 +25,7 @@ def boundary_net(name="test_resnet", stride=8, taps=(2, 3, 4, 5), dilated=True, 
         "weights": None,
     }
     chosen = Backbone(name, stride, False, None, None, [], {}, dilated=dilated)
-    return BoundaryNet(chosen, taps, **{**usual, **how})
+    return BoundaryNet(chosen, feature_layers, **{**usual, **how})
 
 
 def irn_layout():
@@ -51,7 +51,7 @@ def irn_layout():
 
 def official(**how):
     taken = {
-        "tap_channels": [32] * 5,
+        "feature_channels": [32] * 5,
         "groups": 4,
         "least_size": 512,
         "dilated": False,
@@ -114,10 +114,13 @@ def test_without_freezing_the_encoder_learns_too():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"taps": (1, 2)}, "stride is 4, but a tap of [1, 2] has a cell every 2 pixels; leave"),
+        (
+            {"feature_layers": (1, 2)},
+            "stride is 4, but a tap of [1, 2] has a cell every 2 pixels; leave",
+        ),
         (
             {"groups": 3},
-            "groups is 3, which does not divide all of tap_channels, [8, 8, 8, 8]",
+            "groups is 3, which does not divide all of feature_channels, [8, 8, 8, 8]",
         ),
     ],
 )

@@ -70,7 +70,7 @@ def test_known_looks_are_those_of_images_with_one(tmp_path):
 
 def test_a_table_of_looks_that_cannot_be_used_is_told(tmp_path):
     path = tmp_path / "looks.csv"
-    with pytest.raises(InputError, match=r"looks.csv is missing.*data.looks=null"):
+    with pytest.raises(InputError, match=r"looks.csv is missing.*data.subcategories=null"):
         read_subcategories(path, ["a"], ["cat"])
     path.write_text("name,class,looks\n")
     with pytest.raises(InputError, match=r"no column look; did you mean looks\?"):

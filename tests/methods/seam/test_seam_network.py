@@ -12,10 +12,15 @@ from wsss_lightning.ops.resize import resize_to
 
 
 def seam_net(
-    name="test_resnet", stride=8, taps=(-3, -2), tap_channels=(4, 6), weights=None, mib=256.0
+    name="test_resnet",
+    stride=8,
+    feature_layers=(-3, -2),
+    feature_channels=(4, 6),
+    weights=None,
+    mib=256.0,
 ):
     chosen = Backbone(name, stride, False, None, None, [], {})
-    return SeamNet(chosen, 0.5, taps, tap_channels, 8, mib, weights, num_classes=3)
+    return SeamNet(chosen, 0.5, feature_layers, feature_channels, 8, mib, weights, num_classes=3)
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +116,9 @@ def test_it_stands_on_any_backbone(name, stride):
 
 
 def test_taps_are_chosen_by_name():
-    usual, chosen = seam_net("resnet18"), seam_net("resnet18", taps=["layer2", "layer3"])
+    usual, chosen = seam_net("resnet18"), seam_net("resnet18", feature_layers=["layer2", "layer3"])
     chosen.load_state_dict(usual.state_dict())
-    early = seam_net("resnet18", taps=["layer1", "layer2"])
+    early = seam_net("resnet18", feature_layers=["layer1", "layer2"])
     assert [layer.in_channels for layer in early.squeeze] == [64, 128]
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
@@ -123,24 +128,26 @@ def test_taps_are_chosen_by_name():
 
 
 def test_a_misspelt_tap_is_answered_with_the_nearest():
-    with pytest.raises(InputError, match=r"method.net.taps is layr2, .* did you mean layer2\?"):
-        seam_net("resnet18", taps=["layr2", "layer3"])
+    with pytest.raises(
+        InputError, match=r"method.net.feature_layers is layr2, .* did you mean layer2\?"
+    ):
+        seam_net("resnet18", feature_layers=["layr2", "layer3"])
 
 
 @pytest.mark.parametrize("tap", [6, -7])
 def test_a_tap_behind_the_last_map_is_refused(tap):
     with pytest.raises(InputError, match=rf"taps has {tap}, but the encoder has 6 maps; count"):
-        seam_net(taps=[1, tap])
+        seam_net(feature_layers=[1, tap])
 
 
 def test_as_many_channels_are_given_as_taps():
-    with pytest.raises(InputError, match=r"tap_channels is \[4\], but there are 2 taps"):
-        seam_net(tap_channels=[4])
+    with pytest.raises(InputError, match=r"feature_channels is \[4\], but there are 2 taps"):
+        seam_net(feature_channels=[4])
 
 
 def test_a_tap_without_a_map_is_refused():
     with pytest.raises(InputError, match=r"taps names model, which puts out list; choose layers"):
-        seam_net(taps=["model", "model.layer1"])
+        seam_net(feature_layers=["model", "model.layer1"])
 
 
 def gradients_of(net, wanted):

@@ -145,7 +145,7 @@ def test_an_output_whose_cells_are_all_ignored_adds_nothing():
 def test_deeplab_v2_learns_from_crops_with_and_without_labels(labelled):
     chosen = Backbone("test_resnet", 8, False, None, None, [], {})
     net = partial(DeepLabV2, chosen, 8, [6, 12], [0.5, 0.75], 1e-3, False, None)
-    method = Segmenter(net, 2, SGD, **{**RATES, "head_factor": 10})
+    method = Segmenter(net, 2, SGD, **{**RATES, "head_lr_multiplier": 10})
     given = batch(torch.full((2, 64, 64), 1 if labelled else IGNORE))
     loss = method.training_step(given, 0)
     loss.backward()

@@ -297,11 +297,11 @@ def test_reset_means_the_initial_label_be_it_ignored():
     assert mended.tolist() == [[X, X, 1, X, X]]
 
 
-@given(boxes=BOXES, least=st.floats(0, 1), seed=st.integers(0, 99))
-def test_what_is_not_reset_stays_and_what_is_has_its_initial_label(boxes, least, seed):
+@given(boxes=BOXES, min_fill=st.floats(0, 1), seed=st.integers(0, 99))
+def test_what_is_not_reset_stays_and_what_is_has_its_initial_label(boxes, min_fill, seed):
     labels = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, (8, 9), np.uint8))
     initial = paint_boxes(boxes, canvas(8, 9))
-    mended, where = reset_small(labels, boxes, initial, least)
+    mended, where = reset_small(labels, boxes, initial, min_fill)
     assert torch.equal(mended[~where], labels[~where])
     assert torch.equal(mended[where], initial[where])
     assert not (where & (initial == 0)).any()
@@ -324,8 +324,10 @@ def no_crf(image, unary):
     return (-unary).softmax(0)
 
 
-def mend(prediction, refine=no_crf, class_wise=True, fold=False, least=0.5, certainty=0.9):
-    return denoised(prediction, refine, class_wise, fold, least, certainty)
+def mend(
+    prediction, refine=no_crf, class_wise=True, fold=False, min_fill=0.5, label_confidence=0.9
+):
+    return denoised(prediction, refine, class_wise, fold, min_fill, label_confidence)
 
 
 def test_naive_labels_are_the_prediction():
@@ -345,14 +347,14 @@ def test_a_class_that_may_not_be_gives_way_to_the_likelier_of_those_that_may():
     boxes = boxes_of((1, 0, 0, 1, 1))
     prediction = Prediction(canvas(1, 1), marginal, boxes, labels_of([1]))
     assert mend(prediction, class_wise=True).tolist() == [[1]]
-    assert mend(prediction, class_wise=False, least=0).tolist() == [[2]]
+    assert mend(prediction, class_wise=False, min_fill=0).tolist() == [[2]]
 
 
 def test_what_is_taken_for_another_class_is_an_object_still_if_that_is_folded():
     marginal = torch.tensor([[0.2], [0.1], [0.7]])[:, None]
     prediction = Prediction(canvas(1, 1), marginal, boxes_of((1, 0, 0, 1, 1)), labels_of([1]))
-    assert mend(prediction, least=0, fold=False).tolist() == [[0]]
-    assert mend(prediction, least=0, fold=True).tolist() == [[1]]
+    assert mend(prediction, min_fill=0, fold=False).tolist() == [[0]]
+    assert mend(prediction, min_fill=0, fold=True).tolist() == [[1]]
 
 
 def test_the_crf_may_not_leak_over_the_edge_of_a_box():
@@ -374,7 +376,7 @@ def test_the_crf_sees_the_reset_label_and_only_labels_that_are_possible_somewher
         return no_crf(image, unary)
 
     boxes = boxes_of((2, 0, 0, 2, 1))
-    mend(seen(labels_of([0, 0, 0]), boxes), listen, certainty=0.75)
+    mend(seen(labels_of([0, 0, 0]), boxes), listen, label_confidence=0.75)
     expected = torch.tensor([[[0.25, 0.25, 1.0]], [[0.75, 0.75, 1e-5]]])
     torch.testing.assert_close(told[0], expected)
 

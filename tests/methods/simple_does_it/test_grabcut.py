@@ -41,13 +41,13 @@ def disc(x, y, radius, height=60, width=80) -> np.ndarray:
 RED, GREEN = (200, 40, 40), (40, 180, 60)
 
 
-def cut(boxes, image, iterations=3, context=None, least=0.5):
-    return paint_grabcut(boxes, image, iterations, context, least).numpy()
+def cut(boxes, image, iterations=3, context=None, min_fill=0.5):
+    return paint_grabcut(boxes, image, iterations, context, min_fill).numpy()
 
 
-def agreed(boxes, image, runs=7, least=0.5, agree=(0.2, 0.7)):
+def agreed(boxes, image, runs=7, min_fill=0.5, agree=(0.2, 0.7)):
     how = {"iterations": 2, "jitter": 0.05, "context": [0.1, 0.6]}
-    return paint_agreement(boxes, image, runs=runs, agree=agree, least=least, **how).numpy()
+    return paint_agreement(boxes, image, runs=runs, agree=agree, min_fill=min_fill, **how).numpy()
 
 
 @pytest.mark.parametrize("context", [None, 0.3])
@@ -58,7 +58,7 @@ def test_an_object_of_its_own_colour_is_cut_out_of_its_box(context):
 
 
 def test_nothing_outside_the_box_is_foreground_even_if_it_looks_so():
-    labels = cut(boxes_of((1, 20, 10, 40, 51)), picture((40, 30, 20, RED)), least=0.0)
+    labels = cut(boxes_of((1, 20, 10, 40, 51)), picture((40, 30, 20, RED)), min_fill=0.0)
     assert not labels[:, 40:].any()
     assert not labels[:, :20].any()
 
@@ -72,8 +72,8 @@ def test_the_segment_of_the_smaller_box_is_in_front():
 
 def test_a_segment_that_fills_too_little_of_its_box_gives_way_to_the_box():
     boxes, image = boxes_of((1, 10, 5, 70, 55)), picture((40, 30, 8, RED))
-    assert (cut(boxes, image, least=0.0) == 1).sum() < 0.2 * 60 * 50
-    assert (cut(boxes, image, least=0.5) == paint_boxes(boxes, image).numpy()).all()
+    assert (cut(boxes, image, min_fill=0.0) == 1).sum() < 0.2 * 60 * 50
+    assert (cut(boxes, image, min_fill=0.5) == paint_boxes(boxes, image).numpy()).all()
 
 
 @pytest.mark.parametrize("box", [(1, 0, 0, 80, 60), (1, 3, 3, 5, 5), (1, -9, -9, 99, 99)])
@@ -121,7 +121,7 @@ def votes(monkeypatch, shares, runs):
     monkeypatch.setattr(module, "grabcut", fake)
     image = torch.zeros(1, len(shares), 3, dtype=torch.uint8)
     boxes = boxes_of((3, 0, 0, len(shares), 1))
-    return agreed(boxes, image, runs=runs, least=0.0)[0].tolist()
+    return agreed(boxes, image, runs=runs, min_fill=0.0)[0].tolist()
 
 
 def test_seven_votes_of_ten_make_the_class_and_two_leave_it_open(monkeypatch):

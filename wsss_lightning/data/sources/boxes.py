@@ -112,8 +112,8 @@ def _parse_xml(path: Path) -> Element:
         return parse(path).getroot()
     except FileNotFoundError as error:
         raise InputError(
-            f"{path} is missing; add it, or take tags from elsewhere (data.reader.tags), and boxes "
-            "(data.reader.boxes)."
+            f"{path} is missing; add it, or take tags from elsewhere (data.dataset.tags), and boxes "
+            "(data.dataset.boxes)."
         ) from error
     except DefusedXmlException as error:
         raise InputError(

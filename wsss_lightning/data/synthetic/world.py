@@ -5,7 +5,7 @@ and pattern are drawn from the same distribution for all, so only a small part t
 head, or what stands on the deck. Each knob of `generate` sets one difficulty of weak supervision:
 
 - `part_size`: how small the telling part is; a plain CAM covers that part and misses the body.
-- `looks`: how many sub-categories a class has (colours and pattern of the part, pose).
+- `subcategories`: how many sub-categories a class has (colours and pattern of the part, pose).
 - `scale_range`: how much the size of objects varies.
 - `context`: how often boats are on water, cars on a road and sheep in a meadow; the other classes
   seldom are, so that the scene is evidence for the tag but lies outside the object.
@@ -152,7 +152,7 @@ class Knobs:
     size: int
     seed: int
     part_size: float
-    looks: int
+    subcategories: int
     scale_range: tuple[float, float]
     context: float
     texture: float
@@ -529,7 +529,11 @@ def draw_picture(index: int, knobs: Knobs) -> Picture:
     scales = sorted(np.exp(rng.uniform(math.log(low), math.log(high), len(cast))), reverse=True)
     found: list[tuple[str, int]] = []
     for name, scale in zip(cast, scales, strict=True):
-        look, tilt, flip = int(rng.integers(knobs.looks)), rng.normal(0, 4), rng.random() < 0.5
+        look, tilt, flip = (
+            int(rng.integers(knobs.subcategories)),
+            rng.normal(0, 4),
+            rng.random() < 0.5,
+        )
         shapes = toy_shapes(name, look, knobs.part_size, rng)
         for attempt in (scale, low):
             toy = draw_toy(shapes, attempt * min(H, W), tilt, flip, rng)
@@ -620,7 +624,12 @@ def _check(num_train: int, num_val: int, knobs: Knobs) -> None:
         ("size", knobs.size, 32 <= knobs.size <= 1024, "pixels in 32..1024 (128 is usual)"),
         ("seed", knobs.seed, knobs.seed >= 0, "a number that is not negative"),
         ("part_size", knobs.part_size, 0 < knobs.part_size <= 1, "in (0, 1] (0.6 is usual)"),
-        ("looks", knobs.looks, 1 <= knobs.looks <= MAX_LOOKS, f"a number in 1..{MAX_LOOKS}"),
+        (
+            "subcategories",
+            knobs.subcategories,
+            1 <= knobs.subcategories <= MAX_LOOKS,
+            f"a number in 1..{MAX_LOOKS}",
+        ),
         ("scale_range", [low, high], 0.1 <= low <= high <= 1, "low <= high within [0.1, 1]"),
         ("context", knobs.context, 0 <= knobs.context <= 1, "a probability in [0, 1]"),
         ("texture", knobs.texture, 0 <= knobs.texture <= 1, "in [0, 1]; 0 is flat colour"),
@@ -639,7 +648,7 @@ def generate(
     size: int,
     seed: int,
     part_size: float,
-    looks: int,
+    subcategories: int,
     scale_range: Sequence[float],
     context: float,
     texture: float,
@@ -658,7 +667,7 @@ def generate(
         size: longer side of every image, in pixels; some are 7/8 as high or wide.
         seed: of everything random, not negative.
         part_size: longer side of the telling part, in body heights, in (0, 1].
-        looks: sub-categories of each class, 1..4.
+        subcategories: sub-categories of each class, 1..4.
         scale_range: longer side of an object over the shorter side of its image, low and high.
         context: probability that a boat, car or sheep is in its typical scene.
         texture: contrast of the background's relief, in [0, 1]; 0 is flat colour.
@@ -673,7 +682,7 @@ def generate(
             "high; set data.scale_range, for example to [0.25, 0.8]."
         )
     low, high = (float(end) for end in scale_range)
-    knobs = Knobs(size, seed, part_size, looks, (low, high), context, texture, objects)
+    knobs = Knobs(size, seed, part_size, subcategories, (low, high), context, texture, objects)
     _check(num_train, num_val, knobs)
     text = json.dumps([num_train, num_val, asdict(knobs)]).encode() + Path(__file__).read_bytes()
     folder = Path(cache).expanduser().absolute()

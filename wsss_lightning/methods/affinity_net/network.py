@@ -27,8 +27,8 @@ class AffinityNet(nn.Module):
 
     Args:
         backbone: where the encoder comes from.
-        taps: as of `FeatureTap`; the first gives the size, so it is the finest.
-        tap_channels: what each tap is squeezed to by a 1x1 convolution.
+        feature_layers: as of `FeatureTap`; the first gives the size, so it is the finest.
+        feature_channels: what each tap is squeezed to by a 1x1 convolution.
         weights: local file of a whole network: an official AffinityNet .pth on ResNet38, or this
             network's own state.
 
@@ -40,18 +40,18 @@ class AffinityNet(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        taps: Sequence[int | str],
-        tap_channels: Sequence[int],
+        feature_layers: Sequence[int | str],
+        feature_channels: Sequence[int],
         weights: str | Path | None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
-        self._taps = FeatureTap(self.encoder, taps, "refine.module.net.taps")
+        self._taps = FeatureTap(self.encoder, feature_layers, "refine.module.net.feature_layers")
         self.stride = self._taps.strides[0]
-        self.squeeze = self._taps.squeezed(tap_channels, "refine.module.net.tap_channels")
-        self.embed = nn.Conv2d(sum(tap_channels), sum(tap_channels), 1, bias=False)
+        self.squeeze = self._taps.squeezed(feature_channels, "refine.module.net.feature_channels")
+        self.embed = nn.Conv2d(sum(feature_channels), sum(feature_channels), 1, bias=False)
         for layer in self.squeeze:
             nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]
         nn.init.xavier_uniform_(self.embed.weight, gain=4)

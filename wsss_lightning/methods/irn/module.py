@@ -30,7 +30,7 @@ class IRNModule(AffinityModule):
     semantic labels.
 
     Args:
-        net, optimizer, head_factor, bias_lr_multiplier, decay_biases, power, radius, border: as
+        net, optimizer, head_lr_multiplier, bias_lr_multiplier, decay_biases, power, radius, border: as
             of AffinityModule; `net` is a `BoundaryNet`.
 
     Source: Ahn et al. 2019 (IRN); `step/train_irn.py` and `step/make_sem_seg_labels.py` of the

@@ -28,18 +28,18 @@ class BoundaryNet(nn.Module):
 
     Args:
         backbone: where the encoder comes from.
-        taps: as of `FeatureTap`; those of the official network are what ResNet50 has behind max-pooling
+        feature_layers: as of `FeatureTap`; those of the official network are what ResNet50 has behind max-pooling
             and its four stages.
-        tap_channels: what each tap is squeezed to by a 1x1 convolution.
+        feature_channels: what each tap is squeezed to by a 1x1 convolution.
         groups: of the group norm behind that.
-        stride: pixels of the image a cell of the boundary map; taps may not be finer.
+        stride: pixels of the image a cell of the boundary map; feature_layers may not be finer.
         least_size: pixels that the sides of an image are padded to; the group norm counts all
             cells, so it sees as many as in training.
         frozen: the encoder does not learn.
         weights: local file of a whole network: an official IRN .pth, or this network's own state.
 
     Raises:
-        InputError: a tap is finer than `stride`, or `groups` does not divide `tap_channels`.
+        InputError: a tap is finer than `stride`, or `groups` does not divide `feature_channels`.
 
     Source: Ahn et al. 2019 (IRN), sec. 4.1; `net/resnet50_irn.py` of the official code.
     """
@@ -49,8 +49,8 @@ class BoundaryNet(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        taps: Sequence[int | str],
-        tap_channels: Sequence[int],
+        feature_layers: Sequence[int | str],
+        feature_channels: Sequence[int],
         groups: int,
         stride: int,
         least_size: int,
@@ -64,21 +64,21 @@ class BoundaryNet(nn.Module):
         self.encoder = backbone.build()
         if frozen:
             self.encoder.requires_grad_(False)
-        self._taps = FeatureTap(self.encoder, taps, "refine.module.net.taps")
+        self._taps = FeatureTap(self.encoder, feature_layers, "refine.module.net.feature_layers")
         finest = min(self._taps.strides)
         if finest < stride:
             raise InputError(
-                f"refine.module.net.stride is {stride}, but a tap of {list(taps)} has a cell every "
+                f"refine.module.net.stride is {stride}, but a tap of {list(feature_layers)} has a cell every "
                 f"{finest} pixels; leave that tap out, or set a stride of {finest}."
             )
-        if any(channels % groups for channels in tap_channels):
+        if any(channels % groups for channels in feature_channels):
             raise InputError(
-                f"refine.module.net.groups is {groups}, which does not divide all of tap_channels, "
-                f"{list(tap_channels)}; set a divisor (4 of 32 is usual)."
+                f"refine.module.net.groups is {groups}, which does not divide all of feature_channels, "
+                f"{list(feature_channels)}; set a divisor (4 of 32 is usual)."
             )
-        self.squeeze = self._taps.squeezed(tap_channels, "refine.module.net.tap_channels")
-        self.norm = nn.ModuleList(nn.GroupNorm(groups, channels) for channels in tap_channels)
-        self.head = nn.Conv2d(sum(tap_channels), 1, 1)
+        self.squeeze = self._taps.squeezed(feature_channels, "refine.module.net.feature_channels")
+        self.norm = nn.ModuleList(nn.GroupNorm(groups, channels) for channels in feature_channels)
+        self.head = nn.Conv2d(sum(feature_channels), 1, 1)
         if weights:
             load_network(self, Path(weights), "refine.module.net.weights")
         self.to(memory_format=torch.channels_last)

@@ -126,7 +126,7 @@ def read_subcategories(
     """
     if not path.is_file():
         raise InputError(
-            f"{path} is missing, the table of known sub-categories; add it, or set data.looks=null."
+            f"{path} is missing, the table of known sub-categories; add it, or set data.subcategories=null."
         )
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

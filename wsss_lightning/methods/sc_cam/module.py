@@ -25,7 +25,7 @@ class SCCAM(TagMethod):
     What is scored is the class's own map.
 
     Args:
-        net, num_classes, optimizer, head_factor, bias_lr_multiplier, decay_biases, power: as of
+        net, num_classes, optimizer, head_lr_multiplier, bias_lr_multiplier, decay_biases, poly_power: as of
             TagMethod.
         sub_weight: of the sub-categories' loss; lambda of the paper.
 
@@ -39,8 +39,8 @@ class SCCAM(TagMethod):
         net: Callable[..., nn.Module],
         num_classes: int,
         optimizer: Callable[..., Optimizer],
-        head_factor: float,
-        power: float,
+        head_lr_multiplier: float,
+        poly_power: float,
         sub_weight: float,
         bias_lr_multiplier: float = 2.0,
         decay_biases: bool = False,
@@ -50,7 +50,13 @@ class SCCAM(TagMethod):
                 f"method.sub_weight is {sub_weight}; set 0 or more (the paper's is 5)."
             )
         super().__init__(
-            net, num_classes, optimizer, head_factor, power, bias_lr_multiplier, decay_biases
+            net,
+            num_classes,
+            optimizer,
+            head_lr_multiplier,
+            poly_power,
+            bias_lr_multiplier,
+            decay_biases,
         )
         self.sub_weight = sub_weight
 

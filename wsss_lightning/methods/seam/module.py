@@ -33,7 +33,7 @@ class SEAM(TagMethod):
     min_pooling; they share no gradient. What is scored is the refined map.
 
     Args:
-        net, num_classes, optimizer, head_factor, bias_lr_multiplier, decay_biases, power: as of
+        net, num_classes, optimizer, head_lr_multiplier, bias_lr_multiplier, decay_biases, poly_power: as of
             TagMethod.
         scale: of the second view, in (0, 1).
         min_pooling_weight: of a term that is in the official code only; 0 leaves it out.
@@ -51,8 +51,8 @@ class SEAM(TagMethod):
         net: Callable[..., nn.Module],
         num_classes: int,
         optimizer: Callable[..., Optimizer],
-        head_factor: float,
-        power: float,
+        head_lr_multiplier: float,
+        poly_power: float,
         scale: float,
         min_pooling_weight: float,
         er_weight: float,
@@ -68,7 +68,13 @@ class SEAM(TagMethod):
                     f"(the paper's is {usual})."
                 )
         super().__init__(
-            net, num_classes, optimizer, head_factor, power, bias_lr_multiplier, decay_biases
+            net,
+            num_classes,
+            optimizer,
+            head_lr_multiplier,
+            poly_power,
+            bias_lr_multiplier,
+            decay_biases,
         )
         self.scale, self.hard_fraction = scale, hard_fraction
         self.min_pooling_weight = min_pooling_weight

@@ -29,8 +29,8 @@ class SeamNet(nn.Module):
     Args:
         backbone: where the encoder comes from.
         dropout: of whole channels before the head.
-        taps: whose maps say how alike pixels are, as of `FeatureTap`.
-        tap_channels: what each tap is squeezed to by a 1x1 convolution.
+        feature_layers: whose maps say how alike pixels are, as of `FeatureTap`.
+        feature_channels: what each tap is squeezed to by a 1x1 convolution.
         embedding: channels of what is compared.
         block_mib: MiB that a block of the affinity between all pixels may take.
         weights: local file of a whole network: an official SEAM .pth, or this network's own state.
@@ -45,8 +45,8 @@ class SeamNet(nn.Module):
         self,
         backbone: Backbone,
         dropout: float,
-        taps: Sequence[int | str],
-        tap_channels: Sequence[int],
+        feature_layers: Sequence[int | str],
+        feature_channels: Sequence[int],
         embedding: int,
         block_mib: float,
         weights: str | Path | None,
@@ -56,11 +56,11 @@ class SeamNet(nn.Module):
         self.backbone, self.block_mib = backbone, block_mib
         self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
-        self._taps = FeatureTap(self.encoder, taps, "method.net.taps")
+        self._taps = FeatureTap(self.encoder, feature_layers, "method.net.feature_layers")
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes + 1, 1, bias=False)
-        self.squeeze = self._taps.squeezed(tap_channels, "method.net.tap_channels")
-        self.embed = nn.Conv2d(3 + sum(tap_channels), embedding, 1, bias=False)
+        self.squeeze = self._taps.squeezed(feature_channels, "method.net.feature_channels")
+        self.embed = nn.Conv2d(3 + sum(feature_channels), embedding, 1, bias=False)
         nn.init.xavier_uniform_(self.head.weight)
         for layer in self.squeeze:
             nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]

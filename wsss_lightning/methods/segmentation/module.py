@@ -33,8 +33,8 @@ class Segmenter(pl.LightningModule):
         num_classes: without background.
         optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
             `weight_decay`.
-        head_factor: learning rate of the decoder in units of the encoder's.
-        power: exponent of the polynomial decay of the learning rate.
+        head_lr_multiplier: learning rate of the decoder in units of the encoder's.
+        poly_power: exponent of the polynomial decay of the learning rate.
         bias_lr_multiplier: learning rate of biases in units of that of weights; 2 is PSA's.
         decay_biases: whether weight decay applies to biases.
     """
@@ -46,14 +46,18 @@ class Segmenter(pl.LightningModule):
         net: Callable[..., nn.Module],
         num_classes: int,
         optimizer: Callable[..., Optimizer],
-        head_factor: float,
-        power: float,
+        head_lr_multiplier: float,
+        poly_power: float,
         bias_lr_multiplier: float = 2.0,
         decay_biases: bool = False,
     ) -> None:
         super().__init__()
         self.net = net(num_classes=num_classes)
-        self.optimizer, self.head_factor, self.power = optimizer, head_factor, power
+        self.optimizer, self.head_lr_multiplier, self.poly_power = (
+            optimizer,
+            head_lr_multiplier,
+            poly_power,
+        )
         self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
         self.scales: Sequence[float] = (1.0,)
         self.flip = False

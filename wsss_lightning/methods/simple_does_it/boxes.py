@@ -187,7 +187,7 @@ def clip_marginal(
 
 
 def small_segments(
-    labels: UInt8[Tensor, "H W"], boxes: Float[Tensor, "n 5"], least: float
+    labels: UInt8[Tensor, "H W"], boxes: Float[Tensor, "n 5"], min_fill: float
 ) -> Bool[Tensor, "n"]:
     """Boxes of which the label of their class fills less than a share `least`.
 
@@ -195,7 +195,7 @@ def small_segments(
     whichever box they belong to. A box without a pixel in the image is never small.
 
     Args:
-        least: in [0, 1]; a segment of exactly this share is large enough.
+        min_fill: in [0, 1]; a segment of exactly this share is large enough.
 
     Source: Khoreva et al. 2017, sec. 3.1: IoU < 50 %.
     """
@@ -203,8 +203,8 @@ def small_segments(
     for i, window in enumerate(windows(boxes, *labels.shape)):
         segment = int((labels[window.rows, window.columns] == window.label).sum())
         area = window.height * window.width
-        # the quotient is rounded as `least` was; least * area may exceed what it stands for
-        small[i] = area > 0 and segment / area < least
+        # the quotient is rounded as `min_fill` was; min_fill * area may exceed what it stands for
+        small[i] = area > 0 and segment / area < min_fill
     return small
 
 
@@ -212,7 +212,7 @@ def reset_small(
     labels: UInt8[Tensor, "H W"],
     boxes: Float[Tensor, "n 5"],
     initial: UInt8[Tensor, "H W"],
-    least: float,
+    min_fill: float,
 ) -> tuple[UInt8[Tensor, "H W"], Bool[Tensor, "H W"]]:
     """Initial labels again where a box holds too small a segment (`small_segments`).
 
@@ -225,7 +225,7 @@ def reset_small(
     """
     front = front_box(boxes, *labels.shape)
     # one more entry, which -1 finds: outside of all boxes nothing is reset
-    small = torch.cat([small_segments(labels, boxes, least), torch.zeros(1, dtype=torch.bool)])
+    small = torch.cat([small_segments(labels, boxes, min_fill), torch.zeros(1, dtype=torch.bool)])
     where = small[front]
     return torch.where(where, initial, labels), where
 
@@ -258,8 +258,8 @@ def denoised(
     refine: Refine,
     class_wise: bool,
     fold: bool,
-    least: float,
-    certainty: float,
+    min_fill: float,
+    label_confidence: float,
 ) -> UInt8[Tensor, "H W"]:
     """Clip to the boxes, reset small segments, CRF, clip again (the CRF leaks over edges).
 
@@ -271,8 +271,8 @@ def denoised(
         refine: the CRF.
         class_wise: a class only inside boxes of its own; otherwise inside any box.
         fold: probability of impossible classes goes to the possible ones (`clip_marginal`).
-        least: share of a box that a segment must fill, in [0, 1].
-        certainty: probability that the CRF gives to a label that was reset, in (0, 1).
+        min_fill: share of a box that a segment must fill, in [0, 1].
+        label_confidence: probability that the CRF gives to a label that was reset, in (0, 1).
 
     Source: Khoreva et al. 2017, sec. 3.1.
     """
@@ -280,8 +280,8 @@ def denoised(
     k, height, width = marginal.shape
     possible = possible_labels(boxes, k, height, width, class_wise)
     prior = clip_marginal(marginal, possible, fold)
-    labels, was_reset = reset_small(prior.argmax(0).to(torch.uint8), boxes, initial, least)
-    prior = torch.where(was_reset, _belief(labels, possible, certainty), prior)
+    labels, was_reset = reset_small(prior.argmax(0).to(torch.uint8), boxes, initial, min_fill)
+    prior = torch.where(was_reset, _belief(labels, possible, label_confidence), prior)
     here = prior.flatten(1).any(1)
     refined = torch.zeros_like(prior)
     refined[here] = refine(image, unary_from_scores(prior[here]))
@@ -290,12 +290,12 @@ def denoised(
 
 
 def _belief(
-    labels: UInt8[Tensor, "H W"], possible: Bool[Tensor, "k H W"], certainty: float
+    labels: UInt8[Tensor, "H W"], possible: Bool[Tensor, "k H W"], label_confidence: float
 ) -> Float[Tensor, "k H W"]:
-    """`certainty` for the label, the rest for the other possible ones; equal where ignored."""
+    """`label_confidence` for the label, the rest for the other possible ones; equal where ignored."""
     given = labels == torch.arange(len(possible))[:, None, None]
     others = (possible & ~given).sum(0).clamp(min=1)
-    belief = torch.where(given, certainty, (1 - certainty) / others) * possible
+    belief = torch.where(given, label_confidence, (1 - label_confidence) / others) * possible
     return torch.where(labels == IGNORE, possible / possible.sum(0), belief)
 
 

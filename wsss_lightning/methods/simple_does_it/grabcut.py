@@ -28,7 +28,7 @@ def paint_grabcut(
     image: UInt8[Tensor, "H W 3"],
     iterations: int,
     context: float | None,
-    least: float,
+    min_fill: float,
 ) -> UInt8[Tensor, "H W"]:
     """Each box filled with its GrabCut segment, the smaller box in front; background elsewhere.
 
@@ -36,7 +36,7 @@ def paint_grabcut(
         iterations: of GrabCut.
         context: width of the region around a box that counts as background, in sides of the box;
             None: the whole image.
-        least: a segment that fills less of its box gives way to the box, in [0, 1].
+        min_fill: a segment that fills less of its box gives way to the box, in [0, 1].
 
     Source: Khoreva et al. 2017, sec. 3.2, GrabCut.
     """
@@ -47,7 +47,7 @@ def paint_grabcut(
         window = found[i]
         place = labels[window.rows, window.columns]
         inside = grabcut(pixels, window, iterations, context)[window.rows, window.columns]
-        if inside.size and inside.mean() < least:
+        if inside.size and inside.mean() < min_fill:
             inside[:] = True
         place[inside] = window.label
     return torch.from_numpy(labels)
@@ -61,7 +61,7 @@ def paint_agreement(
     jitter: float,
     context: Sequence[float],
     agree: Sequence[float],
-    least: float,
+    min_fill: float,
 ) -> UInt8[Tensor, "H W"]:
     """What perturbed GrabCut runs agree upon; ignored where they do not.
 
@@ -96,7 +96,7 @@ def paint_agreement(
             votes += segment[window.rows, window.columns]
         # a quotient is rounded as a share is, so that 7 of 10 are not fewer than 0.7
         sure, likely = (votes / runs >= share for share in (high, low))
-        if likely.size and likely.mean() < least:
+        if likely.size and likely.mean() < min_fill:
             sure[:] = True
         place = labels[window.rows, window.columns]
         place[likely & ~sure] = IGNORE
