@@ -58,6 +58,7 @@ from wsss_lightning.utils import interrupts, machine_errors
 
 if TYPE_CHECKING:
     from wsss_lightning.cache.stage_cache import Run
+    from wsss_lightning.data.report import TrainTestScale
 
 console = Console()
 
