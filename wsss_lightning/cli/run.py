@@ -318,6 +318,8 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     from wsss_lightning.cache.stage_cache import Run
     from wsss_lightning.cli.check_networks import check_networks, fetch_weights, resolve_statistics
     from wsss_lightning.cli.sweep import SWEEP
+    from wsss_lightning.data.supervision import TAGS
+    from wsss_lightning.pipelines.base import supervision_of
     from wsss_lightning.pipelines.scored_splits import check_benchmark
     from wsss_lightning.results.wandb import log_results, name_runs
     from wsss_lightning.steps.stages import check_data, crf_settings
@@ -328,12 +330,12 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     trainer_digest = check_trainer(cfg.trainer, batch_sizes(cfg))
     check_targets(cfg, without=("data",))
     resolve_statistics(cfg)
-    check_networks(cfg, tags=supervision(cfg) == "tags")
+    check_networks(cfg, tags=supervision_of(cfg.pipeline) is TAGS)
     for kernels in (cfg.crf, cfg.test_crf):
         crf_settings(kernels)
     checked_data(cfg)
     published = published_run(cfg)
-    digest = check_data(cfg.data, supervision(cfg), sights(cfg))
+    digest = check_data(cfg.data, supervision_of(cfg.pipeline), sights(cfg))
     benchmark = check_benchmark(cfg)
     check_objective(cfg)
     salt = f"{digest}-{trainer_digest}"
@@ -356,7 +358,7 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
             console.print("[dim]found, with its results: nothing to do[/]")
             log_results(cfg, folder, held, settings(cfg))
             return objective(cfg, held["scores"])
-    fetch_weights(cfg, tags=supervision(cfg) == "tags")
+    fetch_weights(cfg, tags=supervision_of(cfg.pipeline) is TAGS)
     scores = instantiate(cfg.pipeline)(cfg, run)
     recipe = None if published is None else record(*published)
     found = {**results(cfg, run, scores, recipe), "key": key}
@@ -410,8 +412,11 @@ def checked_data(cfg: DictConfig) -> None:
 
 def batch_sizes(cfg: DictConfig) -> dict[str, int]:
     """Batch size of each network that a run trains, by its key."""
+    from wsss_lightning.data.supervision import TAGS
+    from wsss_lightning.pipelines.base import supervision_of
+
     schedules = {"fit.segmenter": cfg.pipeline.get("segment", True)}
-    if supervision(cfg) == "tags":
+    if supervision_of(cfg.pipeline) is TAGS:
         schedules |= {"fit.method": True, "refine.schedule": "schedule" in cfg.refine}
     sizes = {
         f"{name}.batch_size": OmegaConf.select(cfg, f"{name}.batch_size")
@@ -424,9 +429,11 @@ def batch_sizes(cfg: DictConfig) -> dict[str, int]:
 def sights(cfg: DictConfig) -> "list[TrainTestScale]":
     """In which sizes the run's networks learn and see, where training fixes sizes in pixels."""
     from wsss_lightning.data.report import TrainTestScale
+    from wsss_lightning.data.supervision import TAGS
+    from wsss_lightning.pipelines.base import supervision_of
 
     used = {"segmenter": "test"} if cfg.pipeline.get("segment", True) else {}
-    if supervision(cfg) == "tags":
+    if supervision_of(cfg.pipeline) is TAGS:
         used = {"method": "score"} | used
     return [
         TrainTestScale(
@@ -537,23 +544,20 @@ def results(
     }
 
 
-def supervision(cfg: DictConfig) -> str:
-    """What a pipeline learns from."""
-    name = cfg.pipeline._target_.rpartition(".")[2]
-    return {"full_supervision": "true masks", "boxes": "boxes"}.get(name, "tags")
-
-
 def protocol(cfg: DictConfig) -> dict[str, Any]:
     """Under which rules the scores were made; a number without them means little."""
+    from wsss_lightning.data.supervision import BOXES, MASKS, TAGS
+    from wsss_lightning.pipelines.base import supervision_of
     from wsss_lightning.pipelines.scored_splits import every_scored_split
     from wsss_lightning.steps.datasets import datasets_of
 
     reads = [datasets_of(cfg.data)(split) for split in splits_of(cfg.data)]
     scored = every_scored_split(cfg)
-    weak = supervision(cfg) == "tags"
+    learns_from = supervision_of(cfg.pipeline)
+    weak = learns_from is TAGS
     tags = cfg.data.dataset.tags
     told = {
-        "trained_on": supervision(cfg),
+        "trained_on": learns_from.label if learns_from is MASKS else learns_from.name,
         "splits": {"train": cfg.data.train, "val": cfg.data.val},
         "masks_digest": "-".join(read.mask_fingerprint() for read in reads),
         "scored_on": {
@@ -578,7 +582,7 @@ def protocol(cfg: DictConfig) -> dict[str, Any]:
         "normalisation": {"mean": list(cfg.backbone.mean), "std": list(cfg.backbone.std)},
         "precision": str(cfg.trainer.get("precision")),
     }
-    if supervision(cfg) == "boxes":
+    if learns_from is BOXES:
         boxes = cfg.data.dataset.boxes
         return told | {
             "boxes_from": boxes,
@@ -613,34 +617,28 @@ def annotation(cfg: DictConfig) -> dict[str, int | None]:
     data set where it has them; else None, since masks of classes do not tell objects apart.
     """
     from wsss_lightning.evaluation.metrics import is_held_out
+    from wsss_lightning.pipelines.base import supervision_of
     from wsss_lightning.steps.datasets import datasets_of
 
-    kind, every = supervision(cfg), cfg.seeds.held_out
-    reader = datasets_of(cfg.data)
-    train = reader(split=cfg.data.train, with_masks=False)
-    told: dict[str, int | None] = {
-        "images": len(train),
-        "tag_questions": len(train) * cfg.data.num_classes,
+    learns_from, every = supervision_of(cfg.pipeline), cfg.seeds.held_out
+    dataset = datasets_of(cfg.data)
+    open_train = partial(dataset, split=cfg.data.train)
+    units: dict[str, int | None] = {
+        "images": len(open_train(with_masks=False)),
+        "tag_questions": 0,
         "boxes": 0,
         "masks": 0,
         "objects_outlined": 0,
         "held_out_masks": 0,
     }
-    if kind == "tags":
+    units |= learns_from.count_units(open_train)
+    if learns_from.uses_seeds:
         # thresholds are chosen on each split's own masks; those of the last split are counted
-        reads = (reader(split=split) for split in reversed(splits_of(cfg.data)))
+        reads = (dataset(split=split) for split in reversed(splits_of(cfg.data)))
         scored = next((read for read in reads if read.has_masks()), None)
         if scored is not None:
-            told["held_out_masks"] = sum(is_held_out(i, every) for i in range(len(scored)))
-        return told
-    try:
-        objects = reader(split=cfg.data.train, with_masks=False, with_boxes=True).count_boxes()
-        count = objects.boxes
-    except InputError:
-        count = None
-    return told | (
-        {"boxes": count} if kind == "boxes" else {"masks": len(train), "objects_outlined": count}
-    )
+            units["held_out_masks"] = sum(is_held_out(i, every) for i in range(len(scored)))
+    return units
 
 
 def _weights(net: DictConfig) -> str:

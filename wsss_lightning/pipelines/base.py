@@ -1,15 +1,16 @@
 """Whole experiments, one function each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsss_lightning.cache.stage_cache import Run
 from wsss_lightning.config.schema import splits_of
+from wsss_lightning.data.supervision import BOXES, MASKS, TAGS, Supervision
 from wsss_lightning.errors import InputError
 from wsss_lightning.pipelines.scored_splits import ScoredSplit, scored_splits
 from wsss_lightning.steps.boxes import BoxStages
@@ -17,8 +18,35 @@ from wsss_lightning.steps.labels import step_name
 from wsss_lightning.steps.stages import Stages, metrics_of
 
 Scores = dict[str, float]
+Pipeline = TypeVar("Pipeline", bound=Callable[..., Scores])
 
 
+def learns_from(supervision: Supervision) -> Callable[[Pipeline], Pipeline]:
+    """Declare what a pipeline learns from."""
+
+    def declare(pipeline: Pipeline) -> Pipeline:
+        pipeline.supervision = supervision  # type: ignore[attr-defined]
+        return pipeline
+
+    return declare
+
+
+def supervision_of(node: DictConfig) -> Supervision:
+    """What a pipeline declares to learn from, given its node of the configuration.
+
+    Raises:
+        InputError: the pipeline declares nothing.
+    """
+    supervision = getattr(get_method(node._target_), "supervision", None)
+    if not isinstance(supervision, Supervision):
+        raise InputError(
+            f"pipeline._target_ is {node._target_}, which declares no supervision; decorate the "
+            "function with wsss_lightning.pipelines.learns_from."
+        )
+    return supervision
+
+
+@learns_from(TAGS)
 def tags(cfg: DictConfig, run: Run, segment: bool) -> Scores:
     """Tags -> classifier -> seeds -> refined seeds -> pseudo masks -> segmentation network.
 
@@ -40,6 +68,7 @@ def tags(cfg: DictConfig, run: Run, segment: bool) -> Scores:
     return found | _masks(cfg, run, do, seeds, trained, segment)
 
 
+@learns_from(TAGS)
 def sc_cam(
     cfg: DictConfig,
     run: Run,
@@ -147,6 +176,7 @@ def sc_cam(
     return found | _masks(cfg, run, do, seeds, trained, segment)
 
 
+@learns_from(MASKS)
 def full_supervision(cfg: DictConfig, run: Run) -> Scores:
     """True masks -> segmentation network: what weak supervision is measured against."""
     do, data = _stages(cfg), cfg.data
@@ -165,6 +195,7 @@ def full_supervision(cfg: DictConfig, run: Run) -> Scores:
     return found
 
 
+@learns_from(BOXES)
 def boxes(
     cfg: DictConfig,
     run: Run,

@@ -38,6 +38,7 @@ from wsss_lightning.data.report import (
 )
 from wsss_lightning.data.scores import dense, load_mask, load_score, save_mask, save_score
 from wsss_lightning.data.stage_files import class_file_names, finished_images, image_file
+from wsss_lightning.data.supervision import BOXES, MASKS, TAGS, Supervision
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.densecrf.api import choose, mean_field, mean_field_batch
 from wsss_lightning.densecrf.parameters import CRFParameters
@@ -907,13 +908,12 @@ def name_of(folder: Path) -> str:
 
 
 def check_data(
-    data: DictConfig, learns_from: str = "tags", sights: Sequence[TrainTestScale] = ()
+    data: DictConfig, learns_from: Supervision = TAGS, sights: Sequence[TrainTestScale] = ()
 ) -> str:
     """Read lists, tags and headers of all splits, and some masks, before anything starts.
 
     Args:
-        learns_from: `tags`, `boxes` or `true masks`; boxes of the training split are read if it
-            learns from them.
+        learns_from: what the pipeline learns from.
         sights: of networks, held against the size of the validation split's images.
 
     Returns:
@@ -925,9 +925,9 @@ def check_data(
     forget_splits()
     digests, reads = [], []
     for split in splits_of(data):
-        with_boxes = learns_from == "boxes" and split == data.train
+        with_boxes = learns_from is BOXES and split == data.train
         read = datasets_of(data)(split, with_boxes=with_boxes)
-        if learns_from == "true masks" and split == data.train and len(read):
+        if learns_from is MASKS and split == data.train and len(read):
             read.check_mask_exists(0)
         read.check()
         reads.append(read)
@@ -941,7 +941,7 @@ def check_data(
     if absent:
         _warn(f"no image of {data.train} is tagged {', '.join(absent)}")
     always = always_tagged(train.tags.numpy(), train.classes)
-    if always and learns_from == "tags":
+    if always and learns_from is TAGS:
         _warn(
             f"every image of {data.train} is tagged {', '.join(always)}: without images that lack "
             "it, a classifier cannot learn what it looks like (data.dataset.on_missing_labels=background "
