@@ -19,7 +19,7 @@ def composed(*words):
 def checked(*words):
     cfg = composed(*words)
     resolve_statistics(cfg)
-    check_networks(cfg, tags=supervision(cfg) == "tags")
+    check_networks(cfg, tags=supervision_of(cfg.pipeline) is TAGS)
     return cfg
 
 
@@ -194,5 +194,5 @@ def test_the_hub_is_asked_for_backbones_of_trained_networks_only(monkeypatch, wo
         monkeypatch.setattr(smp.encoders, "get_preprocessing_params", settings)
         resolve_statistics(cfg)
     monkeypatch.setattr(wsss_lightning.cli.check_networks, "instantiate", Fetched)
-    fetch_weights(cfg, tags=supervision(cfg) == "tags")
+    fetch_weights(cfg, tags=supervision_of(cfg.pipeline) is TAGS)
     assert sorted(fetched) == sorted(names)
