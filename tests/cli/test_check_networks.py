@@ -6,7 +6,10 @@ from safetensors.torch import save_file
 
 import wsss_lightning.cli.check_networks
 from wsss_lightning.cli.check_networks import check_networks, fetch_weights, resolve_statistics
-from wsss_lightning.cli.run import cause_of, conf_folder, supervision
+from wsss_lightning.cli.run import cause_of
+from wsss_lightning.config.folder import conf_folder
+from wsss_lightning.data.supervision import TAGS
+from wsss_lightning.pipelines.base import supervision_of
 
 NO_OPTIONS = ["backbone=timm", "backbone.output_stride=32"]
 
