@@ -13,7 +13,7 @@ from wsss_lightning.config.schema import (
     splits_of,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import CamSettings
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.ops import alignment
 
 BACKBONE = {
@@ -393,7 +393,9 @@ def test_whatever_type_a_value_has_the_answer_is_a_message():
 
 def data_of(**changed):
     lists = {"train": "train.txt", "val": "val.txt", "test": None} | changed.pop("lists", {})
-    data = OmegaConf.create({"train": "train", "val": "val", "dataset": {"lists": lists}, **changed})
+    data = OmegaConf.create(
+        {"train": "train", "val": "val", "dataset": {"lists": lists}, **changed}
+    )
     OmegaConf.set_struct(data, True)  # as Hydra composes it
     return data
 

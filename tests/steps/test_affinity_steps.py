@@ -95,7 +95,7 @@ def trained(tmp_path):
         "options": {},
     }
     module = {
-        "_target_": "wsss_lightning.methods.affinity_base.AffinityNetModule",
+        "_target_": "wsss_lightning.methods.affinity_net.module.AffinityNetModule",
         "net": {
             "_target_": "wsss_lightning.methods.affinity_net.network.AffinityNet",
             "_partial_": True,
