@@ -574,7 +574,7 @@ def test_sub_categories_are_sought_in_rounds_which_a_repeated_command_goes_on_wi
         (("experiment=cam", "cam.sub_maps=true"), "cam.sub_maps is true, but method="),
         (
             ("experiment=sc_cam", "data.subcategories=none.csv"),
-            "none.csv is missing, the table of known",
+            "none.csv, the table of known sub-categories, is missing",
         ),
     ],
 )

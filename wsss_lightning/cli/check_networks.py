@@ -134,10 +134,11 @@ def _tried(node: DictConfig, key: str, crop: int, layer: str | None, device: str
                 try:
                     CamPredictor(module, CamSettings()).activation(image, layer)
                 except ValueError as error:
-                    if isinstance(error, InputError):
-                        raise
-                    raise InputError(f"cam.{error}.") from error
-    make_optimizer(module)
+                    raise InputError(f"cam.{error}") from error
+    try:
+        make_optimizer(module)
+    except ValueError as error:
+        raise InputError(f"{key}: {error}.") from error
     return module
 
 

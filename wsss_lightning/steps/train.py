@@ -24,8 +24,9 @@ from wsss_lightning.steps.config_nodes import (
 )
 from wsss_lightning.steps.datasets import data_module, datasets_of
 from wsss_lightning.steps.runtime import Runtime, name_of
-from wsss_lightning.training.callbacks.dense_crf import DenseCRF
+from wsss_lightning.training.callbacks.dense_crf_metrics import DenseCRFMetrics
 from wsss_lightning.training.callbacks.finish_loggers import FinishLoggers
+from wsss_lightning.training.callbacks.non_finite_loss_guard import NonFiniteLossGuard
 from wsss_lightning.training.callbacks.shared_step_axis import SharedStepAxis
 from wsss_lightning.training.callbacks.single_value_norm import (
     SingleValueNorm,
@@ -33,7 +34,6 @@ from wsss_lightning.training.callbacks.single_value_norm import (
 )
 from wsss_lightning.training.callbacks.step_seed import StepSeed
 from wsss_lightning.training.callbacks.stop_after import StopAfter
-from wsss_lightning.training.callbacks.watchdog import NonFiniteLossGuard
 from wsss_lightning.training.checkpoints import AtomicCheckpointIO, TimedCheckpoint, is_intact
 from wsss_lightning.training.distributed import translate_worker_errors
 from wsss_lightning.utils.console import warn
@@ -118,7 +118,9 @@ def train(
     callbacks = _callbacks(folder, seed, runtime.checkpoint_minutes, stop_epoch)
     if crf is not None and validated:
         parameters, engine = crf_settings(crf)
-        callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, runtime.workers or 1))
+        callbacks.insert(
+            0, DenseCRFMetrics(parameters, data.num_classes, engine, runtime.workers or 1)
+        )
     trainer = runtime.build_trainer(
         name_of(folder),
         max_epochs=schedule.max_epochs,

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.training.callbacks.watchdog import NonFiniteLossGuard, PseudoMaskAlarms
+from wsss_lightning.training.callbacks.non_finite_loss_guard import NonFiniteLossGuard
+from wsss_lightning.training.callbacks.pseudo_mask_alarms import PseudoMaskAlarms
 
 TAGS = torch.tensor([1.0, 0.0])
 

@@ -14,7 +14,7 @@ from wsss_lightning.densecrf.parameters import CRFParameters
 from wsss_lightning.densecrf.unary import unary_from_scores
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.metrics import Confusion, miou
-from wsss_lightning.training.callbacks.dense_crf import DenseCRF
+from wsss_lightning.training.callbacks.dense_crf_metrics import DenseCRFMetrics
 
 PARAMETERS = CRFParameters(8, 13, 1, w1=6, w2=1, iterations=5)
 
@@ -90,7 +90,7 @@ def by_hand(batches):
 @pytest.mark.parametrize(("run", "stage"), [("validate", "val"), ("test", "test")])
 def test_miou_with_and_without_are_those_of_the_whole_split(run, stage):
     batches = noisy_batches()
-    metrics = watch(Says(), batches, DenseCRF(PARAMETERS, num_classes=2), run=run)
+    metrics = watch(Says(), batches, DenseCRFMetrics(PARAMETERS, num_classes=2), run=run)
     without, refined = by_hand(batches)
     assert refined > without + 0.05  # the CRF removes the noise
     assert metrics[f"{stage}/miou_without_crf"] == pytest.approx(without, abs=1e-6)
@@ -98,14 +98,14 @@ def test_miou_with_and_without_are_those_of_the_whole_split(run, stage):
 
 
 def test_several_epochs_do_not_add_up():
-    callback, batches = DenseCRF(PARAMETERS, num_classes=2), noisy_batches()
+    callback, batches = DenseCRFMetrics(PARAMETERS, num_classes=2), noisy_batches()
     first = watch(Says(), batches, callback)
     assert watch(Says(), batches, callback) == first
 
 
 def test_callbacks_behind_it_see_the_refined_marginals():
     listener = Listens()
-    watch(Says(), noisy_batches(1), DenseCRF(PARAMETERS, num_classes=2, threads=2), listener)
+    watch(Says(), noisy_batches(1), DenseCRFMetrics(PARAMETERS, num_classes=2, threads=2), listener)
     (heard,) = listener.heard
     assert heard.shape == (2, 3, 24, 24)
     assert not heard[:, 2].any()  # a label that is nowhere likely stays out
@@ -114,11 +114,11 @@ def test_callbacks_behind_it_see_the_refined_marginals():
 
 def test_a_plain_tensor_or_another_key_serve_too():
     batches = noisy_batches(1)
-    expected = watch(Says(), batches, DenseCRF(PARAMETERS, num_classes=2))
+    expected = watch(Says(), batches, DenseCRFMetrics(PARAMETERS, num_classes=2))
     plain = Says(lambda batch: batch["marginal"])
-    assert watch(plain, batches, DenseCRF(PARAMETERS, num_classes=2)) == expected
+    assert watch(plain, batches, DenseCRFMetrics(PARAMETERS, num_classes=2)) == expected
     named = Says(lambda batch: {"probability": batch["marginal"]})
-    callback = DenseCRF(PARAMETERS, num_classes=2, output="probability")
+    callback = DenseCRFMetrics(PARAMETERS, num_classes=2, output="probability")
     assert watch(named, batches, callback) == expected
 
 
@@ -131,7 +131,7 @@ def test_a_plain_tensor_or_another_key_serve_too():
 )
 def test_a_step_without_probabilities_is_told_what_to_return(form, message):
     with pytest.raises(InputError, match=message):
-        watch(Says(form), noisy_batches(1), DenseCRF(PARAMETERS, num_classes=2))
+        watch(Says(form), noisy_batches(1), DenseCRFMetrics(PARAMETERS, num_classes=2))
 
 
 @pytest.mark.long
@@ -160,7 +160,7 @@ import sys
 
 sys.path.insert(0, sys.argv[1])
 from pytorch_lightning.strategies import DDPStrategy
-from test_dense_crf import *
+from test_dense_crf_metrics import *
 
 
 class Shard(Says):
@@ -175,7 +175,7 @@ if __name__ == "__main__":
     trainer = pl.Trainer(
         accelerator="cpu", devices=2, strategy=DDPStrategy(start_method="popen"), logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False, callbacks=[DenseCRF(PARAMETERS, num_classes=2)],
+        use_distributed_sampler=False, callbacks=[DenseCRFMetrics(PARAMETERS, num_classes=2)],
     )
     trainer.validate(module, verbose=False)
     found = trainer.callback_metrics
