@@ -87,6 +87,7 @@ BOTH = torch.ones(1, 2)
 
 
 def test_maps_are_enlarged_to_the_image_and_normalised(method):
+    cams = CamPredictor(method, CamSettings(stride=16))
     image = torch.rand(1, 3, 49, 65)  # stride * n + 1: seen as it is
     with torch.no_grad():
         score = cams.score(image, torch.ones(1, 4))
