@@ -26,7 +26,7 @@ from wsss_lightning.steps.evaluate import evaluate_masks, evaluate_seeds
 from wsss_lightning.steps.metrics_file import load_metrics
 from wsss_lightning.steps.previews import cluster_previews, previews
 from wsss_lightning.steps.pseudo_masks import pseudo_masks
-from wsss_lightning.steps.runtime import Runtime
+from wsss_lightning.steps.runtime import Runtime, build_trainer
 from wsss_lightning.steps.train import load, load_sub_tags, train
 
 SIDE = 10
@@ -298,7 +298,7 @@ def test_engines_smooth_alike(tmp_path, data, seeds, engine):
 
 def test_a_gpus_batches_over_threads_smooth_alike(tmp_path, data, seeds, monkeypatch):
     expected = smooth(tmp_path / "1", data, seeds, engine="torch")
-    monkeypatch.setattr(Runtime, "gpus", lambda self: ["cpu", "cpu"])
+    monkeypatch.setattr(wsss_lightning.steps.crf, "gpus_of", lambda runtime: ["cpu", "cpu"])
     found = smooth(tmp_path / "2", data, seeds, workers=2, engine="torch")
     for name, (marginal, _) in expected.items():
         assert np.abs(marginal - found[name][0]).max() <= 1 / 200 + 1e-6
@@ -717,7 +717,7 @@ def test_a_trainer_that_the_machine_cannot_run_is_answered_with_one_that_it_can(
         {"_target_": "pytorch_lightning.Trainer", "_partial_": True, "accelerator": "gpu"}
     )
     with pytest.raises(InputError, match="trainer=auto"):
-        Runtime(gpu, OmegaConf.create({}), 0).build_trainer("fit")
+        build_trainer(Runtime(gpu, OmegaConf.create({}), 0), "fit")
 
 
 # sub-categories
