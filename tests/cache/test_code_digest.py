@@ -12,28 +12,28 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-
-import wsss_lightning
-from wsss_lightning import cli, pipelines, refiners
 from wsss_lightning.affinity_stages import AffinityStages
 from wsss_lightning.box_stages import BoxStages
-from wsss_lightning.cache.code_digest import UNHASHED, CodeGraph, Part, targets_in
 from wsss_lightning.callbacks.dense_crf import DenseCRF
 from wsss_lightning.callbacks.progress import track
 from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.functional.crf import native
 from wsss_lightning.functional.crf.mean_field import mean_field_batch
 from wsss_lightning.functional.grabcut import paint_grabcut
-from wsss_lightning.methods.base import TagMethod
 from wsss_lightning.methods.classifier import Classifier
-from wsss_lightning.methods.seam import SEAM
 from wsss_lightning.metrics import miou
-from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.cam_net import CamNet
 from wsss_lightning.nets.seam_net import SeamNet
 from wsss_lightning.processes import Processes, failures_told
 from wsss_lightning.run import Run
 from wsss_lightning.stages import Stages, crf_callback
+
+import wsss_lightning
+from wsss_lightning import cli, pipelines, refiners
+from wsss_lightning.cache.code_digest import UNHASHED, CodeGraph, Part, targets_in
+from wsss_lightning.methods.base import TagMethod
+from wsss_lightning.methods.seam import SEAM
+from wsss_lightning.nets.backbones import Backbone
 
 TOY = {
     "__init__.py": '"""A package of two steps, `train` and `refine`."""\nSTARTED = []\n',

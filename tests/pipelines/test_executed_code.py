@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from commands import TINY
+from wsss_lightning.run import Run
 
 import wsss_lightning
 from wsss_lightning.cache.code_digest import UNHASHED, CodeGraph, Part, targets_in
-from wsss_lightning.run import Run
 
 pytestmark = pytest.mark.slow
 
