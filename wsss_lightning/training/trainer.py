@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Checkpoint, StochasticWeightAveraging
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from wsss_lightning.cache.code_digest import CodeGraph, targets_in
 from wsss_lightning.config.schema import check_targets
 from wsss_lightning.errors import InputError
 from wsss_lightning.training.distributed import PerStageDDP, silence_lightning
@@ -140,8 +141,8 @@ def check_trainer(node: DictConfig, schedules: Mapping[str, int]) -> str:
         schedules: batch size of each network to train, by its configuration key.
 
     Returns:
-        Digest of all arguments that may change a result, with the accelerator and the number of
-        processes on this machine.
+        Digest of all arguments that may change a result, of the code of their `_target_`s, and of
+        the accelerator and the number of processes on this machine.
 
     Raises:
         InputError: an argument is unknown, refused or out of range; this machine lacks the
@@ -158,8 +159,10 @@ def check_trainer(node: DictConfig, schedules: Mapping[str, int]) -> str:
                 f"{trainer.world_size} processes of trainer.devices; set {key} to a multiple of "
                 f"{trainer.world_size}, or change trainer.devices."
             )
+    counted = arguments_that_count(settings(node))
     resolved = {
-        **arguments_that_count(settings(node)),
+        **counted,
+        "code": CodeGraph().digest(targets=targets_in(counted)),
         "accelerator": type(trainer.accelerator).__name__,
         "devices": trainer.world_size,
     }
