@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rates import RATES
 
-from wsss_lightning.errors import InputError
 from wsss_lightning.methods.cam_predictor import CamPredictor
 from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.methods.seam.module import SEAM
@@ -187,8 +186,8 @@ def test_a_step_logs_every_term_by_name_and_returns_their_sum():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "usual"), [("scale", 0, 0.3), ("scale", 1.5, 0.3), ("hard_fraction", 0, 0.2)]
+    ("name", "value", "usual"), [("scale", 0, 0.3), ("scale", 1.5, 0.3), ("hard_fraction", 0, 0.2)]
 )
-def test_shares_out_of_range_are_answered_with_the_papers(key, value, usual):
-    with raises_naming(InputError, f"method.{key}", value, usual):
-        seam(**{key: value})
+def test_values_out_of_range_are_refused_with_those_of_the_paper(name, value, usual):
+    with raises_naming(ValueError, name, value, usual):
+        seam(**{name: value})

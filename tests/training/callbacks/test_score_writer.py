@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -6,7 +8,6 @@ from facts import raises_naming
 from torch import nn
 from torch.utils.data import DataLoader
 
-from wsss_lightning.data import scores
 from wsss_lightning.data.scores import STORED, dense, load_mask, load_score, load_strided
 from wsss_lightning.data.stage_files import finished_images, image_file
 from wsss_lightning.errors import InputError
@@ -131,7 +132,7 @@ def test_an_interrupted_write_leaves_no_file_that_looks_done(tmp_path, monkeypat
         if len(calls) == 3:
             raise OSError("no space left")
 
-    monkeypatch.setattr(scores.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     maps = torch.rand(4, 3, 6, 7).softmax(1)
     with raises_naming(OSError, "no space left"):
         predict(tmp_path / "s", [{"name": list("abcd"), kind: maps}])
@@ -139,11 +140,11 @@ def test_an_interrupted_write_leaves_no_file_that_looks_done(tmp_path, monkeypat
     assert sorted(p.name for p in (tmp_path / "s").iterdir()) == [f"a.{suffix}", f"b.{suffix}"]
 
 
-def test_the_label_map_is_written_last_since_it_says_that_the_image_is_done(tmp_path, monkeypatch):
+def test_the_label_map_marks_an_image_as_done_and_is_written_last(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError("no space left")
 
-    monkeypatch.setattr(scores.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     maps = torch.rand(1, 3, 6, 7).softmax(1)
     with raises_naming(OSError, "no space left"):
         predict(tmp_path / "s", [{"name": ["a"], "marginal": maps}], keep_marginals=True)
