@@ -91,7 +91,7 @@ BOTH = torch.ones(1, 2)
 
 def test_maps_are_enlarged_to_the_image_and_normalised(method):
     cams = CamPredictor(method, CamSettings(stride=16))
-    image = torch.rand(1, 3, 49, 65)  # stride * n + 1: seen as it is
+    image = torch.rand(1, 3, 49, 65)  # stride * n + 1: not resized
     with torch.no_grad():
         score = cams.score(image, torch.ones(1, 4))
         cam = resize_to(method.cam(image).relu(), (49, 65))
@@ -101,7 +101,7 @@ def test_maps_are_enlarged_to_the_image_and_normalised(method):
 
 
 @pytest.mark.parametrize("layer", [None, "encoder"])
-def test_scores_lie_in_the_unit_interval_and_are_zero_without_their_tag(method, layer):
+def test_scores_lie_in_the_unit_interval_and_are_zero_without_a_tag(method, layer):
     cams = CamPredictor(method, CamSettings(scales=(0.5, 1.0), flip=True, layer=layer))
     score = cams.score(torch.rand(3, 3, 50, 70), TAGS)
     assert score.shape == (3, 4, 50, 70)
@@ -120,7 +120,7 @@ def test_images_without_any_tag_have_no_score(method, layer):
 
 
 @pytest.mark.parametrize("layer", [None, "encoder"])
-def test_an_image_scores_the_same_alone_and_beside_others(method, layer):
+def test_an_image_has_the_same_score_alone_and_in_a_batch(method, layer):
     cams = CamPredictor(method, CamSettings(scales=(1.0, 1.5), flip=True, layer=layer))
     images = torch.rand(3, 3, 40, 50)
     together = cams.score(images, TAGS)
@@ -138,7 +138,7 @@ def test_the_mirror_image_has_the_mirrored_score(method, layer):
     torch.testing.assert_close(mirrored.flip(-1), score, atol=1e-4, rtol=1e-3)
 
 
-def test_without_flip_the_mirror_image_has_a_score_of_its_own(method):
+def test_without_flip_the_mirror_image_has_another_score(method):
     cams = CamPredictor(method, CamSettings())
     image = torch.rand(1, 3, 44, 60)
     score, mirrored = cams.score(image, TAGS[:1]), cams.score(image.flip(-1), TAGS[:1])
@@ -158,10 +158,10 @@ def test_maps_do_not_shift_at_any_scale(scale, size, flip):
 
 @pytest.mark.parametrize(
     ("alignment", "stride", "low"),
-    # half a cell, at scale 1; of all scales the mean of 1 / scale, as each has a part of its own
+    # half a cell at scale 1; over all scales, the mean of 1 / scale times that
     [("aligned", 16, 0.0), ("psa", 8, 3.5 * 25 / 24), ("irn", 16, 7.5 * 25 / 24)],
 )
-def test_an_object_lies_lower_in_official_maps(alignment, stride, low):  # closed form
+def test_official_alignments_shift_objects_down(alignment, stride, low):  # closed form
     cams = colour_cams(
         scales=(0.5, 1.0, 1.5, 2.0),
         flip=True,
@@ -175,7 +175,7 @@ def test_an_object_lies_lower_in_official_maps(alignment, stride, low):  # close
 
 
 @pytest.mark.parametrize("long_side", [161, 320, 801])
-def test_an_object_of_a_large_image_that_is_seen_small_returns_to_where_it_was(long_side):
+def test_maps_of_a_large_image_at_a_small_scale_do_not_shift(long_side):
     cams = colour_cams(scales=(1.0,), flip=True, long_side=long_side, stride=4)
     for x in (300.0, 1500.0, 2700.0):
         score = cams.score(blob((40, 3000), (20.0, x), radius=60.0), BOTH)[0, 0]
@@ -235,7 +235,7 @@ def test_predicted_tags_are_the_classes_that_are_more_likely_than_not():
     assert (score.flatten(2).amax(-1) > 0.5).tolist() == [[True, False], [False, True]]
 
 
-def test_given_tags_count_even_where_the_network_sees_nothing_of_them():
+def test_given_tags_are_scored_although_the_network_predicts_none():
     dim = blob((64, 64), (30, 30)) * 0.2  # below the threshold of a prediction
     assert colour_cams(tags="given").score(dim, BOTH)[0, 0].max() > 0.9
     assert not colour_cams(tags="predicted").score(dim, BOTH).any()
@@ -272,13 +272,13 @@ def test_grad_cam_of_the_last_layer_is_the_cam_by_its_size(method, inference):
     assert not maps.requires_grad
 
 
-def test_grad_cam_takes_no_gradient_of_parameters_along(method):
+def test_grad_cam_leaves_no_gradients_or_hooks(method):
     CamPredictor(method, CamSettings()).grad_cam(torch.rand(3, 3, 33, 33), TAGS, "encoder")
     assert all(parameter.grad is None for parameter in method.parameters())
     assert not method.net.encoder._forward_hooks
 
 
-def test_grad_cam_works_where_no_parameter_learns(method):
+def test_grad_cam_works_with_frozen_parameters(method):
     frozen = classifier()
     frozen.load_state_dict(method.state_dict())
     frozen.requires_grad_(False)
@@ -328,7 +328,7 @@ def test_a_layer_without_maps_is_refused(layer, output):
 
 
 def batches(sizes=((40, 40), (33, 50))):
-    made = [
+    batches = [
         {
             "image": torch.rand(3, 3, *size),
             "tags": TAGS,
@@ -336,11 +336,11 @@ def batches(sizes=((40, 40), (33, 50))):
         }
         for i, size in enumerate(sizes)
     ]
-    return DataLoader(made, batch_size=None)
+    return DataLoader(batches, batch_size=None)
 
 
-def trainer(**how):
-    usual = {
+def trainer(**arguments):
+    defaults = {
         "accelerator": "cpu",
         "logger": False,
         "enable_checkpointing": False,
@@ -348,11 +348,11 @@ def trainer(**how):
         "enable_model_summary": False,
         "max_epochs": 1,
     }
-    return pl.Trainer(**{**usual, **how})
+    return pl.Trainer(**{**defaults, **arguments})
 
 
 @pytest.mark.parametrize("layer", [None, "encoder"])
-def test_prediction_gives_names_and_scores(method, layer):
+def test_predictions_hold_names_and_scores(method, layer):
     cams = CamPredictor(method, CamSettings(layer=layer))
     loader = batches()
     outputs = trainer().predict(cams, loader)  # in inference mode, Lightning's own
@@ -361,20 +361,20 @@ def test_prediction_gives_names_and_scores(method, layer):
         torch.testing.assert_close(output["score"], cams.score(batch["image"], TAGS).detach())
 
 
-def test_validation_gives_the_tags_figures():
-    sure = colour_cams().method
+def test_validation_logs_the_metrics_of_tags():
+    method = colour_cams().method
     red, green = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
     red[:, 0], green[:, 1] = 1, 1
     batch = {"image": torch.cat([red, green]), "tags": torch.eye(2), "name": ["r", "g"]}
-    for _ in range(2):  # nothing is left over from the first time
-        (metrics,) = trainer().validate(sure, DataLoader([batch], batch_size=None), verbose=False)
+    for _ in range(2):  # the metrics are reset
+        (metrics,) = trainer().validate(method, DataLoader([batch], batch_size=None), verbose=False)
         assert metrics["val/map"] == metrics["val/f1"] == 1
-        # logits are half on either side of nothing
+        # logits are 0.5 and -0.5
         expected = F.binary_cross_entropy_with_logits(torch.eye(2) - 0.5, torch.eye(2))
         assert metrics["val/loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_the_head_learns_faster_and_all_rates_decay_to_nothing():
+def test_the_head_has_a_higher_learning_rate_and_all_rates_decay_to_zero():
     method = classifier().train()
     fit = trainer(max_epochs=2)
     fit.fit(method, batches())
@@ -404,7 +404,7 @@ def test_the_base_class_is_abstract():
 # features
 
 
-def test_features_of_a_class_are_those_of_the_cells_where_its_map_is_near_its_maximum(method):
+def test_features_of_a_class_are_averaged_over_cells_near_the_maximum_of_its_cam(method):
     image = torch.rand(2, 3, 49, 65)
     with torch.no_grad():
         whole, near = (
@@ -427,7 +427,7 @@ def test_features_of_a_class_are_those_of_the_cells_where_its_map_is_near_its_ma
     torch.testing.assert_close(at_most[0, 0], features[0].flatten(1)[:, best])
 
 
-def test_a_peak_of_one_has_a_cell_whatever_the_map(method):
+def test_a_peak_of_one_selects_a_cell_of_any_map(method):
     with torch.no_grad():
         for seed in range(20):
             image = torch.rand(2, 3, 49, 65, generator=torch.Generator().manual_seed(seed))

@@ -181,7 +181,7 @@ def settings(node: DictConfig) -> dict[str, Any]:
 
 
 def build_trainer(
-    node: DictConfig, own: list[pl.Callback] | None = None, **forced: Any
+    node: DictConfig, callbacks: list[pl.Callback] | None = None, **forced: Any
 ) -> pl.Trainer:
     """Build the trainer of the configuration.
 
@@ -190,7 +190,7 @@ def build_trainer(
 
     Args:
         node: configuration of a `pl.Trainer`.
-        own: further callbacks.
+        callbacks: further callbacks.
         forced: arguments that replace those of the configuration.
 
     Raises:
@@ -213,7 +213,7 @@ def build_trainer(
     try:
         added = _build_callbacks(configured) if trains else []
         return instantiate(node, _convert_="all")(
-            callbacks=[*(own or []), *added], **{**defaults, **forced}
+            callbacks=[*(callbacks or []), *added], **{**defaults, **forced}
         )
     except InputError:
         raise

@@ -27,8 +27,8 @@ def test_affinities_are_those_of_the_official_network(tmp_path):  # network row 
     normal = np.random.RandomState(1000).standard_normal((1, 3, 75, 100)).astype(np.float32)
     with torch.no_grad():
         features = net.features(torch.from_numpy(normal))
-    # the row was computed with SEAM's copy of the code, whose radius is 4 on a map of 10 cells; PSA's
-    # radius is always 5, for which its code gives 0.0679 and 0.1827
+    # the row comes from SEAM's copy of the code, whose radius is 4 on a map of 10 cells; PSA's is
+    # always 5, for which its code gives 0.0679 and 0.1827
     for radius, expected in ((4, [0.0728535, 0.189624, 1, 1]), (5, [0.0678669, 0.182703, 1, 1])):
         result = statistics(feature_affinity(features, radius, "window"), radius)
         assert result == pytest.approx(expected, rel=1e-5)

@@ -61,7 +61,7 @@ def fake(net=ColourNet):
     return Segmenter(net, 2, SGD, **RATES).eval()
 
 
-def batch(mask, image=None):
+def make_batch(mask, image=None):
     image = torch.rand(len(mask), 3, *mask.shape[-2:]) if image is None else image
     return {"image": image, "mask": mask, "name": [str(i) for i in range(len(mask))]}
 
@@ -70,25 +70,25 @@ def batch(mask, image=None):
 
 
 def test_the_loss_is_the_mean_over_pixels_that_are_not_ignored():
-    given = batch(torch.randint(0, 3, (2, 8, 9)))
-    given["mask"][0, :4] = given["mask"][1, :, 5:] = IGNORE
-    kept = given["mask"] != IGNORE
-    logits = fake()(given["image"]).movedim(1, -1)[kept]
-    expected = F.cross_entropy(logits, given["mask"][kept])
-    torch.testing.assert_close(fake().training_step(given, 0), expected)
+    batch = make_batch(torch.randint(0, 3, (2, 8, 9)))
+    batch["mask"][0, :4] = batch["mask"][1, :, 5:] = IGNORE
+    kept = batch["mask"] != IGNORE
+    logits = fake()(batch["image"]).movedim(1, -1)[kept]
+    expected = F.cross_entropy(logits, batch["mask"][kept])
+    torch.testing.assert_close(fake().training_step(batch, 0), expected)
 
 
 def test_ignored_pixels_do_not_matter():
-    given = batch(torch.randint(0, 3, (2, 8, 9)))
-    given["mask"][:, 2:5] = IGNORE
-    before = fake().training_step(given, 0)
-    given["image"][:, :, 2:5] = torch.rand(2, 3, 3, 9)
-    torch.testing.assert_close(fake().training_step(given, 0), before)
+    batch = make_batch(torch.randint(0, 3, (2, 8, 9)))
+    batch["mask"][:, 2:5] = IGNORE
+    before = fake().training_step(batch, 0)
+    batch["image"][:, :, 2:5] = torch.rand(2, 3, 3, 9)
+    torch.testing.assert_close(fake().training_step(batch, 0), before)
 
 
 def test_a_batch_without_labels_has_no_loss_and_no_gradient():
     method = fake()
-    loss = method.training_step(batch(torch.full((2, 8, 9), IGNORE)), 0)
+    loss = method.training_step(make_batch(torch.full((2, 8, 9), IGNORE)), 0)
     loss.backward()
     assert loss == 0
     assert method.net.gain.grad == 0
@@ -104,20 +104,20 @@ class MultiScaleNet(ColourNet):
 
 
 def test_losses_of_outputs_are_added_with_the_mask_at_the_size_of_each():
-    given = batch(torch.randint(0, 3, (2, 24, 32)))
-    given["mask"][0, :9] = IGNORE
+    batch = make_batch(torch.randint(0, 3, (2, 24, 32)))
+    batch["mask"][0, :9] = IGNORE
     method, expected = fake(MultiScaleNet), 0.0
     for (height, width), logits in zip(
-        MultiScaleNet.sizes, method.net.training_logits(given["image"]), strict=True
+        MultiScaleNet.sizes, method.net.training_logits(batch["image"]), strict=True
     ):
         # the pixel in whose square the centre of a cell lies, as Pillow has it
         rows = [int((i + 0.5) * 24 / height) for i in range(height)]
         columns = [int((j + 0.5) * 32 / width) for j in range(width)]
-        mask = given["mask"][:, rows][:, :, columns]
+        mask = batch["mask"][:, rows][:, :, columns]
         kept = mask != IGNORE
         probability = logits.softmax(1).movedim(1, -1)[kept].gather(1, mask[kept][:, None])
         expected = expected - probability.log().mean()
-    torch.testing.assert_close(method.training_step(given, 0), expected)
+    torch.testing.assert_close(method.training_step(batch, 0), expected)
 
 
 @pytest.mark.parametrize("side", [41, 65])
@@ -133,13 +133,13 @@ def test_masks_are_resized_as_by_pillow(side):
 
 
 def test_an_output_of_ignored_cells_has_no_loss():
-    given = batch(torch.full((1, 24, 32), IGNORE))
-    given["mask"][0, 0, 0] = 1  # no cell of the smaller outputs takes it
-    loss = fake(MultiScaleNet).training_step(given, 0)
-    torch.testing.assert_close(loss, fake().training_step(given, 0))
-    given["mask"][0, 0, 0] = IGNORE
+    batch = make_batch(torch.full((1, 24, 32), IGNORE))
+    batch["mask"][0, 0, 0] = 1  # no cell of the smaller outputs takes it
+    loss = fake(MultiScaleNet).training_step(batch, 0)
+    torch.testing.assert_close(loss, fake().training_step(batch, 0))
+    batch["mask"][0, 0, 0] = IGNORE
     method = fake(MultiScaleNet)
-    loss = method.training_step(given, 0)
+    loss = method.training_step(batch, 0)
     loss.backward()
     assert loss == 0
     assert method.net.gain.grad == 0
@@ -150,8 +150,8 @@ def test_deeplab_v2_learns_from_crops_with_and_without_labels(labelled):
     chosen = Backbone("test_resnet", 8, False, None, None, [], {})
     net = partial(DeepLabV2, chosen, 8, [6, 12], [0.5, 0.75], 1e-3, False, None)
     method = Segmenter(net, 2, SGD, **{**RATES, "head_lr_multiplier": 10})
-    given = batch(torch.full((2, 64, 64), 1 if labelled else IGNORE))
-    loss = method.training_step(given, 0)
+    batch = make_batch(torch.full((2, 64, 64), 1 if labelled else IGNORE))
+    loss = method.training_step(batch, 0)
     loss.backward()
     gradients = [p.grad for p in method.net.parameters() if p.requires_grad]
     assert loss.isfinite()
@@ -244,8 +244,8 @@ def test_edges_do_not_shift(sides, scale, at, flip, by_long_side):
 # within Lightning
 
 
-def trainer(**how):
-    usual = {
+def trainer(**arguments):
+    defaults = {
         "accelerator": "cpu",
         "logger": False,
         "enable_checkpointing": False,
@@ -253,7 +253,7 @@ def trainer(**how):
         "enable_model_summary": False,
         "max_epochs": 1,
     }
-    return pl.Trainer(**{**usual, **how})
+    return pl.Trainer(**{**defaults, **arguments})
 
 
 def test_validation_gives_the_miou_of_the_whole_split():
@@ -262,7 +262,7 @@ def test_validation_gives_the_miou_of_the_whole_split():
     truth = torch.tensor([[[0, 0, 0]], [[1, IGNORE, 2]]])
     image = F.one_hot(labels, 3).movedim(-1, 1).float()
     loader = DataLoader(
-        [batch(truth[i : i + 1], image[i : i + 1]) for i in range(2)], batch_size=None
+        [make_batch(truth[i : i + 1], image[i : i + 1]) for i in range(2)], batch_size=None
     )
     method = fake()
     for _ in range(2):  # nothing is left over from the first time
@@ -271,13 +271,13 @@ def test_validation_gives_the_miou_of_the_whole_split():
 
 
 def test_prediction_gives_names_and_marginals():
-    given = batch(torch.zeros(2, 33, 40, dtype=torch.int64))
+    batch = make_batch(torch.zeros(2, 33, 40, dtype=torch.int64))
     method = segmenter()
     settings = TestSettings(scales=(1.0, 1.5), flip=True)
     predictor = SegmentationPredictor(method, settings)
-    (output,) = trainer().predict(predictor, DataLoader([given], batch_size=None))
-    assert output["name"] == given["name"]
-    expected = marginals(method.eval(), given["image"], settings).detach()
+    (output,) = trainer().predict(predictor, DataLoader([batch], batch_size=None))
+    assert output["name"] == batch["name"]
+    expected = marginals(method.eval(), batch["image"], settings).detach()
     torch.testing.assert_close(output["marginal"], expected)
 
 

@@ -55,7 +55,8 @@ def test_a_non_finite_loss_stops_the_training_and_names_its_images(tmp_path, bad
 
 def test_non_finite_weights_are_named_with_the_images_of_the_step_before(tmp_path):
     with raises_naming(InputError, "weight", "x0", "x1"):
-        fit(tmp_path, [1e30, 1.0, 1.0], Learner(lr=1e30))  # the gradient is finite, the weight is not
+        # the first gradient is finite, the updated weight is not
+        fit(tmp_path, [1e30, 1.0, 1.0], Learner(lr=1e30))
 
 
 def test_a_checkpoint_of_non_finite_weights_is_never_written(tmp_path):
