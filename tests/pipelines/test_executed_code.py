@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from commands import TINY
-from wsss_lightning.run import Run
 
 import wsss_lightning
 from wsss_lightning.cache.code_digest import UNHASHED, CodeGraph, Part, targets_in
+from wsss_lightning.cache.stage_cache import StageCache
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +69,7 @@ class Recorder:
 def recorded(monkeypatch):
     """What each step ran, and which lines its key has, by the step's name."""
     found = {}
-    do = Run._do
+    do = StageCache._do
 
     def recording(self, name, work, inputs, *rest):
         recorder = Recorder()
@@ -86,7 +86,7 @@ def recorded(monkeypatch):
                 lines[path.resolve()].append((first, last))
         found[name] = recorder.functions(), lines
 
-    monkeypatch.setattr(Run, "_do", recording)
+    monkeypatch.setattr(StageCache, "_do", recording)
     return found
 
 
