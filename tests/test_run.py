@@ -143,10 +143,17 @@ def test_the_name_depends_on_the_content_of_weights_and_not_on_their_place(make,
     assert names(make, module=absent) != names(make, module={"net": {"weights": "gone.pth"}})
 
 
-def test_the_name_depends_on_the_code(make, monkeypatch):
-    before = names(make, x=1)
-    monkeypatch.setattr(run_module, "code_version", lambda: "changed")
-    assert names(make, x=1) != before
+def test_the_name_depends_on_the_code(make):
+    def changed(folder, **inputs):
+        draw(folder, **inputs)
+
+    changed.__name__ = "draw"
+    run = make()
+    first, second = run.stage("a", draw, x=1), run.stage("a", changed, x=1)
+    assert first.name != second.name
+    codes = [json.loads((path / "stage.json").read_text())["code"] for path in (first, second)]
+    assert codes == [run.code.digest(draw), run.code.digest(changed)]
+    assert codes[0] != codes[1]
 
 
 def test_the_name_does_not_depend_on_places_or_the_order_of_inputs(make, tmp_path):

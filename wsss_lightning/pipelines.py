@@ -383,6 +383,8 @@ def _segment(
 ) -> dict[str, Path]:
     """Train the segmentation network on masks, true ones where none are given, and test it."""
     data = cfg.data
+    crf = {"_target_": "wsss_lightning.stages.crf_callback", "parameters": cfg.test_crf}
+    validate_crf = OmegaConf.create(crf) if cfg.fit.segmenter.validate_crf else None
     trained = run.stage(
         "segmentation",
         do.fit,
@@ -392,7 +394,7 @@ def _segment(
         supervision="masks",
         masks=masks,
         initial=initial,
-        crf=cfg.test_crf if cfg.fit.segmenter.validate_crf else None,
+        crf=validate_crf,
         start=start,
         epochs_before=epochs_before,
     )

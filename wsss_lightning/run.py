@@ -21,37 +21,13 @@ from omegaconf import OmegaConf
 from rich.markup import escape
 
 from wsss_lightning import faults, interrupts, manifest
+from wsss_lightning.cache.code_digest import CodeGraph, targets_in
 from wsss_lightning.callbacks.progress import console
 from wsss_lightning.callbacks.watchdog import ALARMS
 from wsss_lightning.data.file_facts import digests_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.manifest import MANIFEST, RECORD
 
-# they choose and show work, but do none of it
-NOT_WORK = (
-    "cli.py",
-    "choices.py",
-    "overrides.py",
-    "run_names.py",
-    "suggestions.py",
-    "usage_errors.py",
-    "__main__.py",
-    "sweep.py",
-    "pipelines.py",
-    "refiners.py",
-    "config.py",
-    "config_files.py",
-    "doctor.py",
-    "networks.py",
-    "errors.py",
-    "report",
-    "wandb_results.py",
-    "faults.py",
-    "interrupts.py",
-    "manifest.py",
-    "watchdog.py",
-    "step_names.py",
-)
 SHOWN = 3  # names in a message
 WEIGHTS = "weights"  # name of every key that gives a file of weights
 LEFTOVER = re.compile(r"\..+\.\d+")  # of a write that was killed
@@ -71,6 +47,7 @@ class Run:
         salt: digest of the data set's files, part of each stage's name.
         start: name of this start of the command, where it shall take nothing that was done before;
             None: finished stages are taken, and unfinished ones go on.
+        code: the code that steps use, part of each stage's name.
     """
 
     folder: Path
@@ -78,6 +55,7 @@ class Run:
     seed: int
     salt: str = ""
     start: str | None = None
+    code: CodeGraph = field(default_factory=CodeGraph)
     seconds: dict[str, float] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
 
@@ -184,7 +162,7 @@ class Run:
             "work": work.__name__,
             "seed": self.seed,
             "seconds": seconds,
-            "code": code_version(),
+            "code": self.code.digest(work, targets_in(inputs)),
             "inputs": {key: _plain(value) for key, value in inputs.items()},
             "made_of": made_of,
             "content": manifest.content(listed),
@@ -201,7 +179,7 @@ class Run:
             "inputs": {key: by_content(_plain(value)) for key, value in sorted(inputs.items())},
             "seed": self.seed,
             "salt": self.salt,
-            "code": code_version(),
+            "code": self.code.digest(work, targets_in(inputs)),
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -216,24 +194,6 @@ class Run:
             temporary.unlink(missing_ok=True)
             temporary.symlink_to(os.path.relpath(final, link.parent), target_is_directory=True)
             temporary.replace(link)
-
-
-@cache
-def code_version() -> str:
-    """Digest of the package's source, but for what chooses and shows work."""
-    return source_digest(NOT_WORK)
-
-
-@cache
-def source_digest(without: tuple[str, ...] = ()) -> str:
-    """Digest of the package's source, but for files and folders of these names."""
-    package = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted([*package.rglob("*.py"), *package.rglob("*.cpp")]):
-        name = path.relative_to(package)
-        if not set(name.parts) & set(without):
-            digest.update(name.as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def write_json(path: Path, content: Any) -> None:

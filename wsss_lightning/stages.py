@@ -158,7 +158,8 @@ class Stages:
             clusters: folder of `cluster`: sub-categories to learn beside the tags.
             marginals: folders of `crf`, for a module that learns from marginals and not from masks;
                 others do without.
-            crf: log mIoU of the validation split with this CRF and without it.
+            crf: builds a callback (`crf_callback`) that logs mIoU of the validation split with this
+                CRF and without it.
             initial: folder of a trained module whose encoder this one begins with.
             start: folder of a trained module of the same kind that this one goes on from, with a
                 schedule of its own.
@@ -237,8 +238,9 @@ class Stages:
         if stop_epoch is not None:
             callbacks.append(StopAfter(stop_epoch))
         if crf is not None and watched:
-            parameters, engine = crf_settings(crf)
-            callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, self.workers or 1))
+            # a target of the configuration, so that the key has its code only where it is used
+            build = instantiate(crf, _partial_=True, _recursive_=False)
+            callbacks.insert(0, build(num_classes=data.num_classes, threads=self.workers or 1))
         loggers = self._loggers(
             folder, {"module": settings_of(module), "schedule": settings_of(schedule)}
         )
@@ -713,6 +715,12 @@ def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
             torch.zeros(1, 1, 3, dtype=torch.uint8), torch.zeros(2, 1, 1), parameters, engine
         )
     return parameters, engine
+
+
+def crf_callback(parameters: DictConfig, num_classes: int, threads: int) -> DenseCRF:
+    """Logs mIoU of a segmentation network with this CRF and without it, while it is trained."""
+    kernels, engine = crf_settings(parameters)
+    return DenseCRF(kernels, num_classes, engine, threads)
 
 
 def metrics_of(folder: Path) -> Metrics:
