@@ -429,7 +429,7 @@ def other_content(folder):
         (folder / f"{name}.npz").write_text("another")
 
 
-other_content.__name__ = "image_work"
+other_content.__name__ = other_content.__qualname__ = "image_work"
 
 
 def test_a_mended_stage_is_the_same_to_what_was_made_of_it(make):
@@ -469,7 +469,7 @@ def test_the_finished_stage_stays_until_the_new_one_is_done(make):
         (folder / "x.npz").touch()
         raise BrokenError
 
-    fails.__name__ = "image_work"
+    fails.__name__ = fails.__qualname__ = "image_work"
     run = make()
     stage = run.stage("a", image_work)
     made(run)
@@ -486,7 +486,7 @@ def test_unfinished_work_is_not_gone_on_with_either(make):
         (folder / "x.npz").write_text("half")
         raise BrokenError
 
-    fails.__name__ = "image_work"
+    fails.__name__ = fails.__qualname__ = "image_work"
     with pytest.raises(BrokenError):
         make().stage("a", fails)
     stage = make(start="second").stage("a", image_work)
@@ -501,7 +501,7 @@ def test_what_a_killed_write_left_is_no_part_of_the_stage(make):
         (folder / ".x.npz.4711").write_text("ha")
         raise BrokenError
 
-    killed_amid_a_write.__name__ = "image_work"
+    killed_amid_a_write.__name__ = killed_amid_a_write.__qualname__ = "image_work"
     with pytest.raises(BrokenError):
         make().stage("a", killed_amid_a_write)
     stage = make().stage("a", image_work)
@@ -548,7 +548,7 @@ def test_what_the_machine_did_is_told_and_work_goes_on(make, error, message):
         (folder / "x.npz").write_text("content of x")
         raise error
 
-    stopped.__name__ = "image_work"
+    stopped.__name__ = stopped.__qualname__ = "image_work"
     with pytest.raises(InputError, match=re.escape(message)):
         make().stage("a", stopped)
     run = make()
