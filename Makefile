@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python -m
 # threads that wait for each other make small runs several times slower on busy cores
 export OMP_WAIT_POLICY ?= PASSIVE
 
-STUDY := $(RUN) wsss_lightning -cd experiments/generated hydra/launcher=local slots=[[0],[1]] trainer=cpu workers=1
+STUDY := $(RUN) wsss_lightning -cd experiments/generated hydra/launcher=local device_groups=[[0],[1]] trainer=cpu workers=1
 RECORDS := experiments/generated/records
 
 .PHONY: demo study test tests test-all check lint types floors clean

@@ -20,9 +20,9 @@ from typing import TypeVar
 
 import yaml
 
-from wsss_lightning.data.scores import write_text
-from wsss_lightning.report.ledger import Costs, hours
-from wsss_lightning.report.reading import Method, find_runs, group
+from wsss_lightning.report.annotation_cost import Costs, hours
+from wsss_lightning.report.runs import Method, find_runs, group
+from wsss_lightning.utils.files import write_text
 
 HERE = Path(__file__).parent
 READMES = (HERE.parent / "README.md", *sorted(HERE.glob("*/README.md")))

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Settings and fixtures of all tests; larger ones are plugins in `helpers`."""
 
 import os
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsss_lightning import cli
+from wsss_lightning.cli import run as cli
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -43,7 +43,7 @@ def test_the_wheel_holds_the_package_its_configuration_and_its_licence(wheel):
         names = set(archive.namelist())
     for path in cli.conf_folder().rglob("*.yaml"):
         assert f"wsss_lightning/conf/{path.relative_to(cli.conf_folder()).as_posix()}" in names
-    assert "wsss_lightning/cli.py" in names
+    assert "wsss_lightning/cli/run.py" in names
     assert "wsss_lightning/functional/crf/mean_field.cpp" in names  # compiled on the user's machine
     assert any(name.endswith("/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"wsss_lightning"}

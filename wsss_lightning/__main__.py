@@ -1,6 +1,6 @@
 """`python -m wsss_lightning experiment=cam`, and the console script."""
 
-from wsss_lightning import interrupts
+from wsss_lightning.utils import interrupts
 
 
 def main() -> None:
@@ -8,7 +8,7 @@ def main() -> None:
     interrupts.install()
     try:
         with interrupts.watched():
-            from wsss_lightning.cli import main as run
+            from wsss_lightning.cli.run import main as run
 
             run()
     except interrupts.Interrupted:

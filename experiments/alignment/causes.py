@@ -5,7 +5,7 @@ once for each way of sizing views and then placed on the image in several ways. 
 the best threshold and at fixed ones, and the difference from aligned maps with its 95 % interval
 over images (a paired bootstrap; each resample has its own best threshold).
 
-    aligned, psa, irn   as score.alignment
+    aligned, psa, irn   as cam.alignment
     half-pixel          the views of aligned, enlarged with half-pixel centres as in psa
     true                the views of psa, each cell at the pixel that it is centred at
     down, up            aligned maps, moved by 8 pixels of the view at scale 1
@@ -29,11 +29,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from wsss_lightning.functional.alignment import place, view_of
-from wsss_lightning.functional.cam import normalise_jointly
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.ops.alignment import place, view_of
+from wsss_lightning.ops.cam import normalise_jointly
+from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.report.verdict import dataset_miou, draw_weights
-from wsss_lightning.stages import load
+from wsss_lightning.steps.train import load
 
 STEPS = 100  # thresholds are 0, 1 / STEPS, ..., 1
 EDGES = torch.arange(STEPS + 1) / STEPS
@@ -170,15 +170,15 @@ def main() -> None:
     given = parser.parse_args()
     cfg: Any = OmegaConf.load(given.run / "hydra" / "config.yaml")
     if "generate" in cfg.data:
-        cfg.data.reader.root = cfg.data.root = str(instantiate(cfg.data.generate))
+        cfg.data.dataset.root = cfg.data.root = str(instantiate(cfg.data.generate))
     module: Any = load(given.run / "classifier")
-    reader = instantiate(cfg.data.reader)(split=given.split)
+    reader = instantiate(cfg.data.dataset)(split=given.split)
     k = reader.num_classes + 1
     tagged = [i for i in range(len(reader)) if reader.tags[i].any()]
     if given.look:
         chosen = [tagged[i] for i in np.linspace(0, len(tagged) - 1, given.look).astype(int)]
         images = [(reader[i]["image"][None], int(reader.tags[i].argmax())) for i in chosen]
-        return look(module, cfg.score, images)
+        return look(module, cfg.cam, images)
     counts: dict[str, list[Tensor]] = defaultdict(list)
     background = []  # of images without tags, which every way leaves as background
     for i in range(len(reader)):
@@ -187,7 +187,7 @@ def main() -> None:
         if len(classes) == 0:
             background.append(counted(torch.zeros(1, *truth.shape), torch.ones(1).long(), truth, k))
             continue
-        scores = placements(module, cfg.score, reader[i]["image"][None], classes)
+        scores = placements(module, cfg.cam, reader[i]["image"][None], classes)
         for name, maps in scores.items():
             counts[name].append(counted(maps, classes + 1, truth, k))
     print(f"{'':16}   best threshold | at {', '.join(map(str, FIXED))} | best, less aligned's")

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from wsss_lightning.callbacks.charts import line_chart, save_chart
+from wsss_lightning.figures.charts import line_chart, save_chart
 
 
 def told(values: list[float]) -> str:

@@ -18,7 +18,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from wsss_lightning.data.features import FEATURES, load_features, read_looks
+from wsss_lightning.methods.sc_cam.files import FEATURES, load_features, read_subcategories
 
 SEEDS = 3
 
@@ -29,9 +29,9 @@ def main() -> None:
     parser.add_argument("round", type=int, nargs="?", default=1)
     told = parser.parse_args()
     data = OmegaConf.load(told.run / "hydra" / "config.yaml").data
-    data.reader.root = data.root = str(instantiate(data.generate))
-    reader = instantiate(data.reader)(split=data.train, with_masks=False)
-    looks = read_looks(reader.root / data.looks, reader.names, reader.classes)
+    data.dataset.root = data.root = str(instantiate(data.generate))
+    reader = instantiate(data.dataset)(split=data.train, with_masks=False)
+    looks = read_subcategories(reader.root / data.subcategories, reader.names, reader.classes)
     found = load_features(told.run / f"round_{told.round}" / "features" / FEATURES)
     print(f"{'class':8} images  ARI of k-means  probe  commonest")
     rows = []

@@ -25,13 +25,13 @@ from official_files import (
     write_voc,
 )
 
-from wsss_lightning import cli
-from wsss_lightning.config import check_targets, check_values, normalise_splits
+from wsss_lightning.cache.stage_cache import StageCache
+from wsss_lightning.cli import run as cli
+from wsss_lightning.cli.check_networks import resolve_statistics
+from wsss_lightning.config.schema import check_targets, check_values, normalise_splits
 from wsss_lightning.data.scores import load_mask, load_score, load_strided
-from wsss_lightning.functional.affinity import confident_cells
 from wsss_lightning.nets import resnet38
-from wsss_lightning.networks import resolve_statistics
-from wsss_lightning.run import Run
+from wsss_lightning.ops.affinity import confident_cells
 
 pytest.importorskip("pydensecrf", reason="the reference CRF is an extra: wsss-lightning[crf]")
 
@@ -83,7 +83,7 @@ METHODS = {
 }
 # squeezed features of narrow networks
 NARROW_WORDS = {
-    "seam_voc2012": ["method.net.tap_channels=[8,16]", "method.net.embedding=24"],
+    "seam_voc2012": ["method.net.feature_channels=[8,16]", "method.net.embedding=24"],
 }
 
 
@@ -120,7 +120,7 @@ def chain(tmp_path, voc):
             "refine.labels.parameters.engine=pydensecrf",
             "trainer=cpu",
             "workers=0",
-            "pictures=1",
+            "num_previews=1",
         ]
         with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
             cfg = compose("config", overrides=[*usual, *words])
@@ -128,7 +128,7 @@ def chain(tmp_path, voc):
         check_values(cfg)
         check_targets(cfg)
         resolve_statistics(cfg)
-        run = Run(tmp_path / "run", tmp_path / "stages", seed=0)
+        run = StageCache(tmp_path / "run", tmp_path / "stages", seed=0)
         instantiate(cfg.pipeline)(cfg, run)
         return run.folder
 
@@ -172,7 +172,7 @@ def test_the_chain_of_a_resnet38_method_equals_the_official_one(name, narrow, vo
         "backbone.weights=null",
         f"method.net.weights={saved(tmp_path / 'method.pth', state)}",
         f"refine.module.net.weights={saved(tmp_path / 'affinity.pth', affinity)}",
-        "refine.module.net.tap_channels=[8,16,32]",
+        "refine.module.net.feature_channels=[8,16,32]",
         "refine.crf=null",
         *NARROW_WORDS.get(name, []),
     )

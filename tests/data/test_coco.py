@@ -11,10 +11,10 @@ from PIL import Image
 
 pytest.importorskip("pycocotools", reason="an extra: wsss-lightning[coco]")
 
-from wsss_lightning import import_coco
+from wsss_lightning.cli import import_coco
 from wsss_lightning.data.coco import Counts, Split, write_voc_layout
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import load_mask
-from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 
 SIZE = (8, 10)  # height, width
@@ -27,7 +27,7 @@ READ = {
     "image_dir": "JPEGImages",
     "mask_dir": "SegmentationClass",
     "annotation_dir": "Annotations",
-    "untagged": "error",
+    "on_missing_labels": "error",
     "boxes": "instances_{split}.json",
 }
 
@@ -102,7 +102,7 @@ def test_a_crowd_is_background_or_ignored_and_an_object_in_it_stays(coco, tmp_pa
 
 def test_what_was_written_is_read_with_tags_boxes_and_images(coco, tmp_path):
     write_voc_layout({"train": coco}, tmp_path / "voc")
-    data = VOCLayout(tmp_path / "voc", "train", with_boxes=True, **READ)
+    data = VOCDataset(tmp_path / "voc", "train", with_boxes=True, **READ)
     data.check()
     assert data.names == ["COCO_002", "COCO_005"]
     assert data.tags.tolist() == [[1, 1], [1, 1]]
@@ -173,7 +173,7 @@ def test_splits_that_share_file_names_need_folders_of_their_own(coco, tmp_path):
     assert not (tmp_path / "voc").exists()
     write_voc_layout(splits, tmp_path / "voc", split_folders=True)
     lists = {s: f"ImageSets/Segmentation/{s}.txt" for s in splits}
-    val = VOCLayout(tmp_path / "voc", "val", with_boxes=True, **{**READ, "lists": lists})
+    val = VOCDataset(tmp_path / "voc", "val", with_boxes=True, **{**READ, "lists": lists})
     val.check()
     assert val.names == ["val/COCO_002", "val/COCO_005"]
     assert val.tags.tolist() == [[0, 1], [0, 1]]
@@ -196,7 +196,14 @@ def test_splits_of_other_classes_are_refused(coco, tmp_path):
 def test_the_command_writes_and_tells_what_to_run(coco, tmp_path, monkeypatch, capsys):
     words = [str(tmp_path), str(tmp_path / "voc")]
     done = subprocess.run(
-        [sys.executable, "-m", "wsss_lightning.import_coco", *words, "--splits", "train=train2014"],
+        [
+            sys.executable,
+            "-m",
+            "wsss_lightning.cli.import_coco",
+            *words,
+            "--splits",
+            "train=train2014",
+        ],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

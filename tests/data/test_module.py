@@ -11,10 +11,10 @@ from PIL import Image
 from torch import distributed
 from torch.utils.data import DistributedSampler
 
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.module import DataModule, EpochSampler, SameSizeBatchSampler
 from wsss_lightning.data.scores import save_mask, save_score
 from wsss_lightning.data.transforms import TrainTransform
-from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 
 SIZES = [(12, 16), (16, 12), (12, 16), (12, 16), (9, 9)]  # (H, W)
@@ -35,7 +35,7 @@ def reader(tmp_path_factory):
     (root / "train.txt").write_text("\n".join(NAMES))
     (root / "tags.csv").write_text("\n".join(["image,cat,dog", *(f"{n},1,0" for n in NAMES)]))
     return partial(
-        VOCLayout,
+        VOCDataset,
         root=root,
         classes=["cat", "dog"],
         lists={"train": "train.txt", "val": "train.txt"},
@@ -44,7 +44,7 @@ def reader(tmp_path_factory):
         image_dir="images",
         mask_dir="masks",
         annotation_dir="none",
-        untagged="error",
+        on_missing_labels="error",
     )
 
 

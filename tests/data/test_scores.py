@@ -17,7 +17,7 @@ from wsss_lightning.data.scores import (
 )
 from wsss_lightning.data.sources.masks import read_ids
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.masks import voc_palette
+from wsss_lightning.ops.masks import voc_palette
 
 one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -1,7 +1,7 @@
 import pytest
 
-from wsss_lightning.data.scores import write_text
 from wsss_lightning.data.stage_files import class_file_names, finished_images, image_file
+from wsss_lightning.utils.files import write_text
 
 IMAGES = ["0001", "train/0001", "val/a/0001", "img.v2", "[red] x", "with blank"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wsss_lightning.data.batch import Sample, collate
 from wsss_lightning.data.transforms import TrainTransform, shift_hsv
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.ops.masks import IGNORE
 
 PLAIN = {
     "long_side": None,

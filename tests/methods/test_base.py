@@ -11,11 +11,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.resize import cells_to_image, resize_to
-from wsss_lightning.methods.base import Reading, TagMethod, make_optimizer
-from wsss_lightning.methods.classifier import Classifier
+from wsss_lightning.methods.base import TagMethod, make_optimizer
+from wsss_lightning.methods.cam.module import Classifier
+from wsss_lightning.methods.cam.network import CamNet
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.nets.cam_net import CamNet
+from wsss_lightning.ops.resize import cells_to_image, resize_to
 
 SGD = partial(torch.optim.SGD, lr=0.1, weight_decay=1e-4)
 TAGS = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
@@ -24,7 +25,7 @@ TAGS = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0,
 def classifier(stride=16):
     chosen = Backbone("test_resnet", stride, False, None, None, [], {})
     return Classifier(
-        partial(CamNet, chosen, 0.0, "default", None), 4, SGD, **{**RATES, "head_factor": 10}
+        partial(CamNet, chosen, 0.0, "default", None), 4, SGD, **{**RATES, "head_lr_multiplier": 10}
     ).eval()
 
 
@@ -50,7 +51,7 @@ class Brightness(nn.Module):
         ]
 
 
-class Seen(TagMethod):
+class ImageReport(TagMethod):
     def forward(self, image):
         return self.net(image).amax((-2, -1)) - 0.5
 
@@ -62,8 +63,8 @@ class Seen(TagMethod):
 
 
 def seen(**how):
-    made = Seen(Brightness, 2, SGD, **RATES)
-    made.reading = Reading(**how)
+    made = ImageReport(Brightness, 2, SGD, **RATES)
+    made.reading = CamSettings(**how)
     return made
 
 
@@ -86,7 +87,7 @@ BOTH = torch.ones(1, 2)
 
 
 def test_maps_are_enlarged_to_the_image_and_normalised(method):
-    method.reading = Reading(stride=16)
+    method.reading = CamSettings(stride=16)
     image = torch.rand(1, 3, 49, 65)  # stride * n + 1: seen as it is
     with torch.no_grad():
         score = method.score(image, torch.ones(1, 4))
@@ -98,7 +99,7 @@ def test_maps_are_enlarged_to_the_image_and_normalised(method):
 
 @pytest.mark.parametrize("layer", [None, "encoder"])
 def test_scores_lie_in_the_unit_interval_and_are_zero_without_their_tag(method, layer):
-    method.reading = Reading(scales=(0.5, 1.0), flip=True, layer=layer)
+    method.reading = CamSettings(scales=(0.5, 1.0), flip=True, layer=layer)
     score = method.score(torch.rand(3, 3, 50, 70), TAGS)
     assert score.shape == (3, 4, 50, 70)
     assert score.min() >= 0
@@ -109,7 +110,7 @@ def test_scores_lie_in_the_unit_interval_and_are_zero_without_their_tag(method, 
 
 @pytest.mark.parametrize("layer", [None, "encoder"])
 def test_images_without_any_tag_have_no_score(method, layer):
-    method.reading = Reading(layer=layer)
+    method.reading = CamSettings(layer=layer)
     score = method.score(torch.rand(2, 3, 40, 40), torch.zeros(2, 4))
     assert score.shape == (2, 4, 40, 40)
     assert not score.any()
@@ -117,7 +118,7 @@ def test_images_without_any_tag_have_no_score(method, layer):
 
 @pytest.mark.parametrize("layer", [None, "encoder"])
 def test_an_image_scores_the_same_alone_and_beside_others(method, layer):
-    method.reading = Reading(scales=(1.0, 1.5), flip=True, layer=layer)
+    method.reading = CamSettings(scales=(1.0, 1.5), flip=True, layer=layer)
     images = torch.rand(3, 3, 40, 50)
     together = method.score(images, TAGS)
     for i in range(3):
@@ -127,7 +128,7 @@ def test_an_image_scores_the_same_alone_and_beside_others(method, layer):
 
 @pytest.mark.parametrize("layer", [None, "encoder"])
 def test_the_mirror_image_has_the_mirrored_score(method, layer):
-    method.reading = Reading(scales=(0.75, 1.0), flip=True, layer=layer)
+    method.reading = CamSettings(scales=(0.75, 1.0), flip=True, layer=layer)
     image = torch.rand(2, 3, 44, 60)
     score = method.score(image, TAGS[[0, 2]])
     mirrored = method.score(image.flip(-1), TAGS[[0, 2]])
@@ -135,7 +136,7 @@ def test_the_mirror_image_has_the_mirrored_score(method, layer):
 
 
 def test_without_flip_the_mirror_image_has_a_score_of_its_own(method):
-    method.reading = Reading()
+    method.reading = CamSettings()
     image = torch.rand(1, 3, 44, 60)
     score, mirrored = method.score(image, TAGS[:1]), method.score(image.flip(-1), TAGS[:1])
     assert not torch.allclose(mirrored.flip(-1), score, atol=1e-2)
@@ -242,16 +243,16 @@ def test_given_tags_count_even_where_the_network_sees_nothing_of_them():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"scales": ()}, "score.scales is"),
-        ({"scales": (1.0, 0.0)}, r"score.scales is \[1.0, 0.0\]; give at least one positive"),
-        ({"scales": (-1.0,)}, "score.scales is"),
-        ({"tags": "guessed"}, "score.tags is guessed; set it to given or predicted"),
-        ({"long_side": 0}, "score.long_side is 0"),
+        ({"scales": ()}, "cam.scales is"),
+        ({"scales": (1.0, 0.0)}, r"cam.scales is \[1.0, 0.0\]; give at least one positive"),
+        ({"scales": (-1.0,)}, "cam.scales is"),
+        ({"tags": "guessed"}, "cam.tags is guessed; set it to given or predicted"),
+        ({"long_side": 0}, "cam.long_side is 0"),
     ],
 )
 def test_a_reading_that_makes_no_sense_is_an_input_error(how, message):
     with pytest.raises(InputError, match=message):
-        Reading(**how)
+        CamSettings(**how)
 
 
 # Grad-CAM
@@ -293,7 +294,7 @@ def test_grad_cam_of_an_earlier_layer_has_its_size(method):
 
 def test_a_misspelt_layer_is_answered_with_the_nearest(method):
     with pytest.raises(
-        InputError, match=r"score.layer is encodr, but .* no such layer; did you mean encoder\?"
+        InputError, match=r"cam.layer is encodr, but .* no such layer; did you mean encoder\?"
     ):
         method.grad_cam(torch.rand(1, 3, 33, 33), TAGS[:1], "encodr")
 
@@ -313,8 +314,8 @@ class Pooled(nn.Module):
 
 @pytest.mark.parametrize(("layer", "what"), [("head", r"\(1, 4\)"), ("idle", "nothing")])
 def test_a_layer_without_maps_is_an_input_error(layer, what):
-    method = Classifier(Pooled, 4, SGD, **{**RATES, "power": 1.0}).eval()
-    with pytest.raises(InputError, match=f"score.layer is {layer}, which puts out {what}; choose"):
+    method = Classifier(Pooled, 4, SGD, **{**RATES, "poly_power": 1.0}).eval()
+    with pytest.raises(InputError, match=f"cam.layer is {layer}, which puts out {what}; choose"):
         method.grad_cam(torch.rand(1, 3, 9, 9), TAGS[:1], layer)
 
 
@@ -347,7 +348,7 @@ def trainer(**how):
 
 @pytest.mark.parametrize("layer", [None, "encoder"])
 def test_prediction_gives_names_and_scores(method, layer):
-    method.reading = Reading(layer=layer)
+    method.reading = CamSettings(layer=layer)
     loader = batches()
     outputs = trainer().predict(method, loader)  # in inference mode, Lightning's own
     for batch, output in zip(loader, outputs, strict=True):
@@ -399,7 +400,7 @@ def test_a_method_says_what_it_scores_and_how_it_learns():
 
 
 def test_features_of_a_class_are_those_of_the_cells_where_its_map_is_near_its_maximum(method):
-    method.reading = Reading(stride=16)
+    method.reading = CamSettings(stride=16)
     image = torch.rand(2, 3, 49, 65)
     with torch.no_grad():
         whole, near = method.pooled(image, None), method.pooled(image, 0.7)
@@ -420,7 +421,7 @@ def test_features_of_a_class_are_those_of_the_cells_where_its_map_is_near_its_ma
 
 
 def test_a_peak_of_one_has_a_cell_whatever_the_map(method):
-    method.reading = Reading(stride=16)
+    method.reading = CamSettings(stride=16)
     with torch.no_grad():
         for seed in range(20):
             image = torch.rand(2, 3, 49, 65, generator=torch.Generator().manual_seed(seed))

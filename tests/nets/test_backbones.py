@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
+from wsss_lightning.methods.cam.network import CamNet
+from wsss_lightning.methods.segmentation.network import SegmentationNet
 from wsss_lightning.nets.backbones import Backbone, submodule
-from wsss_lightning.nets.cam_net import CamNet
-from wsss_lightning.nets.segmentation_net import SegmentationNet
 
 SHARED = Path(os.environ.get("WSSS_SHARED", Path(__file__).parents[3] / "shared"))
 IMAGENET = SHARED / "weights/mobilenet_v2_imagenet.safetensors"
@@ -389,7 +389,7 @@ def test_a_misspelt_frozen_part_is_answered_with_the_nearest():
 
 def test_a_layer_is_found_by_its_dotted_name():
     net = nn.Sequential(nn.Sequential(nn.ReLU()))
-    assert submodule(net, "0.0", "score.layer") is net[0][0]
+    assert submodule(net, "0.0", "cam.layer") is net[0][0]
 
 
 @pytest.mark.parametrize("build", ["backbone", "segmentation"])

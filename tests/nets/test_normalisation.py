@@ -4,14 +4,14 @@ import timm
 import torch
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.nets.affinity_net import AffinityNet
+from wsss_lightning.methods.affinity_net.network import AffinityNet
+from wsss_lightning.methods.cam.network import CamNet
+from wsss_lightning.methods.irn.network import BoundaryNet
+from wsss_lightning.methods.sc_cam.network import SubCamNet
+from wsss_lightning.methods.seam.network import SeamNet
+from wsss_lightning.methods.segmentation.network import SegmentationNet
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.nets.cam_net import CamNet
-from wsss_lightning.nets.irn_net import BoundaryNet
 from wsss_lightning.nets.normalisation import IMAGENET, Normalise, Statistics, from_settings
-from wsss_lightning.nets.seam_net import SeamNet
-from wsss_lightning.nets.segmentation_net import SegmentationNet
-from wsss_lightning.nets.sub_cam_net import SubCamNet
 
 HALF = Statistics((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

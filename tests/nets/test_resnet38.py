@@ -4,9 +4,9 @@ from official import layout
 from torch import nn
 
 from wsss_lightning.errors import InputError
+from wsss_lightning.methods.segmentation.network import SegmentationNet
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.resnet38 import ResNet38
-from wsss_lightning.nets.segmentation_net import SegmentationNet
 
 
 def backbone(stride=8, weights=None, frozen=(), pretrained=False):

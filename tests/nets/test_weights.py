@@ -7,11 +7,11 @@ import torchvision
 from official import HEADS, deeplab_v1_layout, deeplab_v2_layout, layout
 from safetensors.torch import load_file
 
-from wsss_lightning import import_weights
+from wsss_lightning.cli import import_weights
 from wsss_lightning.errors import InputError
+from wsss_lightning.methods.cam.network import CamNet
+from wsss_lightning.methods.segmentation.deeplab import DeepLabV1, DeepLabV2
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.nets.cam_net import CamNet
-from wsss_lightning.nets.deeplab import DeepLabV1, DeepLabV2
 from wsss_lightning.nets.weights import read_official, read_weights
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import SMALL, TINY, start
+from commands import SMALL, TINY, edit, kill_when, start
 from PIL import Image
 from test_benchmarks import command
-from test_cli import edit, kill_when
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = ("pipeline.rounds=2", "pipeline.epochs=1", "pipeline.plateau=null")
+ROUNDS = ("pipeline.rounds=2", "pipeline.epochs=1", "pipeline.min_change=null")
 
 
 def labels_of(run, r: int) -> dict[str, bytes]:
@@ -71,7 +70,7 @@ def load(path: Path) -> np.ndarray:
 
 
 def test_rounds_end_on_a_plateau(here, shared):
-    words = ("pipeline.rounds=4", "pipeline.epochs=1", "pipeline.plateau=1.0")
+    words = ("pipeline.rounds=4", "pipeline.epochs=1", "pipeline.min_change=1.0")
     run = here("experiment=box", *TINY, *words, folder=shared)
     assert "round_1/labels/train/miou" in run.scores
     assert not any(key.startswith("round_2") for key in run.scores)
@@ -87,7 +86,7 @@ def test_seeds_share_the_labels_of_round_0_and_nothing_behind_them(here, shared)
 
 
 def test_the_seminars_reading_is_a_choice_of_the_same_loop(here, shared):
-    words = ("relabel=smaller", "pipeline.network=continued", *ROUNDS)
+    words = ("relabel=smaller", "pipeline.training=finetune", *ROUNDS)
     run = here("experiment=box", *TINY, *words, folder=shared)
     assert run.results["protocol"]["relabelled_by"] == "smaller"
     record = json.loads((run.folder / "round_2/segmentation/stage.json").read_text())
@@ -96,14 +95,14 @@ def test_the_seminars_reading_is_a_choice_of_the_same_loop(here, shared):
 
 
 def test_a_network_may_begin_each_round_afresh(here, shared):
-    run = here("experiment=box", *TINY, *ROUNDS, "pipeline.network=afresh", folder=shared)
+    run = here("experiment=box", *TINY, *ROUNDS, "pipeline.training=scratch", folder=shared)
     record = json.loads((run.folder / "round_2/segmentation/stage.json").read_text())
     assert record["inputs"]["start"] is None
 
 
 @pytest.mark.long
 def test_a_run_killed_in_a_round_has_the_results_of_an_unbroken_one(here, tmp_path):
-    words = ("experiment=box", *TINY, *ROUNDS[:1], "pipeline.plateau=null", "pipeline.epochs=4")
+    words = ("experiment=box", *TINY, *ROUNDS[:1], "pipeline.min_change=null", "pipeline.epochs=4")
     killed, stages = tmp_path / "killed", tmp_path / "killed/runs/stages"
     kill_when(start(*words, folder=killed), stages, "fit-*.partial/last.ckpt")
     kill_when(start(*words, folder=killed), stages, "relabel-*/metrics.json")
@@ -124,7 +123,7 @@ def test_boxes_do_without_any_true_mask_of_the_training_split(here, mine, voc, t
     bare = shutil.copytree(voc, tmp_path / "bare")
     for mask in (bare / "SegmentationClass").glob("train_*.png"):
         mask.unlink()
-    unscored = here(*words, f"data.root={bare}", "runs=bare_runs")
+    unscored = here(*words, f"data.root={bare}", "output_dir=bare_runs")
     assert labels_of(unscored, 2) == labels_of(scored, 2)
     assert not [key for key in unscored.scores if "labels" in key and key.endswith("miou")]
     assert "round_2/labels/train/changed" in unscored.scores
@@ -156,14 +155,17 @@ BAD_BOXES = {
     ),
     "no boxes": (
         lambda path: path.write_text("<annotation/>"),
-        ["1 images of train have no box in xml (train_0)", "data.reader.untagged=background"],
+        [
+            "1 images of train have no box in xml (train_0)",
+            "data.dataset.on_missing_labels=background",
+        ],
     ),
     "no XML": (lambda path: path.write_text("<annotation"), ["train_0.xml does not parse as XML"]),
     "entities": (
         lambda path: path.write_text('<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>'),
         ["train_0.xml declares entities, which are not expanded"],
     ),
-    "absent": (lambda path: path.unlink(), ["train_0.xml is missing", "data.reader.boxes"]),
+    "absent": (lambda path: path.unlink(), ["train_0.xml is missing", "data.dataset.boxes"]),
 }
 
 
@@ -204,7 +206,7 @@ def test_boxes_that_reach_over_the_image_are_cut_and_counted(here, mine, voc):
 
 def test_an_image_without_boxes_is_background_where_the_data_file_allows_it(here, mine, voc):
     (voc / "Annotations/train_0.xml").write_text("<annotation/>")
-    run = here("experiment=grabcut", *mine[1:], "data.reader.untagged=background")
+    run = here("experiment=grabcut", *mine[1:], "data.dataset.on_missing_labels=background")
     assert not load(run.folder / "round_0/labels/train_0.png").any()
     assert "1 tags without a box" in run.out
 
@@ -240,7 +242,7 @@ def test_boxes_of_all_sources_give_the_same_labels(here, mine, voc):
     (voc / "boxes_train.json").write_text(json.dumps(coco))
     found = []
     for source in ("xml", "boxes.csv", "boxes_{split}.json", "masks"):
-        run = here("experiment=grabcut", *mine[1:], f"data.reader.boxes='{source}'")
+        run = here("experiment=grabcut", *mine[1:], f"data.dataset.boxes='{source}'")
         found.append(labels_of(run, 0))
         used = run.results["protocol"]["true_masks_of_train"]
         assert used == ("boxes and scoring" if source == "masks" else "scoring only")
@@ -253,12 +255,12 @@ def test_boxes_of_all_sources_give_the_same_labels(here, mine, voc):
     [
         (["box_labels=cores", "box_labels.inner=0"], "box_labels.inner is 0, but boxes must have"),
         (["box_labels=cores", "box_labels.of=sides"], "box_labels.of is sides; set it to side or"),
-        (["relabel.least=1.5"], "relabel.least is 1.5, but it is a share; set it in [0, 1]"),
-        (["relabel.certainty=1"], "relabel.certainty is 1; set it within (0, 1)"),
-        (["pipeline.network=fresh"], "pipeline.network is fresh; set it to afresh or continued"),
+        (["relabel.min_fill=1.5"], "relabel.min_fill is 1.5, but it is a share; set it in [0, 1]"),
+        (["relabel.label_confidence=1"], "relabel.label_confidence is 1; set it within (0, 1)"),
+        (["pipeline.training=fresh"], "pipeline.training is fresh; set it to afresh or continued"),
         (["pipeline.rounds=-1"], "pipeline.rounds is -1; set a whole number of 0 or more"),
         (["pipeline.epochs=0"], "pipeline.epochs is 0; set a whole number of 1 or more"),
-        (["relabel.leest=0.4"], "did you mean relabel.least"),
+        (["relabel.leest=0.4"], "did you mean relabel.min_fill"),
         (
             ["box_labels=grabcut_agreement", "box_labels.agree=[0.7,0.2]"],
             "box_labels.agree is [0.7, 0.2]; give two shares",
@@ -267,8 +269,8 @@ def test_boxes_of_all_sources_give_the_same_labels(here, mine, voc):
             ["box_labels=grabcut_agreement", "box_labels.context=[0.6,0.1]"],
             "box_labels.context is [0.6, 0.1]; give widths above 0",
         ),
-        (["data.reader.boxes=boxes.txt"], "data.reader.boxes is boxes.txt; set it to xml, masks"),
-        (["data.reader.boxes=boxes.csv"], "boxes.csv is missing; give the file of boxes"),
+        (["data.dataset.boxes=boxes.txt"], "data.dataset.boxes is boxes.txt; set it to xml, masks"),
+        (["data.dataset.boxes=boxes.csv"], "boxes.csv is missing; give the file of boxes"),
     ],
 )
 def test_a_slip_about_boxes_is_answered_with_its_mend(here, shared, words, message):

@@ -34,11 +34,11 @@ def files_of(store: Path) -> dict[str, str]:
 @pytest.fixture
 def one_key(monkeypatch):
     """Have all trainers share stages, so that several processes use networks trained by one."""
-    monkeypatch.setattr("wsss_lightning.trainer_config.check_trainer", lambda *_: "same")
+    monkeypatch.setattr("wsss_lightning.training.trainer.check_trainer", lambda *_: "same")
 
 
 def test_what_processes_share_is_the_same_to_the_last_bit(here, tmp_path, one_key):
-    words = [*ODD, f"runs={tmp_path}/runs", "score.batch_size=2", "test.batch_size=3"]
+    words = [*ODD, f"output_dir={tmp_path}/runs", "cam.batch_size=2", "test.batch_size=3"]
     store = tmp_path / "runs/stages"
     alone = here(*words, "trainer=cpu")
     expected, scores = files_of(store), alone.scores
@@ -57,7 +57,7 @@ def test_what_processes_share_is_the_same_to_the_last_bit(here, tmp_path, one_ke
 @pytest.mark.long
 def test_features_and_walks_are_shared_to_the_last_bit_too(here, tmp_path, one_key):
     words = [*ODD, "experiment=sc_cam", "pipeline.rounds=1", "pipeline.segment=false"]
-    words += ["refine=affinity", "refine.schedule.max_epochs=1", f"runs={tmp_path}/runs"]
+    words += ["refine=affinity", "refine.schedule.max_epochs=1", f"output_dir={tmp_path}/runs"]
     words.remove("experiment=cam")
     store = tmp_path / "runs/stages"
     alone = here(*words, "trainer=cpu")
@@ -76,10 +76,10 @@ def test_features_and_walks_are_shared_to_the_last_bit_too(here, tmp_path, one_k
 def test_training_by_several_processes_is_that_of_one_up_to_rounding(tmp_path):
     # statistics of a batch are of a process's share of it; kept, nothing else differs
     words = [*ODD, "pipeline=seeds", "backbone.freeze_norm=true", "fit.method.batch_size=6"]
-    words += ["fit.method.max_epochs=2", "score.bits=16"]
+    words += ["fit.method.max_epochs=2", "cam.storage_bits=16"]
     found = {}
     for name, trainer in {"one": "cpu", "three": "ddp_cpu", "again": "ddp_cpu"}.items():
-        words_of = [*words, f"runs={tmp_path}/{name}", f"trainer={trainer}"]
+        words_of = [*words, f"output_dir={tmp_path}/{name}", f"trainer={trainer}"]
         words_of += ["trainer.devices=3"] if trainer == "ddp_cpu" else []
         found[name] = there(*words_of, folder=tmp_path).scores
     assert found["three"] == found["again"]
@@ -88,7 +88,7 @@ def test_training_by_several_processes_is_that_of_one_up_to_rounding(tmp_path):
 
 @pytest.mark.long
 def test_a_process_that_is_ended_takes_the_others_along_and_the_run_goes_on(tmp_path):
-    words = [*ODD, "pipeline=seeds", f"runs={tmp_path}/runs", "trainer=ddp_cpu"]
+    words = [*ODD, "pipeline=seeds", f"output_dir={tmp_path}/runs", "trainer=ddp_cpu"]
     words += ["fit.method.max_epochs=60"]
     run = start(*words, folder=tmp_path)
     checkpoint = "runs/stages/fit-*.partial/last.ckpt"
@@ -113,7 +113,7 @@ def test_a_process_that_is_ended_takes_the_others_along_and_the_run_goes_on(tmp_
 
 @pytest.mark.long
 def test_processes_end_with_the_one_that_started_them(tmp_path):
-    words = [*ODD, "pipeline=seeds", f"runs={tmp_path}/runs", "trainer=ddp_cpu"]
+    words = [*ODD, "pipeline=seeds", f"output_dir={tmp_path}/runs", "trainer=ddp_cpu"]
     run = start(*words, "fit.method.max_epochs=500", folder=tmp_path)
     while not list(tmp_path.glob("runs/stages/fit-*.partial/last.ckpt")):
         assert run.poll() is None, run.communicate()

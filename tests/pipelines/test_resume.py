@@ -19,10 +19,11 @@ import torch
 from commands import TINY, Outcome, start, there
 from test_benchmarks import command
 
-from wsss_lightning import cli, interrupts
-from wsss_lightning.callbacks.checkpoints import WithinEpochs
-from wsss_lightning.run import Run
-from wsss_lightning.stages import replay
+from wsss_lightning.cache.stage_cache import StageCache
+from wsss_lightning.cli import run as cli
+from wsss_lightning.steps.train import replay
+from wsss_lightning.training.checkpoints import TimedCheckpoint
+from wsss_lightning.utils import interrupts
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +76,7 @@ def test_a_training_that_was_stopped_goes_on_behind_its_last_step(
     whole = shared.with_name("unstopped")
     here(*words, folder=whole)
     seen = []
-    saves, begins = WithinEpochs.on_train_batch_end, WithinEpochs.on_train_epoch_start
+    saves, begins = TimedCheckpoint.on_train_batch_end, TimedCheckpoint.on_train_epoch_start
 
     def stops(self, trainer, module, outputs, batch, *rest):
         saves(self, trainer, module, outputs, batch, *rest)
@@ -90,8 +91,8 @@ def test_a_training_that_was_stopped_goes_on_behind_its_last_step(
             seen.append("stopped")
             raise StoppedError
 
-    monkeypatch.setattr(WithinEpochs, "on_train_batch_end", stops)
-    monkeypatch.setattr(WithinEpochs, "on_train_epoch_start", stops_between)
+    monkeypatch.setattr(TimedCheckpoint, "on_train_batch_end", stops)
+    monkeypatch.setattr(TimedCheckpoint, "on_train_epoch_start", stops_between)
     how = (f"workers={workers}", "checkpoint_minutes=0")
     with pytest.raises(StoppedError):
         here(*words, *how, folder=tmp_path / "stopped")
@@ -131,7 +132,7 @@ def test_a_checkpoint_that_was_cut_off_is_told_and_not_gone_on_from(here, tmp_pa
             raise StoppedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(WithinEpochs, "on_train_epoch_start", stops)
+        patch.setattr(TimedCheckpoint, "on_train_epoch_start", stops)
         with pytest.raises(StoppedError):
             here(*words, folder=tmp_path / "cut")
     (last,) = tmp_path.glob("cut/runs/stages/fit-*.partial/last.ckpt")
@@ -144,9 +145,10 @@ def test_a_checkpoint_that_was_cut_off_is_told_and_not_gone_on_from(here, tmp_pa
 def test_processes_of_a_stage_end_with_a_run_that_is_killed_alone(tmp_path):
     """As the kernel does for lack of memory: one process, not its group."""
     code = (
-        "import os, time; from pathlib import Path; from wsss_lightning.stages import share_out\n"
+        "import os, time; from pathlib import Path\n"
+        "from wsss_lightning.steps.parallel import parallel_map\n"
         "def work(i):\n    Path(f'{os.getpid()}.pid').touch(); time.sleep(1)\n"
-        "share_out(work, list(range(100)), 2, 'x', threads=False)"
+        "parallel_map(work, list(range(100)), 2, 'x', threads=False)"
     )
     run = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
     patience = time.monotonic() + 60
@@ -281,7 +283,7 @@ def test_a_full_disk_is_told_in_every_kind_of_stage_and_spoils_nothing(
     words = (f"experiment={experiment}", *TINY, *FEW.get(experiment, ()))
     whole = here(*words)
     before, scores = files(tmp_path), whole.scores
-    does = Run._do
+    does = StageCache._do
     kinds = KINDS[experiment].split()
     for folder in {stage(tmp_path, kind) for kind in kinds}:
         shutil.rmtree(folder)
@@ -292,7 +294,7 @@ def test_a_full_disk_is_told_in_every_kind_of_stage_and_spoils_nothing(
                 does(self, name, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Run, "_do", full)
+            patch.setattr(StageCache, "_do", full)
             told = here(*words)
         assert told.code == 1, kind
         assert f"error: {kind}: the disk is full (File too large" in told.err
@@ -347,17 +349,18 @@ def test_a_disk_that_is_full_or_closed_is_told(here, shared, tmp_path, options, 
 
 DYING_WORKERS = """
 import os, signal
-from wsss_lightning import cli, interrupts
-from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.cli import run as cli
+from wsss_lightning.utils import interrupts
+from wsss_lightning.data.dataset import VOCDataset
 
-reads, command = VOCLayout.__getitem__, os.getpid()
+reads, command = VOCDataset.__getitem__, os.getpid()
 
 def dies(self, i):
     if os.getpid() != command:
         os.kill(os.getpid(), signal.SIGKILL)
     return reads(self, i)
 
-VOCLayout.__getitem__ = dies
+VOCDataset.__getitem__ = dies
 cli.main()
 """
 
@@ -415,7 +418,7 @@ def test_a_loss_that_is_no_number_is_told_and_its_step_can_be_replayed(here, tmp
 
 
 def test_memory_that_does_not_suffice_is_told_with_the_keys_that_need_it(here, monkeypatch):
-    from wsss_lightning.methods.classifier import Classifier
+    from wsss_lightning.methods.cam.module import Classifier
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
@@ -424,7 +427,7 @@ def test_memory_that_does_not_suffice_is_told_with_the_keys_that_need_it(here, m
     monkeypatch.setattr(Classifier, "predict_step", full)
     told = here("experiment=cam", *TINY, "pipeline=seeds")
     assert told.code == 1
-    assert "error: seeds/train: out of memory. Set score.batch_size, score.scales" in told.err
+    assert "error: seeds/train: out of memory. Set cam.batch_size, cam.scales" in told.err
 
 
 def test_alarms_of_pseudo_masks_are_shown_and_stand_in_the_record(here, tmp_path):

@@ -38,7 +38,7 @@ def results(folder: Path) -> list[dict]:
 def test_numbers_of_processes_in_one_sweep_give_the_same_numbers(tmp_path):
     # of odd numbers of images; each job has a store of its own, so none finds another's stages
     words = [*SWEEP, "data.generate.num_train=7", "data.generate.num_val=5"]
-    words += ["trainer=ddp_cpu", "trainer.devices=1,2,1", "runs=runs${hydra:job.num}"]
+    words += ["trainer=ddp_cpu", "trainer.devices=1,2,1", "output_dir=runs${hydra:job.num}"]
     # training by shares differs by rounding, so here it changes nothing
     words += ["method.optimizer.lr=0", "backbone.freeze_norm=true"]
     done = there(*words, folder=tmp_path)
@@ -69,7 +69,7 @@ def test_a_job_that_fails_is_told_at_the_end_and_stops_no_other(here, tmp_path):
 @pytest.mark.long
 def test_a_sweep_that_is_killed_goes_on_with_what_is_missing(here, tmp_path):
     words = [*SWEEP, "seed=0,1", "fit.method.max_epochs=4"]
-    whole = here(*[w.replace("dir=sweep", "dir=whole") for w in words], "runs=w")
+    whole = here(*[w.replace("dir=sweep", "dir=whole") for w in words], "output_dir=w")
     assert whole.code == 0, whole.err
     run = start(*words, folder=tmp_path)
     while len(results(tmp_path / "sweep")) < 1:
@@ -107,7 +107,7 @@ def test_jobs_beside_each_other_have_devices_of_their_own(tmp_path, monkeypatch)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     words = [*SWEEP, "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     # each reads its images by a process of its own
-    done = there(*words, "slots=[[0],[1]]", "workers=1", folder=tmp_path)
+    done = there(*words, "device_groups=[[0],[1]]", "workers=1", folder=tmp_path)
     assert done.code == 0, done.err
     ran = jobs(tmp_path / "sweep")
     assert [job["state"] for job in ran] == ["done"] * 3
@@ -146,7 +146,7 @@ def test_a_cluster_runs_the_jobs_as_this_machine_does(here, tmp_path):
     words = [*SWEEP, "seed=0,1"]
     done = there(*words, "hydra/launcher=submitit_local", folder=tmp_path)
     assert done.code == 0, done.err
-    here(*[w.replace("dir=sweep", "dir=here") for w in words], "runs=h")
+    here(*[w.replace("dir=sweep", "dir=here") for w in words], "output_dir=h")
     found, expected = results(tmp_path / "sweep"), results(tmp_path / "here")
     assert [r["scores"] for r in found] == [r["scores"] for r in expected]
     assert re.search(r"2 jobs of the sweep", done.out)

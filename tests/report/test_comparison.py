@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from wsss_lightning.data.tally import TALLY
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.anatomy import WRONG, Cause
+from wsss_lightning.evaluation.error_analysis import WRONG, ErrorType
+from wsss_lightning.evaluation.pixel_counts import TALLY
 from wsss_lightning.report.__main__ import main
+from wsss_lightning.report.annotation_cost import Costs
 from wsss_lightning.report.comparison import Comparison, probes
-from wsss_lightning.report.ledger import Costs
-from wsss_lightning.report.reading import find_runs, group
+from wsss_lightning.report.runs import find_runs, group
 
 VAL = ("segmentation", "val")
 
@@ -79,8 +79,8 @@ def test_mending_a_cause_gains_what_its_pixels_cost(tmp_path, write_runs):
     write_runs(tmp_path, {"cam": 1.0}, seeds=1, images=1, classes=1)
     matrix = np.array([[60, 20, 0], [10, 10, 0]])
     by_cause = np.zeros((len(WRONG), 2, 3), np.int64)
-    by_cause[WRONG.index(Cause.SPILL), 0, 1] = 20
-    by_cause[WRONG.index(Cause.MISSED), 1, 0] = 10
+    by_cause[WRONG.index(ErrorType.SPILL), 0, 1] = 20
+    by_cause[WRONG.index(ErrorType.MISSED), 1, 0] = 10
     np.savez(
         tmp_path / "cam_0/segmentation_miou/val" / TALLY,
         names=np.array(["a"]),
@@ -95,12 +95,12 @@ def test_mending_a_cause_gains_what_its_pixels_cost(tmp_path, write_runs):
     found = comparison.anatomy(comparison.baseline, VAL)
     now = (60 / 90 + 10 / 40) / 2
     gain = dict(zip(WRONG, found.gain, strict=True))
-    assert gain[Cause.SPILL] == pytest.approx((80 / 90 + 10 / 20) / 2 - now)
-    assert gain[Cause.MISSED] == pytest.approx((60 / 80 + 20 / 40) / 2 - now)
-    assert gain[Cause.TAG] == 0
+    assert gain[ErrorType.SPILL] == pytest.approx((80 / 90 + 10 / 20) / 2 - now)
+    assert gain[ErrorType.MISSED] == pytest.approx((60 / 80 + 20 / 40) / 2 - now)
+    assert gain[ErrorType.TAG] == 0
     share = dict(zip(WRONG, found.share, strict=True))
-    assert share[Cause.SPILL] == matrix[0, 1] / matrix.sum()
-    assert found.class_gain[WRONG.index(Cause.MISSED)][1] == pytest.approx(20 / 40 - 10 / 40)
+    assert share[ErrorType.SPILL] == matrix[0, 1] / matrix.sum()
+    assert found.class_gain[WRONG.index(ErrorType.MISSED)][1] == pytest.approx(20 / 40 - 10 / 40)
 
 
 def test_hours_are_those_of_what_was_learnt_from(tmp_path, write_runs):

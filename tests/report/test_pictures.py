@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wsss_lightning.data.scores import save_mask
-from wsss_lightning.data.tally import TallyWriter
+from wsss_lightning.evaluation.pixel_counts import PixelCountWriter
 from wsss_lightning.report.__main__ import main
 
 SIZE = (90, 260)  # H, W; larger than a tile
@@ -72,7 +72,7 @@ def run(write_runs, root, tmp_path):
     results["reader"] |= {"root": str(root), "classes": CLASSES, "lists": lists, "tags": "tags.csv"}
     (folder / "results.json").write_text(json.dumps(results))
     empty = np.zeros(SIZE, np.uint8)
-    counted = TallyWriter(3)
+    counted = PixelCountWriter(3)
     (folder / "predictions/val").mkdir(parents=True)
     for i in range(COUNT["val"]):
         save_mask(folder / f"predictions/val/val_{i}.png", empty)

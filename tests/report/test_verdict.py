@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from wsss_lightning.metrics import miou
+from wsss_lightning.evaluation.metrics import miou
 from wsss_lightning.report.verdict import (
     compare,
     dataset_miou,

@@ -1,1 +1,1 @@
-"""Results of finished steps, found again by what they were made from."""
+"""Results of finished steps, found again by a digest of what they depend on."""

@@ -6,7 +6,7 @@ docstrings and layout do not count.
 
 Where static analysis cannot decide, more code counts:
 
-- A class counts as a whole, with its bases. Only of a step that is a method, single members count.
+- A class counts as a whole, with its bases.
 - Statements that may act on import (calls, registrations, `if`, `try`) count for everyone who uses
   something of their module, or imports it without any use of its name; those of an `__init__.py`,
   for everyone who uses its package.
@@ -32,30 +32,29 @@ from typing import Any, NamedTuple, final
 from omegaconf import OmegaConf
 
 from wsss_lightning.cache.source_module import FILE, ON_IMPORT, SourceModule, load_module
-from wsss_lightning.cache.syntax import DOTTED, Target
+from wsss_lightning.utils.syntax import DOTTED, Target
 
 PACKAGE = __name__.partition(".")[0]
 
 # modules and definitions that show, watch or explain work but do none of it, and what they do
 UNHASHED: dict[str, str] = {
-    "wsss_lightning.callbacks.common_step": "sets the x axis of logged curves",
-    "wsss_lightning.callbacks.end_loggers": "closes loggers",
-    "wsss_lightning.callbacks.progress": "console and progress bars",
-    "wsss_lightning.callbacks.wandb_logger": "writes logs",
-    "wsss_lightning.callbacks.watchdog": "reports what went wrong, or stops",
+    "wsss_lightning.cache.step": "names configuration keys for error texts",
     "wsss_lightning.errors": "error texts",
-    "wsss_lightning.processes.failures_told": "error texts",
-    "wsss_lightning.processes.quiet_lightning": "hides warnings",
-    "wsss_lightning.processes.keep_forks_whole": "avoids a deadlock",
-    "wsss_lightning.processes.end_with_parent": "ends the workers of a killed run",
+    "wsss_lightning.training.callbacks.finish_loggers": "closes loggers",
+    "wsss_lightning.training.callbacks.progress": "progress bars",
+    "wsss_lightning.training.callbacks.shared_step_axis": "sets the x axis of logged curves",
+    "wsss_lightning.training.callbacks.watchdog": "reports what went wrong, or stops",
+    "wsss_lightning.training.distributed.block_sigchld_during_fork": "avoids a deadlock",
+    "wsss_lightning.training.distributed.exit_with_parent": "ends the workers of a killed run",
+    "wsss_lightning.training.distributed.silence_lightning": "hides warnings",
+    "wsss_lightning.training.distributed.translate_worker_errors": "error texts",
+    "wsss_lightning.training.loggers": "writes logs",
+    "wsss_lightning.utils.console": "prints, and shows progress bars",
 }
 
 
 class Part(NamedTuple):
-    """A definition of a module, such as `Backbone`, or one of the parts that `SourceModule` names.
-
-    Of the class of a step that is a method: `Class.method`, and `Class.` for what is no method.
-    """
+    """A definition of a module, such as `Backbone`, or one of the parts that `SourceModule` names."""
 
     module: str
     name: str
@@ -121,17 +120,16 @@ class CodeGraph:
             yield module.path, first, node.end_lineno or first
 
     def _parts_of(self, work: Callable[..., Any]) -> Iterator[Part]:
+        """The definition of a step; the class of one that is a method or another object."""
         while isinstance(work, partial):
             work = work.func
+        definition: Any = work
         if isinstance(work, MethodType):
-            owner: Any = work.__self__
-            kind = owner if isinstance(owner, type) else type(owner)
-            self._follow(kind)
-            yield from self._members(kind, work.__name__)
-        else:
-            definition = work if hasattr(work, "__qualname__") else type(work)
-            self._follow(definition)
-            yield from self._defined(definition)
+            definition = work.__self__
+        if not hasattr(definition, "__qualname__"):
+            definition = type(definition)
+        self._follow(definition)
+        yield from self._defined(definition)
 
     def _follow(self, definition: Any) -> None:
         """Follow the package that a step is defined in, whichever it is."""
@@ -154,32 +152,6 @@ class CodeGraph:
             yield from self._attribute(module, (name,))
         else:
             yield from self._whole(module)
-
-    def _members(self, kind: type, method: str) -> Iterator[Part]:
-        """A method and the members of its class that it uses; `__init__` and the like count."""
-        classes: list[tuple[SourceModule, str]] = []
-        for base in kind.__mro__:
-            module = self._module(base.__module__)
-            if module is not None and base.__qualname__ in module.classes:
-                classes.append((module, base.__qualname__))
-            elif module is not None:  # a class within a function
-                yield from self._defined(base)
-        left = [method, *(name for module, cls in classes for name in module.special_methods(cls))]
-        seen: set[str] = set()
-        while left:
-            name = left.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            for module, cls in classes:
-                if any(module.methods(cls, name)):
-                    yield Part(module.name, f"{cls}.{name}")
-                    members = module.own_members(cls, name)
-                    if members is None:
-                        yield from (Part(other.name, base) for other, base in classes)
-                    else:
-                        left += members
-        yield from (Part(module.name, f"{cls}.") for module, cls in classes)
 
     def _uses(self, part: Part) -> frozenset[Part]:
         """Parts that a part uses directly."""

@@ -3,12 +3,11 @@
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import final
 
-from wsss_lightning.cache.syntax import (
+from wsss_lightning.utils.syntax import (
     FUNCTIONS,
     Definition,
     References,
@@ -20,7 +19,6 @@ from wsss_lightning.cache.syntax import (
     is_text,
     is_type_checking,
     normal_form,
-    own_members,
     references,
 )
 
@@ -29,12 +27,11 @@ ON_IMPORT = "<import>"  # statements that may act when the module is imported
 MAIN = "<main>"  # what is run if the module is the program
 FILE = "<file>"  # a compiled module; with a name behind it, another file beside the module
 
-# decorators of these modules only wrap; any other may register what it decorates
-WRAPPERS = frozenset({"abc", "beartype", "contextlib", "dataclasses", "enum", "functools"}) | {
-    "jaxtyping",
-    "typing",
-    "typing_extensions",
-}
+# decorators of these modules and packages only wrap; any other may register what it decorates
+WRAPPERS = frozenset(
+    {"abc", "beartype", "contextlib", "dataclasses", "enum", "functools", "jaxtyping", "typing"}
+    | {"typing_extensions", "wsss_lightning.cache.step"}
+)
 BUILTIN_WRAPPERS = frozenset({"classmethod", "property", "staticmethod"})
 
 
@@ -51,7 +48,6 @@ class SourceModule:
         self.name, self.path, self.content = name, path, content
         self.is_package = path.name == "__init__.py" or path.is_dir()
         self.bindings: dict[str, str | Target] = {}
-        self.classes: dict[str, ast.ClassDef] = {}
         self._code: dict[str, list[ast.stmt]] = {}
         self._import_texts: dict[str, str] = {}
         self._star_imports: set[Target] = set()
@@ -72,38 +68,8 @@ class SourceModule:
         return [*self.bindings, MAIN, ON_IMPORT]
 
     def code(self, part: str) -> list[ast.stmt]:
-        """Statements of a part: of a name, of a method `Class.name`, or of the rest `Class.`."""
-        kind, dot, member = part.partition(".")
-        if not dot or part.startswith(FILE):
-            return self._code.get(part, [])
-        node = self.classes[kind]
-        if member:
-            return list(self.methods(kind, member))
-        expressions = [*node.decorator_list, *(keyword.value for keyword in node.keywords)]
-        head: list[ast.stmt] = [ast.copy_location(ast.Expr(e), e) for e in expressions]
-        return head + [s for s in node.body if not isinstance(s, FUNCTIONS)]
-
-    def methods(self, kind: str, member: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-        """Methods of a class by that name; a property may have several."""
-        for statement in self.classes[kind].body:
-            if isinstance(statement, FUNCTIONS) and statement.name == member:
-                yield statement
-
-    def special_methods(self, kind: str) -> Iterator[str]:
-        """Names of methods that Python calls by itself, such as `__init__`."""
-        for statement in self.classes[kind].body:
-            if isinstance(statement, FUNCTIONS) and statement.name.startswith("__"):
-                yield statement.name
-
-    def own_members(self, kind: str, member: str) -> set[str] | None:
-        """Members of the object that a method uses; None where it may use any."""
-        found: set[str] = set()
-        for method in self.methods(kind, member):
-            used = own_members(method)
-            if used is None:
-                return None
-            found |= used
-        return found
+        """Statements of a part."""
+        return self._code.get(part, [])
 
     def digest(self, part: str) -> str:
         """Digest of what a part does."""
@@ -112,9 +78,7 @@ class SourceModule:
             content = self.content if part == FILE else _read(self.name, beside)
             return hashlib.sha256(content).hexdigest()
         if part not in self._digests:
-            kind, dot, member = part.partition(".")
-            bases = self.classes[kind].bases if dot and not member else []
-            text = self._import_texts.get(part, "") + normal_form([*bases, *self.code(part)])
+            text = self._import_texts.get(part, "") + normal_form(self.code(part))
             self._digests[part] = hashlib.sha256(text.encode()).hexdigest()
         return self._digests[part]
 
@@ -141,8 +105,6 @@ class SourceModule:
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
             self._add_import(statement)
         elif isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
-            if isinstance(statement, ast.ClassDef):
-                self.classes[statement.name] = statement
             self._bind(statement.name, statement)
             if not self._only_defines(statement):
                 self._act(statement)
@@ -225,7 +187,9 @@ class SourceModule:
         bound = self.bindings.get(decorator.id)
         if bound is None:
             return decorator.id in BUILTIN_WRAPPERS
-        return isinstance(bound, Target) and bound.module.partition(".")[0] in WRAPPERS
+        if not isinstance(bound, Target):
+            return False
+        return not WRAPPERS.isdisjoint((bound.module, bound.module.partition(".")[0]))
 
 
 def load_module(name: str, path: Path) -> SourceModule:

@@ -14,7 +14,7 @@ from wsss_lightning.data.sources.masks import (
     MaskReader,
 )
 from wsss_lightning.data.sources.names import some
-from wsss_lightning.functional.masks import IGNORE, voc_palette
+from wsss_lightning.ops.masks import IGNORE, voc_palette
 
 MANY: Final = 0.05  # share of pixels that no mapping names, above which masks are refused
 BLURRED: Final = 8  # ids without a name in an image; masks that were resampled or JPEG have more
@@ -78,7 +78,7 @@ class MaskSurvey:
                 return (
                     f"{content.path} holds id {some(bad)} ({share:.1f} % of its pixels), but "
                     f"labels are 0 (background) to {len(self.reader.classes)} and {IGNORE} "
-                    "(ignored); say what ids mean by data.reader.mask_ids, as in "
+                    "(ignored); say what ids mean by data.dataset.mask_ids, as in "
                     "{0: background, 8: cat}."
                 )
         return ""
@@ -95,7 +95,7 @@ class MaskSurvey:
                         f"the id {number} has the colour {list(before)} in {path} and "
                         f"{list(colour)} in {content.path}: each palette has an order of its own, "
                         "so ids mean nothing; give the colour of each class by "
-                        "data.reader.mask_colours, as in {background: [0, 0, 0], cat: [64, 0, 0]} "
+                        "data.dataset.mask_colours, as in {background: [0, 0, 0], cat: [64, 0, 0]} "
                         "(or save masks as grey levels, mode L, if their ids are right)."
                     )
         return ""
@@ -118,8 +118,8 @@ class MaskSurvey:
                     f"{content.path} has the id {number} ({share:.1f} % of its pixels) in the "
                     f"colour {list(content.palette[number])}, by which Pascal VOC shows label "
                     f"{label}: its palette is in another order. Give the colour of each class by "
-                    "data.reader.mask_colours, as in {background: [0, 0, 0], cat: [64, 0, 0]}, or "
-                    "what each id means by data.reader.mask_ids."
+                    "data.dataset.mask_colours, as in {background: [0, 0, 0], cat: [64, 0, 0]}, or "
+                    "what each id means by data.dataset.mask_ids."
                 )
         return ""
 
@@ -138,9 +138,9 @@ class MaskSurvey:
             )
             kind = "colours" if masks[0].of_colours else "ids"
             other = next((i for i in pixels if i != 0), 1)
-            hint = f"data.reader.mask_ids, as in {{0: background, {other}: {name}}}"
+            hint = f"data.dataset.mask_ids, as in {{0: background, {other}: {name}}}"
             if masks[0].of_colours:
-                hint = f"data.reader.mask_colours, as in {{{name}: [128, 0, 0]}}"
+                hint = f"data.dataset.mask_colours, as in {{{name}: [128, 0, 0]}}"
             return (
                 f"{len(masks)} images of {self.split} that are tagged {name} have masks without a "
                 f"pixel of {name}; their {kind} are {shown} of all pixels (such as "
@@ -167,9 +167,9 @@ class MaskSurvey:
         )
         return (
             f"{worst.path} has {worst.describe(most)}, {share:.1f} % of its pixels, which "
-            f"data.reader.{key} does not name; over {self.split} these are "
+            f"data.dataset.{key} does not name; over {self.split} these are "
             f"{100 * sum(unnamed.values()) / total:.1f} %. Name them there ({IGNORED} is a name "
-            f"too), or set data.reader.unmapped={IGNORED} or {BACKGROUND}.{cause}"
+            f"too), or set data.dataset.unmapped={IGNORED} or {BACKGROUND}.{cause}"
         )
 
     def _unnamed(self) -> tuple[Counter[int], int]:

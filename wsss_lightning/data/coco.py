@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from wsss_lightning.data.images import read_header
-from wsss_lightning.data.scores import save_mask, write_table, write_text
+from wsss_lightning.data.scores import save_mask
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.ops.masks import IGNORE
+from wsss_lightning.utils.files import write_table, write_text
 
 LISTS: Final = "ImageSets/Segmentation"
 MASKS: Final = "SegmentationClass"

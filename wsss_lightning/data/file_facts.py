@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, final
 
 from wsss_lightning.data.images import Header, header_of, is_whole, opened
-from wsss_lightning.data.scores import write_text
 from wsss_lightning.errors import InputError
+from wsss_lightning.utils.files import write_text
 
 CACHE: Final = "WSSS_CACHE"  # environment variable; the folder that generated data go to as well
 FORMAT: Final = 1  # of the stored file

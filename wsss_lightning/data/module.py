@@ -16,10 +16,10 @@ from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-d
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wsss_lightning.data.batch import Batch, Sample, collate
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import load_score
 from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.data.transforms import TrainTransform
-from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
 
 
@@ -116,7 +116,7 @@ class _Augmented(Dataset[Sample]):
 
     def __init__(
         self,
-        data: VOCLayout,
+        data: VOCDataset,
         transform: TrainTransform,
         seed: int,
         sub_tags: Mapping[str, Tensor] | None,
@@ -152,7 +152,7 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: of whole images.
         num_workers: processes that read ahead.
         seed: of order and transforms.
-        supervision: what training samples carry: `tags`, or `masks`.
+        target: what training samples hold beside the image: `tags` or `masks`.
         masks: folder of pseudo masks that stand for the true ones in training.
         sub_tags: sub-categories of each training image by its name, which samples shall carry.
         scores: folders of `save_score` files of the training images; samples carry the maps of all
@@ -163,7 +163,7 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        reader: Callable[..., VOCLayout],
+        reader: Callable[..., VOCDataset],
         train: str,
         val: str | None,
         transform: TrainTransform | None,
@@ -171,7 +171,7 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: int,
         num_workers: int,
         seed: int,
-        supervision: str = "tags",
+        target: str = "tags",
         masks: Path | None = None,
         sub_tags: Mapping[str, Tensor] | None = None,
         scores: Sequence[Path] = (),
@@ -182,7 +182,7 @@ class DataModule(pl.LightningDataModule):
         self.reader, self.train, self.val, self.transform = reader, train, val, transform
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
-        self.supervision, self.masks, self.sub_tags = supervision, masks, sub_tags
+        self.target, self.masks, self.sub_tags = target, masks, sub_tags
         self.scores = tuple(scores)
         self.predict, self.skip = predict, frozenset(skip)
         self.whole: dict[str, list[str]] = {}  # names that a loader of whole images gives, by use
@@ -200,9 +200,7 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         if self.transform is None:
             raise ValueError("the DataModule has no transform, but training needs one")
-        data = self.reader(
-            split=self.train, masks=self.masks, with_masks=self.supervision == "masks"
-        )
+        data = self.reader(split=self.train, masks=self.masks, with_masks=self.target == "masks")
         _, processes = _process()
         if self.batch_size % processes:
             raise InputError(
@@ -218,7 +216,7 @@ class DataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         if self.val is None:
             raise ValueError("the DataModule has no split to validate on")
-        data = self.reader(split=self.val, with_masks=self.supervision == "masks")
+        data = self.reader(split=self.val, with_masks=self.target == "masks")
         return self._whole(data, "val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
@@ -230,7 +228,7 @@ class DataModule(pl.LightningDataModule):
         data = self.reader(split=self.predict, with_masks=False)
         return self._whole(data, "predict", self.skip)
 
-    def _whole(self, data: VOCLayout, use: str, skip: Collection[str] = ()) -> DataLoader[Batch]:
+    def _whole(self, data: VOCDataset, use: str, skip: Collection[str] = ()) -> DataLoader[Batch]:
         sizes = [data.image_size(i) for i in range(len(data))]
         done = [i for i, name in enumerate(data.names) if name in skip]
         sampler = SameSizeBatchSampler(sizes, self.eval_batch_size, done)
@@ -244,12 +242,12 @@ class DataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             multiprocessing_context=fork_context() if self.num_workers else None,
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=_end_with_parent,
+            worker_init_fn=_exit_with_parent,
             **how,
         )
 
 
-def _end_with_parent(_worker: int) -> None:
+def _exit_with_parent(_worker: int) -> None:
     """End with the process that reads; a worker that outlives it reports errors of its clean-up."""
     _prctl_pr_set_pdeathsig(signal.SIGKILL)  # nothing happens but on Linux
 

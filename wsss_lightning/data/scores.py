@@ -3,13 +3,10 @@
 Letters: n maps, l labels, h w a strided map, H W an image.
 """
 
-import csv
-import io
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +16,8 @@ from torch import Tensor
 
 from wsss_lightning.data.sources.masks import read_ids
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.masks import voc_palette
+from wsss_lightning.ops.masks import voc_palette
+from wsss_lightning.utils.files import write_atomically
 
 # bits: type in the file, and in how many equal parts [0, 1] is divided: multiples of the 100 steps
 # between the thresholds 0.00, 0.01, ..., 1.00, so that these lie between parts and in none
@@ -65,7 +63,7 @@ def save_score(
     stored = {"score": number.astype(kind), "keys": labels, "parts": np.array(parts)}
     if strided is not None:
         stored["strided"] = torch.as_tensor(strided).detach().cpu().float().numpy()
-    write_whole(path, lambda file: np.savez_compressed(file, **stored))
+    write_atomically(path, lambda file: np.savez_compressed(file, **stored))
 
 
 def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.ndarray, "n"]]:
@@ -133,7 +131,7 @@ def save_mask(path: Path, mask: UInt8[np.ndarray, "H W"]) -> None:
     """Store labels as an index image with VOC's colours."""
     image = Image.fromarray(mask)
     image.putpalette(voc_palette())
-    write_whole(path, lambda file: image.save(file, format="PNG"))
+    write_atomically(path, lambda file: image.save(file, format="PNG"))
 
 
 def load_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
@@ -148,28 +146,3 @@ def load_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
             f"{path} holds ids of 16 bits or more, but labels are 0 to 255; save it with 8 bits."
         )
     return raw
-
-
-def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Rows as CSV, the first of them the names of the columns."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    write_whole(path, lambda file: file.write(text.encode()))
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file that appears whole, on disk, or not at all; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Sample
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.ops.masks import IGNORE
 
 
 @final

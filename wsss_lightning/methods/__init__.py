@@ -1,1 +1,1 @@
-"""LightningModules: how each method learns."""
+"""Methods, one folder each."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.nets.normalisation import IMAGENET, Statistics, known_statistics
+from wsss_lightning.nets.optim import freeze_batch_norm
 from wsss_lightning.nets.resnet38 import ResNet38
 from wsss_lightning.nets.resnet_caffe import CaffeResNet
 from wsss_lightning.nets.weights import (
@@ -21,7 +22,6 @@ from wsss_lightning.nets.weights import (
     read_weights,
     shapes_of,
 )
-from wsss_lightning.optim import freeze_batch_norm
 
 # what a classification network has after its features
 HEADS = ("fc.", "classifier.", "head.", "last_linear.")

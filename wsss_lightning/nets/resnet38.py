@@ -11,8 +11,6 @@ from jaxtyping import Float
 from segmentation_models_pytorch.encoders._base import EncoderMixin
 from torch import Tensor, nn
 
-from wsss_lightning.functional.convolution import conv3x3
-
 STRIDE = 8
 # name: channels in, of the middle, out; stride, dilation of the first convolution, of the second
 RESIDUAL = {
@@ -86,16 +84,6 @@ class ResNet38(nn.Module, EncoderMixin):
 
 
 @final
-class Conv3x3(nn.Conv2d):
-    """As nn.Conv2d, by the quicker of two algorithms where the stride is 1."""
-
-    def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b _ _ _"]:
-        if self.stride != (1, 1):
-            return super().forward(x)
-        return conv3x3(x, self.weight, int(self.dilation[0]))
-
-
-@final
 class Residual(nn.Module):
     """x + conv2b1(relu(norm(conv2a(a)))), a = relu(norm(x)); x becomes conv1(a) at a new shape."""
 
@@ -105,10 +93,10 @@ class Residual(nn.Module):
         super().__init__()
         self.bn_branch2a = nn.BatchNorm2d(inside)
         self.relu_branch2a = nn.ReLU(inplace=True)
-        self.conv_branch2a = Conv3x3(inside, middle, 3, stride, first, first, bias=False)
+        self.conv_branch2a = nn.Conv2d(inside, middle, 3, stride, first, first, bias=False)
         self.bn_branch2b1 = nn.BatchNorm2d(middle)
         self.relu_branch2b1 = nn.ReLU(inplace=True)
-        self.conv_branch2b1 = Conv3x3(middle, outside, 3, 1, second, second, bias=False)
+        self.conv_branch2b1 = nn.Conv2d(middle, outside, 3, 1, second, second, bias=False)
         self.reshapes = inside != outside or stride != 1
         if self.reshapes:
             self.conv_branch1 = nn.Conv2d(inside, outside, 1, stride, bias=False)
@@ -136,7 +124,7 @@ class Bottleneck(nn.Module):
         self.bn_branch2b1 = nn.BatchNorm2d(quarter)
         self.relu_branch2b1 = nn.ReLU(inplace=True)
         self.dropout_2b1 = nn.Dropout2d(dropout)
-        self.conv_branch2b1 = Conv3x3(quarter, half, 3, padding=4, dilation=4, bias=False)
+        self.conv_branch2b1 = nn.Conv2d(quarter, half, 3, padding=4, dilation=4, bias=False)
         self.bn_branch2b2 = nn.BatchNorm2d(half)
         self.relu_branch2b2 = nn.ReLU(inplace=True)
         self.dropout_2b2 = nn.Dropout2d(dropout)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from wsss_lightning.choices import conf_folder
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.recipes.rows import (
     expect_keys,

@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from wsss_lightning.cli import complain
-from wsss_lightning.data.scores import write_table, write_whole
+from wsss_lightning.cli.run import fail
 from wsss_lightning.errors import InputError, did_you_mean
-from wsss_lightning.report.reading import DataSet, file_name, find_runs, group
+from wsss_lightning.report.runs import DataSet, file_name, find_runs, group
+from wsss_lightning.utils.files import write_atomically, write_table
 
 if TYPE_CHECKING:
+    from wsss_lightning.report.annotation_cost import Costs
     from wsss_lightning.report.comparison import Comparison
-    from wsss_lightning.report.ledger import Costs
 
 SUFFIXES = (".html", ".md", ".tex", ".csv")
 
@@ -52,9 +52,9 @@ def main(words: Sequence[str] | None = None) -> None:
             kept=told.keep,
         )
     except InputError as error:
-        complain(str(error))
+        fail(str(error))
     except OSError as error:
-        complain(
+        fail(
             f"a file or folder cannot be read or written ({error}); mend its rights, or "
             "choose other folders by --out, --charts or --keep."
         )
@@ -87,10 +87,10 @@ def make(
     Raises:
         InputError: runs, baseline, step or costs cannot be used, or the page's folder is not there.
     """
-    from wsss_lightning.callbacks.charts import save_chart
+    from wsss_lightning.figures.charts import save_chart
+    from wsss_lightning.report.annotation_cost import read_costs
     from wsss_lightning.report.comparison import Comparison
-    from wsss_lightning.report.keeping import keep
-    from wsss_lightning.report.ledger import read_costs
+    from wsss_lightning.report.export import keep
     from wsss_lightning.report.page import charts_of
 
     if out is None and charts is None and kept is None:
@@ -146,7 +146,7 @@ def _write_page(
     }
     for suffix, text in parts.items():
         path = out.with_name(stem + suffix)
-        write_whole(path, partial(_write, text))
+        write_atomically(path, partial(_write, text))
         print(f"{suffix[1:]:<5} {path}")
     write_table(out.with_name(f"{stem}.csv"), tables.every_score(comparisons))
     print(f"csv   {out.with_name(f'{stem}.csv')}")

@@ -6,11 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
-from wsss_lightning.data.tally import Tally
 from wsss_lightning.errors import InputError, did_you_mean
-from wsss_lightning.functional.anatomy import WRONG
-from wsss_lightning.report.ledger import Costs, hours
-from wsss_lightning.report.reading import DataSet, Method, RunResult, Step
+from wsss_lightning.evaluation.error_analysis import WRONG
+from wsss_lightning.evaluation.pixel_counts import PixelCounts
+from wsss_lightning.report.annotation_cost import Costs, hours
+from wsss_lightning.report.runs import DataSet, Method, RunResult, Step
 from wsss_lightning.report.verdict import (
     Figure,
     Verdict,
@@ -24,7 +24,7 @@ from wsss_lightning.report.verdict import (
 
 
 @dataclass(frozen=True)
-class Judged:
+class RankedMethod:
     """A method's figure at the step that is compared, and how it stands against the baseline."""
 
     method: Method
@@ -77,9 +77,9 @@ class Comparison:
                 f"{did_you_mean(baseline, names)}"
             )
         self.baseline = data.methods[names.index(baseline or _usual(data, self.step))]
-        self._tallies: dict[tuple[str, Step], list[Tally]] = {}
+        self._tallies: dict[tuple[str, Step], list[PixelCounts]] = {}
 
-    def tallies(self, method: Method, step: Step) -> list[Tally]:
+    def tallies(self, method: Method, step: Step) -> list[PixelCounts]:
         """Of all its runs, or none where a run's are not there."""
         key = (method.name, step)
         if key not in self._tallies:
@@ -94,7 +94,7 @@ class Comparison:
             self._tallies[key] = there if len(there) == len(found) else []
         return self._tallies[key]
 
-    def _tally(self, run: RunResult, step: Step) -> Tally | None:
+    def _tally(self, run: RunResult, step: Step) -> PixelCounts | None:
         tally, labels = run.tally(step), 1 + len(run.results["reader"]["classes"])
         if tally is not None and tally.matrices.shape[1] != labels:
             raise InputError(
@@ -125,7 +125,7 @@ class Comparison:
         return found
 
     @cached_property
-    def judged(self) -> list[Judged]:
+    def judged(self) -> list[RankedMethod]:
         """Methods, best first; the level of intervals makes 95 % hold for all verdicts at once."""
         step = self.step
         if step is None:
@@ -137,7 +137,7 @@ class Comparison:
             shown = figure(method.values(step), self.draws.get(method.name))
             verdict = self._verdict(method, step, level)
             words = "" if verdict is None else in_words(method.name, self.baseline.name, verdict)
-            found.append(Judged(method, shown, verdict, words))
+            found.append(RankedMethod(method, shown, verdict, words))
         return sorted(found, key=lambda judged: -judged.figure.mean)
 
     def _verdict(self, method: Method, step: Step, level: float) -> Verdict | None:

@@ -13,15 +13,15 @@ import jinja2
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure as Canvas
 
-from wsss_lightning.callbacks import charts
-from wsss_lightning.callbacks.progress import track
 from wsss_lightning.errors import InputError
+from wsss_lightning.figures import charts
 from wsss_lightning.report import tables
+from wsss_lightning.report.annotation_cost import SOURCES, Costs
 from wsss_lightning.report.comparison import CAUSES, Comparison, probes
-from wsss_lightning.report.ledger import SOURCES, Costs
 from wsss_lightning.report.pictures import Album, Probe, Tile, album_of
-from wsss_lightning.report.reading import Method
-from wsss_lightning.step_names import step_name
+from wsss_lightning.report.runs import Method
+from wsss_lightning.steps.labels import step_name
+from wsss_lightning.utils.console import track
 
 CHARTED = 12  # methods in charts and pictures, best first; tables have all
 PROBES = 6  # images of each split
@@ -204,7 +204,7 @@ def _pictures(
                 final = ("segmentation" if final[1] == data.train else final[0], split)
             ranked = probes(comparison.difficulty(final), PROBES)
             chosen = [(name, f"mean mIoU {100 * value:.0f}") for name, value in ranked]
-            chosen = chosen or [(name, "") for name in album.evenly(split, PROBES)]
+            chosen = chosen or [(name, "") for name in album.evenly_spaced(split, PROBES)]
             shown[split] = [
                 album.probe(name, split, about, methods)
                 for name, about in track(chosen, len(chosen), "pictures")

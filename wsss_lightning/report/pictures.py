@@ -17,17 +17,18 @@ from jaxtyping import UInt8
 from omegaconf import OmegaConf
 from PIL import Image
 
-from wsss_lightning.callbacks.gallery import heat_overlay, legend_of, mask_overlay
-from wsss_lightning.config import check_targets
-from wsss_lightning.data.scores import load_mask, load_score, write_whole
-from wsss_lightning.data.voc_layout import VOCLayout
+from wsss_lightning.config.schema import check_targets
+from wsss_lightning.data.dataset import VOCDataset
+from wsss_lightning.data.scores import load_mask, load_score
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.anatomy import WRONG, causes
-from wsss_lightning.functional.masks import voc_palette
+from wsss_lightning.evaluation.error_analysis import WRONG, causes
+from wsss_lightning.figures.image_grid import class_legend, heat_overlay, mask_overlay
+from wsss_lightning.ops.masks import voc_palette
 from wsss_lightning.report.comparison import CAUSES
-from wsss_lightning.report.reading import DataSet, Method, RunResult, Step
-from wsss_lightning.stages import evenly
-from wsss_lightning.step_names import step_name
+from wsss_lightning.report.runs import DataSet, Method, RunResult, Step
+from wsss_lightning.steps.labels import step_name
+from wsss_lightning.steps.previews import evenly_spaced
+from wsss_lightning.utils.files import write_atomically
 
 RED = (230, 0, 38)
 SIDE = 176  # pixels of the longer side of a tile
@@ -85,10 +86,10 @@ class Album:
         node = OmegaConf.create({"reader": reader})
         check_targets(node)
         self.data, self.folder, self._make = data, folder, instantiate(node.reader)
-        self._readers: dict[str, VOCLayout] = {}
+        self._readers: dict[str, VOCDataset] = {}
         self._used: list[UInt8[np.ndarray, "_ _"]] = []
 
-    def reader(self, split: str) -> VOCLayout:
+    def reader(self, split: str) -> VOCDataset:
         """A split, read once.
 
         Raises:
@@ -161,13 +162,13 @@ class Album:
         if reader is None:
             return {}
         colours = np.frombuffer(voc_palette(), np.uint8).reshape(-1, 3)
-        found = legend_of(self._used, reader.classes)
+        found = class_legend(self._used, reader.classes)
         return {name: "#" + bytes(colours[label].tolist()).hex() for name, label in found.items()}
 
-    def evenly(self, split: str, count: int) -> list[str]:
+    def evenly_spaced(self, split: str, count: int) -> list[str]:
         """Names of images of a split, from its first to its last."""
         names = self.reader(split).names
-        return [names[i] for i in evenly(len(names), count)]
+        return [names[i] for i in evenly_spaced(len(names), count)]
 
     def _image(self, name: str, split: str) -> tuple[int, Picture, UInt8[np.ndarray, "H W"] | None]:
         reader = self.reader(split)
@@ -191,7 +192,7 @@ class Album:
         path = self.folder / name
         if not path.is_file():
             self.folder.mkdir(exist_ok=True)
-            write_whole(path, lambda file: file.write(whole))
+            write_atomically(path, lambda file: file.write(whole))
         small = base64.b64encode(_jpeg(picture, SIDE, quality=72)).decode()
         return Tile("data:image/jpeg;base64," + small, caption, name)
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 
 from wsss_lightning.report.comparison import Comparison
-from wsss_lightning.report.reading import rank
+from wsss_lightning.report.runs import rank
 from wsss_lightning.report.verdict import Figure
-from wsss_lightning.step_names import step_name
+from wsss_lightning.steps.labels import step_name
 
 # scores of seeds behind those of whole steps: split, metric, and what the heading says of it
 THRESHOLDS = (

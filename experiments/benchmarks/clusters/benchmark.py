@@ -19,10 +19,10 @@ from unittest.mock import MagicMock, patch
 
 import numpy as np
 
-from wsss_lightning.functional.clusters import ABSENT, cluster, sub_tags
+from wsss_lightning.methods.sc_cam.clusters import ABSENT, cluster, sub_tags
 
 CLASSES, CLUSTERS = 20, 10
-HOW = {"algorithm": "kmeans", "n_init": 10, "max_iter": 300, "seed": 0}
+SETTINGS = {"algorithm": "kmeans", "n_init": 10, "max_iter": 300, "seed": 0}
 
 
 def draw(folder: Path, images: int, numbers: int, seed: int) -> None:
@@ -69,7 +69,7 @@ def ours(folder: Path) -> np.ndarray:
     numbers = np.full(tags.shape, ABSENT)
     for c in range(CLASSES):
         here = np.flatnonzero(tags[:, c])
-        numbers[here, c] = cluster(features[here], CLUSTERS, **HOW)
+        numbers[here, c] = cluster(features[here], CLUSTERS, **SETTINGS)
     return sub_tags(numbers, CLUSTERS).numpy()
 
 

@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from wsss_lightning.data.scores import load_score
-from wsss_lightning.functional.cam import with_constant_background
-from wsss_lightning.functional.crf.mean_field import mean_field, mean_field_batch
-from wsss_lightning.functional.crf.parameters import CRFParameters
-from wsss_lightning.functional.crf.reference_worker import infer
-from wsss_lightning.functional.crf.unary import unary_from_scores
+from wsss_lightning.densecrf.api import mean_field, mean_field_batch
+from wsss_lightning.densecrf.parameters import CRFParameters
+from wsss_lightning.densecrf.pydensecrf_worker import infer
+from wsss_lightning.densecrf.unary import unary_from_scores
+from wsss_lightning.ops.cam import with_constant_background
 
 PRESETS = {
     "psa": CRFParameters(80, 13, 3, 10, 3, 10),
@@ -88,7 +88,7 @@ def of_run(folder, count, side=None):
     from omegaconf import OmegaConf
 
     cfg = OmegaConf.load(folder / "hydra/config.yaml")
-    reader = instantiate(cfg.data.reader)(split=cfg.data.train, with_masks=False)
+    reader = instantiate(cfg.data.dataset)(split=cfg.data.train, with_masks=False)
     for i in range(0, len(reader), max(1, len(reader) // count)):
         score, _ = load_score(folder / "seeds" / cfg.data.train / f"{reader.names[i]}.npz")
         image, maps = reader.image(i), torch.from_numpy(score)

@@ -17,11 +17,11 @@ from rich.progress import track
 from rich.table import Table
 
 from wsss_lightning.data.scores import load_score
-from wsss_lightning.functional.cam import with_constant_background
-from wsss_lightning.functional.crf.gate import harm
-from wsss_lightning.functional.crf.mean_field import mean_field
-from wsss_lightning.functional.crf.unary import unary_from_scores
-from wsss_lightning.metrics import Confusion, miou
+from wsss_lightning.densecrf.api import mean_field
+from wsss_lightning.densecrf.refinement_damage import refinement_damage
+from wsss_lightning.densecrf.unary import unary_from_scores
+from wsss_lightning.evaluation.metrics import Confusion, miou
+from wsss_lightning.ops.cam import with_constant_background
 
 
 def evaluate(reader, seeds, threshold, parameters, factors):
@@ -40,7 +40,7 @@ def evaluate(reader, seeds, threshold, parameters, factors):
         matrices["seeds"].update(labels[before], truth)
         matrices["CRF"].update(labels[after], truth)
         for name, factor in gates.items():
-            harmed = harm(before, after, factor) is not None
+            harmed = refinement_damage(before, after, factor) is not None
             kept[name] += harmed
             matrices[name].update(labels[before if harmed else after], truth)
     shares = {name: count / len(reader) for name, count in kept.items()}
@@ -61,7 +61,7 @@ def main():
     for heading in ("split", "threshold", "theta_alpha", "seeds", "CRF", *gates):
         table.add_column(heading, justify="right")
     for split in (cfg.data.train, cfg.data.val):
-        reader = instantiate(cfg.data.reader)(split=split)
+        reader = instantiate(cfg.data.dataset)(split=split)
         for threshold in args.thresholds:
             for theta_alpha in args.theta_alpha:
                 parameters = replace(PRESETS["psa"], theta_alpha=theta_alpha)

@@ -22,8 +22,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from wsss_lightning import cli
-from wsss_lightning.stages import check_data
+from wsss_lightning.cli import run as cli
+from wsss_lightning.steps.check_data import check_data
 
 CLASSES = ("cat", "cow", "dog")
 XML = (
@@ -72,7 +72,7 @@ def main() -> None:
             words = ["experiment=cam", "data=voc_layout", f"data.root={root}", "data.name=many"]
             words += [
                 f"data.num_classes={len(CLASSES)}",
-                f"data.reader.classes=[{','.join(CLASSES)}]",
+                f"data.dataset.classes=[{','.join(CLASSES)}]",
             ]
             data = compose("config", overrides=words).data
         seconds = {}
@@ -100,12 +100,12 @@ def main() -> None:
 
 
 def reader(data):
-    """How stages open splits; code before `wsss_lightning.splits` built a new one each time."""
+    """The function with which steps open splits."""
     try:
-        from wsss_lightning.splits import reader_of
+        from wsss_lightning.steps.datasets import datasets_of
     except ImportError:
-        return instantiate(data.reader)
-    return reader_of(data)
+        return instantiate(data.dataset)
+    return datasets_of(data)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from wsss_lightning import cli, pipelines, refiners, stages  # noqa: F401 (once, before all forks)
-from wsss_lightning.manifest import LOGS, MANIFEST, RECORD
+# imported once, before all forks
+from wsss_lightning import pipelines, refiners, steps  # noqa: F401
+from wsss_lightning.cache.manifest import LOGS, MANIFEST, RECORD
+from wsss_lightning.cli import run as cli
 
 torch.set_num_threads(1)
 TINY = (
@@ -38,14 +40,14 @@ TINY = (
     "fit.segmenter.max_epochs=2",
     "fit.method.batch_size=4",
     "fit.segmenter.batch_size=4",
-    "score.scales=[1.0]",
-    "score.long_side=64",
-    "pictures=2",
+    "cam.scales=[1.0]",
+    "cam.long_side=64",
+    "num_previews=2",
     "trainer=cpu",
 )
 FEW = {
     "sc_cam": ("pipeline.rounds=1",),
-    "box": ("pipeline.rounds=1", "pipeline.epochs=1", "pipeline.plateau=null"),
+    "box": ("pipeline.rounds=1", "pipeline.epochs=1", "pipeline.min_change=null"),
 }
 # amid epochs and at their ends; with and without processes that read
 HOW = (
@@ -179,7 +181,10 @@ def main() -> None:
         print(f"{experiment}: undisturbed {seconds:.1f} s, {len(expected)} files and links")
         done = trial = 0
         while done < asked.kills:
-            folder, how = base / f"{experiment}-{trial}", HOW[trial % len(HOW)]
+            folder, how = (
+                base / f"{experiment}-{trial}",
+                HOW[trial % len(HOW)],
+            )
             trial += 1
             # one kill, or two of the same run
             met = []

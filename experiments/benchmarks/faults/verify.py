@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wsss_lightning import manifest
+from wsss_lightning.cache import manifest
 
 
 def timed(name: str, work: Callable[[], Any]) -> Any:

@@ -33,15 +33,15 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from yaml import YAMLError
 
-from wsss_lightning import cli
-from wsss_lightning.config import check_targets, check_values
-from wsss_lightning.config_files import check_files
-from wsss_lightning.data.features import read_looks
+from wsss_lightning.cli import run as cli
+from wsss_lightning.cli.config_files import check_files
+from wsss_lightning.config.schema import check_targets, check_values
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.images import opened
 from wsss_lightning.data.scores import load_mask
 from wsss_lightning.data.sources.boxes import read_csv, read_xml
-from wsss_lightning.data.voc_layout import VOCLayout
 from wsss_lightning.errors import InputError
+from wsss_lightning.methods.sc_cam.files import read_subcategories
 
 SECONDS = 10  # that no read may take
 MIB = 1024  # that all reads together may add
@@ -61,11 +61,11 @@ name: mine
 num_classes: 3
 crop_size: 64
 long_side: [48, 80]
-reader:
+dataset:
   classes: [bird, cat, dog]
   mask_ids: {0: background, 3: bird, 8: cat, 12: dog}
   tags: tags.csv
-  untagged: error
+  on_missing_labels: error
 """
 WORDS: dict[str, list[bytes]] = {
     "xml": [
@@ -200,8 +200,8 @@ def readers(folder: Path) -> dict[str, Callable[[bytes], None]]:
     image = folder / "JPEGImages/img.jpg"
     whole = image.read_bytes()
 
-    def voc(tags: str) -> VOCLayout:
-        return VOCLayout(
+    def voc(tags: str) -> VOCDataset:
+        return VOCDataset(
             folder,
             "train",
             CLASSES,
@@ -226,7 +226,7 @@ def readers(folder: Path) -> dict[str, Callable[[bytes], None]]:
         if content[6:9] == b"cla":  # as the seed of boxes begins
             read_csv(path)
         elif content[:4] == b"name":
-            read_looks(path, ["img"], CLASSES)
+            read_subcategories(path, ["img"], CLASSES)
         else:
             voc("tags.csv")
 

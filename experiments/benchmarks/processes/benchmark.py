@@ -23,7 +23,7 @@ def measure(folder: Path, trainer: str, devices: int, words: list[str]) -> dict[
     command += [f"trainer={trainer}", f"trainer.devices={devices}", "workers=0", *words]
     threads = {"OMP_NUM_THREADS": "1"} if trainer == "ddp_cpu" else {}
     subprocess.run(
-        [*command, f"runs={runs}", f"hydra.run.dir={runs}/run"],
+        [*command, f"output_dir={runs}", f"hydra.run.dir={runs}/run"],
         check=True,
         stdout=subprocess.DEVNULL,
         env={**os.environ, **threads},

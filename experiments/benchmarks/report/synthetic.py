@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss_lightning.data.tally import TALLY
-from wsss_lightning.functional.anatomy import WRONG
+from wsss_lightning.evaluation.error_analysis import WRONG
+from wsss_lightning.evaluation.pixel_counts import TALLY
 from wsss_lightning.report.verdict import dataset_miou
 
 STEPS = (("seeds", "train"), ("crf", "train"), ("pseudo", "train"), ("segmentation", "val"))
@@ -118,7 +118,7 @@ def _results(
         },
         "words": [f"experiment={experiment}", f"seed={seed}", *words],
         "reader": {
-            "_target_": "wsss_lightning.data.voc_layout.VOCLayout",
+            "_target_": "wsss_lightning.data.dataset.VOCDataset",
             "_partial_": True,
             "root": str(run.parent / "absent"),
             "classes": [f"class_{c}" for c in range(1, classes + 1)],
@@ -128,7 +128,7 @@ def _results(
             "image_dir": "images",
             "mask_dir": "masks",
             "annotation_dir": "xml",
-            "untagged": "error",
+            "on_missing_labels": "error",
         },
         "seconds": {"classifier": 60.0},
         "versions": {"code": "0"},

@@ -24,13 +24,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_lightning.functional.correlation import pixel_correlation
-from wsss_lightning.functional.resize import resize
-from wsss_lightning.methods.seam import SEAM
+from wsss_lightning.methods.seam.correlation import pixel_correlation
+from wsss_lightning.methods.seam.module import SEAM
+from wsss_lightning.methods.seam.network import SeamNet
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.normalisation import IMAGENET
-from wsss_lightning.nets.seam_net import SeamNet
 from wsss_lightning.nets.weights import read_official
+from wsss_lightning.ops.resize import resize
 
 SCALE, CLASSES = 0.3, 20
 FROZEN = ["conv1a", "b2", "b2_1", "b2_2"]

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_lightning.functional.affinity import feature_affinity, half_disc, random_walk
+from wsss_lightning.ops.affinity import feature_affinity, half_disc, random_walk
 
 RADIUS, BETA = 5, 8.0
 
@@ -89,7 +89,7 @@ def main() -> None:
         return
     print("grid      way     seconds   GiB  times as fast  largest difference")
     for grid in told.grids:
-        rows, walked = {}, {}
+        rows, walks = {}, {}
         with tempfile.TemporaryDirectory() as folder:
             for way in WAYS:
                 out = Path(folder) / f"{way}.pt"
@@ -102,10 +102,10 @@ def main() -> None:
                     text=True,
                 )
                 rows[way] = [float(v) for v in done.stdout.split()]
-                walked[way] = torch.load(out, weights_only=True)
+                walks[way] = torch.load(out, weights_only=True)
         for way, (seconds, gib) in rows.items():
             times = rows["whole"][0] / seconds
-            apart = float((walked[way] - walked["whole"]).abs().max())
+            apart = float((walks[way] - walks["whole"]).abs().max())
             print(f"{grid:9} {way:6} {seconds:8.3f} {gib:5.2f} {times:14.1f} {apart:19.1e}")
 
 

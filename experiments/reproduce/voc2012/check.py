@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsss_lightning.cli import complain
+from wsss_lightning.cli.run import fail
 from wsss_lightning.errors import InputError
 from wsss_lightning.recipes import (
     Difference,
@@ -30,14 +30,14 @@ from wsss_lightning.recipes import (
     read_recipe,
     recipe_names,
 )
-from wsss_lightning.report.reading import RunResult, apart, find_runs
+from wsss_lightning.report.runs import RunResult, apart, find_runs
 
 DATA = "voc2012"
 # images of VOC's lists, and of train_aug with SBD's
 IMAGES = {"train": 1464, "train_aug": 10582, "val": 1449}
 # overrides that say where and how a run is made, beside those of `reading.apart`
 NEUTRAL = ("checkpoint_minutes", "resume", "backbone.weights", "crf.engine", "recipe")
-NEUTRAL += ("score.batch_size", "test.batch_size", "refine.walk.batch_size")
+NEUTRAL += ("cam.batch_size", "test.batch_size", "refine.walk.batch_size")
 # overrides of `reading.apart` that do change scores
 COUNTED = ("data", "data.train", "data.val", "pipeline.segment", "name")
 # ends of keys that choose a network or what it begins with
@@ -292,7 +292,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         rows = check(given.runs)
     except InputError as error:
-        complain(str(error))
+        fail(str(error))
     if given.json:
         print(as_json(rows))
     elif given.markdown:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from wsss_lightning import cli
-from wsss_lightning.data.scores import load_mask, save_mask, write_text
-from wsss_lightning.data.tiny_world import CLASSES, generate
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.cli import run as cli
+from wsss_lightning.data.scores import load_mask, save_mask
+from wsss_lightning.data.synthetic.world import CLASSES, generate
+from wsss_lightning.ops.masks import IGNORE
+from wsss_lightning.utils.files import write_text
 
 LISTS = "ImageSets/Segmentation"
 TRAIN, TRAIN_AUG, VAL = 6, 12, 6  # images; train is a part of train_aug
@@ -32,7 +33,7 @@ def write(root: Path, size: int = 64) -> Path:
     """
     with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
         cfg = compose("config", ["experiment=cam"])
-        voc = compose("config", ["experiment=cam", "data=voc2012", "data.root=unused"]).data.reader
+        voc = compose("config", ["experiment=cam", "data=voc2012", "data.root=unused"]).data.dataset
     knobs = {k: v for k, v in cfg.data.generate.items() if k not in ("_target_", "cache")}
     knobs |= {"num_train": TRAIN_AUG, "num_val": VAL, "size": size}
     with tempfile.TemporaryDirectory() as cache:

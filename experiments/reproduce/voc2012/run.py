@@ -23,11 +23,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from wsss_lightning.choices import conf_folder, quoted
-from wsss_lightning.cli import complain
+from wsss_lightning.cli.options import quoted
+from wsss_lightning.cli.run import fail
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.nets.weights import is_official, read_official, read_weights
-from wsss_lightning.splits import reader_of
+from wsss_lightning.steps.datasets import datasets_of
 
 KIT = Path(__file__).parent.absolute()
 RESNET38 = "WSSS_RESNET38"  # environment variable that the recipes read
@@ -92,12 +93,12 @@ def check_data(cfg: DictConfig, incomplete: bool) -> None:
     """
     faults = []
     for split, count in IMAGES.items():
-        images = len(reader_of(cfg.data)(split, with_masks=False))
+        images = len(datasets_of(cfg.data)(split, with_masks=False))
         if images != count:
             faults.append(f"{split} lists {images} images, VOC 2012 has {count}")
     ours, plain = cfg.data, cfg.data.copy()
     plain.reader.mask_dir = "SegmentationClass"
-    own, other = reader_of(ours)("val"), reader_of(plain)("val")
+    own, other = datasets_of(ours)("val"), datasets_of(plain)("val")
     for read in (own, other):
         for i in range(len(read)):
             read.check_mask_exists(i)
@@ -137,10 +138,10 @@ def command(arguments: argparse.Namespace, names: Sequence[str], gpus: Sequence[
     """What starts the sweep."""
     seeds = ",".join(map(str, dict.fromkeys(arguments.seeds)))
     words = [sys.executable, "-m", "wsss_lightning", "-cd", str(KIT), "-cn", arguments.sweep]
-    words += [f"data.root={arguments.root.absolute()}", f"runs={arguments.runs.absolute()}"]
+    words += [f"data.root={arguments.root.absolute()}", f"output_dir={arguments.runs.absolute()}"]
     words += [f"experiment={','.join(names)}", f"seed={seeds}"]
     if gpus:
-        words.append(f"slots=[{','.join(f'[{number}]' for number in gpus)}]")
+        words.append(f"device_groups=[{','.join(f'[{number}]' for number in gpus)}]")
     if len(gpus) > 1:
         words += ["hydra/launcher=local", f"hydra.launcher.n_jobs={len(gpus)}"]
     return words + arguments.words
@@ -242,7 +243,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         started = prepare(arguments)
     except InputError as error:
-        complain(str(error))
+        fail(str(error))
     print(shlex.join(started), flush=True)
     if not arguments.check:
         sys.exit(subprocess.run(started, check=False).returncode)

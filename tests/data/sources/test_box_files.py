@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsss_lightning.data.sources.boxes import (
-    Drawn,
+    RawBox,
     boxes_of_instances,
-    fitted,
-    reaches_out,
+    clip_and_round,
+    exceeds_image,
     read_coco,
     read_csv,
     read_xml,
@@ -42,15 +42,15 @@ def written(tmp_path):
 def test_xml_counts_from_one_with_its_ends_included(written):
     path = written("a.xml", xml(f"<name> cat </name>{bndbox(1, 2, 4, 5)}"))
     (box,) = read_xml(path).boxes
-    assert box == Drawn("cat", (0, 1, 4, 5), False, "1, 2, 4, 5")
-    assert fitted(box, 5, 4) == (0, 1, 4, 5)  # 4 pixels wide and 4 high, as the file says
+    assert box == RawBox("cat", (0, 1, 4, 5), False, "1, 2, 4, 5")
+    assert clip_and_round(box, 5, 4) == (0, 1, 4, 5)  # 4 pixels wide and 4 high, as the file says
 
 
 def test_decimals_are_rounded_as_the_file_counts(written):
     (box,) = read_xml(
         written("a.xml", xml(f"<name>cat</name>{bndbox('1.4', '2.6', '9', '10.2')}"))
     ).boxes
-    assert fitted(box, 99, 99) == (0, 2, 9, 10)
+    assert clip_and_round(box, 99, 99) == (0, 2, 9, 10)
 
 
 def test_difficult_objects_are_marked_and_parts_are_no_objects(written):
@@ -72,7 +72,7 @@ def test_difficult_objects_are_marked_and_parts_are_no_objects(written):
 def test_corners_that_are_no_numbers_are_none(written, corners):
     (box,) = read_xml(written("a.xml", xml(f"<name>cat</name>{bndbox(*corners)}"))).boxes
     assert box.corners is None
-    assert fitted(box, 9, 9) is None
+    assert clip_and_round(box, 9, 9) is None
     (bare,) = read_xml(written("b.xml", xml("<name>cat</name>"))).boxes
     assert bare.corners is None
 
@@ -123,8 +123,8 @@ def test_objects_of_coco_without_a_side_are_left_out_and_counted(written):
     table = read_coco(written("a.json", coco(annotations=things)))
     assert table.left_out == 2
     kept, negative = table.boxes["b.jpg"]
-    assert fitted(kept, 9, 9) == (1, 2, 4, 6)
-    assert fitted(negative, 9, 9) is None  # refused by who knows the image
+    assert clip_and_round(kept, 9, 9) == (1, 2, 4, 6)
+    assert clip_and_round(negative, 9, 9) is None  # refused by who knows the image
     assert "object 3" in negative.where
 
 
@@ -162,8 +162,8 @@ def test_csv_holds_our_convention(written):
         "a,dog,x,1,2,3",
     )
     found = read_csv(written("a.csv", "\n".join(lines))).boxes
-    assert [fitted(b, 9, 9) for b in found["a"]] == [(0, 1, 4, 5), None]
-    assert fitted(found["b"][0], 9, 9) == (2, 0, 4, 9)
+    assert [clip_and_round(b, 9, 9) for b in found["a"]] == [(0, 1, 4, 5), None]
+    assert clip_and_round(found["b"][0], 9, 9) == (2, 0, 4, 9)
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,9 @@ def test_the_box_around_a_painted_box_is_the_box(corners):
     ],
 )
 def test_boxes_are_cut_to_the_image_and_nothing_is_left_of_those_outside(corners, expected, out):
-    box = Drawn("cat", corners, False, "")
-    assert fitted(box, 3, 4) == expected
-    assert reaches_out(box, 3, 4) is out
+    box = RawBox("cat", corners, False, "")
+    assert clip_and_round(box, 3, 4) == expected
+    assert exceeds_image(box, 3, 4) is out
 
 
 def test_json_nested_without_end_is_refused(tmp_path):

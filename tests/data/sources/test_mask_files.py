@@ -9,7 +9,7 @@ from PIL import Image
 from wsss_lightning.data.checks import MaskSurvey
 from wsss_lightning.data.sources.masks import MaskReader
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.masks import voc_palette
+from wsss_lightning.ops.masks import voc_palette
 
 CAT, DOG = (64, 0, 0), (64, 0, 128)  # VOC's colours of labels 8 and 12
 

@@ -21,14 +21,14 @@ from jaxtyping import Integer, UInt8
 
 from wsss_lightning.data.sources.text import read_table
 from wsss_lightning.errors import InputError
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.ops.masks import IGNORE
 
 SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
 MOST_XML: Final = 1 << 24  # bytes
 COLUMNS: Final = ("image", "class", "x0", "y0", "x1", "y1")
 
 
-class Drawn(NamedTuple):
+class RawBox(NamedTuple):
     """A box as somebody drew it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Annotation(NamedTuple):
         size: (H, W) of the image that was annotated; None where the file does not say.
     """
 
-    boxes: list[Drawn]
+    boxes: list[RawBox]
     size: tuple[int, int] | None
 
 
@@ -67,7 +67,7 @@ class BoxTable(NamedTuple):
         left_out: objects without height or width, which COCO's own files hold.
     """
 
-    boxes: dict[str, list[Drawn]]
+    boxes: dict[str, list[RawBox]]
     sizes: dict[str, tuple[int, int]]
     left_out: int = 0
 
@@ -96,7 +96,7 @@ def read_xml(path: Path) -> Annotation:
             x0, y0, x1, y1 = numbers
             corners = (x0 - 1, y0 - 1, x1, y1)
         boxes.append(
-            Drawn(
+            RawBox(
                 (node.findtext("name") or "").strip(),
                 corners,
                 (node.findtext("difficult") or "").strip() == "1",
@@ -112,8 +112,8 @@ def _parse_xml(path: Path) -> Element:
         return parse(path).getroot()
     except FileNotFoundError as error:
         raise InputError(
-            f"{path} is missing; add it, or take tags from elsewhere (data.reader.tags), and boxes "
-            "(data.reader.boxes)."
+            f"{path} is missing; add it, or take tags from elsewhere (data.dataset.tags), and boxes "
+            "(data.dataset.boxes)."
         ) from error
     except DefusedXmlException as error:
         raise InputError(
@@ -157,7 +157,7 @@ def read_coco(path: Path) -> BoxTable:
         if len(set(names.values())) < len(content["images"]):
             raise ValueError("two images have the same id or file_name")
         categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
-        boxes: dict[str, list[Drawn]] = {name: [] for name in names.values()}
+        boxes: dict[str, list[RawBox]] = {name: [] for name in names.values()}
         left_out = 0
         for entry in content["annotations"]:
             if entry.get("iscrowd", 0):
@@ -172,7 +172,7 @@ def read_coco(path: Path) -> BoxTable:
                 corners = (x, y, x + width, y + height)
             written = ", ".join(map(str, entry["bbox"]))
             where = f"object {entry.get('id', '?')} of {names[entry['image_id']]}"
-            drawn = Drawn(categories[entry["category_id"]], corners, False, written, where)
+            drawn = RawBox(categories[entry["category_id"]], corners, False, written, where)
             boxes[names[entry["image_id"]]].append(drawn)
         sizes = {
             names[image["id"]]: size
@@ -202,7 +202,7 @@ def read_csv(path: Path) -> BoxTable:
             f"{path} begins with {','.join(header)[:80]}, but the first line of boxes "
             f"is {','.join(COLUMNS)} (pixels from 0, ends exclusive); mend it."
         )
-    boxes: dict[str, list[Drawn]] = {}
+    boxes: dict[str, list[RawBox]] = {}
     for line, cells in rows[1:]:
         if len(cells) != len(COLUMNS):
             raise InputError(
@@ -210,7 +210,7 @@ def read_csv(path: Path) -> BoxTable:
                 "expected; mend the line."
             )
         name, label, *written = cells
-        drawn = Drawn(label, _numbers(written), False, ", ".join(written), f"line {line}")
+        drawn = RawBox(label, _numbers(written), False, ", ".join(written), f"line {line}")
         boxes.setdefault(name, []).append(drawn)
     return BoxTable(boxes, {})
 
@@ -245,7 +245,7 @@ def boxes_of_instances(
     return np.array(found, np.int64).reshape(-1, 5)
 
 
-def fitted(drawn: Drawn, height: int, width: int) -> tuple[int, int, int, int] | None:
+def clip_and_round(drawn: RawBox, height: int, width: int) -> tuple[int, int, int, int] | None:
     """Corners in whole pixels, cut to the image; None where no pixel is left.
 
     Halves are rounded up, so a box keeps its size wherever it lies; one that rounding would leave
@@ -260,7 +260,7 @@ def fitted(drawn: Drawn, height: int, width: int) -> tuple[int, int, int, int] |
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def reaches_out(drawn: Drawn, height: int, width: int) -> bool:
+def exceeds_image(drawn: RawBox, height: int, width: int) -> bool:
     """Whether a part of a box lies outside its image."""
     if drawn.corners is None:
         return False

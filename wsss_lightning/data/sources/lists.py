@@ -41,19 +41,19 @@ def list_path(root: Path, split: str, lists: Mapping[str, str | None]) -> Path:
     if lists.get(split) is None:
         known = [name for name, path in lists.items() if path is not None]
         raise InputError(
-            f"the split {split} has no list in data.reader.lists; {did_you_mean(split, known)}"
+            f"the split {split} has no list in data.dataset.lists; {did_you_mean(split, known)}"
         )
     if "/" in split:
         raise InputError(
             f"the split {split} has a / in its name, which separates parts of a score's name; give "
-            "the split another name in data.reader.lists."
+            "the split another name in data.dataset.lists."
         )
     path = root / Path(str(lists[split])).expanduser()
     if not path.is_file():
         there = sorted(p.name for p in path.parent.glob("*.txt"))
         raise InputError(
             f"{path} is missing, the list of {split}; beside it are {some(there) or 'no lists'}; "
-            f"{did_you_mean(path.name, there)} Set data.reader.lists.{split} to a file below "
+            f"{did_you_mean(path.name, there)} Set data.dataset.lists.{split} to a file below "
             "data.root, or data.val=null if there is no validation split."
         )
     return path

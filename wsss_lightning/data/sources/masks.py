@@ -18,7 +18,7 @@ from PIL import Image
 from wsss_lightning.data.images import opened, upright
 from wsss_lightning.data.sources.names import some
 from wsss_lightning.errors import InputError, did_you_mean
-from wsss_lightning.functional.masks import IGNORE
+from wsss_lightning.ops.masks import IGNORE
 
 BACKGROUND: Final = "background"
 IGNORED: Final = "ignored"
@@ -58,7 +58,7 @@ class MaskReader:
     ) -> None:
         if mask_ids is not None and mask_colours is not None:
             raise InputError(
-                "data.reader.mask_ids and data.reader.mask_colours are both set; give the one that "
+                "data.dataset.mask_ids and data.dataset.mask_colours are both set; give the one that "
                 "masks are stored by."
             )
         self.classes = list(classes)
@@ -83,12 +83,12 @@ class MaskReader:
     def _map(self, number: Any, name: str) -> None:
         if name not in self.labels:
             raise InputError(
-                f"data.reader.mask_ids gives id {number} to {name}, which is no class; "
+                f"data.dataset.mask_ids gives id {number} to {name}, which is no class; "
                 f"{did_you_mean(name, self.labels)}"
             )
         if not isinstance(number, int) or not 0 <= number < 65536:
             raise InputError(
-                f"data.reader.mask_ids has the id {number!r}, but ids are whole numbers from 0 to "
+                f"data.dataset.mask_ids has the id {number!r}, but ids are whole numbers from 0 to "
                 "65535, as in {0: background, 8: cat}."
             )
         self.table[number] = self.labels[name]
@@ -100,7 +100,7 @@ class MaskReader:
             name, written = (str(key), value) if str(key) in self.labels else (str(value), key)
             if name not in self.labels:
                 raise InputError(
-                    f"data.reader.mask_colours has {key}: {value}, which names no class; "
+                    f"data.dataset.mask_colours has {key}: {value}, which names no class; "
                     f"{did_you_mean(str(key), self.labels)} Write it as in cat: [128, 0, 0]."
                 )
             several = isinstance(written, Sequence) and not isinstance(written, str)
@@ -109,7 +109,7 @@ class MaskReader:
                 colour = _colour(one)
                 if colours.get(colour, self.labels[name]) != self.labels[name]:
                     raise InputError(
-                        f"data.reader.mask_colours gives the colour {list(colour)} to two classes; "
+                        f"data.dataset.mask_colours gives the colour {list(colour)} to two classes; "
                         "leave one."
                     )
                 colours[colour] = self.labels[name]
@@ -220,7 +220,7 @@ def read_ids(path: Path) -> Integer[np.ndarray, "H W"]:
             raise InputError(
                 f"{path} is an image of mode {image.mode}, but masks are index images whose "
                 "pixels are label ids; save it with a palette (mode P) or as grey levels (mode L), "
-                "or give the colour of each class by data.reader.mask_colours, as in "
+                "or give the colour of each class by data.dataset.mask_colours, as in "
                 "{cat: [64, 0, 0]}."
             )
         ids = np.array(upright(image))
@@ -236,7 +236,7 @@ def read_colours(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     with _opened(path) as image:
         if image.mode not in COLOUR_MODES:
             raise InputError(
-                f"{path} is an image of mode {image.mode}, but data.reader.mask_colours needs "
+                f"{path} is an image of mode {image.mode}, but data.dataset.mask_colours needs "
                 f"colours of 8 bits ({', '.join(COLOUR_MODES)}); save it as RGB."
             )
         return np.asarray(upright(image).convert("RGB"))
@@ -270,7 +270,7 @@ def _colour(written: Any) -> Colour:
         values = [value for value in written if isinstance(value, int)]
     if len(values) != 3 or not all(0 <= value <= 255 for value in values):
         raise InputError(
-            f"data.reader.mask_colours has the colour {written}, but colours are three numbers "
+            f"data.dataset.mask_colours has the colour {written}, but colours are three numbers "
             "from 0 to 255, as in cat: [128, 0, 0]."
         )
     return values[0], values[1], values[2]

@@ -117,9 +117,9 @@ def _read_columns(
     ]
     if unknown and not subset:
         raise InputError(
-            f"{path} names the class {unknown[0]!r}, which data.reader.classes lacks; "
+            f"{path} names the class {unknown[0]!r}, which data.dataset.classes lacks; "
             f"{did_you_mean(unknown[0], classes.names)} To leave a class out, give "
-            "data.reader.mask_ids."
+            "data.dataset.mask_ids."
         )
     return TagTable(table, absent, frozenset(unknown))
 
@@ -140,9 +140,9 @@ def _read_words(
             c = classes.index(word)
             if c is None and not subset:
                 raise InputError(
-                    f"{path}, line {line}, names the class {word!r}, which data.reader.classes "
+                    f"{path}, line {line}, names the class {word!r}, which data.dataset.classes "
                     f"lacks; {did_you_mean(word, classes.names)} To leave a class out, give "
-                    "data.reader.mask_ids."
+                    "data.dataset.mask_ids."
                 )
             if c is None:
                 left_out.add(word)

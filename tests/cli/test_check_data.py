@@ -1,0 +1,120 @@
+"""The data doctor's command: what it tells, writes and answers."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from wsss_lightning.cli import check_data
+
+# a run that ends right behind the check of its data: the pipeline wants a round
+ENDS = ("method=sc_cam", "pipeline=sc_cam", "pipeline.rounds=0")
+
+
+@pytest.fixture
+def examined(mine, tmp_path, monkeypatch, capfd):
+    """`examined(*words)`: exit code, doctor.json and the terminal of the doctor on `mine`."""
+
+    def call(*words: str):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["doctor", *mine, *words])
+        GlobalHydra.instance().clear()
+        code = 0
+        try:
+            check_data.main()
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            GlobalHydra.instance().clear()
+        out, err = capfd.readouterr()
+        found = list(tmp_path.glob("runs/doctor/*/doctor.json"))
+        return code, json.loads(found[0].read_text()) if found else {}, out + err
+
+    return call
+
+
+def test_a_data_set_without_fault_is_counted(examined, tmp_path):
+    code, told, out = examined()
+    assert code == 0, out
+    assert told["problems"] == []
+    train = told["splits"]["train"]
+    assert train["images"] == 6
+    assert train["images_of_class"] == {"bird": 2, "cat": 3, "dog": 3}
+    assert set(train["images_with_id"]) == {"0", "3", "8", "12", "255"}
+    assert train["height"] == {"least": 56, "median": 60, "most": 64}
+    assert 0 < train["ignored"] < 0.05
+    assert "no problems" in out
+    (picture,) = tmp_path.glob("runs/doctor/*/doctor.png")
+    with Image.open(picture) as picture_file:
+        assert min(picture_file.size) > 200
+
+
+def test_a_data_set_without_a_validation_split_is_examined(examined, voc):
+    (voc / "ImageSets/Segmentation/val.txt").unlink()
+    code, told, out = examined("data.dataset.lists.val=null")
+    assert code == 0, out
+    assert list(told["splits"]) == ["train"]
+    assert told["problems"] == []
+
+
+def test_all_that_is_wrong_is_told_at_once(examined, voc):
+    images = voc / "JPEGImages"
+    whole = (images / "train_0.jpg").read_bytes()
+    (images / "train_0.jpg").write_bytes(whole[: len(whole) // 2])  # cut off
+    (images / "train_1.jpg").unlink()
+    Image.new("L", (5, 4)).save(voc / "SegmentationClass/train_2.png")
+    shutil.copy(images / "train_3.jpg", images / "val_1.jpg")  # of the same size
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 5, 3)).astype(np.uint8)
+    photo = Image.fromarray(coarse).resize((64, 56), Image.Resampling.BICUBIC)
+    photo.save(images / "train_4.jpg")
+    photo.resize((60, 52)).save(images / "val_0.jpg", quality=60)
+    (voc / "SegmentationClass/val_0.png").unlink()
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:20] = 8
+    Image.fromarray(mask).save(voc / "SegmentationClass/train_5.png")
+    code, told, out = examined()
+    assert code == 1
+    problems, notes = "\n".join(told["problems"]), "\n".join(told["notes"])
+    assert "train_0.jpg cannot be read as an image" in problems
+    assert "1 images on the list of train are not in" in problems
+    assert "train_2.png is of 5x4 pixels, but its image" in problems
+    assert "val_0.png is missing, but other masks of val exist" in problems
+    assert "the same pixels in train and val: ['train_3', 'val_1']" in problems
+    assert "look the same: train_4 (train), val_0 (val)" in notes
+    assert "train_5 (train): " in notes
+    assert "problems" in out
+
+
+def test_a_class_that_no_image_has_is_a_problem(examined, voc):
+    rows = (voc / "tags.csv").read_text().replace(",0,1,1", ",0,1,0").replace(",0,0,1", ",0,1,0")
+    (voc / "tags.csv").write_text(rows.replace(",1,0,1", ",1,0,0"))
+    code, told, _ = examined()
+    assert code == 1
+    assert any("no image of train is tagged dog" in line for line in told["problems"])
+
+
+def test_what_cannot_be_used_at_all_is_answered_as_by_a_run(examined, voc):
+    (voc / "tags.csv").unlink()
+    code, _, out = examined()
+    assert code == 1
+    assert "tags.csv is missing" in out
+    assert "Traceback" not in out
+
+
+def test_a_run_tells_where_images_are_seen_in_sizes_that_were_not_learnt(here, mine):
+    learnt = [f"fit.{part}.long_side=[300,400]" for part in ("method", "segmenter")]
+    run = here(*mine, *learnt, "fit.segmenter.scale=null", *ENDS)
+    assert "a longer side of 64 pixels (test.long_side), but learnt with 300 to 400" in run.out
+    assert "(cam.long_side)" in run.out
+    assert "test.long_side=350 is a size that was learnt" in run.out
+    assert "but learnt with" not in here(*mine, *ENDS).out
+
+
+def test_a_run_tells_of_images_that_are_in_both_splits(here, mine, voc):
+    shutil.copy(voc / "JPEGImages/train_3.jpg", voc / "JPEGImages/val_1.jpg")
+    run = here(*mine, *ENDS)
+    assert "1 images of val are in train too (val_1): scores will flatter" in run.out

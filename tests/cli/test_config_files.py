@@ -1,0 +1,86 @@
+"""YAML of the user's own is looked at before anything is built from it."""
+
+import pytest
+
+from wsss_lightning.cli.config_files import check_files, extent
+from wsss_lightning.errors import InputError
+
+
+def refused(tmp_path, text: str | bytes, message: str, name: str = "data/mine.yaml") -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=message):
+        check_files([tmp_path])
+
+
+def test_plain_files_pass(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mine.yaml").write_text(
+        "a: &a [1, 2]\nb: *a\ndataset: {_target_: wsss_lightning.data.dataset.VOCDataset}\n"
+    )
+    (tmp_path / "broken.yaml").write_text("a: [")  # Hydra complains where it is chosen
+    check_files([tmp_path, tmp_path / "absent"])
+
+
+def test_references_are_counted_as_written_out():
+    assert extent("a: &a [1, 2]\nb: *a\n") == (2, 9)
+    assert extent("[[[1]]]") == (3, 4)
+
+
+def test_yaml_that_grows_without_bound_is_refused(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    refused(tmp_path, "\n".join(lines), "nodes where references are written out.*without anchors")
+
+
+def test_yaml_that_holds_itself_is_refused(tmp_path):
+    refused(tmp_path, "a: &a [*a]", "write it without anchors")
+
+
+def test_yaml_nested_without_end_is_refused(tmp_path):
+    refused(tmp_path, "[" * 5000, "is nested in 51 levels")
+
+
+def test_a_file_too_long_for_configuration_is_refused(tmp_path):
+    refused(tmp_path, "#" * (1 << 20) + "##", r"mine.yaml has \d+ bytes, but")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    refused(tmp_path, b"\xff\xd8\xff", "mine.yaml is no text.*save it as UTF-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hydra: {callbacks: {a: {_target_: subprocess.Popen, args: [touch, x]}}}",
+        "hydra: {launcher: {_target_: os.system}}",
+        "hydra: {sweeper: {sampler: {_target_: builtins.eval}}}",
+        "hydra: {job_logging: {handlers: {a: {(): os.system}}}}",
+        "hydra: {job_logging: {handlers: {a: {class: subprocess.Popen}}}}",
+        "a: [{b: [{_target_: os.system}]}]",
+        "a: {_target_: '${oc.env:WHAT}'}",
+    ],
+)
+@pytest.mark.parametrize("name", ["mine.yaml", "experiment/mine.yml", "hydra/launcher/mine.yaml"])
+def test_a_file_cannot_have_hydra_build_what_it_likes(tmp_path, text, name):
+    refused(tmp_path, text, "configuration may only build what starts with", name)
+
+
+def test_what_hydra_needs_may_be_built(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "hydra: {sweeper: {sampler: {_target_: optuna.samplers.TPESampler}}, launcher: "
+        "{_target_: hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher}, "
+        "job_logging: {handlers: {console: {class: logging.StreamHandler}}}}"
+    )
+    check_files([tmp_path])
+
+
+@pytest.mark.parametrize("value", ["", "voc_layout", "{data: voc_layout}"])
+def test_defaults_are_a_list(tmp_path, value):
+    refused(tmp_path, f"defaults: {value}", "but they are a list, as in defaults:")
+
+
+@pytest.mark.parametrize("text", ["defaults", "[1, 2]", "3"])
+def test_a_file_without_keys_is_refused(tmp_path, text):
+    refused(tmp_path, text, "but a configuration file has lines of KEY: VALUE; mend it")

@@ -1,0 +1,1 @@
+from official_checkpoints import seam_file  # noqa: F401

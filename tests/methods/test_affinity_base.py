@@ -1,0 +1,264 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from rates import RATES
+
+from wsss_lightning.data.scores import save_score
+from wsss_lightning.errors import InputError
+from wsss_lightning.methods.affinity_net.module import AffinityNetModule
+from wsss_lightning.methods.affinity_net.network import AffinityNet
+from wsss_lightning.methods.irn.module import IRNModule
+from wsss_lightning.methods.irn.network import BoundaryNet
+from wsss_lightning.methods.random_walk import RandomWalkPropagator, RandomWalkSettings
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.ops.affinity import half_disc, path_affinity, paths, transition
+from wsss_lightning.ops.cam import with_power_background
+
+ADAM = partial(torch.optim.Adam, lr=1e-2, weight_decay=0.0)
+PSA = {"background_power": 4.0, "background_score": None}
+IRN = {"background_power": None, "background_score": 0.25}
+
+
+def learner(kind, radius=3, border="padded"):
+    torch.manual_seed(0)
+    backbone = Backbone("test_resnet", 8, False, None, None, [], {})
+    if kind is AffinityNetModule:
+        net = partial(AffinityNet, backbone, [-3, -2, -1], [4, 6, 8], None)
+    else:
+        net = partial(BoundaryNet, backbone, [2, 3], [4, 4], 2, 4, 0, False, None)
+    return kind(net, ADAM, **RATES, radius=radius, border=border)
+
+
+def walk(radius=3, beta=2.0, steps=4, **how):
+    return RandomWalkSettings(
+        radius=radius, border="padded", beta=beta, steps=steps, **{**PSA, **how}
+    )
+
+
+def batch_of(image, mask):
+    """Images and their labels: as masks, and as marginals under much and under little background.
+
+    Of these, the first says background where the label is 255, the second says class 1.
+    """
+    background = torch.stack([mask != 1, mask == 0], 1).float()
+    score = torch.stack([background, 1 - background], 2).flatten(1, 2)  # low, then high
+    return {"image": image, "mask": mask, "score": list(score), "name": ["a"] * len(mask)}
+
+
+@pytest.mark.parametrize("kind", [AffinityNetModule, IRNModule])
+def test_the_loss_is_that_of_all_pairs_by_a_loop(kind):
+    method = learner(kind).eval()
+    image = torch.rand(1, 3, 32, 48)
+    mask = torch.zeros(1, 32, 48, dtype=torch.long)
+    mask[:, :16, 24:] = 1
+    mask[:, 16:, 24:] = 255
+    logged = {}
+    method.log_dict = lambda told, **_: logged.update(told)
+    batch = batch_of(image, mask)
+    loss = method.training_step(batch, 0)
+    affinity = method.affinities(image, 3, "padded")[0]
+    cells = method.cells(batch, affinity.shape[-2:])[0]
+    middle = 32 // (2 * len(cells))
+    assert torch.equal(cells, mask[0, middle :: 2 * middle, middle :: 2 * middle])
+    kinds = {"background": [], "foreground": [], "negative": []}
+    for n, (dy, dx) in enumerate(method.offsets(3)):
+        for y in range(cells.shape[0] - dy):
+            for x in range(max(0, -dx), cells.shape[1] - max(0, dx)):
+                a, first, second = affinity[n, y, x], cells[y, x], cells[y + dy, x + dx]
+                if 255 in (first, second):
+                    continue
+                like = "background" if first == 0 else "foreground"
+                kinds[like if first == second else "negative"].append(a)
+    like, unlike = lambda a: -(a + 1e-5).log(), lambda a: -(1 + 1e-5 - a).log()
+    parts = {"background": (like, 4), "foreground": (like, 4), "negative": (unlike, 2)}
+    wanted = {
+        f"train/{name}": term(torch.stack(kinds[name])).mean() / share
+        for name, (term, share) in parts.items()
+    }
+    for name, value in wanted.items():
+        torch.testing.assert_close(logged[name], value, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(loss, sum(wanted.values()), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [AffinityNetModule, IRNModule])
+def test_it_learns_where_two_halves_meet(kind):
+    method = learner(kind).train()
+    image = torch.rand(4, 3, 32, 32) * 0.2
+    image[..., 16:] += 0.7
+    mask = torch.zeros(4, 32, 32, dtype=torch.long)
+    mask[..., 16:] = 1
+    method.log_dict = lambda *_, **__: None
+    optimizer = torch.optim.Adam(method.parameters(), lr=1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        method.training_step(batch_of(image, mask), 0).backward()
+        optimizer.step()
+    with torch.no_grad():
+        affinity = method.eval().affinities(image, 3, "padded")
+    right = affinity[:, method.offsets(3).index((0, 1))]
+    across = right[..., right.shape[-1] // 2 - 1].mean()
+    within = right[..., [0, -2]].mean()
+    assert within > across + 0.3
+
+
+def test_the_walk_of_affinitynet_is_that_of_the_whole_matrix():
+    method = learner(AffinityNetModule).eval()
+    image, score = torch.rand(1, 3, 37, 52), torch.rand(2, 37, 52)
+    with torch.no_grad():
+        (found,) = method.refined(image, [score], walk(steps=8))
+        affinity = method.affinities(image, 3, "padded")
+    maps = F.pad(with_power_background(score, 4.0), (0, 4, 0, 3))
+    pooled = maps.reshape(3, 5, 8, 7, 8).mean((2, 4)).flatten(1)
+    flow = transition(affinity, half_disc(3), 2.0).to_dense().T.double()
+    spread = (pooled.double() @ torch.linalg.matrix_power(flow, 8)).float().reshape(1, 3, 5, 7)
+    wanted = F.interpolate(spread, scale_factor=8, mode="bilinear")[0, :, :37, :52]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_walk_of_irn_starts_beside_boundaries_and_ends_at_most_one():
+    method = learner(IRNModule).eval()
+    image, score = torch.rand(1, 3, 38, 50), torch.rand(2, 38, 50)
+    with torch.no_grad():
+        (found,) = method.refined(image, [score], walk(steps=3, **IRN))
+        logit = (method.net(image) + method.net(image.flip(-1)).flip(-1)) / 2
+    edge = logit.sigmoid()
+    affinity = path_affinity(edge, 3, "padded")
+    flow = transition(affinity, [path[0] for path in paths(3)], 2.0).to_dense().T
+    # cells on the border average the pixels that the image has there, 2 of 4 a side
+    cells = [
+        [score[:, y : y + 4, x : x + 4].mean((-2, -1)) for x in range(0, 50, 4)]
+        for y in range(0, 38, 4)
+    ]
+    pooled = torch.stack([torch.stack(row, -1) for row in cells], -2) * (1 - edge)
+    spread = (pooled.flatten(1) @ torch.linalg.matrix_power(flow, 3)).reshape(1, 2, 10, 13)
+    wanted = F.interpolate(spread, scale_factor=4, mode="bilinear")[0, :, :38, :50]
+    assert torch.equal(found[0], torch.full((38, 50), 0.25))
+    torch.testing.assert_close(found[1:], wanted / wanted.max(), rtol=1e-4, atol=1e-5)
+    assert found[1:].max() == 1
+
+
+def dense_walk(start, edge, radius, beta, squarings, size):
+    """IRN's walk by loops over all pairs and the whole matrix, as the official code has it."""
+    height, width = edge.shape
+    whole = torch.eye(height * width, dtype=torch.float64)
+    for path in paths(radius):
+        dy, dx = path[0]
+        for y in range(height - dy):
+            for x in range(max(0, -dx), width - max(0, dx)):
+                strongest = max(float(edge[y + py, x + px]) for py, px in path)
+                i, j = y * width + x, (y + dy) * width + x + dx
+                whole[i, j] = whole[j, i] = 1 - strongest
+    step = whole**beta
+    step = step / step.sum(0, keepdim=True)
+    for _ in range(squarings):
+        step = step @ step
+    spread = (start * (1 - edge)).flatten(1).double() @ step
+    large = F.interpolate(
+        spread.view(1, -1, height, width), scale_factor=4, mode="bilinear", align_corners=False
+    )[0, :, : size[0], : size[1]]
+    return (large / large.max()).float()
+
+
+def test_the_walk_of_irn_starts_from_strided_cams_that_seeds_hold(tmp_path):  # naive reference
+    method, size = learner(IRNModule).eval(), (38, 50)
+    image, strided = torch.rand(1, 3, *size), torch.rand(2, 10, 13)
+    # the maps of the image are nothing that the walk could start from
+    keys = np.array([2, 5])
+    save_score(tmp_path / "a.npz", np.zeros((2, *size), np.float32), keys, 8, strided)
+    walker = RandomWalkPropagator(method, tmp_path, walk(radius=3, beta=10, steps=8, **IRN))
+    with torch.no_grad():
+        found = walker.predict_step({"image": image, "name": ["a"]}, 0)
+        logit = (method.net(image) + method.net(image.flip(-1)).flip(-1)) / 2
+    wanted = dense_walk(strided, logit[0].sigmoid(), 3, 10, 3, size)
+    assert found["keys"][0].tolist() == [0, 2, 5]
+    full = torch.cat([torch.full((1, *size), 0.25), wanted])
+    torch.testing.assert_close(found["marginal"][0], full / full.sum(0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_walk_of_affinitynet_starts_from_the_maps_of_the_image(tmp_path):
+    method, score = learner(AffinityNetModule).eval(), torch.rand(1, 32, 48)
+    save_score(tmp_path / "a.npz", score, np.array([3]), 16)
+    save_score(tmp_path / "b.npz", score, np.array([3]), 16, torch.rand(1, 8, 12))
+    image = torch.rand(1, 3, 32, 48)
+    walker = RandomWalkPropagator(method, tmp_path, walk())
+    with torch.no_grad():
+        first, second = (walker.predict_step({"image": image, "name": [n]}, 0) for n in "ab")
+    assert torch.equal(first["marginal"][0], second["marginal"][0])
+
+
+def test_seeds_with_and_without_strided_cams_may_meet_in_a_batch(tmp_path):
+    method, score = learner(IRNModule).eval(), torch.rand(1, 32, 48)
+    save_score(tmp_path / "a.npz", score, np.array([3]), 16)
+    save_score(tmp_path / "b.npz", score, np.array([3]), 16, torch.rand(1, 8, 12))
+    image = torch.rand(2, 3, 32, 48)
+    walker = RandomWalkPropagator(method, tmp_path, walk(**IRN))
+    with torch.no_grad():
+        both = walker.predict_step({"image": image, "name": ["a", "b"]}, 0)["marginal"]
+        for i, name in enumerate("ab"):
+            batch = {"image": image[i : i + 1], "name": [name]}
+            (alone,) = walker.predict_step(batch, 0)["marginal"]
+            torch.testing.assert_close(both[i], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [AffinityNetModule, IRNModule])
+@pytest.mark.parametrize("how", [PSA, IRN])
+def test_an_image_without_tags_is_background(tmp_path, kind, how):
+    save_score(tmp_path / "a.npz", np.zeros((0, 1, 1), np.float32), np.zeros(0, int), bits=8)
+    none = np.zeros((0, 8, 12), np.float32)  # of IRN's alignment
+    save_score(tmp_path / "c.npz", np.zeros((0, 1, 1), np.float32), np.zeros(0, int), 8, none)
+    save_score(tmp_path / "b.npz", np.full((1, 32, 48), 1, np.float32), np.array([3]), bits=8)
+    walker = RandomWalkPropagator(learner(kind).eval(), tmp_path, walk(**how))
+    batch = {"image": torch.rand(3, 3, 32, 48), "name": ["a", "b", "c"]}
+    with torch.no_grad():
+        found = walker.predict_step(batch, 0)
+    assert [keys.tolist() for keys in found["keys"]] == [[0], [0, 3], [0]]
+    assert torch.equal(found["marginal"][0], torch.ones(1, 32, 48))
+    assert torch.equal(found["marginal"][2], torch.ones(1, 32, 48))
+    assert found["marginal"][1].argmax(0).all()
+    torch.testing.assert_close(found["marginal"][1].sum(0), torch.ones(32, 48))
+
+
+@pytest.mark.parametrize("kind", [AffinityNetModule, IRNModule])
+def test_images_of_a_batch_do_not_mix(kind):
+    method = learner(kind).eval()
+    image, scores = torch.rand(2, 3, 32, 40), [torch.rand(1, 32, 40), torch.rand(3, 32, 40)]
+    with torch.no_grad():
+        both = method.refined(image, scores, walk())
+        alone = [method.refined(image[i : i + 1], scores[i : i + 1], walk())[0] for i in (0, 1)]
+    for one, other in zip(both, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_walk_is_as_exact_under_mixed_precision():
+    method = learner(AffinityNetModule).eval()
+    image, score = torch.rand(1, 3, 32, 40), torch.rand(1, 32, 40)
+    with torch.no_grad():
+        (full,) = method.refined(image, [score], walk(steps=64))
+        with torch.autocast("cpu", torch.bfloat16):
+            (mixed,) = method.refined(image, [score], walk(steps=64))
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, full, rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"background_score": 0.2}, "background_power is 4.0 and background_score is 0.2"),
+        ({"background_power": None}, "background_power is None and background_score is None"),
+        ({"radius": 1}, "radius is 1; set 2 or more"),
+        ({"beta": -1}, "beta is -1"),
+        ({"steps": -1}, "steps is -1"),
+    ],
+)
+def test_a_walk_without_meaning_is_refused(how, message):
+    with pytest.raises(InputError, match=message):
+        walk(**how)
+
+
+@pytest.mark.parametrize("how", [{"radius": 1}, {"border": "round"}])
+def test_pairs_without_meaning_are_refused(how):
+    with pytest.raises(InputError, match=r"refine\.module\.radius is"):
+        learner(AffinityNetModule, **how)

@@ -1,0 +1,63 @@
+import pytest
+
+from wsss_lightning.errors import InputError
+from wsss_lightning.report.annotation_cost import SOURCES, Costs, hours, read_costs
+
+NONE = {
+    "images": 100,
+    "tag_questions": 2000,
+    "boxes": 0,
+    "masks": 0,
+    "objects_outlined": 0,
+    "held_out_masks": 0,
+}
+
+
+def test_tags_cost_a_second_a_class_and_image():
+    assert hours(NONE, Costs()) == {"tags": 2000 / 3600}
+
+
+def test_boxes_cost_tags_too():
+    assert hours({**NONE, "boxes": 250}, Costs()) == {"tags": 2000 / 3600, "boxes": 1750 / 3600}
+
+
+def test_masks_cost_by_their_objects_where_these_were_counted():
+    counted = hours({**NONE, "masks": 100, "objects_outlined": 280}, Costs())
+    assert counted == {"tags": 2000 / 3600, "masks": 280 * 79 / 3600}
+    uncounted = hours({**NONE, "masks": 100, "objects_outlined": None}, Costs())
+    assert uncounted == {"masks": 100 * 239.7 / 3600}
+
+
+def test_held_out_masks_are_counted_apart():
+    found = hours({**NONE, "held_out_masks": 10}, Costs())
+    assert found["held_out"] == pytest.approx(2397 / 3600)
+
+
+def test_every_cost_has_a_source():
+    assert set(SOURCES) == set(vars(Costs()))
+
+
+def test_a_file_replaces_costs(tmp_path):
+    path = tmp_path / "costs.yaml"
+    path.write_text("box: 35\ntag: 0.5\n")
+    assert read_costs(path) == Costs(box=35.0, tag=0.5)
+    assert read_costs(None) == Costs()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("boxx: 3", "has the cost of a boxx, which is no unit of annotation; did you mean box?"),
+        ("box: -1", "says box: -1, but costs are seconds from 0 on"),
+        ("box: [1]", "but costs are seconds from 0 on"),
+        ("- 1", "holds no costs"),
+        ("{", "is no YAML file"),
+    ],
+)
+def test_costs_that_are_none_are_told(tmp_path, text, message):
+    path = tmp_path / "costs.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message.replace("?", r"\?").replace("[", r"\[")):
+        read_costs(path)
+    with pytest.raises(InputError, match="cannot be read as costs"):
+        read_costs(tmp_path / "absent.yaml")

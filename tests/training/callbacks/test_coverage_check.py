@@ -1,0 +1,69 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from wsss_lightning.training.callbacks.coverage_check import CoverageCheck
+
+NAMES = [f"x{i}" for i in range(5)]
+
+
+class _Data(pl.LightningDataModule):
+    """Says that there are five images, and gives those that it is told to give."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+        self.whole = {"val": NAMES, "predict": NAMES}
+
+    def _loader(self):
+        return DataLoader([{"name": name} for name in self.given], batch_size=2)
+
+    val_dataloader = predict_dataloader = _loader
+
+
+class _Module(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def predict_step(self, batch, batch_idx):
+        return batch["name"]
+
+
+def run(use, given, **how):
+    trainer = pl.Trainer(
+        callbacks=[CoverageCheck()],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        **how,
+    )
+    getattr(trainer, use)(_Module(), _Data(given))
+
+
+@pytest.mark.parametrize("use", ["validate", "predict"])
+def test_images_that_came_each_once_pass(use):
+    run(use, NAMES[::-1])
+
+
+@pytest.mark.parametrize("use", ["validate", "predict"])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (NAMES[:3], r"3 images .* 5, .*: x3, x4 not seen, none too often"),
+        ([*NAMES, "x0"], "6 images .* 5, .*: none not seen, x0 too often"),
+        (["x9"] * 5, "x0, x1, x2 and 2 more not seen, x9 too often"),
+    ],
+)
+def test_images_that_lack_or_come_twice_stop_the_stage(use, given, message):
+    with pytest.raises(RuntimeError, match=message):
+        run(use, given)
+
+
+def test_a_curve_of_a_part_may_be_asked_for():
+    run("validate", NAMES, limit_val_batches=1)

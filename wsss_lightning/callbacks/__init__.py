@@ -1,1 +1,0 @@
-"""One thing each, at one seam of the loop."""

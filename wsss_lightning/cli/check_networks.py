@@ -1,0 +1,171 @@
+"""The networks of a run, built and tried once before its work starts.
+
+What is misspelt or does not fit is told within a second, not behind hours of training. Networks are
+built on torch's meta device, where tensors have a shape but no values: nothing is initialised,
+computed or stored.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from wsss_lightning.errors import InputError
+from wsss_lightning.methods.base import TagMethod, make_optimizer
+from wsss_lightning.methods.cam_predictor import CamPredictor
+from wsss_lightning.methods.cam_settings import CamSettings
+from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.nets.weights import misfits, shapes_of
+from wsss_lightning.ops.resize import grid_side
+from wsss_lightning.steps.config_nodes import backbone_nodes, build, set_statistics
+
+PARTS = ("backbone", "method", "pipeline", "refine", "segmenter")
+"""Of the configuration, that hold networks."""
+
+
+def resolve_statistics(cfg: DictConfig) -> None:
+    """Write mean and std that images are normalised by into the node of every backbone.
+
+    So they are part of each stage's name, and stored with what was trained. Those of a segmentation
+    network that the run does not train are left alone, since they may be known to the hub only.
+
+    Raises:
+        InputError: a backbone's name is not known, or as of `Backbone.statistics`.
+    """
+    unused = () if cfg.pipeline.get("segment", True) else ("segmenter",)
+    for key in PARTS:
+        if key in cfg and key not in unused:
+            set_statistics(cfg[key])
+
+
+def check_networks(cfg: DictConfig, tags: bool) -> None:
+    """Build every network that a run will train, and let it see an image of its training.
+
+    Args:
+        tags: the run learns from tags, by `method`; otherwise from masks or boxes, without it.
+
+    Raises:
+        InputError: names, options, layers or files of weights do not fit; the message names keys.
+            Weights of the hub are left to `fetch_weights`.
+    """
+    built = {key: _checked(cfg, key, crop) for key, crop in _modules(cfg, tags)}
+    begins = [("pipeline.first", "method", cfg.pipeline.get("init_from") == "last_round")]
+    for key, choice in (
+        ("segmenter", "fit.segmenter.init_from"),
+        ("refine.module", "refine.init_from"),
+    ):
+        begins.append(("method", key, OmegaConf.select(cfg, choice) == "classifier"))
+    for first, then, asked in begins:
+        if asked and first in built and then in built:
+            _check_same_encoder(built[first], built[then], f"{then}.net.backbone")
+    if tags:
+        instantiate(cfg.refine, _convert_="none").check()
+
+
+def fetch_weights(cfg: DictConfig, tags: bool) -> None:
+    """Bring weights of the hub to this machine, once for each backbone that the run trains.
+
+    Args:
+        tags: as of `check_networks`.
+
+    Raises:
+        InputError: the hub cannot be reached.
+    """
+    modules = (OmegaConf.select(cfg, key) for key, _ in _modules(cfg, tags))
+    nodes = [node for module in modules for node in backbone_nodes(module)]
+    for node in {repr(node): node for node in nodes if node.pretrained}.values():
+        instantiate(node).build()
+
+
+def _modules(cfg: DictConfig, tags: bool) -> Iterator[tuple[str, int]]:
+    """Key of each LightningModule that the run trains, and the side of its training images."""
+    if tags:
+        yield "method", cfg.fit.method.crop_size
+        if "first" in cfg.pipeline:
+            yield "pipeline.first", cfg.fit.method.crop_size
+        if "module" in cfg.refine:
+            yield "refine.module", cfg.refine.schedule.crop_size
+    if cfg.pipeline.get("segment", True):
+        yield "segmenter", cfg.fit.segmenter.crop_size
+
+
+def _checked(cfg: DictConfig, key: str, crop: int) -> Any:
+    layer = cfg.cam.layer if key in ("method", "pipeline.first") else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*non-meta parameter.*")
+        try:
+            return _tried(OmegaConf.select(cfg, key), key, crop, layer, "meta")
+        except Exception:  # of the user's making, or of an operation that the meta device lacks
+            return _tried(OmegaConf.select(cfg, key), key, crop, layer, "cpu")
+
+
+def _tried(node: DictConfig, key: str, crop: int, layer: str | None, device: str) -> Any:
+    """A module, built without weights of the hub, behind a look at an image.
+
+    Args:
+        layer: of the module's network, which must put out maps.
+    """
+    plain = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
+    for backbone in backbone_nodes(plain):
+        backbone.pretrained = False
+    with torch.device(device), torch.no_grad():
+        module = build(plain, key).eval()
+        stride = module.net.backbone.output_stride
+        # of two sizes: some networks take a single one
+        image = torch.zeros(2, 3, crop, grid_side(crop, 1.5, stride))
+        try:
+            module.net(image)
+        except InputError:
+            raise
+        except Exception as error:  # networks raise what they like
+            reason = str(error).rstrip(".")
+            raise InputError(
+                f"{key} is built, but its network cannot process images of "
+                f"{image.shape[-2]}x{image.shape[-1]} pixels: {reason}. Choose another "
+                "backbone.name, or options by which it takes images of any size."
+            ) from error
+        if isinstance(module, TagMethod):
+            _check_stride(module.net.backbone, module.net.features(image), image)
+            if layer:
+                try:
+                    CamPredictor(module, CamSettings()).activation(image, layer)
+                except ValueError as error:
+                    if isinstance(error, InputError):
+                        raise
+                    raise InputError(f"cam.{error}.") from error
+    make_optimizer(module)
+    return module
+
+
+def _check_stride(backbone: Backbone, features: torch.Tensor, image: torch.Tensor) -> None:
+    side, cells, stride = image.shape[-1], features.shape[-1], backbone.output_stride
+    if cells not in (side // stride, -(-side // stride)):
+        real = 2 ** round(math.log2(side / cells))  # cells at the rim count in part
+        raise InputError(
+            f"backbone.output_stride is {stride}, but the deepest map of {backbone.name} has a "
+            f"cell every {real} pixels; set backbone.output_stride={real}, or choose another "
+            "backbone."
+        )
+
+
+def _check_same_encoder(trained: Any, module: Any, key: str) -> None:
+    """Whether a network can begin with the encoder of one that was trained before."""
+    given, wanted = trained.net.encoder.state_dict(), shapes_of(module.net.encoder)
+    wrong = misfits(given, wanted, set(given) - set(wanted))
+    if wrong:
+        raise InputError(
+            f"{key} does not fit the classifier's encoder, with which the network shall begin: "
+            f"{wrong}. Give both the same backbone, or begin with the backbone's weights "
+            "(fit.segmenter.init_from=backbone, refine.init_from=backbone, pipeline.init_from=backbone)."
+        )
+    first, second = trained.net.backbone.statistics, module.net.backbone.statistics
+    if first != second:
+        raise InputError(
+            f"{key} normalises by mean {second.mean} and std {second.std}, but begins with the "
+            f"classifier's encoder, which learns with {first.mean} and {first.std}; give "
+            "both the same backbone.mean and backbone.std."
+        )

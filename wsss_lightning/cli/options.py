@@ -1,0 +1,186 @@
+"""What can be chosen on the command line: groups, their options, and keys with their kinds.
+
+Nothing here imports PyTorch, so that a slip is answered at once.
+"""
+
+import ast
+import os
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig, OmegaConf
+
+from wsss_lightning.config.folder import conf_folder
+from wsss_lightning.config.schema import Config
+
+Kind = Literal["path", "text", "other"]
+
+# of the run and of Hydra, which no constructor's parameter names
+FOLDERS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir")
+# parameters of other packages that are paths
+NAMED_AS_PATH = re.compile(r"(^|[._])(dir|dirpath|filepath|path)$")
+
+
+def group_names() -> list[str]:
+    """Of our own groups; those below `hydra` are Hydra's, and have more in its plugins.
+
+    `published` holds tables of published runs, which are no group to choose from.
+    """
+    others = ("hydra", "published")
+    return [
+        path.name for path in conf_folder().iterdir() if path.is_dir() and path.name not in others
+    ]
+
+
+def options(group: str, *own: Path) -> list[str]:
+    """Names of the files of a group, those in the user's own folders too."""
+    folders = (conf_folder(), *own)
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+
+
+def user_config_dirs(words: Iterable[str]) -> list[Path]:
+    """Folders of --config-dir and --config-path, and those of hydra.searchpath."""
+    given = "\n".join(words)
+    option = r"^(?:--config-dir|-cd|--config-path|-cp)[=\n](.+)$|^-c[dp](?![=\n])(.+)$"
+    found = [one or other for one, other in re.findall(option, given, re.MULTILINE)]
+    for line in re.findall(r"^\+*hydra\.searchpath=(.*)$", given, re.MULTILINE):
+        found += re.findall(r"file://([^,'\"\]\s]+)", line)
+    return [Path(expand_user(folder)).absolute() for folder in found]
+
+
+def expand_user(text: str) -> str:
+    """`~` and `~user` at the beginning, as a shell does; all else, known user or not, as it is."""
+    return os.path.expanduser(text)  # noqa: PTH111 (Path drops slashes, and refuses other users)
+
+
+def quoted(value: str) -> str:
+    """A text as Hydra's grammar takes it, whatever letters it holds."""
+    return QuotedString(text=value, quote=Quote.single).with_quotes()
+
+
+def composed(words: Iterable[str], experiment: str | None = None) -> DictConfig:
+    """The configuration of the chosen groups, and Hydra's; all other overrides are left out.
+
+    Args:
+        words: as typed; choices that do not exist are left out too.
+        experiment: taken where the words choose none; None: cam.
+    """
+    words = list(words)
+    folders = user_config_dirs(words)
+    known = {group: options(group, *folders) for group in group_names()}
+    chosen = {}
+    for word in words:
+        group, _, name = word.partition("=")
+        if name in known.get(group, ()):
+            chosen[group] = name
+    chosen.setdefault("experiment", experiment or "cam")
+    places = ",".join(quoted(f"file://{folder}") for folder in folders if folder.is_dir())
+    overrides = [f"{group}={name}" for group, name in chosen.items()]
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return hydra.compose(
+            "config", [*overrides, f"hydra.searchpath=[{places}]"], return_hydra_config=True
+        )
+
+
+def known_keys(words: Iterable[str]) -> list[str]:
+    """All keys of the composed configuration, groups included, Hydra's own left out."""
+    cfg = composed(words)
+    keys = [key for name in cfg if name != "hydra" for key in _keys(cfg._get_node(name), str(name))]
+    return list(dict.fromkeys([*group_names(), *keys]))
+
+
+def kind_of(key: str, cfg: DictConfig) -> Kind:
+    """What a key holds: a path, some text (or nothing yet), or another kind of value."""
+    if key in path_keys(cfg) or NAMED_AS_PATH.search(key):
+        return "path"
+    parent_key, _, name = key.rpartition(".")
+    parent = OmegaConf.select(cfg, parent_key) if parent_key else cfg
+    if not isinstance(parent, DictConfig) or name not in parent:
+        return "text"
+    node: Any = parent._get_node(name)
+    if OmegaConf.is_config(node):
+        return "text" if node._is_missing() or node._is_none() else "other"
+    return "text" if node._value() is None or isinstance(node._value(), str) else "other"
+
+
+def path_keys(cfg: DictConfig) -> set[str]:
+    """Keys that become a parameter of type Path, and keys that those refer to."""
+    found = set(FOLDERS)
+    for key, node in _targets(cfg, ""):
+        target: Any = node._get_node("_target_")
+        for name in _path_parameters(str(target._value())):
+            found.add(f"{key}.{name}")
+            value: Any = node._get_node(name, validate_access=False)
+            if value is not None and isinstance(value._value(), str):
+                found |= set(re.findall(r"\$\{([\w.]+)\}", value._value()))
+    return found
+
+
+@cache
+def _path_parameters(target: str) -> tuple[str, ...]:
+    """Read from the source of our own constructors, since importing them takes seconds."""
+    package, *parts, name = target.split(".")
+    path = Path(__file__).parents[1].joinpath(*parts).with_suffix(".py")
+    if package != __package__.partition(".")[0] or not path.is_file():
+        return ()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if getattr(node, "name", None) == name:
+            return tuple(_annotated_as_path(node))
+    return ()
+
+
+def _annotated_as_path(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, ast.FunctionDef):
+        for argument in (*node.args.args, *node.args.kwonlyargs):
+            if _names_path(argument.annotation):
+                yield argument.arg
+    elif isinstance(node, ast.ClassDef):
+        fields = any("dataclass" in ast.unparse(one) for one in node.decorator_list)
+        for part in node.body:
+            if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+                yield from _annotated_as_path(part)
+            elif (
+                fields
+                and isinstance(part, ast.AnnAssign)
+                and isinstance(part.target, ast.Name)
+                and _names_path(part.annotation)
+            ):
+                yield part.target.id
+
+
+def _names_path(annotation: ast.expr | None) -> bool:
+    return annotation is not None and bool(re.search(r"\bPath\b", ast.unparse(annotation)))
+
+
+def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return
+    if node._is_interpolation():
+        return
+    if "_target_" in node:
+        yield key, node
+    for name in node:
+        yield from _targets(node._get_node(name), f"{key}.{name}" if key else str(name))
+
+
+def _keys(node: Any, key: str) -> list[str]:
+    keys = [key]
+    if isinstance(node, DictConfig) and not (node._is_none() or node._is_missing()):
+        if node._is_interpolation():
+            return keys
+        for name in node:
+            keys += (
+                [f"{key}.{name}"]
+                if str(name).startswith("_")
+                else _keys(node._get_node(name), f"{key}.{name}")
+            )
+    return keys
+
+
+ConfigStore.instance().store(name="schema", node=Config)

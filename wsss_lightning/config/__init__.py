@@ -1,0 +1,1 @@
+"""Schema of the configuration, ranges of its values and allowed targets."""

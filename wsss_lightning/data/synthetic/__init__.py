@@ -1,0 +1,1 @@
+"""Generated images with masks, tags and boxes in Pascal VOC layout."""

@@ -1,0 +1,1 @@
+"""Fully connected CRF: mean field with a Gaussian and a bilateral kernel, and its engines."""

@@ -1,0 +1,1 @@
+"""Metrics as the field computes them, and error analysis."""

@@ -1,1 +1,0 @@
-"""Mathematics: tensors in, tensors out."""

@@ -1,1 +1,0 @@
-"""The fully connected CRF: mean field with a Gaussian and a bilateral kernel, and its engines."""

@@ -1,0 +1,1 @@
+"""AffinityNet: semantic affinities of pixels (Ahn and Kwak 2018)."""

@@ -1,0 +1,1 @@
+"""IRN: affinities from class boundaries (Ahn et al. 2019)."""

@@ -1,0 +1,1 @@
+"""SC-CAM: classification of sub-categories found by clustering (Chang et al. 2020)."""

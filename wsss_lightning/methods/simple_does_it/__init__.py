@@ -1,0 +1,1 @@
+"""Simple Does It: segmentation from boxes (Khoreva et al. 2017)."""

@@ -1,0 +1,1 @@
+"""Tensor operations that several methods share: pure functions."""

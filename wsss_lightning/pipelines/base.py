@@ -1,0 +1,283 @@
+"""What all pipelines share: scoring, refinement and the segmentation network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from wsss_lightning.cache.stage_cache import StageCache
+from wsss_lightning.config.schema import splits_of
+from wsss_lightning.data.supervision import Supervision
+from wsss_lightning.errors import InputError
+from wsss_lightning.pipelines.scored_splits import ScoredSplit, scored_splits
+from wsss_lightning.steps.cams import cams, validate_tags
+from wsss_lightning.steps.crf import crf
+from wsss_lightning.steps.evaluate import evaluate_masks, evaluate_seeds
+from wsss_lightning.steps.labels import step_name
+from wsss_lightning.steps.metrics_file import load_metrics
+from wsss_lightning.steps.predict import predict
+from wsss_lightning.steps.previews import previews
+from wsss_lightning.steps.pseudo_masks import pseudo_masks
+from wsss_lightning.steps.runtime import Runtime
+from wsss_lightning.steps.train import train
+
+Scores = dict[str, float]
+SEGMENTER_KEYS = ("fit.segmenter.batch_size", "fit.segmenter.crop_size")
+Pipeline = TypeVar("Pipeline", bound=Callable[..., Scores])
+Splits = dict[str, Path]
+
+
+def learns_from(supervision: Supervision) -> Callable[[Pipeline], Pipeline]:
+    """Declare what a pipeline learns from."""
+
+    def declare(pipeline: Pipeline) -> Pipeline:
+        pipeline.supervision = supervision  # type: ignore[attr-defined]
+        return pipeline
+
+    return declare
+
+
+def supervision_of(node: DictConfig) -> Supervision:
+    """What a pipeline declares to learn from, given its node of the configuration.
+
+    Raises:
+        InputError: the pipeline declares nothing.
+    """
+    supervision = getattr(get_method(node._target_), "supervision", None)
+    if not isinstance(supervision, Supervision):
+        raise InputError(
+            f"pipeline._target_ is {node._target_}, which declares no supervision; decorate the "
+            "function with wsss_lightning.pipelines.learns_from."
+        )
+    return supervision
+
+
+def runtime_of(cfg: DictConfig) -> Runtime:
+    """Trainer, loggers and processes of a run."""
+    return Runtime(
+        trainer=cfg.trainer,
+        loggers=cfg.logger,
+        workers=cfg.workers,
+        checkpoint_minutes=cfg.checkpoint_minutes,
+        validation_long_sides={"tags": cfg.cam.long_side, "masks": cfg.test.long_side},
+    )
+
+
+@dataclass
+class Experiment:
+    """A run of a pipeline: its configuration, the cache of its steps, and the scores so far.
+
+    Keys of scores are `<step>/<split>/<metric>`, with `round_<r>/` in front within rounds.
+    """
+
+    cfg: DictConfig
+    cache: StageCache
+    scores: Scores = field(default_factory=dict)
+
+    def add(self, prefix: str, folder: Path) -> None:
+        """Add the metrics of a step."""
+        self.scores |= {f"{prefix}/{key}": value for key, value in load_metrics(folder).items()}
+
+    def train_classifier(self, name: str, prefix: str = "", **inputs: Any) -> Path:
+        """Train a classifier on tags, and score its tags on the validation split, if any."""
+        cfg, data = self.cfg, self.cfg.data
+        trained = self.cache.run(
+            name,
+            train,
+            memory_keys=("fit.method.batch_size", "fit.method.crop_size"),
+            data=data,
+            target="tags",
+            **inputs,
+        )
+        if data.val is not None:
+            tested = self.cache.run(
+                f"{prefix}classifier_val",
+                validate_tags,
+                trained=trained,
+                data=data,
+                long_side=cfg.cam.long_side,
+            )
+            self.add(f"{prefix}classifier/{data.val}", tested)
+        return trained
+
+    def make_seeds(self, trained: Path, prefix: str = "", sub_maps: bool | None = None) -> Splits:
+        """CAM scores of all splits, and their mIoU.
+
+        Args:
+            trained: folder of a trained classifier.
+            prefix: of the names of the steps, such as `round_1/`.
+            sub_maps: in place of `cam.sub_maps`.
+        """
+        cfg, data, seeds = self.cfg, self.cfg.data, {}
+        settings = cfg.cam.copy()
+        if sub_maps is not None:
+            settings.sub_maps = sub_maps
+        for split in splits_of(data):
+            seeds[split] = self.cache.run(
+                f"{prefix}seeds/{split}",
+                cams,
+                trained=trained,
+                data=data,
+                split=split,
+                settings=settings,
+            )
+            for scored in scored_splits(cfg, split):
+                tested = self._cache_for(scored).run(
+                    f"{prefix}seeds_miou/{scored.name}",
+                    evaluate_seeds,
+                    scores=seeds[split],
+                    data=scored.data,
+                    split=scored.name,
+                    seeds=cfg.seeds,
+                )
+                self.add(f"{prefix}seeds/{scored.name}", tested)
+        return seeds
+
+    def score_masks(self, step: str, split: str, masks: Path) -> None:
+        """mIoU of masks of a split, on all splits that they are scored on."""
+        for scored in scored_splits(self.cfg, split):
+            tested = self._cache_for(scored).run(
+                f"{step}_miou/{scored.name}",
+                evaluate_masks,
+                masks=masks,
+                data=scored.data,
+                split=scored.name,
+            )
+            self.add(f"{step}/{scored.name}", tested)
+
+    def refine_and_segment(self, seeds: Splits, trained: Path, segment: bool) -> None:
+        """Seeds -> refined scores -> pseudo masks -> segmentation network, and their pictures.
+
+        Args:
+            seeds: folders of CAM scores, by split.
+            trained: folder of the classifier.
+            segment: train and test the segmentation network.
+        """
+        cfg, data = self.cfg, self.cfg.data
+        shown: dict[str, dict[str, Path]] = {split: {} for split in seeds}
+        marginals: Mapping[str, Path] = {}
+        refiner = instantiate(cfg.refine, _convert_="none")
+        for name, marginals in refiner(self.cache, data, seeds, trained).items():
+            for split, folder in marginals.items():
+                masks = self._pseudo_masks(f"{name}_masks/{split}", folder, split, 0.0)
+                shown[split][step_name(name)] = masks
+                self.score_masks(name, split, masks)
+                if (folder / "metrics.json").is_file():
+                    self.add(f"{name}/{split}", folder)
+        pseudo = self._pseudo_masks(
+            "pseudo", marginals[data.train], data.train, cfg.pseudo.confidence
+        )
+        shown[data.train]["pseudo mask"] = pseudo
+        self.score_masks("pseudo", data.train, pseudo)
+        if segment:
+            encoder_from = trained if cfg.fit.segmenter.init_from == "classifier" else None
+            predictions = self.segment(masks=pseudo, encoder_from=encoder_from)
+            for split, folder in predictions.items():
+                shown[split]["prediction"] = folder
+        for split in splits_of(data):
+            self.show(split, split, seeds[split], shown[split])
+
+    def segment(self, masks: Path | None = None, **inputs: Any) -> Splits:
+        """Train the segmentation network and predict all splits.
+
+        Args:
+            masks: folder of pseudo masks; None: the true masks.
+            inputs: further inputs of `train`.
+
+        Returns:
+            Folders of predicted masks, by split.
+        """
+        cfg, data = self.cfg, self.cfg.data
+        validated_crf = OmegaConf.create(
+            {"_target_": "wsss_lightning.steps.crf.validation_crf", "parameters": cfg.test_crf}
+        )
+        trained = self.cache.run(
+            "segmentation",
+            train,
+            memory_keys=SEGMENTER_KEYS,
+            module=cfg.segmenter,
+            data=data,
+            schedule=cfg.fit.segmenter,
+            target="masks",
+            masks=masks,
+            crf=validated_crf if cfg.fit.segmenter.validate_crf else None,
+            **inputs,
+        )
+        predictions = {}
+        for split in reversed(splits_of(data)):
+            predictions[split] = self.predict("segmentation", "predictions", trained, split)
+            if cfg.test.crf:
+                predictions[split] = self._refine_prediction(predictions[split], split)
+        return predictions
+
+    def predict(
+        self, step: str, folder: str, trained: Path, split: str, settings: Any = None
+    ) -> Path:
+        """Predicted masks of a split, and their mIoU.
+
+        Args:
+            step: that leads the keys of scores.
+            folder: of the predictions of all splits.
+            trained: folder of a trained segmentation network.
+            split: whose images are read.
+            settings: in place of the node `test`.
+        """
+        predictions = self.cache.run(
+            f"{folder}/{split}",
+            predict,
+            trained=trained,
+            data=self.cfg.data,
+            split=split,
+            settings=self.cfg.test if settings is None else settings,
+        )
+        self.score_masks(step, split, predictions)
+        return predictions
+
+    def show(self, name: str, split: str, seeds: Path | None, steps: Mapping[str, Path]) -> None:
+        """Picture of what the steps made of some images of a split."""
+        self.cache.run(
+            f"pictures/{name}",
+            previews,
+            data=self.cfg.data,
+            split=split,
+            count=self.cfg.num_previews,
+            seeds=seeds,
+            steps=steps,
+        )
+
+    def _refine_prediction(self, predictions: Path, split: str) -> Path:
+        marginals = self.cache.run(
+            f"predictions_crf/{split}",
+            crf,
+            scores=predictions,
+            data=self.cfg.data,
+            split=split,
+            parameters=self.cfg.test_crf,
+            background_power=None,
+            background_score=None,
+        )
+        masks = self._pseudo_masks(f"predictions_crf_masks/{split}", marginals, split, 0.0)
+        self.score_masks("segmentation_crf", split, masks)
+        return masks
+
+    def _pseudo_masks(self, name: str, scores: Path, split: str, confidence: float) -> Path:
+        return self.cache.run(
+            name,
+            pseudo_masks,
+            scores=scores,
+            data=self.cfg.data,
+            split=split,
+            confidence=confidence,
+        )
+
+    def _cache_for(self, scored: ScoredSplit) -> StageCache:
+        """The cache, whose keys also depend on the true masks of the scored split.
+
+        Only evaluations read these masks, so other steps do not depend on them.
+        """
+        if not scored.digest:
+            return self.cache
+        return replace(self.cache, data_digest=f"{self.cache.data_digest}-{scored.digest}")

@@ -1,0 +1,1 @@
+"""Results of a run: results.json, the score table and W&B."""

@@ -1,0 +1,1 @@
+"""Training with Lightning: trainers, processes, checkpoints, loggers and callbacks."""

@@ -1,0 +1,25 @@
+"""What is seen of a stage while it runs."""
+
+from typing import final
+
+from pytorch_lightning.callbacks import RichProgressBar
+
+
+@final
+class StageProgress(RichProgressBar):
+    """Lightning's bar, each line led by the name of the stage."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(leave=False)
+        self.stage = stage
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"{self.stage} {super()._get_train_description(current_epoch).lower()}"
+
+    @property
+    def validation_description(self) -> str:
+        return f"{self.stage} validation"
+
+    @property
+    def predict_description(self) -> str:
+        return f"{self.stage} images"
