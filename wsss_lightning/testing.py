@@ -49,7 +49,7 @@ def check_method(build: Build, steps: int = 25, seed: int = 0) -> None:
       (b, c, h, w); its scores lie in [0, 1) and are zero for classes without a tag;
     - a `Segmenter` predicts probabilities that sum to 1 at the size of the image, and ignored
       pixels have no loss;
-    - a `AffinityModule` gives affinities in [0, 1] that are lower across an edge than within a
+    - an `AffinityModule` gives affinities in [0, 1] that are lower across an edge than within a
       region, and refined scores for the background and every class of an image.
 
     Args:
@@ -222,11 +222,11 @@ class _TagRules(_Rules):
 
     def check_scores(self, module: Any, tags: Tensor) -> None:
         image = torch.rand(len(tags), 3, 50, 70)
-        predictor = CamPredictor(module, CamSettings(scales=(0.5, 1.0), flip=True))
+        cams = CamPredictor(module, CamSettings(scales=(0.5, 1.0), flip=True))
         with torch.no_grad():
-            score = predictor.score(image, tags)
-            none = predictor.score(image, torch.zeros_like(tags))
-            mirrored = predictor.score(image.flip(-1), tags).flip(-1)
+            score = cams.score(image, tags)
+            none = cams.score(image, torch.zeros_like(tags))
+            mirrored = cams.score(image.flip(-1), tags).flip(-1)
         self.require(score.shape == (*tags.shape, 50, 70), "scores have the size of the image")
         lies = bool(score.min() >= 0) and bool(score.max() < 1)
         self.require(lies, "scores lie in [0, 1)", (score.min().item(), score.max().item()))
@@ -237,11 +237,11 @@ class _TagRules(_Rules):
         self.require(close, "the mirrored image has the mirrored scores")
 
     def check_images_without_tags(self, batch: dict[str, Any]) -> None:
-        on_missing_labels = {
+        untagged = {
             key: torch.zeros_like(value) if key.endswith("tags") else value
             for key, value in batch.items()
         }
-        _, losses = self.trained(on_missing_labels, steps=1)
+        _, losses = self.trained(untagged, steps=1)
         finite = bool(torch.tensor(losses).isfinite().all())
         self.require(finite, "the loss is finite for images without tags")
 
