@@ -71,5 +71,12 @@ def test_an_unknown_architecture_is_answered_with_the_nearest():
 
 
 def test_an_option_that_the_architecture_lacks_is_named():
-    with raises_naming(ValueError, "decoder_chanels"):
-        segmentation_net("fpn", options={"decoder_chanels": 8})
+    with raises_naming(
+        ValueError, "options", "decoder_pyramid_chanels", "decoder_pyramid_channels"
+    ):
+        segmentation_net("fpn", options={"decoder_pyramid_chanels": 8})
+
+
+def test_values_of_options_that_do_not_fit_are_named():
+    with raises_naming(ValueError, "deeplabv3plus", "decoder_atrous_rates", "[2, 4]"):
+        segmentation_net("deeplabv3plus", options={"decoder_atrous_rates": [2, 4]})

@@ -3,6 +3,7 @@
 Letters: b images, k = c + 1 labels with background first, H W an image.
 """
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -35,8 +36,8 @@ class SegmentationNet(nn.Module):
             wants finer maps.
 
     Raises:
-        ValueError: `output_stride` or `architecture` is out of range, or the library cannot build
-            the network.
+        ValueError: `output_stride` or `architecture` is out of range, `architecture` lacks one of
+            the `options`, or the library cannot build the network.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class SegmentationNet(nn.Module):
                 f"architecture is {architecture}, but must be one of {', '.join(ARCHITECTURES)}; "
                 f"{did_you_mean(architecture, ARCHITECTURES)}"
             )
+        _check_options(architecture, options)
         self.backbone = backbone
         self.normalise = Normalise(backbone.statistics)
         dilation: dict[str, Any] = {}
@@ -97,3 +99,15 @@ class SegmentationNet(nn.Module):
         padding = (0, -width % 32, 0, -height % 32)
         # after normalisation, zero is the mean colour
         return self.net(F.pad(self.normalise(image), padding))[..., :height, :width]
+
+
+def _check_options(architecture: str, options: Mapping[str, Any]) -> None:
+    """Check names of options, since decoders pass unknown ones on to the encoder."""
+    classes = {name.lower(): value for name, value in vars(smp).items()}
+    known = set(inspect.signature(classes[architecture]).parameters) - {"kwargs", "classes"}
+    for name in options:
+        if name not in known:
+            raise ValueError(
+                f"options is {dict(options)}, but must be arguments of {architecture}, which has no "
+                f"{name}; {did_you_mean(name, known)}"
+            )
