@@ -42,7 +42,7 @@ def data(tmp_path):
         "on_missing_labels": "error",
     }
     return OmegaConf.create(
-        {"name": "three", "train": "train", "val": "train", "num_classes": 3, "reader": reader}
+        {"name": "three", "train": "train", "val": "train", "num_classes": 3, "dataset": reader}
     )
 
 
@@ -95,7 +95,7 @@ def trained(tmp_path):
         "options": {},
     }
     module = {
-        "_target_": "wsss_lightning.methods.affinity_base.AffinityNetModule",
+        "_target_": "wsss_lightning.methods.affinity_net.module.AffinityNetModule",
         "net": {
             "_target_": "wsss_lightning.methods.affinity_net.network.AffinityNet",
             "_partial_": True,

@@ -12,7 +12,7 @@ import wsss_lightning.steps.stages
 from wsss_lightning.data.scores import load_mask, load_score, load_strided, save_mask, save_score
 from wsss_lightning.densecrf.pydensecrf_engine import EngineError
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import CamSettings
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.methods.sc_cam.clusters import ABSENT
 from wsss_lightning.methods.sc_cam.files import Features, load_features, save_features
 from wsss_lightning.ops.masks import IGNORE
@@ -47,7 +47,7 @@ def write_set(root, truths, size=(SIDE, SIDE)):
             "val": "val",
             "num_classes": 1,
             "subcategories": None,
-            "reader": {
+            "dataset": {
                 "_target_": "wsss_lightning.data.dataset.VOCDataset",
                 "_partial_": True,
                 "root": str(root),
