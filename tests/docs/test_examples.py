@@ -1,0 +1,244 @@
+"""Every example in README.md, CONTRIBUTING.md and docs/ works.
+
+Python blocks are executed, page by page. Commands are composed by the product's own command line;
+those of the quickstart really run, on tiny data. A block that cannot run here has the comment
+`<!-- not run: REASON -->` above it, and REASONS counts them.
+"""
+
+import re
+import runpy
+import shlex
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+from commands import TINY, Outcome, there
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from wsss_lightning.cli import run as cli
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "wsss_lightning/methods").glob("*/README.md")),
+]
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "docs/index.md").is_file(), reason="docs/ is not in the sdist"
+)
+# why a block does not run, and how many do not
+REASONS = {
+    "installs packages": 4,
+    "needs Docker": 1,
+    "needs a download": 2,
+    "needs a failed run": 1,
+    "needs a W&B account": 2,
+}
+KINDS = ("bash", "python", "yaml", "text")
+# modules whose arguments are overrides of the configuration
+HYDRA = {"wsss_lightning", "wsss_lightning.cli.check_data"}
+BLOCK = re.compile(
+    r"(?:^<!-- not run: (?P<reason>.+?) -->\n)?^```(?P<kind>\w*)(?: title=\"(?P<title>.+?)\")?\n"
+    r"(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    kind: str
+    text: str
+    title: str | None
+    reason: str | None
+
+    def commands(self) -> list[list[str]]:
+        """Its commands as words, without environment, comments and line breaks."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        words = [shlex.split(line, comments=True) for line in lines]
+        return [line for line in map(without_environment, words) if line]
+
+
+def without_environment(words: list[str]) -> list[str]:
+    first = next((i for i, word in enumerate(words) if not re.match(r"[A-Z_]+=", word)), len(words))
+    return words[first:]
+
+
+def blocks(page: Path) -> list[Block]:
+    matches = BLOCK.finditer(page.read_text(encoding="utf-8"))
+    return [
+        Block(page, match["kind"], match["text"], match["title"], match["reason"])
+        for match in matches
+    ]
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+ALL = [block for page in PAGES for block in blocks(page)] if PAGES[0].is_file() else []
+RUN = [block for block in ALL if block.reason is None]
+COMMANDS = sorted(
+    {
+        tuple(words)
+        for block in RUN
+        if block.kind == "bash"
+        for words in block.commands()
+        if words[:2] == ["python", "-m"] and words[2] in HYDRA
+    }
+)
+
+
+def test_blocks_that_do_not_run_are_known_and_counted():
+    assert Counter(block.reason for block in ALL if block.reason) == REASONS
+
+
+def test_every_block_says_what_it_is():
+    kinds = {(named(block.page), block.kind) for block in ALL if block.kind not in KINDS}
+    # the generated part of recipes.md shows its commands without a language
+    assert kinds == {("docs/recipes.md", "")}
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b.page == page and b.kind == "python" for b in RUN)],
+    ids=named,
+)  # fmt: skip
+def test_python_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {"__name__": "example"}
+    for block in RUN:
+        if block.page == page and block.kind == "python":
+            exec(compile(block.text, named(page), "exec"), namespace)
+
+
+def test_yaml_examples_parse():
+    examples = [block for block in RUN if block.kind == "yaml"]
+    assert len(examples) > 5
+    for block in examples:
+        assert isinstance(yaml.safe_load(block.text), dict), block
+
+
+@pytest.fixture
+def example_folder(tmp_path) -> Path:
+    """A folder with the files that the pages tell a user to write."""
+    for block in RUN:
+        if block.kind == "yaml" and block.title:
+            path = tmp_path / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+    return tmp_path
+
+
+def test_pages_agree_on_the_files_that_they_show():
+    shown: dict[str, set[frozenset]] = {}
+    for block in RUN:
+        if block.title and block.kind == "yaml":
+            data = yaml.safe_load(block.text)
+            classes = frozenset(data.get("dataset", {}).get("classes", ()))
+            shown.setdefault(block.title, set()).add(classes)
+    assert shown
+    assert all(len(classes) == 1 for classes in shown.values())
+
+
+def jobs(words: list[str]) -> list[list[str]]:
+    """A command without its sweep: one command for each job, that prints its configuration."""
+    kept = [word for word in words if word not in ("-m", "--multirun")]
+    parser = OverridesParser.create()
+    choices = []
+    for word in kept:
+        is_override = "=" in word and not word.startswith("-")
+        override = parser.parse_override(word) if is_override and len(kept) < len(words) else None
+        if override is not None and override.is_sweep_override():
+            key = override.get_key_element()
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            choices.append([word])
+    return [list(job) for job in product(*choices)]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_commands_compose(words, example_folder, here, monkeypatch):
+    module, arguments = words[2], list(words[3:])
+    if "--help" in arguments:
+        assert here(*arguments).code == 0
+        return
+    for folder in ("-cd", "--config-dir"):
+        if folder in arguments:
+            i = arguments.index(folder) + 1
+            place = example_folder / arguments[i]
+            arguments[i] = str(place if place.is_dir() else ROOT / arguments[i])
+    for job in jobs(arguments)[:3]:
+        printing = [*job, *([] if "--cfg" in job else ["--cfg", "job"])]
+        result = composed(module, printing, here, monkeypatch)
+        assert result.code == 0, (job, result.err)
+        assert "seed:" in result.out
+
+
+def composed(module: str, words: list[str], here, monkeypatch) -> Outcome:
+    if module == "wsss_lightning":
+        return here(*words)
+    with monkeypatch.context() as patched:
+        # the fixture `here` calls the main of a run
+        patched.setattr(cli, "main", lambda: runpy.run_module(module, run_name="__main__"))
+        return here(*words)
+
+
+OTHER = sorted(
+    {tuple(words) for b in RUN if b.kind == "bash" for words in b.commands()} - set(COMMANDS)
+)
+
+
+@pytest.mark.parametrize("words", OTHER, ids=" ".join)
+def test_other_commands_exist_with_their_options(words, monkeypatch, capsys):
+    program = words[0]
+    if program == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert words[1] in targets
+    elif program == "python" and words[1] == "-m":
+        module = words[2]
+        assert module.startswith("wsss_lightning.")
+        monkeypatch.setattr(sys, "argv", [module, "--help"])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_module(module, run_name="__main__")
+        assert not stop.value.code
+        options = {word for word in words[3:] if word.startswith("--")}
+        printed = capsys.readouterr().out
+        assert [option for option in options if option not in printed] == []
+    elif program in ("python", ".venv/bin/python"):
+        assert (ROOT / words[1]).is_file()
+    else:
+        pytest.fail(f"{program} is no known program; mark its block as not run")
+
+
+def test_commands_are_found():  # so that a change of their notation does not empty the tests
+    assert len(COMMANDS) > 30
+    assert len(OTHER) > 5
+    assert {words[2] for words in COMMANDS} == HYDRA
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs(here, tmp_path):
+    page = ROOT / "docs/quickstart.md"
+    commands = [w for b in RUN if b.page == page and b.kind == "bash" for w in b.commands()]
+    runs = [w[3:] for w in commands if w[:3] == ["python", "-m", "wsss_lightning"]]
+    single = [w for w in runs if not {"-m", "--help", "--cfg", "--config-dir"} & set(w)]
+    (sweep,) = (w for w in runs if "-m" in w)
+    (report,) = (w for w in commands if w[:3] == ["python", "-m", "wsss_lightning.report"])
+    assert single[0] == ["experiment=cam"]
+    for words in single:
+        outcome = here(*words, *TINY)
+        assert outcome.scores["pseudo/train/miou"] > 0
+        assert list((outcome.folder / "pseudo").glob("*.png"))
+    assert here(*sweep, *TINY, "seed=0", "experiment=cam,box", "pipeline.rounds=1").code == 0
+    outcome = there(folder=tmp_path, program=tuple(report[1:3]), *report[3:])  # noqa: B026
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "runs/sweep/report.html").is_file()
+    GlobalHydra.instance().clear()
