@@ -442,7 +442,7 @@ def sights(cfg: DictConfig) -> "list[TrainTestScale]":
 
     used = {"segmenter": "test"} if cfg.pipeline.get("segment", True) else {}
     if supervision_of(cfg.pipeline) is TAGS:
-        used = {"method": "score"} | used
+        used = {"method": "cam"} | used
     return [
         TrainTestScale(
             f"fit.{part}.long_side",
