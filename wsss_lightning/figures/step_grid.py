@@ -46,7 +46,10 @@ def step_grid(
             y, x = top + line * step, column * step
             page[y : y + side, x : x + side] = one.repeat(zoom, 0).repeat(zoom, 1)
     picture = Image.fromarray(page)
-    picture.putpalette([*(palette.getpalette() or [])[: 3 * HEADING], *GREY, 0, 0, 0])
+    entries = np.zeros((CLEAR + 1, 3), np.uint8)
+    used = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)[:HEADING]
+    entries[: len(used)], entries[HEADING] = used, GREY
+    picture.putpalette(entries.tobytes())
     picture.info["transparency"] = CLEAR
     draw = ImageDraw.Draw(picture)
     for column, heading in enumerate(headings if font_size else ()):
