@@ -361,7 +361,13 @@ def test_photometric_changes_are_given_by_name(value):
 
 
 UNTYPED = {
-    "box_labels": {"inner": 0.2, "min_fill": 0.1, "jitter": 0.1, "agree": [0.2, 0.7], "context": 0.1},
+    "box_labels": {
+        "inner": 0.2,
+        "min_fill": 0.1,
+        "jitter": 0.1,
+        "agree": [0.2, 0.7],
+        "context": 0.1,
+    },
     "relabel": {"min_fill": 0.5, "label_confidence": 0.8},
     "pipeline": {"plateau": 0.01, "rounds": 2, "epochs": 1},
     "refine": {"area_factor": 5, "schedule": {"max_epochs": 1, "scale": [1, 2]}},

@@ -8,6 +8,7 @@ from rates import RATES
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
+from wsss_lightning.methods.cam_predictor import CamPredictor
 from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.methods.sc_cam.module import SCCAM
 from wsss_lightning.methods.sc_cam.network import SubCamNet
@@ -43,17 +44,17 @@ def test_a_negative_weight_is_refused():
 
 def test_scores_come_from_the_heads_of_classes():
     method, image = sc_cam().eval(), torch.rand(2, 3, 49, 65)
-    before = method.score(image, TAGS)
+    before = CamPredictor(method, CamSettings()).score(image, TAGS)
     torch.nn.init.zeros_(method.net.sub_head.weight)
-    assert torch.equal(method.score(image, TAGS), before)
+    assert torch.equal(CamPredictor(method, CamSettings()).score(image, TAGS), before)
     assert before.any()
 
 
 def test_maps_of_sub_categories_are_divided_by_their_common_maximum():
     method, image = sc_cam().eval(), torch.rand(2, 3, 49, 65)
-    method.reading = CamSettings(scales=(0.5, 1.0), flip=True, sub_maps=True)
+    cams = CamPredictor(method, CamSettings(scales=(0.5, 1.0), flip=True, sub_maps=True))
     with torch.no_grad():
-        score = method.score(image, TAGS)
+        score = cams.score(image, TAGS)
         total = torch.zeros(2, 6, 49, 65)
         for scale in (0.5, 1.0):
             view = method._sized(image, scale)

@@ -11,6 +11,7 @@ from rates import RATES
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
+from wsss_lightning.methods.cam_predictor import CamPredictor
 from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.methods.seam.module import SEAM
 from wsss_lightning.methods.seam.network import SeamNet
@@ -161,12 +162,12 @@ def official_normalisation(total, eps=1e-5):
 
 def test_scores_are_summed_and_normalised_as_in_the_official_inference():
     method = seam().eval()
-    method.reading = CamSettings(scales=(0.5, 1.0, 1.5, 2.0), flip=True, stride=8)
+    cams = CamPredictor(method, CamSettings(scales=(0.5, 1.0, 1.5, 2.0), flip=True, stride=8))
     image, tags = torch.rand(1, 3, 41, 57), torch.ones(1, 2)
     with torch.no_grad():
-        score = method.score(image, tags)
+        score = cams.score(image, tags)
         total = 0
-        for scale in method.reading.scales:
+        for scale in cams.settings.scales:
             view = method._sized(image, scale)
             for flip in (False, True):
                 _, refined = method.net(view.flip(-1) if flip else view)
