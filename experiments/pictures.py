@@ -48,11 +48,11 @@ RUNS: Mapping[str, tuple[str, ...]] = {
 Columns = tuple[tuple[str, str, str, str], ...]
 
 
-def tag_method(run: str) -> Columns:
+def tag_method(run: str, seeds: str = "seeds/train") -> Columns:
     """Columns of a method that learns from tags."""
     return (
-        ("score", run, "heat", "seeds/train"),
-        ("seeds", run, "seeds", "seeds/train"),
+        ("score", run, "heat", seeds),
+        ("seeds", run, "seeds", seeds),
         ("pseudo mask", run, "mask", "pseudo"),
     )
 
@@ -67,7 +67,7 @@ PICTURES: Mapping[str, Columns] = {
     "cam": tag_method("cam"),
     "grad_cam": tag_method("grad_cam"),
     "seam": tag_method("seam"),
-    "sc_cam": tag_method("sc_cam"),
+    "sc_cam": tag_method("sc_cam", "round_1/seeds/train"),
     "refiners": (
         ("seeds", "cam", "seeds", "seeds/train"),
         ("crf", "cam", "mask", "pseudo"),

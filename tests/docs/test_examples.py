@@ -60,16 +60,27 @@ class Block:
     title: str | None
     reason: str | None
 
-    def commands(self) -> list[list[str]]:
-        """Its commands as words, without environment, comments and line breaks."""
+    def commands(self) -> list["Command"]:
+        """Its commands, without comments and line breaks."""
         lines = self.text.replace("\\\n", " ").splitlines()
-        words = [shlex.split(line, comments=True) for line in lines]
-        return [line for line in map(without_environment, words) if line]
+        return [command(words) for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def without_environment(words: list[str]) -> list[str]:
-    first = next((i for i, word in enumerate(words) if not re.match(r"[A-Z_]+=", word)), len(words))
-    return words[first:]
+@dataclass(frozen=True, order=True)
+class Command:
+    """Words of a command, and the environment variables set before them."""
+
+    words: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return " ".join(self.words)
+
+
+def command(words: list[str]) -> Command:
+    first = next(i for i, word in enumerate(words) if not re.match(r"[A-Z_]+=", word))
+    pairs = [word.partition("=") for word in words[:first]]
+    return Command(tuple(words[first:]), tuple((name, value) for name, _, value in pairs))
 
 
 def blocks(page: Path) -> list[Block]:
@@ -88,11 +99,11 @@ ALL = [block for page in PAGES for block in blocks(page)] if PAGES[0].is_file() 
 RUN = [block for block in ALL if block.reason is None]
 COMMANDS = sorted(
     {
-        tuple(words)
+        one
         for block in RUN
         if block.kind == "bash"
-        for words in block.commands()
-        if words[:2] == ["python", "-m"] and words[2] in HYDRA
+        for one in block.commands()
+        if one.words[:2] == ("python", "-m") and one.words[2] in HYDRA
     }
 )
 
@@ -164,9 +175,11 @@ def jobs(words: list[str]) -> list[list[str]]:
     return [list(job) for job in product(*choices)]
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_commands_compose(words, example_folder, here, monkeypatch):
-    module, arguments = words[2], list(words[3:])
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_commands_compose(command, example_folder, here, monkeypatch):
+    module, arguments = command.words[2], list(command.words[3:])
+    for name, value in command.environment:
+        monkeypatch.setenv(name, value)
     if "--help" in arguments:
         assert here(*arguments).code == 0
         return
@@ -191,14 +204,12 @@ def composed(module: str, words: list[str], here, monkeypatch) -> Outcome:
         return here(*words)
 
 
-OTHER = sorted(
-    {tuple(words) for b in RUN if b.kind == "bash" for words in b.commands()} - set(COMMANDS)
-)
+OTHER = sorted({one for b in RUN if b.kind == "bash" for one in b.commands()} - set(COMMANDS))
 
 
-@pytest.mark.parametrize("words", OTHER, ids=" ".join)
-def test_other_commands_exist_with_their_options(words, monkeypatch, capsys):
-    program = words[0]
+@pytest.mark.parametrize("command", OTHER, ids=str)
+def test_other_commands_exist_with_their_options(command, monkeypatch, capsys):
+    words, program = command.words, command.words[0]
     if program == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert words[1] in targets
@@ -221,13 +232,14 @@ def test_other_commands_exist_with_their_options(words, monkeypatch, capsys):
 def test_commands_are_found():  # so that a change of their notation does not empty the tests
     assert len(COMMANDS) > 30
     assert len(OTHER) > 5
-    assert {words[2] for words in COMMANDS} == HYDRA
+    assert {command.words[2] for command in COMMANDS} == HYDRA
 
 
 @pytest.mark.slow
 def test_the_quickstart_runs(here, tmp_path):
     page = ROOT / "docs/quickstart.md"
-    commands = [w for b in RUN if b.page == page and b.kind == "bash" for w in b.commands()]
+    found = [one for b in RUN if b.page == page and b.kind == "bash" for one in b.commands()]
+    commands = [list(one.words) for one in found]
     runs = [w[3:] for w in commands if w[:3] == ["python", "-m", "wsss_lightning"]]
     single = [w for w in runs if not {"-m", "--help", "--cfg", "--config-dir"} & set(w)]
     (sweep,) = (w for w in runs if "-m" in w)
