@@ -33,7 +33,7 @@ pictures: $(VENV)/.installed ## all pictures of the documentation; about an hour
 	$(VENV)/bin/python experiments/pictures.py --override trainer=cpu
 
 docs: $(VENV)/.installed-dev ## the documentation site, in site/; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
 test: $(VENV)/.installed-dev ## everything that CI runs, all beside each other
 	$(MAKE) --no-print-directory --jobs 4 lint types floors docs tests
