@@ -88,10 +88,10 @@ PICTURES: Mapping[str, Columns] = {
 }
 
 
-def generated_data() -> Path:
+def generated_data(overrides: list[str]) -> Path:
     """Root of the generated data, written if it is absent."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("config", overrides=["experiment=cam"])
+        cfg = compose("config", overrides=["experiment=cam", *overrides])
     return Path(instantiate(cfg.data.generate))
 
 
@@ -144,7 +144,7 @@ def main() -> None:
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(PICTURES)}")
     chosen = given.pictures or list(PICTURES)
 
-    root = generated_data()
+    root = generated_data(given.override)
     wanted = {"cam", *(column[1] for name in chosen for column in PICTURES[name])}
     folders = {name: run(name, given.runs, given.override) for name in RUNS if name in wanted}
 

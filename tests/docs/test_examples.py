@@ -137,15 +137,14 @@ def test_yaml_examples_parse():
         assert isinstance(yaml.safe_load(block.text), dict), block
 
 
-@pytest.fixture
-def example_folder(tmp_path) -> Path:
-    """A folder with the files that the pages tell a user to write."""
+def write_files(folder: Path, words: tuple[str, ...]) -> None:
+    """Those files of the pages which a command chooses, as `data=pets` chooses `pets.yaml`."""
+    chosen = {word.partition("=")[2] for word in words}
     for block in RUN:
-        if block.kind == "yaml" and block.title:
-            path = tmp_path / block.title
+        if block.kind == "yaml" and block.title and Path(block.title).stem in chosen:
+            path = folder / block.title
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text)
-    return tmp_path
 
 
 def test_pages_agree_on_the_files_that_they_show():
@@ -176,7 +175,8 @@ def jobs(words: list[str]) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_commands_compose(command, example_folder, here, monkeypatch):
+def test_commands_compose(command, here, monkeypatch, tmp_path):
+    write_files(tmp_path, command.words)
     module, arguments = command.words[2], list(command.words[3:])
     for name, value in command.environment:
         monkeypatch.setenv(name, value)
@@ -186,7 +186,7 @@ def test_commands_compose(command, example_folder, here, monkeypatch):
     for folder in ("-cd", "--config-dir"):
         if folder in arguments:
             i = arguments.index(folder) + 1
-            place = example_folder / arguments[i]
+            place = tmp_path / arguments[i]
             arguments[i] = str(place if place.is_dir() else ROOT / arguments[i])
     for job in jobs(arguments)[:3]:
         printing = [*job, *([] if "--cfg" in job else ["--cfg", "job"])]
@@ -249,7 +249,9 @@ def test_the_quickstart_runs(here, tmp_path):
     for words in (single[0], single[-1]):
         outcome = here(*words, *TINY)
         assert outcome.scores["pseudo/train/miou"] > 0
-        assert list((outcome.folder / "pseudo").glob("*.png"))
+        # what the page says is there, and experiments/pictures.py draws
+        for step in ("seeds/train", "crf/train", "pseudo"):
+            assert [p for p in (outcome.folder / step).iterdir() if p.suffix in (".npz", ".png")]
     assert "seed=0,1,2" in sweep
     experiments = next(word for word in sweep if word.startswith("experiment="))
     first_two = ",".join(experiments.split(",")[:2])
