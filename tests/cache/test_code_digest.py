@@ -14,9 +14,10 @@ import pytest
 from omegaconf import OmegaConf
 
 import wsss_lightning
+from wsss_lightning.cache import code_digest
 from wsss_lightning.cache.code_digest import UNHASHED, CodeGraph, Part, targets_in
 from wsss_lightning.cache.stage_cache import StageCache
-from wsss_lightning.cli import run as cli
+from wsss_lightning.cli.run import digest_of, experiment, objective, results
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.densecrf import native
 from wsss_lightning.densecrf.api import mean_field_batch
@@ -24,7 +25,6 @@ from wsss_lightning.evaluation.metrics import miou
 from wsss_lightning.methods.base import TagMethod
 from wsss_lightning.methods.cam.module import Classifier
 from wsss_lightning.methods.cam.network import CamNet
-from wsss_lightning.methods.cam_predictor import CamPredictor
 from wsss_lightning.methods.seam.module import SEAM
 from wsss_lightning.methods.seam.network import SeamNet
 from wsss_lightning.methods.simple_does_it.grabcut import paint_grabcut
@@ -200,10 +200,10 @@ TOY = {
     "unused.py": "class Typed:\n    pass\n",
     "space/late.py": "def work():\n    return 1\n",
 }
-CAM = {"module": {"_target_": "toy.methods.Cam", "net": {"_target_": "toy.nets.Net"}}}
+CAM_INPUTS = {"module": {"_target_": "toy.methods.Cam", "net": {"_target_": "toy.nets.Net"}}}
 SEAM_INPUTS = {"module": OmegaConf.create({"_target_": "toy.methods.Seam", "net": None})}
 STEPS = {
-    "train cam": ["toy.steps.train", *targets_in(CAM)],
+    "train cam": ["toy.steps.train", *targets_in(CAM_INPUTS)],
     "train seam": ["toy.steps.train", *targets_in(SEAM_INPUTS)],
     "refine": ["toy.steps.refine"],
 }
@@ -321,25 +321,44 @@ def test_targets_are_found_however_deep():
     class Setting:
         made: dict
 
-    inputs = {"a": [CAM, 3], "b": Setting({"_target_": "x.Y"}), "c": OmegaConf.create([CAM])}
-    assert sorted(targets_in(inputs)) == sorted([*2 * [*targets_in(CAM)], "x.Y"])
+    inputs = {
+        "a": [CAM_INPUTS, 3],
+        "b": Setting({"_target_": "x.Y"}),
+        "c": OmegaConf.create([CAM_INPUTS]),
+    }
+    assert sorted(targets_in(inputs)) == sorted([*2 * [*targets_in(CAM_INPUTS)], "x.Y"])
 
 
-# functions and objects as steps
+# functions, methods and objects as steps
 
 OBJECTS = """
+    class Base:
+        shared = 1
+
+        def __init__(self, size):
+            self.size = size
+
+        def helper(self):
+            return 1
+
+    class Steps(Base):
+        def fit(self, folder):
+            return self._inner() + super().helper()
+
+        def _inner(self):
+            return [self.size for _ in range(3)]
+
+        def crf(self, folder):
+            return everything(self)
+
     class Work:
         __name__ = "work"
 
         def __call__(self, folder):
             return 5
 
-    class Steps:
-        def fit(self, folder):
-            return 1
-
-        def other(self):
-            return 2
+    def everything(steps):
+        return 6
 
     def function(folder, size):
         return size
@@ -372,9 +391,10 @@ def imported(tmp_path, monkeypatch):
 
 
 def object_digests(module):
-    graph = CodeGraph()
+    steps, graph = module.Steps(3), CodeGraph()
     works = {
-        "fit": module.Steps().fit,
+        "fit": steps.fit,
+        "crf": steps.crf,
         "work": module.Work(),
         "function": partial(partial(module.function, size=3)),
         "nested": module.nested(),
@@ -383,24 +403,26 @@ def object_digests(module):
     return {name: graph.digest(work) for name, work in works.items()}
 
 
+METHODS = {"fit", "crf"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "changed"),
     [
-        ("return 1", "return -1", {"fit"}),
-        ("return 2", "return -2", {"fit"}),  # a method counts with its class
+        ("self._inner() +", "self._inner() -", METHODS),
+        ("return 1", "return -1", METHODS),  # of the base class
+        ("shared = 1", "shared = 2", METHODS),
+        ("return 6", "return -6", METHODS),
         ("return 5", "return -5", {"work"}),
         ("return size", "return -size", {"function"}),
         ("return 7", "return -7", {"nested"}),
-        ("folder: 8", "folder: -8", {"unnamed"}),
+        ("folder: 8", "folder: -8", set()),
     ],
 )
-def test_an_edit_changes_the_functions_and_objects_that_use_it(imported, old, new, changed):
+def test_an_edit_changes_the_methods_and_objects_that_use_it(imported, old, new, changed):
     before, after = object_digests(imported()), object_digests(imported(old, new))
-    # a lambda without a name of its own counts with its whole module
-    assert {name for name in before if before[name] != after[name]} - {"unnamed"} == changed - {
-        "unnamed"
-    }
-    assert before["unnamed"] != after["unnamed"]
+    # of a lambda only the module is known
+    assert {name for name in before if before[name] != after[name]} == {*changed, "unnamed"}
 
 
 def test_a_module_counts_as_it_was_imported_until_it_is_reloaded(imported):
@@ -421,30 +443,28 @@ def test_a_step_that_is_defined_in_no_file_is_refused(monkeypatch):
 
 # the steps of this package
 
-DATA = {"dataset": {"_target_": f"{VOCDataset.__module__}.VOCDataset"}}
-
 
 def target(made, **inner):
     return {"_target_": f"{made.__module__}.{made.__qualname__}", **inner}
 
 
-def real_steps():
-    """Each step that a test names, with its inputs."""
-    net = {"backbone": target(Backbone)}
-    cam = target(Classifier, net=target(CamNet, **net))
-    seam = target(SEAM, net=target(SeamNet, **net))
-    return {
-        "train cam": (train, {"module": cam, "data": DATA}),
-        "train seam": (train, {"module": seam, "data": DATA}),
-        "train with crf": (train, {"module": cam, "data": DATA, "crf": target(crf_callback)}),
-        "cams": (cams, {"data": DATA}),
-        "crf": (crf, {"data": DATA}),
-        "pseudo_masks": (pseudo_masks, {"data": DATA}),
-        "evaluate": (evaluate_masks, {"data": DATA}),
-        "previews": (previews, {"data": DATA}),
-        "propagate": (propagate, {"data": DATA}),
-        "labels": (box_labels, {"data": DATA, "rule": target(paint_grabcut)}),
-    }
+DATA = {"data": {"dataset": target(VOCDataset)}}
+NETWORK = {"backbone": target(Backbone)}
+CAM_MODULE = target(Classifier, net=target(CamNet, **NETWORK))
+SEAM_MODULE = target(SEAM, net=target(SeamNet, **NETWORK))
+REAL_STEPS = {
+    "train cam": (train, {"module": CAM_MODULE, **DATA}),
+    "train seam": (train, {"module": SEAM_MODULE, **DATA}),
+    "train with crf": (train, {"module": CAM_MODULE, "crf": target(crf_callback), **DATA}),
+    "cams": (cams, DATA),
+    "crf": (crf, DATA),
+    "pseudo masks": (pseudo_masks, DATA),
+    "evaluate": (evaluate_masks, DATA),
+    "previews": (previews, DATA),
+    "walk": (propagate, DATA),
+    "box labels": (box_labels, {"rule": target(paint_grabcut), **DATA}),
+}
+TRAININGS = {"train cam", "train seam", "train with crf"}
 
 
 @pytest.fixture(scope="module")
@@ -457,8 +477,9 @@ def copied(tmp_path_factory):
 
 def real_digests(folder):
     graph = CodeGraph(folders={"wsss_lightning": folder})
-    steps = real_steps().items()
-    return {name: graph.digest(work, targets_in(inputs)) for name, (work, inputs) in steps}
+    return {
+        name: graph.digest(work, targets_in(inputs)) for name, (work, inputs) in REAL_STEPS.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -502,7 +523,6 @@ def test_the_copy_has_the_digests_of_the_original(unchanged):
     assert len(set(unchanged.values())) == len(unchanged)
 
 
-TRAININGS = {"train cam", "train seam", "train with crf"}
 USES = {
     mean_field_batch: {"crf", "train with crf"},
     DenseCRF: {"train with crf"},
@@ -510,20 +530,19 @@ USES = {
     SeamNet: {"train seam"},
     Classifier: {"train cam", "train with crf"},
     CamNet: {"train cam", "train with crf"},
-    CamPredictor: {"cams"},
     Backbone: TRAININGS,
     TagMethod: {*TRAININGS, "cams"},
-    paint_grabcut: {"labels"},
+    paint_grabcut: {"box labels"},
     miou: {"evaluate", "train with crf"},
-    VOCDataset: set(real_steps()),
+    VOCDataset: set(REAL_STEPS),
     # what shows, explains and chooses
     track: set(),
     translate_worker_errors: set(),
     StageCache: set(),
-    cli.experiment: set(),
+    experiment: set(),
     image_labels: set(),
     CRF: set(),
-    PerStageDDP: set(),  # of a trainer's configuration
+    PerStageDDP: set(),  # counts with the trainer that has it
 }
 
 
@@ -554,20 +573,49 @@ def test_a_new_method_a_new_report_and_new_commands_change_no_key(copied, unchan
     folders = [p.parent for p in copied.rglob("__init__.py")]
     assert len(folders) > 5
     for folder in folders:
-        (folder / "added.py").write_text("import wsss_lightning.cache.stage_cache\nprint(1)\n")
+        (folder / "added.py").write_text("import wsss_lightning.run\nprint(1)\n")
     after = real_digests(copied)
     for folder in folders:
         (folder / "added.py").unlink()
     assert after == unchanged
 
 
-def test_the_report_is_used_by_no_step(copied):
+def test_no_step_uses_the_report_or_the_command_line(copied):
     graph = CodeGraph(folders={"wsss_lightning": copied})
-    for work, inputs in real_steps().values():
-        modules = {part.module for part in graph.used(work, targets_in(inputs))}
-        assert not {
-            m for m in modules if m.startswith(("wsss_lightning.report", "wsss_lightning.cli"))
+    for work, inputs in REAL_STEPS.values():
+        for part in graph.used(work, targets_in(inputs)):
+            assert not part.module.startswith(("wsss_lightning.report", "wsss_lightning.cli"))
+
+
+@pytest.mark.parametrize(
+    ("made", "changes"),
+    [
+        (mean_field_batch, True),  # by the refiner
+        (image_labels, True),
+        (results, True),  # writes the file
+        (Classifier, True),
+        (SEAM, False),
+        (objective, False),
+        (experiment, False),
+    ],
+)
+def test_the_results_of_a_run_count_with_all_code_that_made_them(
+    monkeypatch, copied, edit, made, changes
+):
+    graph = CodeGraph
+    monkeypatch.setattr(code_digest, "CodeGraph", lambda: graph(folders={"wsss_lightning": copied}))
+    cfg = OmegaConf.create(
+        {
+            "pipeline": target(image_labels),
+            "refine": target(CRF),
+            "method": CAM_MODULE,
+            "trainer": {},
+            **DATA,
         }
+    )
+    before = digest_of(cfg, "data")
+    edit(made, partial(with_line, made))
+    assert (digest_of(cfg, "data") != before) is changes
 
 
 @pytest.mark.parametrize("name", UNHASHED)
