@@ -95,7 +95,7 @@ def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-ALL = [block for page in PAGES for block in blocks(page)] if PAGES[0].is_file() else []
+ALL = [block for page in PAGES if page.is_file() for block in blocks(page)]
 RUN = [block for block in ALL if block.reason is None]
 COMMANDS = sorted(
     {
