@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 STUDY := $(RUN) wsss_lightning -cd experiments/generated hydra/launcher=local device_groups=[[0],[1]] trainer=cpu workers=1
 RECORDS := experiments/generated/records
 
-.PHONY: demo study test tests test-all check lint types floors clean
+.PHONY: demo study picture pictures docs test tests test-all check lint types floors clean
 
 demo: $(VENV)/.installed ## the whole pipeline on generated data
 	$(RUN) wsss_lightning experiment=cam
@@ -26,8 +26,17 @@ study: $(VENV)/.installed-dev ## every method on generated data, about three hou
 	$(RUN) wsss_lightning.report $(RECORDS)/tiny_world $(RECORDS) --out experiments/generated/report.html
 	$(VENV)/bin/python experiments/tables.py
 
+picture: $(VENV)/.installed ## the picture of README.md; a few minutes
+	$(VENV)/bin/python experiments/pictures.py pipeline --override trainer=cpu
+
+pictures: $(VENV)/.installed ## all pictures of the documentation; about an hour
+	$(VENV)/bin/python experiments/pictures.py --override trainer=cpu
+
+docs: $(VENV)/.installed-dev ## the documentation site, in site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
+
 test: $(VENV)/.installed-dev ## everything that CI runs, all beside each other
-	$(MAKE) --no-print-directory --jobs 4 lint types floors tests
+	$(MAKE) --no-print-directory --jobs 4 lint types floors docs tests
 
 tests: $(VENV)/.installed-dev
 	$(RUN) pytest -n 2 --dist worksteal -m "not long"
