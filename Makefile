@@ -1,5 +1,5 @@
 # From a fresh clone: `make demo` shows what this does, `make test` that it works.
-# Both need Python 3.10 to 3.12 and git, and install the rest into .venv. A C++ compiler makes the
+# Both need Python 3.10 to 3.13 and git, and install the rest into .venv. A C++ compiler makes the
 # CRF ten times faster, and the tests need it, since they compare with pydensecrf.
 
 SHELL := bash
@@ -82,6 +82,6 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
-		{ echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12; name one, as in: make demo PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "$(PYTHON) is not Python 3.10 to 3.13; name one, as in: make demo PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
