@@ -147,7 +147,7 @@ def test_several_processes_have_the_metrics_of_a_single_one(tmp_path):
     script.write_text(TWO_PROCESSES)
     root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, script, Path(__file__).parent],
+        [sys.executable, script, Path(__file__).parent, root / "tests/helpers"],
         capture_output=True,
         text=True,
         cwd=root,
@@ -164,7 +164,7 @@ def test_several_processes_have_the_metrics_of_a_single_one(tmp_path):
 TWO_PROCESSES = """
 import sys
 
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1:]
 from pytorch_lightning.strategies import DDPStrategy
 from test_dense_crf_metrics import *
 
