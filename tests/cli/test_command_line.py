@@ -355,7 +355,7 @@ SLIPS = {
     ("experiment=cam", "seeds=[1,2]"): "seeds",
     ("experiment=cam", "crf.theta_alpha=wide"): "crf.theta_alpha is wide, but a number is expected",
     ("experiment=cam", "data.generate.size=big"): "data.generate.size is big, but",
-    ("experiment=cam", "data.generate.subcategories=9"): "looks is 9",
+    ("experiment=cam", "data.generate.subcategories=9"): "subcategories is 9",
     ("experiment=cam", "workers=-1"): "workers is -1; set 0 or more",
     ("experiment=cam", "data.generate.seed=-1"): "data.generate.seed is -1, but",
     ("experiment=cam", "checkpoint_minutes=-1"): "checkpoint_minutes is -1.0; set 0 (after each",

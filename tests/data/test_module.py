@@ -104,7 +104,7 @@ def test_what_was_done_changes_no_batch_that_is_left(sizes, batch_size, data):
     whole = list(SameSizeBatchSampler(sizes, batch_size))
     sampler = SameSizeBatchSampler(sizes, batch_size, done)
     assert list(sampler) == [batch for batch in whole if not set(batch) <= done]
-    assert set(range(len(sizes))) - done <= set(sampler.all_left)
+    assert set(range(len(sizes))) - done <= set(sampler.indices)
 
 
 @given(
@@ -176,7 +176,7 @@ def test_processes_share_whole_images_out_without_padding(length, processes):
     batches = [batch for sampler in samplers for batch in sampler]
     # the same batches as alone, so that results are the same to the last bit
     assert sorted(batches) == sorted(SameSizeBatchSampler(sizes, 3))
-    assert all(sampler.all_left == samplers[0].all_left for sampler in samplers)
+    assert all(sampler.indices == samplers[0].indices for sampler in samplers)
     # Lightning leaves a process whose length is 0 out of what all do together
     assert {len(sampler) for sampler in samplers} == {max(len(s.batches) for s in samplers)}
 
@@ -281,7 +281,7 @@ def test_prediction_leaves_out_what_is_done_and_needs_no_masks(reader):
     data = module(partial(reader, mask_dir="none"), predict="train", skip={"x0", "x2", "x4"})
     batches = list(data.predict_dataloader())
     assert [batch["name"] for batch in batches] == [["x3"], ["x1"]]
-    assert data.whole["predict"] == ["x3", "x1"]
+    assert data.expected_names["predict"] == ["x3", "x1"]
     assert all("mask" not in batch for batch in batches)
     everything = module(reader, predict="train", skip=NAMES)
     assert list(everything.predict_dataloader()) == []
@@ -360,7 +360,7 @@ def test_lightning_predicts_nothing_when_all_is_done(reader):
 def test_an_order_that_goes_on_leaves_out_what_was_seen(batches, epoch, past):
     whole = EpochSampler(12, seed=5, batch_size=4)
     whole.set_epoch(epoch)
-    rest = EpochSampler(12, seed=5, batch_size=4, begun=(3, batches))
+    rest = EpochSampler(12, seed=5, batch_size=4, start=(3, batches))
     # before Lightning tells the epoch, since workers read ahead by then
     assert list(rest) == list(whole)[past:]
     assert len(rest) == 3 * 4

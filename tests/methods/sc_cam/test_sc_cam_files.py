@@ -56,36 +56,36 @@ def test_a_file_that_is_absent_or_damaged_is_named(tmp_path, content):
 
 
 TABLE = (
-    "name,instance,class,look\na,1,cat,2\nb,1,cat,0\nb,2,cat,1\nc,1,dog,0\nz,1,cat,3\nc,2,bird,1\n"
+    "name,instance,class,subcategory\na,1,cat,2\nb,1,cat,0\nb,2,cat,1\nc,1,dog,0\nz,1,cat,3\nc,2,bird,1\n"
 )
 
 
-def test_known_looks_are_those_of_images_with_one(tmp_path):
-    path = tmp_path / "looks.csv"
+def test_known_subcategories_are_those_of_images_with_one(tmp_path):
+    path = tmp_path / "subcategories.csv"
     path.write_text(TABLE)
-    looks = read_subcategories(path, ["a", "b", "c", "d"], ["cat", "dog"])
-    # b shows two cats of different looks, and z and birds are of no interest
-    assert looks.tolist() == [[2, ABSENT], [ABSENT, ABSENT], [ABSENT, 0], [ABSENT, ABSENT]]
+    found = read_subcategories(path, ["a", "b", "c", "d"], ["cat", "dog"])
+    # b shows two cats of different sub-categories, and z and birds are of no interest
+    assert found.tolist() == [[2, ABSENT], [ABSENT, ABSENT], [ABSENT, 0], [ABSENT, ABSENT]]
 
 
-def test_a_table_of_looks_that_cannot_be_used_is_told(tmp_path):
-    path = tmp_path / "looks.csv"
-    with pytest.raises(InputError, match=r"looks.csv is missing.*data.subcategories=null"):
+def test_a_table_of_subcategories_that_cannot_be_used_is_told(tmp_path):
+    path = tmp_path / "subcategories.csv"
+    with pytest.raises(InputError, match=r"subcategories.csv is missing.*data.subcategories=null"):
         read_subcategories(path, ["a"], ["cat"])
-    path.write_text("name,class,looks\n")
-    with pytest.raises(InputError, match=r"no column look; did you mean looks\?"):
+    path.write_text("name,class,subcategori\n")
+    with pytest.raises(InputError, match=r"no column subcategory; did you mean subcategori\?"):
         read_subcategories(path, ["a"], ["cat"])
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"name,class,look\n\xff\xfe", "does not read as CSV"),
-        (b"name,class,look\nb,cat\n", "line 2, is shorter than the first line"),
-        (b"name,class\nb,cat\n", "has no column look"),
+        (b"name,class,subcategory\n\xff\xfe", "does not read as CSV"),
+        (b"name,class,subcategory\nb,cat\n", "line 2, is shorter than the first line"),
+        (b"name,class\nb,cat\n", "has no column subcategory"),
     ],
 )
-def test_a_table_of_looks_that_does_not_fit_is_refused(tmp_path, content, message):
-    (tmp_path / "looks.csv").write_bytes(content)
-    with pytest.raises(InputError, match=rf"looks\.csv.*{message}"):
-        read_subcategories(tmp_path / "looks.csv", ["b"], ["cat"])
+def test_a_table_of_subcategories_that_does_not_fit_is_refused(tmp_path, content, message):
+    (tmp_path / "subcategories.csv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"subcategories\.csv.*{message}"):
+        read_subcategories(tmp_path / "subcategories.csv", ["b"], ["cat"])

@@ -50,7 +50,7 @@ class CoverageCheck(pl.Callback):
 
     def _check(self, trainer: pl.Trainer, use: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        wanted: Counter[str] = Counter(data.whole[use])
+        wanted: Counter[str] = Counter(data.expected_names[use])
         seen = Counter(_of_all_processes(self.seen))
         if seen != wanted:
             raise RuntimeError(
