@@ -72,7 +72,7 @@ def report(cfg: DictConfig) -> dict[str, Any]:
     reads, seen, problems, notes = {}, {}, [], []
     for split in splits_of(cfg.data):
         wrong: dict[str, str] = {}
-        read = instantiate(cfg.data.dataset)(split=split, wrong=wrong)
+        read = instantiate(cfg.data.dataset)(split=split, problems=wrong)
         reads[split] = read
         seen[split] = list(track(examine(read, cfg.workers), len(read), f"doctor {split}"))
         problems += [*dict.fromkeys(wrong.values())]

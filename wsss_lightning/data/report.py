@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from wsss_lightning.data.checks import MaskSurvey
 from wsss_lightning.data.dataset import VOCDataset
+from wsss_lightning.data.mask_survey import MaskSurvey
 from wsss_lightning.data.sources.masks import MaskContent
 from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import IGNORE
@@ -125,7 +125,7 @@ def _look(read: VOCDataset, i: int, masks: bool, boxes: bool) -> ImageReport:
         try:
             read.check_mask_exists(i)
             labels, counts = np.unique(read.mask(i), return_counts=True)
-            seen.mask = read.mask_reader.look(read.mask_path(i))
+            seen.mask = read.mask_reader.inspect(read.mask_path(i))
             seen.pixels = Counter(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
             seen.labels = frozenset(x for x in seen.pixels if 0 < x < IGNORE)
         except InputError as error:

@@ -973,10 +973,10 @@ def _describe_split(data_name: str, read: VOCDataset) -> None:
     _print_plain(f"{where}: {len(read)} images, {tagged} tagged, {truth}", "dim")
     if read.with_boxes:
         counts = read.count_boxes()
-        left_out = f", {counts.left_out} without a side left out" if counts.left_out else ""
+        left_out = f", {counts.empty} without a side left out" if counts.empty else ""
         _print_plain(
-            f"{where}: {counts.boxes} boxes from {read.boxes_from}, {counts.cut} cut to the image, "
-            f"{counts.unboxed} tags without a box{left_out}",
+            f"{where}: {counts.boxes} boxes from {read.boxes_from}, {counts.clipped} clipped to the image, "
+            f"{counts.tags_without_box} tags without a box{left_out}",
             "dim",
         )
     for note in read.notes:
