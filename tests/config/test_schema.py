@@ -13,7 +13,7 @@ from wsss_lightning.config.schema import (
     splits_of,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import CamSettings
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.ops import alignment
 
 BACKBONE = {
@@ -162,7 +162,7 @@ GOOD = {
         for name in ("method", "segmenter")
     },
     "cam": {
-        "bits": 8,
+        "storage_bits": 8,
         "scales": [1.0],
         "tags": "given",
         "alignment": "aligned",
@@ -361,8 +361,8 @@ def test_photometric_changes_are_given_by_name(value):
 
 
 UNTYPED = {
-    "box_labels": {"inner": 0.2, "least": 0.1, "jitter": 0.1, "agree": [0.2, 0.7], "context": 0.1},
-    "relabel": {"least": 0.5, "certainty": 0.8},
+    "box_labels": {"inner": 0.2, "min_fill": 0.1, "jitter": 0.1, "agree": [0.2, 0.7], "context": 0.1},
+    "relabel": {"min_fill": 0.5, "label_confidence": 0.8},
     "pipeline": {"plateau": 0.01, "rounds": 2, "epochs": 1},
     "refine": {"area_factor": 5, "schedule": {"max_epochs": 1, "scale": [1, 2]}},
 }
@@ -393,7 +393,9 @@ def test_whatever_type_a_value_has_the_answer_is_a_message():
 
 def data_of(**changed):
     lists = {"train": "train.txt", "val": "val.txt", "test": None} | changed.pop("lists", {})
-    data = OmegaConf.create({"train": "train", "val": "val", "dataset": {"lists": lists}, **changed})
+    data = OmegaConf.create(
+        {"train": "train", "val": "val", "dataset": {"lists": lists}, **changed}
+    )
     OmegaConf.set_struct(data, True)  # as Hydra composes it
     return data
 

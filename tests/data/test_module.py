@@ -203,7 +203,7 @@ def test_a_batch_that_processes_cannot_share_evenly_is_refused(open_split):
 
 def test_samples_are_bit_identical_for_any_number_of_workers(open_split):
     def seen(workers):
-        loader = module(open_split, num_workers=workers, supervision="masks").train_dataloader()
+        loader = module(open_split, num_workers=workers, target="masks").train_dataloader()
         return [*epoch(loader, 0), *epoch(loader, 1)]
 
     alone, helped = seen(0), seen(2)
@@ -242,7 +242,7 @@ def test_an_incomplete_batch_is_dropped_unless_it_is_the_only_one(open_split):
 
 def test_training_carries_masks_only_if_they_supervise(open_split):
     assert "mask" not in next(iter(module(open_split).train_dataloader()))
-    batch = next(iter(module(open_split, supervision="masks").train_dataloader()))
+    batch = next(iter(module(open_split, target="masks").train_dataloader()))
     assert batch["mask"].shape == (2, 8, 8)
     assert batch["image"].shape == (2, 3, 8, 8)
 
@@ -250,7 +250,7 @@ def test_training_carries_masks_only_if_they_supervise(open_split):
 def test_pseudo_masks_are_for_training_and_never_for_validation(open_split, tmp_path):
     for name, size in zip(NAMES, SIZES, strict=True):
         save_mask(tmp_path / f"{name}.png", np.full(size, 2, np.uint8))
-    data = module(open_split, supervision="masks", masks=tmp_path)
+    data = module(open_split, target="masks", masks=tmp_path)
     for batch in data.train_dataloader():
         assert set(batch["mask"].unique().tolist()) <= {2, 255}
     for loader in (data.val_dataloader(), data.test_dataloader()):
@@ -261,7 +261,7 @@ def test_validation_sees_whole_images_as_they_are(open_split):
     data = open_split(split="val")
     whole = {data.names[i]: data[i] for i in range(len(data))}
     names = []
-    for batch in module(open_split, supervision="masks").val_dataloader():
+    for batch in module(open_split, target="masks").val_dataloader():
         for i, name in enumerate(batch["name"]):
             names.append(name)
             assert torch.equal(batch["image"][i], whole[name]["image"])

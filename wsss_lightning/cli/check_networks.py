@@ -16,11 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import TagMethod, make_optimizer
+from wsss_lightning.methods.cam_predictor import CamPredictor
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.weights import misfits, shapes_of
 from wsss_lightning.ops.resize import grid_side
-from wsss_lightning.steps.affinity import random_walk_settings
-from wsss_lightning.steps.stages import backbone_nodes, set_statistics
+from wsss_lightning.steps.config_nodes import backbone_nodes, build, set_statistics
 
 PARTS = ("backbone", "method", "pipeline", "refine", "segmenter")
 """Of the configuration, that hold networks."""
@@ -61,8 +62,8 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
     for first, then, asked in begins:
         if asked and first in built and then in built:
             _check_same_encoder(built[first], built[then], f"{then}.net.backbone")
-    if "walk" in cfg.refine and tags:
-        random_walk_settings(cfg.refine.walk)
+    if tags:
+        instantiate(cfg.refine, _convert_="none").check()
 
 
 def fetch_weights(cfg: DictConfig, tags: bool) -> None:
@@ -112,7 +113,7 @@ def _tried(node: DictConfig, key: str, crop: int, layer: str | None, device: str
     for backbone in backbone_nodes(plain):
         backbone.pretrained = False
     with torch.device(device), torch.no_grad():
-        module = instantiate(plain).eval()
+        module = build(plain, key).eval()
         stride = module.net.backbone.output_stride
         # of two sizes: some networks take a single one
         image = torch.zeros(2, 3, crop, grid_side(crop, 1.5, stride))
@@ -130,7 +131,12 @@ def _tried(node: DictConfig, key: str, crop: int, layer: str | None, device: str
         if isinstance(module, TagMethod):
             _check_stride(module.net.backbone, module.net.features(image), image)
             if layer:
-                module.activation(image, layer)
+                try:
+                    CamPredictor(module, CamSettings()).activation(image, layer)
+                except ValueError as error:
+                    if isinstance(error, InputError):
+                        raise
+                    raise InputError(f"cam.{error}.") from error
     make_optimizer(module)
     return module
 

@@ -101,7 +101,7 @@ def check_boxes(
     Raises:
         InputError: a box is invalid, or an image has none.
     """
-    boxes.open()
+    boxes.check_file()
     messages: list[str] = []
     without: list[str] = []
     for image in images:

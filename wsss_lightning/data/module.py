@@ -154,7 +154,7 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: of whole images, per process.
         num_workers: data loading processes; 0 loads in this process.
         seed: of the order and the transforms.
-        supervision: `masks` adds masks to training and validation samples; `tags` does not.
+        target: `masks` adds masks to training and validation samples; `tags` does not.
         masks: folder of pseudo masks that replace the true masks in training.
         sub_tags: (c * d) multi-hot sub-categories by image name, added to training samples.
         predict: split to predict.
@@ -171,7 +171,7 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: int,
         num_workers: int,
         seed: int,
-        supervision: str = "tags",
+        target: str = "tags",
         masks: Path | None = None,
         sub_tags: Mapping[str, Tensor] | None = None,
         predict: str | None = None,
@@ -181,7 +181,7 @@ class DataModule(pl.LightningDataModule):
         self.open_split, self.train, self.val, self.transform = open_split, train, val, transform
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
-        self.supervision, self.masks, self.sub_tags = supervision, masks, sub_tags
+        self.target, self.masks, self.sub_tags = target, masks, sub_tags
         self.predict, self.skip = predict, frozenset(skip)
         # names that the loaders of whole images yield over all processes, by "val" and "predict"
         self.expected_names: dict[str, list[str]] = {}
@@ -206,7 +206,7 @@ class DataModule(pl.LightningDataModule):
         if self.transform is None:
             raise ValueError("the DataModule has no transform, but training needs one")
         dataset = self.open_split(
-            split=self.train, masks=self.masks, with_masks=self.supervision == "masks"
+            split=self.train, masks=self.masks, with_masks=self.target == "masks"
         )
         _, processes = _rank_and_world_size()
         if self.batch_size % processes:
@@ -225,7 +225,7 @@ class DataModule(pl.LightningDataModule):
         """Whole images of the validation split, each once over all processes."""
         if self.val is None:
             raise ValueError("the DataModule has no split to validate on")
-        dataset = self.open_split(split=self.val, with_masks=self.supervision == "masks")
+        dataset = self.open_split(split=self.val, with_masks=self.target == "masks")
         return self._whole_images(dataset, "val")
 
     def test_dataloader(self) -> DataLoader[Batch]:

@@ -72,8 +72,9 @@ class BoxSource(ABC):
     def annotated_sizes(self, image: SplitImage) -> set[tuple[int, int]]:
         """Sizes (H, W) on which the boxes may have been drawn; empty if unknown."""
 
-    def open(self) -> None:
-        """Read a file that holds the boxes of all images; raise `InputError` if it is invalid."""
+    def check_file(self) -> None:
+        """Raise an `InputError` if the boxes of all images are in one file that is invalid."""
+        return
 
     def num_clipped(self, image: SplitImage) -> int:
         """Number of boxes that exceed the image."""
@@ -260,7 +261,7 @@ class TableBoxes(DrawnBoxes):
     def stated_size(self, image: SplitImage) -> tuple[int, int] | None:
         return self._table.sizes.get(image.name)
 
-    def open(self) -> None:
+    def check_file(self) -> None:
         _ = self._table
 
     def num_empty(self) -> int:

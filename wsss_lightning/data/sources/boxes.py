@@ -245,7 +245,8 @@ def boxes_of_instances(
     if not labels:
         return np.zeros((0, 5), np.int64)
     # torchvision includes the ends
-    corners = ops.masks_to_boxes(torch.from_numpy(np.stack(areas))).long().numpy() + (0, 0, 1, 1)
+    corners = ops.masks_to_boxes(torch.from_numpy(np.stack(areas))).long().numpy()
+    corners[:, 2:] += 1
     return np.concatenate([np.array(labels)[:, None], corners], axis=1)
 
 
