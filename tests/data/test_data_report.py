@@ -2,22 +2,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsss_lightning.data.duplicates import difference_signs, near_duplicates, same_pixels
 from wsss_lightning.data.report import (
-    SIDE,
     ImageReport,
     TrainTestScale,
     always_tagged,
     conflicts,
-    difference_signs,
-    near_duplicates,
     rare_classes,
-    same_pixels,
+    thumbnail,
 )
 
 
-def seen_of(name: str, picture: Image.Image) -> ImageReport:
-    grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    return ImageReport(name, digest=repr(picture.tobytes()), thumbnail=np.asarray(grey))
+def report_of(name: str, image: Image.Image) -> ImageReport:
+    return ImageReport(name, digest=repr(image.tobytes()), thumbnail=thumbnail(image))
 
 
 def photo(seed: int, size=(96, 80)) -> Image.Image:
@@ -45,20 +42,20 @@ def test_a_picture_that_rises_to_the_right_has_the_signs_of_that():
     ],
 )
 def test_another_version_of_a_photo_looks_the_same_and_other_photos_do_not(change):
-    first = [seen_of(f"a{i}", photo(i)) for i in range(40)]
-    second = [seen_of(f"b{i}", photo(100 + i)) for i in range(40)]
-    second.append(seen_of("copy", change(photo(7))))
+    first = [report_of(f"a{i}", photo(i)) for i in range(40)]
+    second = [report_of(f"b{i}", photo(100 + i)) for i in range(40)]
+    second.append(report_of("copy", change(photo(7))))
     assert near_duplicates(first, second) == [("a7", "copy")]
 
 
 def test_pictures_without_contrast_are_not_compared():
     flat = Image.new("RGB", (20, 20), "grey")
     other = Image.new("RGB", (21, 20), "grey")
-    assert near_duplicates([seen_of("a", flat)], [seen_of("b", other)]) == []
+    assert near_duplicates([report_of("a", flat)], [report_of("b", other)]) == []
 
 
 def test_equal_pixels_are_found_in_groups():
-    names = [seen_of("a", photo(1)), seen_of("b", photo(2)), seen_of("c", photo(1))]
+    names = [report_of("a", photo(1)), report_of("b", photo(2)), report_of("c", photo(1))]
     assert same_pixels(names) == [["a", "c"]]
 
 
@@ -84,22 +81,22 @@ def test_classes_that_every_image_is_tagged_with_are_named():
 
 
 @pytest.mark.parametrize(
-    ("long_side", "scales", "told"),
+    ("long_side", "scales", "message"),
     [
         (
             None,
             [1.0],
-            "seen with a longer side of 500 pixels (test.long_side), but learnt with 224",
+            "a longer side of 500 pixels (test.long_side), but training images of 224 to 384",
         ),
         (320, [1.0], ""),
         (None, [0.5, 1.0], ""),  # one of its scales is learnt
-        (None, [0.25, 1.0], "test.long_side=304 is a size that was learnt"),
-        (None, [0.25], "test.long_side=1216 is a size that was learnt"),  # seen at a quarter
+        (None, [0.25, 1.0], "test.long_side=304 lies in the training range"),
+        (None, [0.25], "test.long_side=1216 lies in the training range"),  # seen at a quarter
         (200, [1.0], "a longer side of 200 pixels"),
     ],
 )
-def test_images_that_are_seen_in_sizes_that_were_not_learnt_are_told(long_side, scales, told):
-    sight = TrainTestScale(
+def test_whole_images_outside_the_training_range_give_a_warning(long_side, scales, message):
+    scale = TrainTestScale(
         "fit.segmenter.long_side", (224, 384), "test.long_side", long_side, scales
     )
-    assert (told in sight.complaint(500)) if told else not sight.complaint(500)
+    assert (message in scale.warning(500)) if message else not scale.warning(500)

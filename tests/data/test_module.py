@@ -13,7 +13,7 @@ from torch.utils.data import DistributedSampler
 
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.module import DataModule, EpochSampler, SameSizeBatchSampler
-from wsss_lightning.data.scores import save_mask
+from wsss_lightning.data.scores import save_mask, save_score
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.errors import InputError
 
@@ -255,6 +255,19 @@ def test_pseudo_masks_are_for_training_and_never_for_validation(open_split, tmp_
         assert set(batch["mask"].unique().tolist()) <= {2, 255}
     for loader in (data.val_dataloader(), data.test_dataloader()):
         assert {int(x) for b in loader for x in b["mask"].unique()} == {0, 1, 2}
+
+
+def test_training_carries_the_maps_of_all_folders_in_their_order(open_split, tmp_path):
+    for folder, value, count in (("low", 0.0, 1), ("high", 1.0, 2)):
+        for name, size in zip(NAMES, SIZES, strict=True):
+            score = np.full((count, *size), value, np.float32)
+            save_score(tmp_path / folder / f"{name}.npz", score, np.arange(count), bits=8)
+    scores = [tmp_path / "low", tmp_path / "high"]
+    for batch in module(open_split, scores=scores).train_dataloader():
+        for maps in batch["score"]:
+            assert maps.shape == (3, 8, 8)
+            # what lies outside an image is zero
+            assert [set(one.unique().tolist()) - {0.0} for one in maps] == [set(), {1.0}, {1.0}]
 
 
 def test_validation_sees_whole_images_as_they_are(open_split):

@@ -99,7 +99,7 @@ def test_every_damage_to_a_score_file_is_an_input_error_that_names_it(tmp_path):
             messages.append(str(error))
     assert len(messages) > 0.8 * (len(cut) + len(flipped))
     assert all(str(path) in message for message in messages)
-    assert all("the next run makes it again" in message for message in messages)
+    assert all("delete its folder" in message for message in messages)
 
 
 def test_an_absent_score_file_is_said_to_be_missing(tmp_path):

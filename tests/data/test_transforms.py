@@ -36,7 +36,7 @@ def sample_of(labels: torch.Tensor) -> Sample:
     """An image and a score map whose levels give the label of each pixel."""
     image = (labels / 20).float().expand(3, -1, -1).clone()
     sample = Sample(image=image, tags=torch.tensor([1.0, 0.0]), name="a", mask=labels.clone())
-    sample["score"] = tv_tensors.Mask((labels / 20).float()[None].clone())
+    sample["score"] = (labels / 20).float()[None].clone()
     return sample
 
 
@@ -186,7 +186,7 @@ def test_the_given_sample_stays_as_it_is():
 def test_an_image_without_mask_and_one_without_maps_go_through():
     sample = Sample(image=torch.rand(3, 9, 9), tags=torch.zeros(2), name="a")
     assert set(changed(transform(5, long_side=[7, 7]), sample)) == {"image", "tags", "name"}
-    sample["score"] = tv_tensors.Mask(torch.zeros(0, 9, 9))
+    sample["score"] = torch.zeros(0, 9, 9)
     assert changed(transform(5, long_side=[7, 7]), sample)["score"].shape == (0, 5, 5)
 
 

@@ -21,19 +21,19 @@ from rich.table import Table
 from wsss_lightning.cli.run import checked_data, command, options_first
 from wsss_lightning.config.schema import splits_of
 from wsss_lightning.data.dataset import VOCDataset
+from wsss_lightning.data.duplicates import near_duplicates, same_pixels
 from wsss_lightning.data.report import (
     ImageReport,
     always_tagged,
     conflicts,
     examine,
-    near_duplicates,
     rare_classes,
-    same_pixels,
     summary,
     survey_masks,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.figures.image_grid import class_legend, image_grid, mask_overlay, save_image
+from wsss_lightning.figures.image_grid import image_grid, save_image
+from wsss_lightning.figures.overlays import class_legend, mask_overlay
 from wsss_lightning.utils.console import track
 from wsss_lightning.utils.files import write_json
 
@@ -76,7 +76,7 @@ def report(cfg: DictConfig) -> dict[str, Any]:
         reads[split] = read
         seen[split] = list(track(examine(read, cfg.workers), len(read), f"doctor {split}"))
         problems += [*dict.fromkeys(wrong.values())]
-        problems += dict.fromkeys(message for one in seen[split] for message in one.wrong)
+        problems += dict.fromkeys(message for one in seen[split] for message in one.problems)
         survey = survey_masks(read, seen[split])
         problems += survey.problems()
         notes += [f"{split}: {note}" for note in (*read.notes, *survey.notes())]

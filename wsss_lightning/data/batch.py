@@ -1,6 +1,6 @@
 """What the data loaders yield.
 
-Letters: b images, c classes, d sub-categories a class, n a count of boxes, H W an image.
+Letters: b images, c classes, d sub-categories a class, n a count of boxes or maps, H W an image.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-LISTS = ("name", "boxes")  # entries of varying length, which cannot be stacked
+LISTS = ("name", "boxes", "score")  # entries of varying length, which cannot be stacked
 
 
 class Sample(TypedDict, total=False):
@@ -21,6 +21,7 @@ class Sample(TypedDict, total=False):
     mask: (H W) int64, 0 background, 1 to c classes, 255 ignored; if requested.
     boxes: (n 5) float32, label in 1 to c, then x0, y0, x1, y1 in pixels, ends exclusive; if
         requested.
+    score: (n H W) float32, score maps in [0, 1]; if requested.
     sub_tags: (c * d) float32, multi-hot sub-categories; if requested.
     """
 
@@ -29,6 +30,7 @@ class Sample(TypedDict, total=False):
     name: str
     mask: Tensor
     boxes: Tensor
+    score: Tensor
     sub_tags: Tensor
 
 
@@ -40,6 +42,7 @@ class Batch(TypedDict, total=False):
     name: list of b names.
     mask: (b H W) int64, 255 ignored.
     boxes: list of b tensors (n 5).
+    score: list of b tensors (n H W).
     sub_tags: (b c * d) float32, multi-hot.
     """
 
@@ -48,11 +51,12 @@ class Batch(TypedDict, total=False):
     name: list[str]
     mask: Tensor
     boxes: list[Tensor]
+    score: list[Tensor]
     sub_tags: Tensor
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack images, masks and tags; collect names and boxes in lists.
+    """Stack images, masks and tags; collect names, boxes and score maps in lists.
 
     Raises:
         ValueError: the images differ in size.

@@ -84,8 +84,8 @@ class MaskSurvey:
                 invalid = [v for v in content.pixels if self.reader.label_of(v) == -1]
                 share = 100 * content.labels[-1] / sum(content.pixels.values())
                 return (
-                    f"{content.path} holds id {shorten(invalid)} ({share:.1f} % of its pixels), but "
-                    f"labels are 0 (background) to {len(self.reader.classes)} and {IGNORE} "
+                    f"{content.path} holds id {shorten(invalid)} ({share:.1f} % of its pixels), "
+                    f"but labels are 0 (background) to {len(self.reader.classes)} and {IGNORE} "
                     "(ignored); give the class of each id by `mask_ids`, as in {0: background, 8: "
                     "cat}."
                 )

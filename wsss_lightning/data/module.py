@@ -13,12 +13,15 @@ from typing import Any, final
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, distributed
 from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wsss_lightning.data.batch import Batch, Sample, collate
 from wsss_lightning.data.dataset import VOCDataset
+from wsss_lightning.data.scores import load_score
+from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.errors import InputError
 
@@ -122,9 +125,10 @@ class _AugmentedSplit(Dataset[Sample]):
         transform: TrainTransform,
         seed: int,
         sub_tags: Mapping[str, Tensor] | None,
+        scores: Sequence[Path],
     ) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
-        self.sub_tags = sub_tags
+        self.sub_tags, self.scores = sub_tags, scores
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -134,6 +138,10 @@ class _AugmentedSplit(Dataset[Sample]):
         sample = self.dataset[i]
         if self.sub_tags is not None:
             sample["sub_tags"] = self.sub_tags[sample["name"]]
+        if self.scores:
+            files = [image_file(folder, sample["name"], ".npz") for folder in self.scores]
+            maps = np.concatenate([load_score(file)[0] for file in files])
+            sample["score"] = torch.from_numpy(maps)
         return self.transform(sample, np.random.default_rng([self.seed, epoch, i]))
 
 
@@ -141,8 +149,8 @@ class _AugmentedSplit(Dataset[Sample]):
 class DataModule(pl.LightningDataModule):
     """Batches of random crops for training, and of whole images for validation and prediction.
 
-    A training batch holds `image` (b 3 h w) in [0, 1], `tags` (b c), `name`, and `mask` (b h w) or
-    `sub_tags` (b c * d) if requested; h = w = crop size. Other batches hold images of one size.
+    A training batch holds `image` (b 3 h w) in [0, 1], `tags` (b c), `name`, and `mask` (b h w),
+    `sub_tags` (b c * d) or `score` (b times n h w) if requested; h = w = crop size. Other batches hold images of one size.
 
     Args:
         open_split: returns a `VOCDataset`, given `split`, `with_masks` and `masks`, the folder of
@@ -157,6 +165,8 @@ class DataModule(pl.LightningDataModule):
         target: `masks` adds masks to training and validation samples; `tags` does not.
         masks: folder of pseudo masks that replace the true masks in training.
         sub_tags: (c * d) multi-hot sub-categories by image name, added to training samples.
+        scores: folders of score maps of the training images (`save_score`), added to training samples
+            as one `score` in the order of the folders.
         predict: split to predict.
         skip: names of images that are already predicted; batches of such images are left out.
     """
@@ -174,6 +184,7 @@ class DataModule(pl.LightningDataModule):
         target: str = "tags",
         masks: Path | None = None,
         sub_tags: Mapping[str, Tensor] | None = None,
+        scores: Sequence[Path] = (),
         predict: str | None = None,
         skip: Collection[str] = (),
     ) -> None:
@@ -182,6 +193,7 @@ class DataModule(pl.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
         self.target, self.masks, self.sub_tags = target, masks, sub_tags
+        self.scores = tuple(scores)
         self.predict, self.skip = predict, frozenset(skip)
         # names that the loaders of whole images yield over all processes, by "val" and "predict"
         self.expected_names: dict[str, list[str]] = {}
@@ -216,7 +228,7 @@ class DataModule(pl.LightningDataModule):
                 "devices."
             )
         return self._loader(
-            _AugmentedSplit(dataset, self.transform, self.seed, self.sub_tags),
+            _AugmentedSplit(dataset, self.transform, self.seed, self.sub_tags, self.scores),
             batch_size=self.batch_size // processes,
             sampler=EpochSampler(len(dataset), self.seed, self.batch_size, self.start),
         )

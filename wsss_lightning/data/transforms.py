@@ -26,8 +26,8 @@ T = TypeVar("T", bound=tv_tensors.TVTensor)
 class TrainTransform:
     """Resize, jitter colours, flip and crop an image, and all annotations with it.
 
-    Annotations are `mask`, `boxes` and any entry of the sample that is a `tv_tensors.TVTensor`,
-    such as `KeyPoints`. A `tv_tensors.Mask` of floating point holds score maps, which are
+    Annotations are `mask`, `boxes`, `score` and any entry of the sample that is a
+    `tv_tensors.TVTensor`, such as `KeyPoints`. Masks of floating point, such as `score`, are
     interpolated and padded with 0. Every random number comes from the generator that is passed in,
     in this order: size, colours, flip, position of the crop.
 
@@ -98,7 +98,7 @@ class TrainTransform:
         """Transform one image and its annotations; the input is not changed.
 
         Args:
-            sample: `image` and, where present, `mask`, `boxes` and other tv_tensors.
+            sample: `image` and, where present, `mask`, `boxes`, `score` and other tv_tensors.
             rng: source of all random numbers.
 
         Returns:
@@ -195,6 +195,8 @@ def _to_tv_tensors(sample: Sample) -> dict[str, tv_tensors.TVTensor]:
     parts["image"] = tv_tensors.Image(sample["image"])
     if "mask" in sample:
         parts["mask"] = tv_tensors.Mask(sample["mask"][None])
+    if "score" in sample:
+        parts["score"] = tv_tensors.Mask(sample["score"])
     if "boxes" in sample:
         size = sample["image"].shape[-2:]
         corners = sample["boxes"][:, 1:]
@@ -208,6 +210,8 @@ def _from_tv_tensors(sample: Sample, parts: dict[str, tv_tensors.TVTensor]) -> S
     changed["image"] = _plain(parts["image"])
     if "mask" in parts:
         changed["mask"] = _plain(parts["mask"])[0]
+    if "score" in parts:
+        changed["score"] = _plain(parts["score"])
     if "boxes" in parts:
         corners = _plain(parts["boxes"])
         kept = ops.remove_small_boxes(corners, MIN_BOX_SIDE)

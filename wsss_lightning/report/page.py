@@ -163,7 +163,7 @@ def _charts(
                 rounds[name] = [(r, mean(v)) for r, v in points if v]
                 of_lines[name] = colours[method.name]
     if rounds:
-        made["rounds"] = charts.line_chart(rounds, "round", "mIoU (%)", of_lines, whole=True)
+        made["rounds"] = charts.line_chart(rounds, "round", "mIoU (%)", of_lines, integer_x=True)
     spent = {
         judged.method.name: (
             comparison.hours_learnt_from(judged.method),

@@ -7,13 +7,8 @@ from omegaconf import DictConfig
 
 from wsss_lightning.config.schema import splits_of
 from wsss_lightning.data.dataset import VOCDataset
-from wsss_lightning.data.report import (
-    TrainTestScale,
-    always_tagged,
-    median_long_side,
-    rare_classes,
-    shared_files,
-)
+from wsss_lightning.data.duplicates import shared_files
+from wsss_lightning.data.report import TrainTestScale, always_tagged, median_long_side, rare_classes
 from wsss_lightning.data.supervision import BOXES, MASKS, TAGS, Supervision
 from wsss_lightning.methods.sc_cam.files import read_subcategories
 from wsss_lightning.steps.datasets import datasets_of, forget_splits
@@ -73,7 +68,7 @@ def check_data(
         )
     if sights and len(reads[-1]):
         side = median_long_side(reads[-1])
-        for told in filter(None, (sight.complaint(side) for sight in sights)):
+        for told in filter(None, (sight.warning(side) for sight in sights)):
             warn(f"{reads[-1].split}: {told}")
     return "-".join(digests)
 

@@ -22,7 +22,7 @@ from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.text import shorten
 
 Refuse = Callable[[Iterable[str], str], None]
-"""Raises an `InputError` about the images of these names, or records it and lets them be skipped."""
+"""Raises an `InputError` about the images of these names, or records the reason to skip them."""
 
 
 def tags_of_images(

@@ -53,9 +53,8 @@ def render(
     origin = points.min(0)
     w, h = np.maximum(1, np.rint(scale * np.ptp(points, axis=0))).astype(int).tolist()
 
-    def on_canvas(points: Points) -> list[tuple[float, float]]:
-        corners = SUPERSAMPLE * scale * (points @ matrix.T - origin) - 0.5
-        return [(x, y) for x, y in corners.tolist()]
+    def on_canvas(points: Points) -> Points:
+        return SUPERSAMPLE * scale * (points @ matrix.T - origin) - 0.5
 
     colour, alpha, part = _draw(
         [
@@ -81,14 +80,18 @@ def _draw(
     for shape in shapes:
         fills = ((colour, shape.colour), (alpha, 255), (part, 255 * shape.discriminative))
         for image, fill in fills:
-            ImageDraw.Draw(image).polygon(shape.points, fill=fill)
+            ImageDraw.Draw(image).polygon(_corners(shape.points), fill=fill)
         if shape.marks:
             inside, marks = Image.new("L", size), Image.new("L", size)
-            ImageDraw.Draw(inside).polygon(shape.points, fill=255)
+            ImageDraw.Draw(inside).polygon(_corners(shape.points), fill=255)
             for mark in shape.marks:
-                ImageDraw.Draw(marks).polygon(mark, fill=255)
+                ImageDraw.Draw(marks).polygon(_corners(mark), fill=255)
             colour.paste(shape.mark_colour, mask=ImageChops.darker(inside, marks))
     return colour, alpha, part
+
+
+def _corners(points: Points) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in points.tolist()]
 
 
 def _reduce(image: Image.Image) -> np.ndarray:
