@@ -3,7 +3,6 @@ import json
 import math
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import time
@@ -11,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from facts import assert_names, raises_naming
 from omegaconf import OmegaConf
 
 from wsss_lightning.cache import manifest
@@ -303,7 +303,7 @@ def test_a_damaged_file_is_named_and_made_again_and_no_other(make, capsys, kind,
     assert make().run("a", image_work) == stage
     assert made(run) == [name[-1]]
     assert {path.name: path.read_bytes() for path in stage.rglob("*.npz")} == before
-    assert f"{name}.npz ({kind})" in capsys.readouterr().out
+    assert_names(capsys.readouterr().out, f"{name}.npz ({kind})")
     make().run("a", image_work)
     assert made(run) == []
 
@@ -361,7 +361,7 @@ def test_a_stage_whose_record_is_damaged_is_done_again(make, capsys, name, kind)
     DAMAGE[kind](stage / name)
     make().run("a", image_work)
     assert made(run) == ["x", "y", "z"]
-    assert "no readable record" in capsys.readouterr().out
+    assert_names(capsys.readouterr().out, "record")
 
 
 def test_a_manifest_that_was_altered_with_its_file_is_not_believed(make):
@@ -413,7 +413,7 @@ def test_what_was_made_of_another_content_is_made_again(make, capsys):
     again = make()
     assert again.run("b", reads, before=changed).joinpath("copy").read_text() == "another"
     assert made(run) == ["reads"]
-    assert f"b: {changed.name} changed since it was done" in capsys.readouterr().out
+    assert_names(capsys.readouterr().out, "b:", changed.name)
     again.run("b", reads, before=changed)
     assert made(run) == []
 
@@ -528,22 +528,25 @@ def test_a_clock_that_jumps_changes_nothing(make, monkeypatch, jump):
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("error", "facts"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "y.npz"), "a: the disk is full"),
-        (OSError(errno.EROFS, "Read-only file system", "y.npz"), "output_dir=DIR"),
-        (MemoryError(), "a: out of memory. Set workers lower"),
-        (RuntimeError("CUDA out of memory. Tried to allocate"), "a: out of memory"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "worker process"),
+        (OSError(errno.ENOSPC, "No space left on device", "y.npz"), ["a:", "disk", "y.npz"]),
+        (OSError(errno.EROFS, "Read-only file system", "y.npz"), ["output_dir=DIR"]),
+        (MemoryError(), ["a:", "memory", "workers"]),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), ["a:", "memory"]),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
+            ["worker process"],
+        ),
     ],
 )
-def test_what_the_machine_did_is_told_and_work_goes_on(make, error, message):
+def test_what_the_machine_did_is_told_and_work_goes_on(make, error, facts):
     def stopped(folder):
         (folder / "x.npz").write_text("content of x")
         raise error
 
     stopped.__name__ = "image_work"
-    with pytest.raises(InputError, match=re.escape(message)):
+    with raises_naming(InputError, *facts):
         make().run("a", stopped)
     run = make()
     run.run("a", image_work)
@@ -558,7 +561,7 @@ def test_a_full_disk_leaves_the_former_stage_and_no_half_of_the_new_one(make, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="the disk is full"):
+    with raises_naming(InputError, "disk"):
         make(start="second").run("a", image_work)
     monkeypatch.undo()
     made(run)

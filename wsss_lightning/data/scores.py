@@ -60,7 +60,7 @@ def save_score(
     number += values > edges[number]
     number[values == 1] = bins + 1
     labels = torch.as_tensor(keys).cpu().numpy().astype(np.int64)
-    stored = {"score": number.astype(dtype), "keys": labels, "bins": np.array(bins)}
+    stored = {"score": number.astype(dtype), "keys": labels, "parts": np.array(bins)}
     if strided is not None:
         stored["strided"] = torch.as_tensor(strided).detach().cpu().float().numpy()
     write_atomically(path, lambda file: np.savez_compressed(file, **stored))
@@ -73,7 +73,7 @@ def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.nda
         InputError: the file is missing, damaged or not written by `save_score`.
     """
     with _stored(path) as stored:
-        number, keys, bins = stored["score"], stored["keys"], int(stored["bins"])
+        number, keys, bins = stored["score"], stored["keys"], int(stored["parts"])
         if (number.dtype, bins) not in STORED.values() or number.ndim != 3:
             raise ValueError(f"it holds {number.dtype} of shape {number.shape} in {bins} bins")
         if len(number) != len(keys) or number.max(initial=0) > bins + 1:
