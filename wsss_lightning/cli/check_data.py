@@ -34,6 +34,7 @@ from wsss_lightning.data.report import (
 from wsss_lightning.errors import InputError
 from wsss_lightning.figures.image_grid import image_grid, save_image
 from wsss_lightning.figures.overlays import class_legend, mask_overlay
+from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.utils.console import track
 from wsss_lightning.utils.files import write_json
 
@@ -100,6 +101,7 @@ def report(cfg: DictConfig) -> dict[str, Any]:
     problems += [f"the same pixels in {train.split} and {val}: {g}" for g in groups["across"]]
     notes += [f"the same pixels twice in a split: {group}" for group in groups["within"]]
     notes += [f"look the same: {one} ({train.split}), {two} ({val})" for one, two in pairs]
+    problems = list(map(name_keys, problems))
     told = {
         "data": cfg.data.name,
         "root": str(train.root),

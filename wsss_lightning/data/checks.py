@@ -1,4 +1,4 @@
-"""Checks of masks and boxes before work starts.
+"""Checks of arguments, masks and boxes before work starts.
 
 Letters: c classes, n images.
 """
@@ -14,14 +14,54 @@ from torch import Tensor
 from wsss_lightning.data.images import read_header
 from wsss_lightning.data.mask_survey import MaskSurvey
 from wsss_lightning.data.sources.box_sources import BoxSource
+from wsss_lightning.data.sources.masks import BACKGROUND, IGNORED
 from wsss_lightning.data.sources.true_masks import TrueMasks
 from wsss_lightning.data.split_image import SplitImage
 from wsss_lightning.errors import InputError
+from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.text import shorten
 
 NUM_SURVEYED: Final = 200
 """Masks to inspect at most, and as many again of images tagged with classes these do not show."""
 NUM_MESSAGES: Final = 5
+
+
+def check_arguments(
+    root: Path, image_dir: str, on_missing_labels: str, classes: Sequence[str]
+) -> None:
+    """Check arguments of `VOCDataset`.
+
+    Args:
+        root: folder of the dataset.
+        image_dir: folder of images, relative to `root`.
+        on_missing_labels: `error` or `background`.
+        classes: names without background.
+
+    Raises:
+        InputError: a folder is missing, or a value is invalid.
+    """
+    if not root.is_dir():
+        raise InputError(
+            f"`root` is {root}, but there is no such folder; set it to the folder that holds "
+            f"{image_dir}."
+        )
+    if not (root / image_dir).is_dir():
+        raise InputError(
+            f"{root / image_dir} is missing; set `root` to the folder that holds it, or "
+            "`image_dir` to the folder of images."
+        )
+    if on_missing_labels not in ("error", "background"):
+        raise InputError(
+            f"`on_missing_labels` is {on_missing_labels}; set it to error, or to background to "
+            "keep images without labels as pure background."
+        )
+    wrong = {name for name in classes if classes.count(name) > 1 or not name.strip()}
+    reserved = {BACKGROUND, IGNORED} & set(classes)
+    if wrong or reserved or not 0 < len(classes) < IGNORE:
+        raise InputError(
+            f"`classes` is {list(classes)}; name 1 to {IGNORE - 1} classes, each once and without "
+            f"{BACKGROUND}, which is always label 0, and {IGNORED}."
+        )
 
 
 def check_pseudo_masks(folder: Path, images: Sequence[SplitImage]) -> None:

@@ -19,7 +19,12 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 
 from wsss_lightning.data.batch import Sample
-from wsss_lightning.data.checks import check_boxes, check_pseudo_masks, check_true_masks
+from wsss_lightning.data.checks import (
+    check_arguments,
+    check_boxes,
+    check_pseudo_masks,
+    check_true_masks,
+)
 from wsss_lightning.data.file_facts import Fact, FileFacts
 from wsss_lightning.data.images import SUFFIXES
 from wsss_lightning.data.orientation import decide_orientations
@@ -34,7 +39,7 @@ from wsss_lightning.data.sources.box_sources import (
     count_boxes,
 )
 from wsss_lightning.data.sources.lists import list_path, read_list
-from wsss_lightning.data.sources.masks import BACKGROUND, IGNORED, MaskReader, Unmapped
+from wsss_lightning.data.sources.masks import MaskReader, Unmapped
 from wsss_lightning.data.sources.names import ClassNames, ImageIndex
 from wsss_lightning.data.sources.tag_sources import (
     indices_from_boxes,
@@ -121,7 +126,7 @@ class VOCDataset(Dataset[Sample]):
         self.with_masks, self.with_boxes = True, False
         self.pseudo_masks: Path | None = None
         self._problems = problems
-        _check_arguments(self.root, image_dir, on_missing_labels, self.classes)
+        check_arguments(self.root, image_dir, on_missing_labels, self.classes)
         self.mask_reader = MaskReader(self.classes, mask_ids, mask_colours, unmapped)
         self._classes = ClassNames(self.classes, subset=self.mask_reader.mapped)
         index = ImageIndex(self.root / image_dir, self.root / mask_dir)
@@ -201,7 +206,7 @@ class VOCDataset(Dataset[Sample]):
         """Refuse images without tags, and note classes that are left out."""
         if self._classes.skipped:
             self.notes.append(
-                f"classes of {source} that `classes` lacks are left out: "
+                f"classes of {source} that the dataset does not use are left out: "
                 f"{shorten(sorted(self._classes.skipped))}"
             )
         without = [n for n, t in zip(self.names, self.tags, strict=True) if not t.any()]
@@ -337,30 +342,3 @@ class VOCDataset(Dataset[Sample]):
         facts = map(self._masks.fact, self._images)
         digests = [fact.digest if isinstance(fact, Fact) else "none" for fact in facts]
         return hashlib.sha256(repr(digests).encode()).hexdigest()[:12]
-
-
-def _check_arguments(
-    root: Path, image_dir: str, on_missing_labels: str, classes: Sequence[str]
-) -> None:
-    if not root.is_dir():
-        raise InputError(
-            f"`root` is {root}, but there is no such folder; set it to the folder that holds "
-            f"{image_dir}."
-        )
-    if not (root / image_dir).is_dir():
-        raise InputError(
-            f"{root / image_dir} is missing; set `root` to the folder that holds it, or "
-            "`image_dir` to the folder of images."
-        )
-    if on_missing_labels not in ("error", "background"):
-        raise InputError(
-            f"`on_missing_labels` is {on_missing_labels}; set it to error, or to background to "
-            "keep images without labels as pure background."
-        )
-    wrong = {name for name in classes if classes.count(name) > 1 or not name.strip()}
-    reserved = {BACKGROUND, IGNORED} & set(classes)
-    if wrong or reserved or not 0 < len(classes) < IGNORE:
-        raise InputError(
-            f"`classes` is {list(classes)}; name 1 to {IGNORE - 1} classes, each once and without "
-            f"{BACKGROUND}, which is always label 0, and {IGNORED}."
-        )

@@ -1,6 +1,6 @@
 """The DataModule of every training, validation and prediction.
 
-Letters: c classes, d sub-categories a class, H W an image.
+Letters: b images, c classes, d sub-categories a class, n maps, h w a crop, H W an image.
 """
 
 import math
@@ -150,7 +150,8 @@ class DataModule(pl.LightningDataModule):
     """Batches of random crops for training, and of whole images for validation and prediction.
 
     A training batch holds `image` (b 3 h w) in [0, 1], `tags` (b c), `name`, and `mask` (b h w),
-    `sub_tags` (b c * d) or `score` (b times n h w) if requested; h = w = crop size. Other batches hold images of one size.
+    `sub_tags` (b c * d) or `score` (list of b, n h w) if requested; h = w = `crop_size`. Other
+    batches hold whole images of one size (b 3 H W), with `mask` (b H W) if masks are the target.
 
     Args:
         open_split: returns a `VOCDataset`, given `split`, `with_masks` and `masks`, the folder of
@@ -165,8 +166,8 @@ class DataModule(pl.LightningDataModule):
         target: `masks` adds masks to training and validation samples; `tags` does not.
         masks: folder of pseudo masks that replace the true masks in training.
         sub_tags: (c * d) multi-hot sub-categories by image name, added to training samples.
-        scores: folders of score maps of the training images (`save_score`), added to training samples
-            as one `score` in the order of the folders.
+        scores: folders of score maps of the training images (`save_score`), added to training
+            samples as one `score` in the order of the folders.
         predict: split to predict.
         skip: names of images that are already predicted; batches of such images are left out.
     """

@@ -33,10 +33,10 @@ def save_score(
 ) -> None:
     """Save maps with 8 or 16 bits a pixel, compressed; the error is at most half a bin.
 
-    A score is stored as the number of its bin (i / bins, (i + 1) / bins], and loaded as the centre of
-    the bin; 0 and 1 have numbers of their own. A loaded score therefore exceeds a threshold of 0.00,
-    0.01, ..., 1.00 exactly where the original does. Rounding to multiples of 1 / 255 would turn scores
-    just above 0.2 into 0.2, hence into background.
+    A score is stored as the number of its bin (i / bins, (i + 1) / bins], and loaded as the centre
+    of the bin; 0 and 1 have numbers of their own. A loaded score therefore exceeds a threshold of
+    0.00, 0.01, ..., 1.00 exactly where the original does. Rounding to multiples of 1 / 255 would
+    turn scores just above 0.2 into 0.2, hence into background.
 
     Args:
         score: in [0, 1].
