@@ -699,7 +699,7 @@ def refused(*facts: object):
 
 
 def test_a_missing_root_says_how_to_give_it(root):
-    with refused("`root`", root / "nowhere"):
+    with refused("`root=DIR`", root / "nowhere"):
         read(root / "nowhere")
 
 
@@ -821,7 +821,7 @@ def test_a_csv_that_is_no_text_is_refused(root):
 
 
 def test_a_missing_file_of_tags_is_named(root):
-    with refused("tags.csv", "`tags`"):
+    with refused("tags.csv", "`tags=FILE`"):
         read(root, tags="tags.csv")
 
 

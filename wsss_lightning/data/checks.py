@@ -42,12 +42,12 @@ def check_arguments(
     """
     if not root.is_dir():
         raise InputError(
-            f"`root` is {root}, but there is no such folder; set it to the folder that holds "
-            f"{image_dir}."
+            f"`root` is {root}, but there is no such folder; set `root=DIR` to the folder that "
+            f"holds {image_dir}."
         )
     if not (root / image_dir).is_dir():
         raise InputError(
-            f"{root / image_dir} is missing; set `root` to the folder that holds it, or "
+            f"{root / image_dir} is missing; set `root=DIR` to the folder that holds it, or "
             "`image_dir` to the folder of images."
         )
     if on_missing_labels not in ("error", "background"):

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from wsss_lightning.errors import InputError
 
@@ -117,6 +117,10 @@ def opened(path: Path, file: io.BytesIO | None = None) -> Iterator[Image.Image]:
             yield image
     except InputError:
         raise
+    except UnidentifiedImageError as error:  # its message may hold the address of an object
+        raise InputError(
+            f"{path} cannot be read as an image (unknown format); replace it, or take it off the list."
+        ) from error
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; add it, or take it off the list.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

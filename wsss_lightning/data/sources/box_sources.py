@@ -276,7 +276,7 @@ class TableBoxes(DrawnBoxes):
                 "file below `root`."
             )
         if not self.file.is_file():
-            raise InputError(f"{self.file} is missing; set `boxes` to the file of boxes.")
+            raise InputError(f"{self.file} is missing; set `boxes=FILE` to the file of boxes.")
         table = self.READERS[self.file.suffix.lower()](self.file)
         names = frozenset(self.names)
         name_of = {text: self.index.name(text, names) for text in table.boxes}

@@ -94,7 +94,7 @@ def tags_of_table(
             "below `root`."
         )
     if not path.is_file():
-        raise InputError(f"{path} is missing; set `tags` to the file of tags.")
+        raise InputError(f"{path} is missing; set `tags=FILE` to the file of tags.")
     read = read_npy if path.suffix.lower() == ".npy" else read_csv
     table = read(path, index, classes)
     absent = [image.name for image in images if image.name not in table.tags]
