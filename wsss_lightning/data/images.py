@@ -119,7 +119,8 @@ def opened(path: Path, file: io.BytesIO | None = None) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError as error:  # its message may hold the address of an object
         raise InputError(
-            f"{path} cannot be read as an image (unknown format); replace it, or take it off the list."
+            f"{path} cannot be read as an image (unknown format); replace it, or take it off the "
+            "list."
         ) from error
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; add it, or take it off the list.") from error
