@@ -630,8 +630,9 @@ def test_boxes_of_images_that_do_not_exist_do_not_turn_others_into_background(ro
     rows = f"image,class,x0,y0,x1,y1\n{NAMES[0]},bird,0,0,1,1\nnone.jpg,dog,1,2,6,8\n"
     (root / "boxes.csv").write_text(rows)
     how = {"boxes": "boxes.csv", "on_missing_labels": "background", "with_boxes": True}
-    with refused("boxes.csv", 2, "train", "JPEGImages", "none.jpg"):
+    with refused("boxes.csv", 2, "train", "JPEGImages", "none.jpg") as error:
         read(root, **how).check()
+    assert str(error.value).count("boxes.csv") == 1  # once, not once for each image
     (root / "boxes.csv").write_text(rows.replace("none.jpg,", "b,"))
     data = read(root, **how)
     data.check()
