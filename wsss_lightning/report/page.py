@@ -20,6 +20,7 @@ from wsss_lightning.report.annotation_cost import SOURCES, Costs
 from wsss_lightning.report.comparison import CAUSES, Comparison, probes
 from wsss_lightning.report.pictures import Album, Probe, Tile, album_of
 from wsss_lightning.report.runs import Method
+from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.steps.labels import step_name
 from wsss_lightning.utils.console import track
 
@@ -216,7 +217,7 @@ def _pictures(
                     method, step, tallies[0].wrong, tallies[0].names
                 )
     except InputError as error:
-        comparison.notes.append(f"Pictures are not complete: {error}")
+        comparison.notes.append(f"Pictures are not complete: {name_keys(str(error))}")
     return {k: v for k, v in shown.items() if v}, galleries, album.legend()
 
 

@@ -25,6 +25,7 @@ from wsss_lightning.evaluation.error_analysis import WRONG, error_types
 from wsss_lightning.figures.overlays import class_legend, heat_overlay, label_colours, mask_overlay
 from wsss_lightning.report.comparison import CAUSES
 from wsss_lightning.report.runs import DataSet, Method, RunResult, Step
+from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.steps.labels import step_name
 from wsss_lightning.steps.previews import evenly_spaced
 from wsss_lightning.utils.files import write_atomically
@@ -236,7 +237,7 @@ def album_of(data: DataSet, folder: Path) -> tuple[Album | None, str]:
         album = Album(data, folder)
         album.reader(data.splits[-1])
     except InputError as error:
-        return None, f"No pictures: {error}"
+        return None, f"No pictures: {name_keys(str(error))}"
     return album, ""
 
 
