@@ -264,7 +264,12 @@ def cause_of(error: BaseException | None) -> InputError | None:
 def plain(error: InputError) -> str:
     """The message; one that comes from a worker process holds a traceback before it."""
     told = str(error)
-    return told.rpartition("InputError: ")[2].strip() if "Traceback (most" in told else told
+    told = told.rpartition("InputError: ")[2].strip() if "Traceback (most" in told else told
+    if "`" in told:  # a parameter of the data set
+        from wsss_lightning.steps.datasets import name_keys
+
+        told = name_keys(told)
+    return told
 
 
 def fail(message: str) -> None:

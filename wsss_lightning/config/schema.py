@@ -16,7 +16,7 @@ from wsss_lightning.errors import InputError, did_you_mean
 # configuration builds these and nothing else: a file from elsewhere must not run what it likes.
 # What only reads, writes or starts things (`run`, `stages`, `data.scores`) is none of them
 ALLOWED = (
-    "wsss_lightning.data.synthetic.world.",
+    "wsss_lightning.data.synthetic.generate.",
     "wsss_lightning.data.dataset.",
     "wsss_lightning.methods.",
     "wsss_lightning.nets.",
