@@ -63,3 +63,16 @@ def test_large_counts_are_exact(tmp_path):
     writer.save(tmp_path)
     assert load_pixel_counts(tmp_path).matrices.dtype == np.int64
     assert int(load_pixel_counts(tmp_path).matrices[0, 0, 0]) == 2**40 + 1
+
+
+def test_files_of_earlier_versions_are_read(tmp_path):
+    writer = PixelCountWriter(2)
+    writer.add("a", torch.zeros(2, 2, dtype=torch.int64), torch.ones(2, 2, dtype=torch.int64))
+    writer.save(tmp_path)
+    expected = load_pixel_counts(tmp_path).by_error_type
+    assert expected.any()
+    with np.load(tmp_path / PIXEL_COUNTS_FILE) as stored:
+        arrays = dict(stored)
+    arrays["by_cause"] = arrays.pop("by_error_type")
+    np.savez_compressed(tmp_path / PIXEL_COUNTS_FILE, **arrays)
+    assert (load_pixel_counts(tmp_path).by_error_type == expected).all()

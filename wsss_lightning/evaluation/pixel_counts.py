@@ -119,7 +119,9 @@ def load_pixel_counts(folder: Path) -> PixelCounts:
             matrices = np.zeros((len(names), labels * (labels + 1)), np.int64)
             image = np.repeat(np.arange(len(names)), stored["filled"])
             matrices[image, stored["cells"]] = stored["pixels"]
-            by_error_type, wrong = stored["by_error_type"], stored["wrong"]
+            # files of version 0.1 call it by_cause
+            name = "by_error_type" if "by_error_type" in stored else "by_cause"
+            by_error_type, wrong = stored[name], stored["wrong"]
     except Exception as error:  # zipfile, zlib and numpy raise almost anything on damaged files
         raise InputError(
             f"{path} cannot be read as pixel counts ({error}); delete its folder and repeat the "
