@@ -7,7 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.cli import run as cli
-from wsss_lightning.config.schema import check_targets, check_values
+from wsss_lightning.config.targets import check_targets
+from wsss_lightning.config.ranges import check_values
 
 EXPERIMENTS = cli.options("experiment")
 OPTIONS = [
@@ -17,7 +18,7 @@ OPTIONS = [
     for name in cli.options(group)
 ]
 # what a user gives to data that is not generated
-GIVEN = {"root": "anywhere", "num_classes": 2, "reader.classes": ["cat", "dog"]}
+GIVEN = {"root": "anywhere", "num_classes": 2, "dataset.classes": ["cat", "dog"]}
 
 
 def composed(*words: str) -> DictConfig:

@@ -2,16 +2,10 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wsss_lightning.config.schema import (
-    SCORE_WORDS,
-    STRIDED,
-    check_loggers,
-    check_seeds,
-    check_targets,
-    check_values,
-    normalise_splits,
-    splits_of,
-)
+from wsss_lightning.config.schema import SCORE_WORDS
+from wsss_lightning.config.ranges import STRIDED, check_loggers, check_seeds, check_values
+from wsss_lightning.config.targets import check_targets
+from wsss_lightning.config.splits import normalise_splits, splits_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import CamSettings
 from wsss_lightning.ops import alignment

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from wsss_lightning.cache.stage_cache import ALARMS, doing
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.module import DataModule, fork_context
 from wsss_lightning.data.report import (
