@@ -6,7 +6,10 @@ from safetensors.torch import save_file
 
 import wsss_lightning.cli.check_networks
 from wsss_lightning.cli.check_networks import check_networks, fetch_weights, resolve_statistics
-from wsss_lightning.cli.run import cause_of, conf_folder, supervision
+from wsss_lightning.cli.run import cause_of
+from wsss_lightning.config.folder import conf_folder
+from wsss_lightning.data.supervision import TAGS
+from wsss_lightning.pipelines.base import supervision_of
 
 NO_OPTIONS = ["backbone=timm", "backbone.output_stride=32"]
 
@@ -19,7 +22,7 @@ def composed(*words):
 def checked(*words):
     cfg = composed(*words)
     resolve_statistics(cfg)
-    check_networks(cfg, tags=supervision(cfg) == "tags")
+    check_networks(cfg, tags=supervision_of(cfg.pipeline) is TAGS)
     return cfg
 
 
@@ -194,5 +197,5 @@ def test_the_hub_is_asked_for_backbones_of_trained_networks_only(monkeypatch, wo
         monkeypatch.setattr(smp.encoders, "get_preprocessing_params", settings)
         resolve_statistics(cfg)
     monkeypatch.setattr(wsss_lightning.cli.check_networks, "instantiate", Fetched)
-    fetch_weights(cfg, tags=supervision(cfg) == "tags")
+    fetch_weights(cfg, tags=supervision_of(cfg.pipeline) is TAGS)
     assert sorted(fetched) == sorted(names)

@@ -17,7 +17,7 @@ def refused(tmp_path, text: str | bytes, message: str, name: str = "data/mine.ya
 def test_plain_files_pass(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/mine.yaml").write_text(
-        "a: &a [1, 2]\nb: *a\nreader: {_target_: wsss_lightning.data.dataset.VOCDataset}\n"
+        "a: &a [1, 2]\nb: *a\ndataset: {_target_: wsss_lightning.data.dataset.VOCDataset}\n"
     )
     (tmp_path / "broken.yaml").write_text("a: [")  # Hydra complains where it is chosen
     check_files([tmp_path, tmp_path / "absent"])

@@ -144,7 +144,7 @@ def test_a_value_of_another_type_is_answered_with_the_one_expected(node, message
 # values
 
 GOOD = {
-    "data": {"num_classes": 2, "reader": {"classes": ["cat", "dog"]}},
+    "data": {"num_classes": 2, "dataset": {"classes": ["cat", "dog"]}},
     "seeds": {"background_score": 0.2, "thresholds": 11, "held_out": 0.1},
     "pseudo": {"confidence": 0.0},
     "seed": 0,
@@ -155,7 +155,7 @@ GOOD = {
         name: {"max_epochs": 1, "batch_size": 1, "crop_size": 32}
         for name in ("method", "segmenter")
     },
-    "score": {
+    "cam": {
         "bits": 8,
         "scales": [1.0],
         "tags": "given",
@@ -387,7 +387,7 @@ def test_whatever_type_a_value_has_the_answer_is_a_message():
 
 def data_of(**changed):
     lists = {"train": "train.txt", "val": "val.txt", "test": None} | changed.pop("lists", {})
-    data = OmegaConf.create({"train": "train", "val": "val", "reader": {"lists": lists}, **changed})
+    data = OmegaConf.create({"train": "train", "val": "val", "dataset": {"lists": lists}, **changed})
     OmegaConf.set_struct(data, True)  # as Hydra composes it
     return data
 
@@ -423,7 +423,7 @@ def test_splits_are_the_two_that_are_read_each_once():
         ({"train": None}, "data.train"),
         ({"lists": {"train": None}}, "data.dataset.lists.train"),
         ({"train": "test"}, "data.dataset.lists.test"),
-        ({"reader": {"lists": None}}, "data.dataset.lists"),
+        ({"dataset": {"lists": None}}, "data.dataset.lists"),
     ],
 )
 def test_without_a_split_to_learn_from_nothing_starts(changed, key):

@@ -165,7 +165,7 @@ MINE = """
 defaults: [voc_layout]
 name: mine
 num_classes: 3
-reader:
+dataset:
   classes: [bird, cat, dog]
   mask_ids: {0: background, 3: bird, 8: cat, 12: dog}
   tags: tags.csv

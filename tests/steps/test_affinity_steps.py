@@ -42,7 +42,7 @@ def data(tmp_path):
         "on_missing_labels": "error",
     }
     return OmegaConf.create(
-        {"name": "three", "train": "train", "val": "train", "num_classes": 3, "reader": reader}
+        {"name": "three", "train": "train", "val": "train", "num_classes": 3, "dataset": reader}
     )
 
 

@@ -39,7 +39,7 @@ def data(tmp_path):
         "annotation_dir": "Annotations",
         "on_missing_labels": "error",
     }
-    return OmegaConf.create({"reader": reader})
+    return OmegaConf.create({"dataset": reader})
 
 
 def rule(name: str, **numbers):

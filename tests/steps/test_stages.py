@@ -47,7 +47,7 @@ def write_set(root, truths, size=(SIDE, SIDE)):
             "val": "val",
             "num_classes": 1,
             "subcategories": None,
-            "reader": {
+            "dataset": {
                 "_target_": "wsss_lightning.data.dataset.VOCDataset",
                 "_partial_": True,
                 "root": str(root),
