@@ -93,8 +93,9 @@ def _as_json(kind: Any) -> Any:
     """An annotation as a type of JSON: classes other than plain ones become mappings."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        bounds = (m for m in inner[1:] if isinstance(m, (Ge, Gt, Le, Lt, MinLen)))
-        return Annotated[(_as_json(inner[0]), *bounds)]  # type: ignore[return-value]
+        bounds = [m for m in inner[1:] if isinstance(m, (Ge, Gt, Le, Lt, MinLen))]
+        plain = _as_json(inner[0])
+        return Annotated[(plain, *bounds)] if bounds else plain  # type: ignore[return-value]
     if origin in (Union, UnionType):
         return Union[tuple(map(_as_json, inner))]  # noqa: UP007
     if kind is Any or kind is object or origin is Literal or kind in _PLAIN:

@@ -79,11 +79,12 @@ def check_node(node: Any, schema: type, key: str) -> None:
             raise InputError(f"{prefix}{name} is not set; give it, as in {prefix}{name}=VALUE.")
         if kind is Any:
             continue
-        below = next((one for one in (kind, *get_args(kind)) if is_dataclass(one)), None)
+        members = (one for one in (kind, *get_args(kind)) if isinstance(one, type))
+        below = next((one for one in members if is_dataclass(one)), None)
         if below is None:
             check_field(f"{prefix}{name}", node[name], kind)
         elif node[name] is not None or below is kind:
-            check_node(node[name], below, f"{prefix}{name}")  # type: ignore[arg-type]
+            check_node(node[name], below, f"{prefix}{name}")
 
 
 def check_loggers(cfg: DictConfig) -> None:
