@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.cli import run as cli
-from wsss_lightning.config.targets import check_targets
 from wsss_lightning.config.ranges import check_values
+from wsss_lightning.config.targets import check_targets
 
 EXPERIMENTS = cli.options("experiment")
 OPTIONS = [

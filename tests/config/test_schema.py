@@ -2,10 +2,10 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wsss_lightning.config.schema import SCORE_WORDS
 from wsss_lightning.config.ranges import STRIDED, check_loggers, check_seeds, check_values
-from wsss_lightning.config.targets import check_targets
+from wsss_lightning.config.schema import SCORE_WORDS
 from wsss_lightning.config.splits import normalise_splits, splits_of
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import CamSettings
 from wsss_lightning.ops import alignment
@@ -387,7 +387,9 @@ def test_whatever_type_a_value_has_the_answer_is_a_message():
 
 def data_of(**changed):
     lists = {"train": "train.txt", "val": "val.txt", "test": None} | changed.pop("lists", {})
-    data = OmegaConf.create({"train": "train", "val": "val", "dataset": {"lists": lists}, **changed})
+    data = OmegaConf.create(
+        {"train": "train", "val": "val", "dataset": {"lists": lists}, **changed}
+    )
     OmegaConf.set_struct(data, True)  # as Hydra composes it
     return data
 

@@ -26,8 +26,8 @@ LATTICES = ["native", "torch", "pydensecrf"]
 
 def there(engine: str) -> str:
     """The engine, or a skipped test where it is not to be had."""
-    if engine == "native" and native.reason_why_not() is not None:
-        pytest.skip(native.reason_why_not())
+    if engine == "native" and native.unavailable() is not None:
+        pytest.skip(native.unavailable())
     if engine == "pydensecrf":
         pytest.importorskip("pydensecrf", reason="the reference is an extra: wsss-lightning[crf]")
     return engine
@@ -321,11 +321,11 @@ def test_kernels_with_more_lattice_points_than_numbers_are_refused(name):
 
 def test_auto_means_loops_on_the_cpu_and_torch_where_gradients_or_a_gpu_are(monkeypatch):
     unary = torch.zeros(2, 3, 4)
-    monkeypatch.setattr(native, "reason_why_not", lambda: None)
+    monkeypatch.setattr(native, "unavailable", lambda: None)
     assert choose("auto", [unary]) == "native"
     assert choose("auto", [unary.clone().requires_grad_()]) == "torch"
     assert choose("auto", [unary.to("meta")]) == "torch"
-    monkeypatch.setattr(native, "reason_why_not", lambda: "there is no C++ compiler")
+    monkeypatch.setattr(native, "unavailable", lambda: "there is no C++ compiler")
     with pytest.warns(UserWarning, match="runs on torch.*there is no C"):
         assert choose("auto", [unary]) == "torch"
 

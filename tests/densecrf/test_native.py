@@ -11,7 +11,7 @@ from wsss_lightning.errors import InputError
 
 PSA = CRFParameters(80, 13, 3, w1=10, w2=3, iterations=1)
 needs_compiler = pytest.mark.skipif(
-    native.reason_why_not() is not None, reason=str(native.reason_why_not())
+    native.unavailable() is not None, reason=str(native.unavailable())
 )
 
 
@@ -59,7 +59,7 @@ def test_a_damaged_file_is_compiled_anew(fresh, monkeypatch):
 
 def test_without_a_compiler_the_reason_and_the_mend_are_told(fresh, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert "no C++ compiler (CXX=no-such-compiler); install one" in native.reason_why_not()
+    assert "no C++ compiler (CXX=no-such-compiler); install one" in native.unavailable()
     with pytest.raises(InputError, match=r"crf\.engine is native, but there is no C\+\+ compiler"):
         run()
 
@@ -69,7 +69,7 @@ def test_what_a_compiler_says_last_is_told(fresh, monkeypatch, tmp_path):
     fake.write_text("#!/bin/sh\necho 'no vectors here' >&2\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("CXX", str(fake))
-    assert "cannot compile the CRF's loops: no vectors here" in native.reason_why_not()
+    assert "cannot compile the CRF's loops: no vectors here" in native.unavailable()
 
 
 @needs_compiler

@@ -16,10 +16,9 @@ from wsss_lightning.ops.affinity import (
     pairs,
     path_affinity,
     paths,
-    random_walk,
-    transition,
 )
 from wsss_lightning.ops.masks import IGNORE
+from wsss_lightning.ops.random_walk import random_walk, transition
 
 
 def uniform(seed, *shape, dtype=torch.float32):

@@ -1,8 +1,8 @@
 """Whether a value fits the type and the range that a field or a parameter declares.
 
-A range stands in the annotation: `Annotated[float, Ge(0), Le(1), "0.2 is usual"]`. Bounds are those
-of `annotated_types`, a string is a hint that ends the message, and a `Rule` states what bounds
-cannot. The keys of `config.schema` declare their ranges like this, and so may each parameter of a
+A range stands in the annotation: `Annotated[float, Ge(0), Le(1), "0.2 is usual"]`. Bounds and
+`Predicate` are those of `annotated_types`, a string is a hint that ends the message, and a `Rule`
+is a predicate with words of its own. The keys of `config.schema` declare their ranges like this, and so may each parameter of a
 class or function that a `_target_` names.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Len, Lt, MinLen, Predicate
 from omegaconf import OmegaConf
 
 from wsss_lightning.errors import InputError
@@ -72,11 +72,13 @@ def misfit(value: Any, kind: Any) -> str | None:
         TypeAdapter(_as_json(kind)).validate_json(json.dumps(plain, default=str), strict=True)
     except ValidationError:
         return describe(kind)
-    if plain is not None:
-        for rule in _metadata(kind, Rule):
-            if not rule.holds(plain):
-                return rule.words
-    return None
+    if plain is None:
+        return None
+    for rule in _metadata(kind, Rule):
+        if not rule.holds(plain):
+            return rule.words
+    fits = all(predicate.func(plain) for predicate in _metadata(kind, Predicate))
+    return None if fits else describe(kind)
 
 
 _PLAIN: dict[Any, str] = {
@@ -93,7 +95,7 @@ def _as_json(kind: Any) -> Any:
     """An annotation as a type of JSON: classes other than plain ones become mappings."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        bounds = [m for m in inner[1:] if isinstance(m, (Ge, Gt, Le, Lt, MinLen))]
+        bounds = [m for m in inner[1:] if isinstance(m, (Ge, Gt, Le, Lt, Len, MinLen))]
         plain = _as_json(inner[0])
         return Annotated[(plain, *bounds)] if bounds else plain  # type: ignore[return-value]
     if origin in (Union, UnionType):
@@ -119,8 +121,6 @@ def describe(kind: Any) -> str:
         rules = _metadata(kind, Rule)
         if rules:
             return rules[0].words
-        if any(isinstance(m, MinLen) for m in inner[1:]):
-            return f"{describe(inner[0])}, with one entry or more"
         return describe(inner[0]) + _bounds(inner[1:])
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(map(describe, inner)))
@@ -137,6 +137,10 @@ def _bounds(metadata: Iterable[Any]) -> str:
     low = high = None
     opening, closing = "(", ")"
     for bound in metadata:
+        if isinstance(bound, MinLen):
+            return f", with at least {bound.min_length} entries"
+        if isinstance(bound, Len):
+            return f", with exactly {bound.min_length} entries"
         if isinstance(bound, (Ge, Gt)):
             low, opening = (bound.ge, "[") if isinstance(bound, Ge) else (bound.gt, "(")
         elif isinstance(bound, (Le, Lt)):

@@ -97,5 +97,3 @@ def _keys_of(name: str, node: DictConfig) -> Iterator[tuple[str, Any]]:
                     seen.add(id(child))
                     below.append(child)
         level = below
-
-

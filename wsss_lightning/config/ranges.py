@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le, Lt
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsss_lightning.config.fields import check_field, shown
 from wsss_lightning.config.renamed import check_renamed
-from wsss_lightning.config.schema import HIGHEST_SEED, Config, Count, Schedule
+from wsss_lightning.config.schema import HIGHEST_SEED, Clusters, Config, Count, Schedule
 from wsss_lightning.errors import InputError, did_you_mean
 
 STRIDED = 4  # pixels a cell of the CAMs that cam.alignment=irn stores for IRN's random walk
@@ -26,6 +26,16 @@ TRAININGS = {
     "pipeline.first_schedule": "pipeline.first",
 }
 Seed = Annotated[int, Ge(0), Le(HIGHEST_SEED)]
+# nodes and keys below groups, which OmegaConf does not type
+NODES: dict[str, type] = {
+    "refine.schedule": Schedule,
+    "pipeline.first_schedule": Schedule,
+    "pipeline.clusters": Clusters,
+}
+KEYS: dict[str, Any] = {
+    "data.num_classes": Count,
+    "refine.labels.gt_prob": Annotated[float, Gt(0), Lt(1), "0.7 is usual"],
+}
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -36,10 +46,14 @@ def check_values(cfg: DictConfig) -> None:
     """
     check_renamed(cfg)
     check_node(cfg, Config, "")
-    for name in ("refine.schedule", "pipeline.first_schedule"):
-        schedule = OmegaConf.select(cfg, name)
-        if schedule is not None:
-            check_node(schedule, Schedule, name)
+    for name, schema in NODES.items():
+        node = OmegaConf.select(cfg, name)
+        if node is not None:
+            check_node(node, schema, name)
+    for key, kind in KEYS.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None:
+            check_field(key, value, kind)
     check_seeds(cfg)
     check_loggers(cfg)
     for name in TRAININGS:
@@ -196,7 +210,6 @@ def _check_classes(cfg: DictConfig) -> None:
     """The head of every network has one output for each class of the data."""
     if OmegaConf.is_missing(cfg.data, "num_classes"):
         return  # the constructors of the networks need it
-    check_field("data.num_classes", cfg.data.num_classes, Count)
     for part in ("method", "segmenter"):
         outputs = OmegaConf.select(cfg, f"{part}.num_classes")
         if outputs is not None and outputs != cfg.data.num_classes:

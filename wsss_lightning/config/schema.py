@@ -84,6 +84,16 @@ class Schedule:
 
 
 @dataclass
+class Clusters:
+    """How SC-CAM clusters the images of each class (`pipeline.clusters`)."""
+
+    algorithm: Annotated[str, one_of("kmeans", "minibatch")]
+    n_init: Count
+    max_iter: Count
+    stability: Annotated[int, Ge(0)]
+
+
+@dataclass
 class SegmenterSchedule(Schedule):
     init_from: Annotated[str, one_of("backbone", "classifier")]
     validate_crf: bool

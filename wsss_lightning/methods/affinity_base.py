@@ -26,9 +26,9 @@ from wsss_lightning.ops.affinity import (
     feature_affinity,
     half_disc,
     pair_labels,
-    random_walk,
 )
 from wsss_lightning.ops.cam import with_constant_background, with_power_background
+from wsss_lightning.ops.random_walk import random_walk
 
 
 @dataclass(frozen=True)

@@ -203,7 +203,7 @@ class TagMethod(pl.LightningModule, ABC):
             InputError: there is no such layer, or it puts out no maps.
         """
         kept: list[Tensor] = []
-        handle = submodule(self.net, layer, "cam.layer").register_forward_hook(
+        handle = submodule(self.net, layer, "layer").register_forward_hook(
             lambda _module, _inputs, output: kept.append(_deepest(output))
         )
         try:
