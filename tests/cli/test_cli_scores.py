@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from PIL import Image
 
-from wsss_lightning.cache.stage_cache import Run
+from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.cli import run as cli
 from wsss_lightning.config.splits import normalise_splits
 from wsss_lightning.errors import InputError
@@ -148,7 +148,7 @@ def test_the_protocol_tells_the_kernels_behind_the_segmentation_network(configur
 
 
 def printed(capsys, cfg, scores, tmp_path) -> str:
-    cli.show(cfg, scores, Run(tmp_path, tmp_path, seed=0))
+    cli.show(cfg, scores, StageCache(tmp_path, tmp_path, seed=0))
     return capsys.readouterr().out
 
 

@@ -7,7 +7,7 @@ from wsss_lightning.config.schema import SCORE_WORDS
 from wsss_lightning.config.splits import normalise_splits, splits_of
 from wsss_lightning.config.targets import check_targets
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import CamSettings
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.ops import alignment
 
 BACKBONE = {
@@ -156,7 +156,7 @@ GOOD = {
         for name in ("method", "segmenter")
     },
     "cam": {
-        "bits": 8,
+        "storage_bits": 8,
         "scales": [1.0],
         "tags": "given",
         "alignment": "aligned",
@@ -355,8 +355,14 @@ def test_photometric_changes_are_given_by_name(value):
 
 
 UNTYPED = {
-    "box_labels": {"inner": 0.2, "least": 0.1, "jitter": 0.1, "agree": [0.2, 0.7], "context": 0.1},
-    "relabel": {"least": 0.5, "certainty": 0.8},
+    "box_labels": {
+        "inner": 0.2,
+        "min_fill": 0.1,
+        "jitter": 0.1,
+        "agree": [0.2, 0.7],
+        "context": 0.1,
+    },
+    "relabel": {"min_fill": 0.5, "label_confidence": 0.8},
     "pipeline": {"plateau": 0.01, "rounds": 2, "epochs": 1},
     "refine": {"area_factor": 5, "schedule": {"max_epochs": 1, "scale": [1, 2]}},
 }

@@ -8,11 +8,11 @@ from rates import RATES
 
 from wsss_lightning.data.scores import save_score
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.affinity_base import AffinityNetModule, RandomWalkSettings
+from wsss_lightning.methods.affinity_net.module import AffinityNetModule
 from wsss_lightning.methods.affinity_net.network import AffinityNet
 from wsss_lightning.methods.irn.module import IRNModule
 from wsss_lightning.methods.irn.network import BoundaryNet
-from wsss_lightning.methods.random_walk import RandomWalkPropagator
+from wsss_lightning.methods.random_walk import RandomWalkPropagator, RandomWalkSettings
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.ops.affinity import half_disc, path_affinity, paths
 from wsss_lightning.ops.cam import with_power_background

@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import CamSettings, TagMethod, make_optimizer
+from wsss_lightning.methods.base import TagMethod, make_optimizer
 from wsss_lightning.methods.cam.module import Classifier
 from wsss_lightning.methods.cam.network import CamNet
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.ops.resize import cells_to_image, resize_to
 

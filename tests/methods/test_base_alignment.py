@@ -10,9 +10,9 @@ from PIL import Image
 from rates import RATES
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import CamSettings
 from wsss_lightning.methods.cam.module import Classifier
 from wsss_lightning.methods.cam.network import CamNet
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.methods.sc_cam.module import SCCAM
 from wsss_lightning.methods.sc_cam.network import SubCamNet
 from wsss_lightning.methods.seam.module import SEAM

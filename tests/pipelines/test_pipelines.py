@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from wsss_lightning.cache.stage_cache import Run
+from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.cli import run as cli
 from wsss_lightning.config.splits import normalise_splits
 from wsss_lightning.pipelines import scored_splits
@@ -25,7 +25,7 @@ PIPELINES = {
 
 
 @dataclass
-class RecordingRun(Run):
+class RecordingRun(StageCache):
     """Notes what each stage is given in place of doing it; every evaluation gives 0.5."""
 
     stages: dict[str, dict] = field(default_factory=dict)

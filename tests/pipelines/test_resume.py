@@ -19,9 +19,9 @@ import torch
 from commands import TINY, Outcome, start, there
 from test_benchmarks import command
 
-from wsss_lightning.cache.stage_cache import Run
+from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.cli import run as cli
-from wsss_lightning.steps.stages import replay
+from wsss_lightning.steps.train import replay
 from wsss_lightning.training.checkpoints import TimedCheckpoint
 from wsss_lightning.utils import interrupts
 
@@ -146,7 +146,7 @@ def test_processes_of_a_stage_end_with_a_run_that_is_killed_alone(tmp_path):
     """As the kernel does for lack of memory: one process, not its group."""
     code = (
         "import os, time; from pathlib import Path\n"
-        "from wsss_lightning.steps.stages import parallel_map\n"
+        "from wsss_lightning.steps.parallel import parallel_map\n"
         "def work(i):\n    Path(f'{os.getpid()}.pid').touch(); time.sleep(1)\n"
         "parallel_map(work, list(range(100)), 2, 'x', threads=False)"
     )
@@ -283,7 +283,7 @@ def test_a_full_disk_is_told_in_every_kind_of_stage_and_spoils_nothing(
     words = (f"experiment={experiment}", *TINY, *FEW.get(experiment, ()))
     whole = here(*words)
     before, scores = files(tmp_path), whole.scores
-    does = Run._do
+    does = StageCache._do
     kinds = KINDS[experiment].split()
     for folder in {stage(tmp_path, kind) for kind in kinds}:
         shutil.rmtree(folder)
@@ -294,7 +294,7 @@ def test_a_full_disk_is_told_in_every_kind_of_stage_and_spoils_nothing(
                 does(self, name, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Run, "_do", full)
+            patch.setattr(StageCache, "_do", full)
             told = here(*words)
         assert told.code == 1, kind
         assert f"error: {kind}: the disk is full (File too large" in told.err

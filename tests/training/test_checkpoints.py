@@ -4,7 +4,7 @@ import tempfile
 import pytest
 import torch
 
-from wsss_lightning.training.checkpoints import AtomicCheckpointIO, is_whole
+from wsss_lightning.training.checkpoints import AtomicCheckpointIO, is_intact
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ def test_a_write_that_fails_leaves_the_former_checkpoint(path, monkeypatch):
 
 
 def test_a_damaged_checkpoint_is_known_by_its_checksums(path):
-    assert is_whole(path)
+    assert is_intact(path)
     content = path.read_bytes()
     at = content.index(torch.ones(100).numpy().tobytes())
     path.write_bytes(content[:at] + b"\x01" + content[at + 1 :])
-    assert not is_whole(path)
+    assert not is_intact(path)
     path.write_bytes(content[:-10])
-    assert not is_whole(path)
+    assert not is_intact(path)
     path.unlink()
-    assert not is_whole(path)
+    assert not is_intact(path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from rich.markup import escape
 
 from wsss_lightning.cache import manifest
 from wsss_lightning.cache.manifest import MANIFEST, RECORD
+from wsss_lightning.cache.step import memory_keys as keys_of
 from wsss_lightning.data.file_facts import digests_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.utils import interrupts, machine_errors
@@ -58,31 +60,39 @@ WEIGHTS = "weights"  # name of every key that gives a file of weights
 LEFTOVER = re.compile(r"\..+\.\d+")  # of a write that was killed
 
 # name of the stage that is being done, for those who watch it; no part of its result
-doing: ContextVar[str] = ContextVar("doing")
+current_stage: ContextVar[str] = ContextVar("current_stage")
 
 
 @dataclass
-class Run:
+class StageCache:
     """Where one run's results lie, and how its steps are found again.
 
     Args:
         folder: of this run; holds links to the folders of its stages.
         store: of all runs; holds the folders of finished stages.
         seed: of every stage's random numbers.
-        salt: digest of the data set's files, part of each stage's name.
-        start: name of this start of the command, where it shall take nothing that was done before;
+        data_digest: digest of the data set's files, part of each stage's name.
+        session: name of this start of the command, where it shall take nothing that was done before;
             None: finished stages are taken, and unfinished ones go on.
     """
 
     folder: Path
     store: Path
     seed: int
-    salt: str = ""
-    start: str | None = None
+    data_digest: str = ""
+    session: str | None = None
+    runtime: Any = None
     seconds: dict[str, float] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
 
-    def stage(self, name: str, work: Callable[..., None], **inputs: Any) -> Path:
+    def run(
+        self,
+        name: str,
+        work: Callable[..., None],
+        *,
+        memory_keys: tuple[str, ...] | None = None,
+        **inputs: Any,
+    ) -> Path:
         """Do `work(folder, **inputs)`, or find the folder where it was done already.
 
         Work goes on in `<folder>.partial`, under a lock, and is renamed when done, with a manifest
@@ -94,6 +104,8 @@ class Run:
         Args:
             name: of the step in this run, such as `seeds/train`; becomes a link in its folder.
             work: a function of the folder to write below and of `inputs`.
+            memory_keys: configuration keys that bound the memory of the step, in place of those
+                that it declares.
             inputs: configuration, plain values, or folders of earlier stages.
 
         Returns:
@@ -113,7 +125,7 @@ class Run:
                 except InputError:
                     raise
                 except Exception as error:
-                    told = machine_errors.told(error, name, work.__name__)
+                    told = machine_errors.told(error, name, memory_keys or keys_of(work))
                     if told is None:
                         raise
                     raise InputError(told) from error
@@ -131,14 +143,14 @@ class Run:
         """Whether a finished stage can be taken; where files are damaged, the rest goes on."""
         partial = _partial(final)
         if not final.is_dir():
-            if self.start is not None:
+            if self.session is not None:
                 shutil.rmtree(partial, ignore_errors=True)
             return False
         shutil.rmtree(partial, ignore_errors=True)  # of a start that did it anew and was stopped
         record, listed = _read(final)
         if record is None or listed is None:
             _warn(f"{name}: {final.name} has no readable record; it is done again.")
-        elif self.start is not None and record.get("start") != self.start:
+        elif self.session is not None and record.get("session") != self.session:
             pass
         elif record["made_of"] != made_of:
             changed = [n for n, content in made_of.items() if record["made_of"].get(n) != content]
@@ -171,12 +183,12 @@ class Run:
                 path.unlink()
         pl.seed_everything(self.seed, workers=True, verbose=False)
         begun = time.monotonic()
-        token = doing.set(name)
+        token = current_stage.set(name)
         try:
             with interrupts.watched():
-                work(partial, **inputs)
+                work(partial, **inputs, **self._runtime_for(work))
         finally:
-            doing.reset(token)
+            current_stage.reset(token)
         seconds = round(time.monotonic() - begun, 2)
         listed = manifest.take(partial)
         alarms = partial / ALARMS
@@ -190,18 +202,23 @@ class Run:
             "made_of": made_of,
             "content": manifest.content(listed),
             "alarms": json.loads(alarms.read_text()) if alarms.is_file() else [],
-            "start": self.start,
+            "session": self.session,
         }
         write_json(partial / MANIFEST, listed)
         write_json(partial / RECORD, record)
         _publish(partial, final)
+
+    def _runtime_for(self, work: Callable[..., None]) -> dict[str, Any]:
+        """The runtime, for steps that take it."""
+        takes = "runtime" in inspect.signature(work).parameters
+        return {"runtime": self.runtime} if takes else {}
 
     def _key(self, work: Callable[..., None], inputs: dict[str, Any]) -> str:
         what = {
             "work": work.__name__,
             "inputs": {key: by_content(_plain(value)) for key, value in sorted(inputs.items())},
             "seed": self.seed,
-            "salt": self.salt,
+            "data_digest": self.data_digest,
             "code": code_version(),
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]

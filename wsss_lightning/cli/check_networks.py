@@ -14,13 +14,15 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from wsss_lightning.config.parameter_errors import parameters_as_keys, with_key
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import TagMethod, make_optimizer
+from wsss_lightning.methods.cam_predictor import CamPredictor
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.weights import misfits, shapes_of
 from wsss_lightning.ops.resize import grid_side
-from wsss_lightning.steps.affinity import random_walk_settings
-from wsss_lightning.steps.stages import backbone_nodes, set_statistics
+from wsss_lightning.steps.config_nodes import backbone_nodes, set_statistics
 
 PARTS = ("backbone", "method", "pipeline", "refine", "segmenter")
 """Of the configuration, that hold networks."""
@@ -61,8 +63,8 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
     for first, then, asked in begins:
         if asked and first in built and then in built:
             _check_same_encoder(built[first], built[then], f"{then}.net.backbone")
-    if "walk" in cfg.refine and tags:
-        random_walk_settings(cfg.refine.walk)
+    if tags:
+        instantiate(cfg.refine, _convert_="none").check()
 
 
 def fetch_weights(cfg: DictConfig, tags: bool) -> None:
@@ -93,34 +95,35 @@ def _modules(cfg: DictConfig, tags: bool) -> Iterator[tuple[str, int]]:
 
 
 def _checked(cfg: DictConfig, key: str, crop: int) -> Any:
-    layer = cfg.cam.layer if key in ("method", "pipeline.first") else None
+    cam = cfg.cam if key in ("method", "pipeline.first") else None
+    node = OmegaConf.select(cfg, key)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*non-meta parameter.*")
         try:
-            return _tried(OmegaConf.select(cfg, key), key, crop, layer, "meta")
+            return _tried(node, key, crop, cam, "meta")
         except Exception:  # of the user's making, or of an operation that the meta device lacks
-            return _tried(OmegaConf.select(cfg, key), key, crop, layer, "cpu")
+            return _tried(node, key, crop, cam, "cpu")
 
 
-def _tried(node: DictConfig, key: str, crop: int, layer: str | None, device: str) -> Any:
+def _tried(node: DictConfig, key: str, crop: int, cam: DictConfig | None, device: str) -> Any:
     """A module, built without weights of the hub, behind a look at an image.
 
     Args:
-        layer: of the module's network, which must put out maps.
+        cam: settings of the CAMs that are read from the module, whose layer must have maps.
     """
     plain = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
     for backbone in backbone_nodes(plain):
         backbone.pretrained = False
-    with torch.device(device), torch.no_grad():
+    with torch.device(device), torch.no_grad(), parameters_as_keys(node):
         module = instantiate(plain).eval()
         stride = module.net.backbone.output_stride
         # of two sizes: some networks take a single one
         image = torch.zeros(2, 3, crop, grid_side(crop, 1.5, stride))
         try:
             module.net(image)
-        except InputError:
-            raise
-        except Exception as error:  # networks raise what they like
+        except Exception as error:  # of any type: networks differ in how they refuse an input
+            if with_key(str(error), node) or isinstance(error, InputError):
+                raise
             reason = str(error).rstrip(".")
             raise InputError(
                 f"{key} is built, but its network cannot process images of "
@@ -129,9 +132,10 @@ def _tried(node: DictConfig, key: str, crop: int, layer: str | None, device: str
             ) from error
         if isinstance(module, TagMethod):
             _check_stride(module.net.backbone, module.net.features(image), image)
-            if layer:
-                module.activation(image, layer)
-    make_optimizer(module)
+            if cam is not None and cam.layer:
+                with parameters_as_keys(cam):
+                    CamPredictor(module, CamSettings()).activation(image, cam.layer)
+        make_optimizer(module)
     return module
 
 

@@ -53,7 +53,7 @@ from wsss_lightning.steps.labels import step_name
 from wsss_lightning.utils import interrupts, machine_errors
 
 if TYPE_CHECKING:
-    from wsss_lightning.cache.stage_cache import Run
+    from wsss_lightning.cache.stage_cache import StageCache
     from wsss_lightning.data.report import TrainTestScale
 
 console = Console()
@@ -311,14 +311,15 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     """
     from hydra.utils import instantiate
 
-    from wsss_lightning.cache.stage_cache import Run
+    from wsss_lightning.cache.stage_cache import StageCache
     from wsss_lightning.cli.check_networks import check_networks, fetch_weights, resolve_statistics
     from wsss_lightning.cli.sweep import SWEEP
     from wsss_lightning.data.supervision import TAGS
-    from wsss_lightning.pipelines.base import supervision_of
+    from wsss_lightning.pipelines.base import runtime_of, supervision_of
     from wsss_lightning.pipelines.scored_splits import check_benchmark
     from wsss_lightning.results.wandb import log_results, name_runs
-    from wsss_lightning.steps.stages import check_data, crf_settings
+    from wsss_lightning.steps.check_data import check_data
+    from wsss_lightning.steps.config_nodes import crf_settings
     from wsss_lightning.training.trainer import check_trainer
     from wsss_lightning.utils.files import write_json
 
@@ -337,7 +338,14 @@ def experiment(cfg: DictConfig, folder: Path, again: bool = True) -> float | Non
     salt = f"{digest}-{trainer_digest}"
     # jobs of one start of a sweep may share what they made
     start = None if cfg.resume else secrets.token_hex(8) if again else os.environ[SWEEP]
-    run = Run(folder=folder, store=store.absolute(), seed=cfg.seed, salt=salt, start=start)
+    run = StageCache(
+        folder=folder,
+        store=store.absolute(),
+        seed=cfg.seed,
+        data_digest=salt,
+        session=start,
+        runtime=runtime_of(cfg),
+    )
     where = os.path.relpath(folder)
     console.print(
         f"[bold]{escape(cfg.name)}[/] on {escape(cfg.data.name)}, seed {cfg.seed}",
@@ -430,7 +438,7 @@ def sights(cfg: DictConfig) -> "list[TrainTestScale]":
 
     used = {"segmenter": "test"} if cfg.pipeline.get("segment", True) else {}
     if supervision_of(cfg.pipeline) is TAGS:
-        used = {"method": "score"} | used
+        used = {"method": "cam"} | used
     return [
         TrainTestScale(
             f"fit.{part}.long_side",
@@ -509,7 +517,7 @@ NON_SEMANTIC_KEYS = (
 
 
 def results(
-    cfg: DictConfig, run: "Run", scores: dict[str, float], recipe: dict[str, Any] | None
+    cfg: DictConfig, run: "StageCache", scores: dict[str, float], recipe: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What `results.json` holds.
 
@@ -528,7 +536,7 @@ def results(
         "experiment": cfg.name,
         "recipe": recipe,
         "data": cfg.data.name,
-        "data_digest": run.salt.rpartition("-")[0],
+        "data_digest": run.data_digest.rpartition("-")[0],
         "seed": cfg.seed,
         "scores": dict(sorted(scores.items())),
         "protocol": protocol(cfg),
@@ -645,7 +653,7 @@ def _weights(net: DictConfig) -> str:
     return "of the hub" if net.backbone.pretrained else "random"
 
 
-def show(cfg: DictConfig, scores: dict[str, float], run: "Run") -> None:
+def show(cfg: DictConfig, scores: dict[str, float], run: "StageCache") -> None:
     """The score table, and where pictures and results lie."""
     from wsss_lightning.evaluation.metrics import score_parts
     from wsss_lightning.pipelines.scored_splits import every_scored_split

@@ -97,7 +97,7 @@ def _as_json(kind: Any) -> Any:
     if origin is Annotated:
         bounds = [m for m in inner[1:] if isinstance(m, (Ge, Gt, Le, Lt, Len, MinLen))]
         plain = _as_json(inner[0])
-        return Annotated[(plain, *bounds)] if bounds else plain  # type: ignore[return-value]
+        return Annotated[(plain, *bounds)] if bounds else plain
     if origin in (Union, UnionType):
         return Union[tuple(map(_as_json, inner))]  # noqa: UP007
     if kind is Any or kind is object or origin is Literal or kind in _PLAIN:
@@ -134,7 +134,8 @@ def describe(kind: Any) -> str:
 
 
 def _bounds(metadata: Iterable[Any]) -> str:
-    low = high = None
+    low: Any = None
+    high: Any = None
     opening, closing = "(", ")"
     for bound in metadata:
         if isinstance(bound, MinLen):

@@ -1,8 +1,8 @@
 """Configuration keys for the errors of constructors, which know only their own parameters.
 
-Code below this floor raises `ValueError("beta must be >= 0, got -1; 8 is usual")`. Where the value
-came from the configuration, the message becomes
-`refine.walk.beta is -1, but must be >= 0; 8 is usual`.
+Other floors raise `ValueError("beta must be >= 0, got -1; 8 is usual")`, or "beta is -1, but must be
+>= 0". Where the value came from the configuration, the message becomes
+"refine.walk.beta is -1, but must be >= 0; 8 is usual.".
 """
 
 import re
@@ -16,20 +16,24 @@ from omegaconf.errors import OmegaConfBaseException
 from wsss_lightning.config.fields import shown
 from wsss_lightning.errors import InputError
 
-MESSAGE = re.compile(
-    r"(?P<name>\w+) must (?P<expected>.+), got (?P<value>.+?)(?:; (?P<hint>.+))?", re.DOTALL
+MESSAGES = (
+    re.compile(
+        r"(?P<name>\w+) must (?P<expected>.+), got (?P<value>.+?)(?:; (?P<hint>.+))?", re.DOTALL
+    ),
+    re.compile(r"(?P<name>\w+) is (?P<value>.+?), but must (?P<expected>.+)(?P<hint>)", re.DOTALL),
 )
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 @contextmanager
-def parameters_as_keys(node: DictConfig) -> Iterator[None]:
+def parameters_as_keys(node: DictConfig, key: str = "") -> Iterator[None]:
     """Turn a ValueError about a parameter that `node` gives into an InputError about its key.
 
     An InputError about something else, such as a file, is passed on.
 
     Args:
-        node: of the configuration, from which something is built.
+        node: from which something is built.
+        key: of the node, where it is a copy outside of the configuration.
     """
     try:
         yield
@@ -37,24 +41,26 @@ def parameters_as_keys(node: DictConfig) -> Iterator[None]:
         cause = _value_error(error)
         if cause is None:
             raise
-        message = with_key(str(cause), node)
+        message = with_key(str(cause), node, key)
         if message is None and isinstance(cause, InputError):
             raise cause from None
-        key = node._get_full_key(None)
-        raise InputError(message or f"{key} cannot be built: {cause}") from error
+        place = key or node._get_full_key(None)
+        raise InputError(message or f"{place}: {cause}") from error
 
 
-def with_key(message: str, node: DictConfig) -> str | None:
+def with_key(message: str, node: DictConfig, prefix: str = "") -> str | None:
     """A message about a parameter, with the configuration key that gives it.
 
     Args:
-        message: "PARAMETER must EXPECTED, got VALUE; HINT".
+        message: "PARAMETER must EXPECTED, got VALUE; HINT" or "PARAMETER is VALUE, but must
+            EXPECTED".
         node: that gives the parameter, itself or further below.
+        prefix: key of the node, where it is a copy outside of the configuration.
 
     Returns:
         None where the message has another form, or no key below `node` has the parameter's name.
     """
-    match = MESSAGE.fullmatch(message)
+    match = next(filter(None, (form.fullmatch(message) for form in MESSAGES)), None)
     if match is None:
         return None
     keys = list(_keys_of(match["name"], node))
@@ -63,8 +69,10 @@ def with_key(message: str, node: DictConfig) -> str | None:
     # a name may occur at several depths: the value tells which is meant, else the uppermost
     key = next((key for key, value in keys if str(value) == match["value"]), keys[0][0])
     value = "null" if match["value"] == "None" else shown(match["value"])
-    hint = f"; {match['hint']}" if match["hint"] else "."
-    return f"{key} is {value}, but must {match['expected']}{hint}"
+    if prefix:
+        key = f"{prefix}.{key}"
+    hint = f"; {match['hint']}" if match["hint"] else ""
+    return f"{key} is {value}, but must {match['expected']}{hint}".rstrip(".") + "."
 
 
 def _value_error(error: BaseException | None) -> ValueError | None:

@@ -64,7 +64,7 @@ TARGETS: dict[str, str] = {
     ),
     "wsss_lightning.functional.grabcut.paint_grabcut": f"{_SIMPLE_DOES_IT}.grabcut.paint_grabcut",
     "wsss_lightning.methods.affinity.AffinityLearner": (
-        "wsss_lightning.methods.affinity_base.AffinityNetModule"
+        "wsss_lightning.methods.affinity_net.module.AffinityNetModule"
     ),
     "wsss_lightning.methods.classifier.Classifier": "wsss_lightning.methods.cam.module.Classifier",
     "wsss_lightning.methods.irn.BoundaryLearner": "wsss_lightning.methods.irn.module.IRNModule",
@@ -89,14 +89,16 @@ TARGETS: dict[str, str] = {
         "wsss_lightning.methods.segmentation.network.SegmentationNet"
     ),
     "wsss_lightning.nets.sub_cam_net.SubCamNet": "wsss_lightning.methods.sc_cam.network.SubCamNet",
-    "wsss_lightning.pipelines.boxes": "wsss_lightning.pipelines.base.boxes",
-    "wsss_lightning.pipelines.full_supervision": "wsss_lightning.pipelines.base.full_supervision",
-    "wsss_lightning.pipelines.sc_cam": "wsss_lightning.pipelines.base.sc_cam",
-    "wsss_lightning.pipelines.tags": "wsss_lightning.pipelines.base.tags",
+    "wsss_lightning.pipelines.boxes": "wsss_lightning.pipelines.boxes.boxes",
+    "wsss_lightning.pipelines.full_supervision": (
+        "wsss_lightning.pipelines.full_supervision.full_supervision"
+    ),
+    "wsss_lightning.pipelines.sc_cam": "wsss_lightning.pipelines.sc_cam.sc_cam",
+    "wsss_lightning.pipelines.tags": "wsss_lightning.pipelines.image_labels.image_labels",
     "wsss_lightning.processes.Processes": "wsss_lightning.training.distributed.PerStageDDP",
-    "wsss_lightning.refiners.affinity": "wsss_lightning.refiners.base.affinity",
-    "wsss_lightning.refiners.crf": "wsss_lightning.refiners.base.crf",
-    "wsss_lightning.refiners.none": "wsss_lightning.refiners.base.none",
+    "wsss_lightning.refiners.affinity": "wsss_lightning.refiners.affinity.Affinity",
+    "wsss_lightning.refiners.crf": "wsss_lightning.refiners.crf.CRF",
+    "wsss_lightning.refiners.none": "wsss_lightning.refiners.none.NoRefinement",
 }
 
 OVERRIDE = re.compile(r"([+~]*)([^=@+~]+)(=.*)?", re.DOTALL)

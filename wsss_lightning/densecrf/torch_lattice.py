@@ -50,8 +50,9 @@ def mean_field(
                     filters.append(kernel(torch.cat(kind), image_of, weight))
                 except OverflowError:
                     largest = max(images, key=lambda image: image.shape[0] * image.shape[1])
-                    message = parameters.too_narrow(largest.shape[0], largest.shape[1])
-                    raise InputError(message) from None
+                    raise InputError(
+                        parameters.too_narrow(largest.shape[0], largest.shape[1])
+                    ) from None
     marginal = energy.softmax(1)
     for _ in range(parameters.iterations):
         message = energy

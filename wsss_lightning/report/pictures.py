@@ -27,7 +27,7 @@ from wsss_lightning.ops.masks import voc_palette
 from wsss_lightning.report.comparison import CAUSES
 from wsss_lightning.report.runs import DataSet, Method, RunResult, Step
 from wsss_lightning.steps.labels import step_name
-from wsss_lightning.steps.stages import evenly_spaced
+from wsss_lightning.steps.previews import evenly_spaced
 from wsss_lightning.utils.files import write_atomically
 
 RED = (230, 0, 38)

@@ -18,14 +18,10 @@ from omegaconf import DictConfig
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.metrics import score_parts
+from wsss_lightning.steps.config_nodes import settings_of
 from wsss_lightning.steps.datasets import datasets_of
-from wsss_lightning.steps.stages import (
-    WANDB_RUN,
-    evenly_spaced,
-    preview_row,
-    settings_of,
-    tag_names,
-)
+from wsss_lightning.steps.previews import evenly_spaced, preview_row, tag_names
+from wsss_lightning.steps.runtime import WANDB_RUN
 from wsss_lightning.utils.console import console
 from wsss_lightning.utils.files import write_json
 
@@ -82,7 +78,9 @@ def name_runs(cfg: DictConfig, folder: Path) -> None:
 def learner(cfg: DictConfig) -> str:
     """The method's name, or the pipeline's where no method learns from tags."""
     pipeline = cfg.pipeline._target_.rpartition(".")[2]
-    return cfg.method._target_.split(".")[-2] if pipeline in ("tags", "sc_cam") else pipeline
+    return (
+        cfg.method._target_.split(".")[-2] if pipeline in ("image_labels", "sc_cam") else pipeline
+    )
 
 
 def log_results(
@@ -168,7 +166,7 @@ def shown(data: DictConfig, stages: Stages, scores: Mapping[str, float]) -> dict
         if name.startswith("pictures/"):
             pages = sorted(path.glob("*.png"))
             found[name] = [wandb.Image(str(page), caption=page.stem) for page in pages]
-        if record["work"] == "gallery":
+        if record["work"] == "previews":
             key = f"probes/{name.removeprefix('pictures/')}"
             found[key] = wandb.Table(**probes(data, path.parent, record["inputs"]))
     classes = per_class(scores)

@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -12,31 +12,25 @@ ENDED = re.compile(
 )
 NUMBER = re.compile(r"\[Errno (\d+)\]")
 GOES_ON = "The same command goes on with this stage."
-# keys that say how much a stage takes at once
-KNOBS = {
-    "score": "cam.batch_size, cam.scales or cam.long_side",
-    "features": "cam.batch_size or cam.long_side",
-    "validate_tags": "cam.long_side",
-    "predict": "test.batch_size or test.scales",
-    "walk": "refine.walk.batch_size",
-}
-SCHEDULES = {"segmentation": "fit.segmenter", "network": "refine.schedule"}
 
 
-def told(error: BaseException, stage: str = "", work: str = "") -> str | None:
+def told(
+    error: BaseException, stage: str = "", memory_keys: Sequence[str] = ("workers",)
+) -> str | None:
     """What a user can mend of an error that the machine caused; None where it did not.
 
     Args:
         stage: that met it, such as `round_1/segmentation`.
-        work: of the stage, such as `fit`.
+        memory_keys: configuration keys that bound the memory of the stage.
     """
     where = f"{stage}: " if stage else ""
+    keys = " or ".join(memory_keys)
     for cause in _chain(error):
         text = f"{type(cause).__name__}: {cause}"
         number = _number(cause)
         if _is_memory(cause, text, number):
             return (
-                f"{where}out of memory. Set {knobs(stage, work)} lower; fewer workers= need less "
+                f"{where}out of memory. Set {keys} lower; fewer workers= need less "
                 f"as well. ({_line(cause)})"
             )
         if number in FULL:
@@ -49,17 +43,9 @@ def told(error: BaseException, stage: str = "", work: str = "") -> str | None:
         if ENDED.search(text):
             return (
                 f"{where}a worker process was ended from outside; for lack of memory? Then set "
-                f"workers= or {knobs(stage, work)} lower. {GOES_ON} ({_line(cause)})"
+                f"workers= or {keys} lower. {GOES_ON} ({_line(cause)})"
             )
     return None
-
-
-def knobs(stage: str, work: str) -> str:
-    """Keys of the configuration that say how much a stage takes at once."""
-    if work == "fit":
-        keys = SCHEDULES.get(stage.rpartition("/")[2], "fit.method")
-        return f"{keys}.batch_size or {keys}.crop_size"
-    return KNOBS.get(work, "workers")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

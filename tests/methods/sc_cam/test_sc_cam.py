@@ -8,7 +8,7 @@ from rates import RATES
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import CamSettings
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.methods.sc_cam.module import SCCAM
 from wsss_lightning.methods.sc_cam.network import SubCamNet
 from wsss_lightning.nets.backbones import Backbone

@@ -11,7 +11,7 @@ from rates import RATES
 from torch.utils.data import DataLoader
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import CamSettings
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.methods.seam.module import SEAM
 from wsss_lightning.methods.seam.network import SeamNet
 from wsss_lightning.nets.backbones import Backbone
