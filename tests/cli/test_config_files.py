@@ -1,8 +1,8 @@
-"""YAML of the user's own is looked at before anything is built from it."""
+"""The user's own YAML is checked before anything is built from it."""
 
 import pytest
 
-from wsss_lightning.cli.config_files import check_files, extent
+from wsss_lightning.cli.config_files import check_files
 from wsss_lightning.errors import InputError
 
 
@@ -23,31 +23,8 @@ def test_plain_files_pass(tmp_path):
     check_files([tmp_path, tmp_path / "absent"])
 
 
-def test_references_are_counted_as_written_out():
-    assert extent("a: &a [1, 2]\nb: *a\n") == (2, 9)
-    assert extent("[[[1]]]") == (3, 4)
-
-
-def test_yaml_that_grows_without_bound_is_refused(tmp_path):
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
-    refused(tmp_path, "\n".join(lines), "nodes where references are written out.*without anchors")
-
-
-def test_yaml_that_holds_itself_is_refused(tmp_path):
-    refused(tmp_path, "a: &a [*a]", "write it without anchors")
-
-
-def test_yaml_nested_without_end_is_refused(tmp_path):
-    refused(tmp_path, "[" * 5000, "is nested in 51 levels")
-
-
-def test_a_file_too_long_for_configuration_is_refused(tmp_path):
-    refused(tmp_path, "#" * (1 << 20) + "##", r"mine.yaml has \d+ bytes, but")
-
-
 def test_a_file_that_is_no_text_is_refused(tmp_path):
-    refused(tmp_path, b"\xff\xd8\xff", "mine.yaml is no text.*save it as UTF-8")
+    refused(tmp_path, b"\xff\xd8\xff", "mine.yaml .*UTF-8")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +41,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 )
 @pytest.mark.parametrize("name", ["mine.yaml", "experiment/mine.yml", "hydra/launcher/mine.yaml"])
 def test_a_file_cannot_have_hydra_build_what_it_likes(tmp_path, text, name):
-    refused(tmp_path, text, "configuration may only build what starts with", name)
+    refused(tmp_path, text, r"os\.system|subprocess\.Popen|builtins\.eval|oc\.env", name)
+    refused(tmp_path, text, name.rpartition("/")[2], name)
 
 
 def test_what_hydra_needs_may_be_built(tmp_path):
@@ -78,9 +56,21 @@ def test_what_hydra_needs_may_be_built(tmp_path):
 
 @pytest.mark.parametrize("value", ["", "voc_layout", "{data: voc_layout}"])
 def test_defaults_are_a_list(tmp_path, value):
-    refused(tmp_path, f"defaults: {value}", "but they are a list, as in defaults:")
+    refused(tmp_path, f"defaults: {value}", r"defaults .*mine\.yaml.*list")
 
 
 @pytest.mark.parametrize("text", ["defaults", "[1, 2]", "3"])
 def test_a_file_without_keys_is_refused(tmp_path, text):
-    refused(tmp_path, text, "but a configuration file has lines of KEY: VALUE; mend it")
+    refused(tmp_path, text, r"mine\.yaml.*KEY: VALUE")
+
+
+def test_a_target_that_was_renamed_is_answered_with_the_new_name(tmp_path):
+    text = "dataset: {_target_: wsss_lightning.data.voc_layout.VOCLayout}"
+    refused(tmp_path, text, r"wsss_lightning\.data\.dataset\.VOCDataset")
+
+
+def test_a_package_of_the_users_own_is_allowed_by_its_name(tmp_path, monkeypatch):
+    text = "net: {_target_: my_methods.foo.Foo}"
+    refused(tmp_path, text, "WSSS_ALLOW=my_methods")
+    monkeypatch.setenv("WSSS_ALLOW", "my_methods")
+    check_files([tmp_path])

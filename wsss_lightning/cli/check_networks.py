@@ -64,7 +64,8 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
         if asked and first in built and then in built:
             _check_same_encoder(built[first], built[then], f"{then}.net.backbone")
     if tags:
-        instantiate(cfg.refine, _convert_="none").check()
+        with parameters_as_keys(cfg.refine):
+            instantiate(cfg.refine, _convert_="none").check()
 
 
 def fetch_weights(cfg: DictConfig, tags: bool) -> None:
@@ -79,7 +80,8 @@ def fetch_weights(cfg: DictConfig, tags: bool) -> None:
     modules = (OmegaConf.select(cfg, key) for key, _ in _modules(cfg, tags))
     nodes = [node for module in modules for node in backbone_nodes(module)]
     for node in {repr(node): node for node in nodes if node.pretrained}.values():
-        instantiate(node).build()
+        with parameters_as_keys(node):
+            instantiate(node).build()
 
 
 def _modules(cfg: DictConfig, tags: bool) -> Iterator[tuple[str, int]]:
@@ -102,7 +104,19 @@ def _checked(cfg: DictConfig, key: str, crop: int) -> Any:
         try:
             return _tried(node, key, crop, cam, "meta")
         except Exception:  # of the user's making, or of an operation that the meta device lacks
-            return _tried(node, key, crop, cam, "cpu")
+            return _tried_on_cpu(node, key, crop, cam)
+
+
+def _tried_on_cpu(node: DictConfig, key: str, crop: int, cam: DictConfig | None) -> Any:
+    """A module built on the CPU; an error about options of the backbone says how to drop them."""
+    try:
+        return _tried(node, key, crop, cam, "cpu")
+    except InputError as error:
+        options = {one.name for one in backbone_nodes(node) if one.options}
+        if not options or "options" not in str(error):
+            raise
+        names = " or ".join(f"backbone=timm backbone.name={name}" for name in sorted(options))
+        raise InputError(f"{error} {names} starts without options.") from error
 
 
 def _tried(node: DictConfig, key: str, crop: int, cam: DictConfig | None, device: str) -> Any:

@@ -1,7 +1,7 @@
-"""Targets in the user's own configuration files, checked before Hydra reads the files.
+"""Checks of the user's own configuration files, before Hydra reads them.
 
 Hydra builds its own parts (callbacks, launchers, loggers of `logging`) before any code of this
-package runs.
+package runs, so the targets in these files are checked first.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,12 +19,13 @@ LOGGING = ("logging.", "colorlog.")
 
 
 def check_files(folders: Iterable[Path]) -> None:
-    """Check the targets in all YAML files of folders and of their groups, chosen or not.
+    """Check all YAML files of folders and of their groups, whether or not they are chosen.
 
     A file that does not parse is left to Hydra, which reads it only if it is chosen.
 
     Raises:
-        InputError: a file names something that configuration must not build.
+        InputError: a file names something that configuration must not build, is not UTF-8, or is
+            not a mapping whose `defaults` are a list.
     """
     for folder in folders:
         for pattern in ("*.y*ml", "*/*.y*ml", "*/*/*.y*ml"):
@@ -35,8 +36,17 @@ def check_files(folders: Iterable[Path]) -> None:
 def _check_file(path: Path) -> None:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError):  # ValueError: not UTF-8, or an impossible date
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file ({error}); save it as UTF-8.") from error
+    except (yaml.YAMLError, ValueError):  # ValueError: an impossible date
         return
+    if content is not None and not isinstance(content, dict):
+        raise InputError(f"{path} holds no keys; write lines of KEY: VALUE.")
+    if content and not isinstance(content.get("defaults", []), list):
+        raise InputError(
+            f"defaults of {path} are {content['defaults']}, but must be a list, as in "
+            "defaults: [voc_layout]."
+        )
     for key, name, value in _entries(content, ""):
         place = f"{key} of {path}"
         if name == "_target_" and not str(value).startswith(HYDRA):

@@ -51,10 +51,8 @@ def check_field(key: str, value: Any, kind: Any, of: str = "") -> None:
     """
     expected = misfit(value, kind)
     if expected is not None:
-        source = f"{of} takes" if of else "it must be"
-        raise InputError(
-            f"{key} is {shown(value)}, but {source} {expected}; set it to that{_hint(kind)}."
-        )
+        source = f"{of} takes" if of else "must be"
+        raise InputError(f"{key} is {shown(value)}, but {source} {expected}{_hint(kind)}.")
 
 
 def misfit(value: Any, kind: Any) -> str | None:
@@ -139,7 +137,8 @@ def _bounds(metadata: Iterable[Any]) -> str:
     opening, closing = "(", ")"
     for bound in metadata:
         if isinstance(bound, MinLen):
-            return f", with at least {bound.min_length} entries"
+            count = "one entry" if bound.min_length == 1 else f"{bound.min_length} entries"
+            return f", with at least {count}"
         if isinstance(bound, Len):
             return f", with exactly {bound.min_length} entries"
         if isinstance(bound, (Ge, Gt)):

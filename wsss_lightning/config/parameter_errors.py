@@ -72,7 +72,8 @@ def with_key(message: str, node: DictConfig, prefix: str = "") -> str | None:
     if prefix:
         key = f"{prefix}.{key}"
     hint = f"; {match['hint']}" if match["hint"] else ""
-    return f"{key} is {value}, but must {match['expected']}{hint}".rstrip(".") + "."
+    text = f"{key} is {value}, but must {match['expected']}{hint}".rstrip(".")
+    return text if text.endswith("?") else f"{text}."
 
 
 def _value_error(error: BaseException | None) -> ValueError | None:

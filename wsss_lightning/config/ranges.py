@@ -176,17 +176,17 @@ def _check_epochs(cfg: DictConfig) -> None:
 
 def _check_encoders(cfg: DictConfig) -> None:
     """An encoder comes from the file of a whole network or from an earlier step, not from both."""
-    for choice, word, module, other in (
-        ("fit.segmenter.init_from", "classifier", "segmenter", "backbone"),
-        ("refine.init_from", "classifier", "refine.module", "backbone"),
-        ("pipeline.init_from", "last_round", "method", "backbone"),
+    for choice, word, module in (
+        ("fit.segmenter.init_from", "classifier", "segmenter"),
+        ("refine.init_from", "classifier", "refine.module"),
+        ("pipeline.init_from", "last_round", "method"),
     ):
         key = f"{module}.net.weights"
         weights = OmegaConf.select(cfg, key)
         if weights and OmegaConf.select(cfg, choice) == word:
             raise InputError(
                 f"{key} is {weights}, a whole network, and {choice} is {word}, which would replace "
-                f"its encoder; set {choice} to {other}, or {key} to null."
+                f"its encoder; set {choice} to backbone, or {key} to null."
             )
 
 

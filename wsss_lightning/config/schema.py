@@ -79,8 +79,9 @@ class Schedule:
     scale: Annotated[Any, _size_range("[0.5, 1.5]")]
     scale_step: Annotated[float, Gt(0)] | None
     flip: bool
-    jitter: Jitter | None
-    hsv_jitter: HsvJitter | None
+    # null or a mapping, for which OmegaConf cannot override a typed null
+    jitter: Annotated[Any, Jitter]
+    hsv_jitter: Annotated[Any, HsvJitter]
 
 
 @dataclass

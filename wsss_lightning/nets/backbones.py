@@ -186,7 +186,7 @@ class Backbone:
         if self.options and not self.encoder_name.startswith("tu-"):
             raise ValueError(
                 f"options must be empty for {self.name}, a network of segmentation_models_pytorch, "
-                f"got {dict(self.options)}; {self._other_options()}tu-{self.name} names timm's "
+                f"got {dict(self.options)}; tu-{self.name} names timm's "
                 "network, where it has one"
             )
         return self.options
@@ -203,16 +203,11 @@ class Backbone:
         Raises:
             ValueError: the library cannot build it with these settings, or `weights` do not fit.
         """
+        name, weights, options = self.encoder_name, self.encoder_weights, self.known_options
         try:
             encoder = smp.encoders.get_encoder(
-                self.encoder_name,
-                depth=5,
-                weights=self.encoder_weights,
-                output_stride=self.output_stride,
-                **self.known_options,
+                name, depth=5, weights=weights, output_stride=self.output_stride, **options
             )
-        except InputError:
-            raise
         except Exception as error:  # of any type: networks differ in how they refuse arguments
             wanted = f"output_stride {self.output_stride}"
             advice = (
@@ -239,15 +234,9 @@ class Backbone:
         reason = str(error).rstrip(".!")
         return ValueError(
             f"name must be a network that can be built with {wanted} and options "
-            f"{dict(self.options)}, got {self.name}; its library reports: {reason}. "
-            f"{self._other_options()}{advice}"
+            f"{dict(self.options)}, got {self.name}; its library reports: {reason}; "
+            f"{advice}"
         )
-
-    def _other_options(self) -> str:
-        """How to select the network without the options of another network's file."""
-        if not self.options:
-            return ""
-        return f"choose backbone=timm name={self.name} to start without options. "
 
     def load(self, encoder: nn.Module) -> nn.Module:
         """Apply `dilated`, `weights` and `frozen` to an encoder.

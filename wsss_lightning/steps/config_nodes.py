@@ -53,7 +53,8 @@ def set_statistics(node: DictConfig) -> None:
     """Write the mean and std of each backbone's weights into its node."""
     for backbone in backbone_nodes(node):
         if backbone.get("mean") is None or backbone.get("std") is None:
-            statistics = instantiate(backbone).statistics
+            with parameters_as_keys(backbone):
+                statistics = instantiate(backbone).statistics
             with open_dict(backbone):
                 backbone.mean, backbone.std = list(statistics.mean), list(statistics.std)
 
