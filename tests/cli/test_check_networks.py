@@ -92,7 +92,7 @@ def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypa
         (["backbone.weights=nowhere.pth"], ["backbone.weights is nowhere.pth"]),
         (
             ["refine=irn", "refine.module.net.feature_layers=[2,3,9,5]"],
-            ["refine.module.net.feature_layers has 9"],
+            ["refine.module.net.feature_layers is [2, 3, 9, 5]"],
         ),
         (["refine=irn", "refine.walk.steps=-1"], ["refine.walk.steps is -1"]),
         (["method.optimizer.lr=-1"], ["optimizer", "-1"]),

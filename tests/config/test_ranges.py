@@ -179,7 +179,11 @@ def test_a_schedule_that_omegaconf_does_not_type_is_checked_too(key, value):
 )
 def test_a_training_without_epochs_needs_a_whole_network(schedule, module, words):
     plain = OmegaConf.to_container(OmegaConf.select(composed(*words), schedule), resolve=True)
-    cfg = changed(schedule, {**plain, "max_epochs": 0}, *words)
+    cfg = composed(*words)
+    if schedule.startswith("fit."):
+        OmegaConf.update(cfg, f"{schedule}.max_epochs", 0)
+    else:  # which may be a reference to fit.method
+        cfg = changed(schedule, {**plain, "max_epochs": 0}, *words)
     OmegaConf.update(cfg, "refine.init_from", "backbone", force_add=True)
     cfg.fit.segmenter.init_from = "backbone"
     message = message_of(cfg)

@@ -315,7 +315,7 @@ def test_a_photo_of_twelve_megapixels_fits():
 def test_kernels_with_more_lattice_points_than_numbers_are_refused(name):
     image, unary = scene(1, 4000, 2)
     narrow = CRFParameters(0.1, 0.1, 0.1, w1=1, w2=1, iterations=1)
-    with pytest.raises(InputError, match=r"too narrow for an image of 1x4000 pixels.*widen"):
+    with pytest.raises(InputError, match=r"theta_alpha 0\.1.*too narrow.*1x4000"):
         mean_field(image, unary, narrow, there(name))
 
 
@@ -326,20 +326,20 @@ def test_auto_means_loops_on_the_cpu_and_torch_where_gradients_or_a_gpu_are(monk
     assert choose("auto", [unary.clone().requires_grad_()]) == "torch"
     assert choose("auto", [unary.to("meta")]) == "torch"
     monkeypatch.setattr(native, "unavailable", lambda: "there is no C++ compiler")
-    with pytest.warns(UserWarning, match="runs on torch.*there is no C"):
+    with pytest.warns(UserWarning, match=r"torch.*there is no C\+\+ compiler"):
         assert choose("auto", [unary]) == "torch"
 
 
 def test_an_unknown_engine_is_refused():
-    with pytest.raises(InputError, match=r"crf\.engine is nativ; did you mean native\?"):
+    with pytest.raises(ValueError, match=r"engine must .*got nativ;.*\bnative\?"):
         mean_field(*scene(3, 4, 2), PSA, "nativ")
 
 
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((2, 4, 6), r"\(4, 6\) pixels, but the image \(4, 5\); resize"),
-        ((0, 4, 5), r"\(0, 4, 5\); give at least one label"),
+        ((2, 4, 6), r"unary must .*\(4, 5\).*got \(4, 6\)"),
+        ((0, 4, 5), r"unary must .*one label.*\(0, 4, 5\)"),
     ],
 )
 def test_a_unary_of_another_size_is_refused(shape, message):
@@ -353,7 +353,7 @@ def test_a_unary_of_another_size_is_refused(shape, message):
 def test_a_unary_that_is_not_finite_is_refused(engine, value):
     unary = torch.zeros(2, 4, 5)
     unary[1, 2, 3] = value
-    with pytest.raises(InputError, match="NaN or infinite"):
+    with pytest.raises(InputError, match=r"unary must .*NaN or infinite"):
         mean_field(torch.zeros(4, 5, 3, dtype=torch.uint8), unary, PSA, engine)
 
 
@@ -362,5 +362,5 @@ def test_a_unary_that_is_not_finite_is_refused(engine, value):
     [((4, 5, 3), torch.float32), ((4, 5, 4), torch.uint8), ((4, 5), torch.uint8)],
 )
 def test_an_image_that_is_not_of_levels_is_refused(shape, dtype):
-    with pytest.raises(InputError, match="give uint8 RGB"):
+    with pytest.raises(InputError, match=r"image must be uint8 RGB"):
         unchecked(mean_field_batch)([torch.zeros(shape, dtype=dtype)], [torch.zeros(2, 4, 5)], PSA)

@@ -199,7 +199,7 @@ def test_the_importer_reads_deeplab_pytorch(tmp_path):
             "neither of the ResNet38 family nor IRN's nor a DeepLab's: .*odd",
         ),
         ({"odd": torch.zeros(1)}, "o.pth", "does not end in .safetensors"),
-        (None, "o.safetensors", "IN is .*in.pth, but there is no such file"),
+        (None, "o.safetensors", "weights must be an existing .*in.pth"),
     ],
 )
 def test_the_importer_refuses_what_it_cannot_turn(tmp_path, state, target, message):

@@ -13,14 +13,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wsss_lightning.config.fields import shown
 from wsss_lightning.errors import InputError
 
 MESSAGES = (
     re.compile(
         r"(?P<name>\w+) must (?P<expected>.+), got (?P<value>.+?)(?:; (?P<hint>.+))?", re.DOTALL
     ),
-    re.compile(r"(?P<name>\w+) is (?P<value>.+?), but must (?P<expected>.+)(?P<hint>)", re.DOTALL),
+    re.compile(
+        r"(?P<name>[\w.]+) is (?P<value>.+?), but must (?P<expected>.+)(?P<hint>)", re.DOTALL
+    ),
 )
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
@@ -63,12 +64,12 @@ def with_key(message: str, node: DictConfig, prefix: str = "") -> str | None:
     match = next(filter(None, (form.fullmatch(message) for form in MESSAGES)), None)
     if match is None:
         return None
-    keys = list(_keys_of(match["name"], node))
+    keys = list(_keys_of(match["name"].rpartition(".")[2], node))
     if not keys:
         return None
     # a name may occur at several depths: the value tells which is meant, else the uppermost
     key = next((key for key, value in keys if str(value) == match["value"]), keys[0][0])
-    value = "null" if match["value"] == "None" else shown(match["value"])
+    value = {"None": "null", "True": "true", "False": "false"}.get(match["value"], match["value"])
     if prefix:
         key = f"{prefix}.{key}"
     hint = f"; {match['hint']}" if match["hint"] else ""

@@ -209,21 +209,21 @@ class Backbone:
                 name, depth=5, weights=weights, output_stride=self.output_stride, **options
             )
         except Exception as error:  # of any type: networks differ in how they refuse arguments
-            wanted = f"output_stride {self.output_stride}"
-            advice = (
-                "output_stride 32 suits more networks; 8 and 16 suit networks whose stages halve "
-                "the size of their maps, such as ResNet and ConvNeXt"
+            message = (
+                f"name must be a network that can be built with output_stride {self.output_stride} "
+                f"and options {dict(options)}, got {self.name}; its library reports: "
+                f"{str(error).rstrip('.!')}; output_stride 32 suits more networks, 8 and 16 suit "
+                "networks whose stages halve the size of their maps, such as ResNet and ConvNeXt"
             )
-            raise self.failure(wanted, error, advice) from error
+            raise self.failure(message, error) from error
         return self.load(encoder)
 
-    def failure(self, wanted: str, error: Exception, advice: str) -> ValueError:
+    def failure(self, message: str, error: Exception) -> ValueError:
         """The error to raise where a library cannot build this network.
 
         Args:
-            wanted: the requested settings, besides name and options.
+            message: unless the weights could not be fetched.
             error: raised by the library.
-            advice: what to change.
         """
         if self.pretrained and isinstance(error, OSError):
             return ValueError(
@@ -231,12 +231,7 @@ class Backbone:
                 f"weights of {self.name} failed ({error}): connect to the hub once, or set weights "
                 "to a file"
             )
-        reason = str(error).rstrip(".!")
-        return ValueError(
-            f"name must be a network that can be built with {wanted} and options "
-            f"{dict(self.options)}, got {self.name}; its library reports: {reason}; "
-            f"{advice}"
-        )
+        return ValueError(message)
 
     def load(self, encoder: nn.Module) -> nn.Module:
         """Apply `dilated`, `weights` and `frozen` to an encoder.

@@ -71,12 +71,13 @@ class SegmentationNet(nn.Module):
                 **options_of_backbone,
             )
         except Exception as error:  # of any type: networks differ in how they refuse arguments
-            wanted = f"architecture {architecture}, options {dict(options)} of the architecture"
-            advice = (
-                "correct the options, or choose another architecture: unet fits most backbones, "
-                "deeplabv3plus those that dilate"
+            message = (
+                f"options must suit architecture {architecture} and backbone {name} with options "
+                f"{dict(options_of_backbone)}, got {dict(options)}; the library reports: "
+                f"{str(error).rstrip('.!')}; unet suits most backbones, deeplabv3plus those that "
+                "dilate"
             )
-            raise backbone.failure(wanted, error, advice) from error
+            raise backbone.failure(message, error) from error
         backbone.load(self.net.encoder)
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it
