@@ -61,5 +61,5 @@ def test_deeplab_goes_on_it():
 
 
 def test_decoders_that_need_coarser_maps_are_refused():
-    with pytest.raises(ValueError, match=r"unet.*resnet38.*segmenter=deeplab_v3_plus"):
+    with pytest.raises(ValueError, match=r"unet.*resnet38.*DeepLab-v3"):
         SegmentationNet(backbone(), "unet", {}, 2)

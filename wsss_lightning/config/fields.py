@@ -2,8 +2,8 @@
 
 A range stands in the annotation: `Annotated[float, Ge(0), Le(1), "0.2 is usual"]`. Bounds and
 `Predicate` are those of `annotated_types`, a string is a hint that ends the message, and a `Rule`
-is a predicate with words of its own. The keys of `config.schema` declare their ranges like this, and so may each parameter of a
-class or function that a `_target_` names.
+is a predicate with words of its own. The keys of `config.schema` declare their ranges like this,
+and so may each parameter of a class or function that a `_target_` names.
 """
 
 import json

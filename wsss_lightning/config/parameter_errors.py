@@ -1,8 +1,8 @@
 """Configuration keys for the errors of constructors, which know only their own parameters.
 
-Other floors raise `ValueError("beta must be >= 0, got -1; 8 is usual")`, or "beta is -1, but must be
->= 0". Where the value came from the configuration, the message becomes
-"refine.walk.beta is -1, but must be >= 0; 8 is usual.".
+Other floors raise `ValueError("beta must be >= 0, got -1; 8 is usual")` or
+`ValueError("beta is -1, but must be >= 0")`. Where the value came from the configuration, the
+message becomes "refine.walk.beta is -1, but must be >= 0; 8 is usual.".
 """
 
 import re

@@ -165,5 +165,5 @@ def check_renamed(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if isinstance(value, str) and value in values:
             raise InputError(
-                f"{key} is {value}, which was renamed to {values[value]}; set {key}={values[value]}."
+                f"{key} is {value}, which was renamed to {values[value]}; set the new value."
             )

@@ -62,6 +62,6 @@ class CRFParameters:
         """Error message for kernels whose lattice has more points than 64 bits can number."""
         return (
             f"theta_alpha {self.theta_alpha}, theta_beta {self.theta_beta} and theta_gamma "
-            f"{self.theta_gamma} of the CRF are too narrow for an image of {height}x{width} pixels: "
-            "the lattice would have too many points; set larger widths."
+            f"{self.theta_gamma} of the CRF are too narrow for an image of {height}x{width} "
+            "pixels: the lattice would have too many points; set larger widths."
         )

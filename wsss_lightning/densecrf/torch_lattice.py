@@ -69,7 +69,7 @@ def mean_field(
 def features(
     image: UInt8[Tensor, "H W 3"], p: CRFParameters
 ) -> tuple[Float[Tensor, "m 5"], Float[Tensor, "m 2"]]:
-    """Features of each pixel for the appearance and the smoothness kernel, in units of their widths.
+    """Features of each pixel for the appearance and the smoothness kernel, in their widths.
 
     Returns:
         (x, y, red, green, blue) and (x, y), row by row.

@@ -37,8 +37,8 @@ class ResNet38(nn.Module, EncoderMixin):
     """Pre-activation residual network of output stride 8 with 105 million parameters.
 
     It implements the encoder interface of segmentation_models_pytorch, so decoders for stride 8
-    accept it. Scale and shift of batch norms are not trained, as in all official codes; `freeze_norm`
-    of the backbone decides about their statistics.
+    accept it. Scale and shift of batch norms are not trained, as in all official codes; the
+    backbone's `freeze_norm` decides about their statistics.
 
     Args:
         depth: number of stages; only 5 is supported.
@@ -56,7 +56,7 @@ class ResNet38(nn.Module, EncoderMixin):
             raise ValueError(
                 f"resnet38 has output_stride {STRIDE} and five stages, not output_stride "
                 f"{output_stride} and {depth} stages; set output_stride={STRIDE}, and for "
-                "segmentation a decoder for stride 8, segmenter=deeplab_v3_plus"
+                "segmentation a decoder for stride 8, such as DeepLab-v3+"
             )
         self._depth, self._in_channels, self._output_stride = depth, 3, STRIDE
         inside = {name: shape[0] for name, shape in (RESIDUAL | BOTTLENECKS).items()}

@@ -20,8 +20,8 @@ class CaffeResNet(nn.Module, EncoderMixin):
     """Residual network of bottlenecks with the stride in the first 1x1 convolution.
 
     Three differences to torchvision's ResNet: the stride is not in the 3x3 convolution; max-pooling
-    rounds sizes up; the weights were trained on BGR, so the network reverses the channels of its RGB
-    input. It implements the encoder interface of segmentation_models_pytorch.
+    rounds sizes up; the weights were trained on BGR, so the network reverses the channels of its
+    RGB input. It implements the encoder interface of segmentation_models_pytorch.
 
     Args:
         blocks: number of bottlenecks in each of the four stages; [3, 4, 23, 3] is ResNet101.

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from wsss_lightning.errors import InputError
 from wsss_lightning.methods.sc_cam.clusters import (
     ABSENT,
     MAX_COMPARED,
@@ -50,8 +49,8 @@ def test_fewer_images_than_clusters_have_one_each(images, expected):
     assert sorted(cluster(features, 10, **KMEANS, seed=0)) == expected
 
 
-def test_an_unknown_algorithm_is_measures_with_those_there_are():
-    with pytest.raises(InputError, match=r"algorithm is dbscan; set it to kmeans, or to minibatch"):
+def test_an_unknown_algorithm_is_refused_with_those_that_exist():
+    with pytest.raises(ValueError, match=r"algorithm is dbscan; set it to kmeans, or to minibatch"):
         cluster(np.eye(3, dtype=np.float32), 2, **KMEANS | {"algorithm": "dbscan"}, seed=0)
 
 

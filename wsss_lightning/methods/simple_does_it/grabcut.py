@@ -8,7 +8,7 @@ Letters: n boxes, H W an image, h w a part of it.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
@@ -60,24 +60,19 @@ def _is_ascending(values: Sequence[float]) -> bool:
     return list(values) == sorted(values)
 
 
+T = TypeVar("T")
+Range = Annotated[Sequence[T], Len(2, 2), Predicate(_is_ascending)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+
 def paint_agreement(
     boxes: Float[Tensor, "n 5"],
     image: UInt8[Tensor, "H W 3"],
     iterations: Annotated[int, Ge(1)],
     runs: Annotated[int, Ge(1), "the paper has 150"],
     jitter: Annotated[float, Ge(0), Le(1), "the paper has 0.05"],
-    context: Annotated[
-        Sequence[Annotated[float, Gt(0)]],
-        Len(2, 2),
-        Predicate(_is_ascending),
-        "the smaller first, such as [0.1, 0.6]",
-    ],
-    agree: Annotated[
-        Sequence[Annotated[float, Ge(0), Le(1)]],
-        Len(2, 2),
-        Predicate(_is_ascending),
-        "the smaller first, such as [0.2, 0.7]",
-    ],
+    context: Annotated[Range[Annotated[float, Gt(0)]], "the smaller first, such as [0.1, 0.6]"],
+    agree: Annotated[Range[Share], "the smaller first, such as [0.2, 0.7]"],
     min_fill: Annotated[float, Ge(0), Le(1), "0.15 is usual"],
 ) -> UInt8[Tensor, "H W"]:
     """Labels on which perturbed GrabCut runs agree; ignored elsewhere.
