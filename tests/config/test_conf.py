@@ -3,12 +3,11 @@
 import re
 
 import pytest
+from checked import check
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.cli import run as cli
-from wsss_lightning.config.ranges import check_values
-from wsss_lightning.config.targets import check_targets
 
 EXPERIMENTS = cli.options("experiment")
 OPTIONS = [
@@ -33,12 +32,6 @@ def composed(*words: str) -> DictConfig:
     if OmegaConf.is_missing(cfg.backbone, "name"):
         cfg.backbone.name = "resnet18"
     return cfg
-
-
-def check(cfg: DictConfig) -> None:
-    check_values(cfg)
-    check_targets(cfg)
-    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -14,7 +14,7 @@ def unchecked(function):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("name", "value", "facts"),
     [
         ("theta_alpha", -80.0, r"^theta_alpha must be a finite number of 0\.1 or more, got -80\.0"),
         ("theta_beta", 0, r"^theta_beta must .*got 0; 3 to 13 levels"),

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from facts import raises_naming
 
 from wsss_lightning.densecrf import pydensecrf_engine as reference
 from wsss_lightning.densecrf.parameters import CRFParameters
@@ -72,7 +73,7 @@ def test_an_error_of_the_library_is_raised_here(worker, monkeypatch, tmp_path):
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     for _ in range(2):  # and the process lives on
-        with pytest.raises(ValueError, match="too hot"):
+        with raises_naming(ValueError, "too hot"):
             run()
 
 

@@ -40,7 +40,7 @@ def test_energies_of_hard_labels_equal_the_librarys(zero_unsure, dtype):
 
 
 @pytest.mark.parametrize(
-    ("labels", "num_labels", "gt_prob", "message"),
+    ("labels", "num_labels", "gt_prob", "facts"),
     [
         ([[0, 255]], 3, 0.7, r"labels must lie in 0\.\.2, got 255"),
         ([[-1, 0]], 3, 0.7, "got -1"),

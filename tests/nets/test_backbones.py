@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import timm
 import torch
 import torchvision
+from facts import raises_naming
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
@@ -214,21 +215,21 @@ def renamed(state, old, new):
 
 @pytest.mark.parametrize("source", ["timm", "torchvision"])
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "facts"),
     [
-        (lambda s, key: {k: v for k, v in s.items() if k != key}, r"1 missing \(\S*{key}\)\."),
-        (lambda s, key: {**s, "extra.weight": s[key]}, r"1 unexpected \(extra.weight\)\."),
+        (lambda s, key: {k: v for k, v in s.items() if k != key}, [1, "missing", "{key}"]),
+        (lambda s, key: {**s, "extra.weight": s[key]}, [1, "unexpected", "extra.weight"]),
         (
             lambda s, key: {**s, key: torch.zeros(2, 2)},
-            r"1 of another shape \(\S*{key}: file \(2, 2\), network \(\d+, 3, 3, 3\)\)\.",
+            [1, "shape", "{key}", "(2, 2)", "3, 3, 3)"],
         ),
         (
             lambda s, key: renamed(s, key, "extra.weight"),
-            r"1 missing \(\S*{key}\); 1 unexpected \(extra.weight\)\.",
+            [1, "missing", "{key}", "unexpected", "extra.weight"],
         ),
     ],
 )
-def test_keys_that_do_not_fit_are_listed_with_the_file(tmp_path, whole, source, spoil, message):
+def test_keys_that_do_not_fit_are_listed_with_the_file(tmp_path, whole, source, spoil, facts):
     name, key, state = {
         "timm": ("test_resnet", "conv1.0.weight", whole.state_dict()),
         "torchvision": (
@@ -240,16 +241,16 @@ def test_keys_that_do_not_fit_are_listed_with_the_file(tmp_path, whole, source, 
     if key not in state:
         key = next(iter(state))
     path = written(tmp_path / "spoilt.pth", spoil(state, key))
-    with pytest.raises(InputError, match=message.format(key=key)) as caught:
+    with raises_naming(InputError, *(str(fact).format(key=key) for fact in facts)) as caught:
         backbone(name, weights=path).build()
     assert f"weights must be those of {name}, got {path};" in str(caught.value)
 
 
 def test_a_file_of_another_network_lists_a_few_keys_and_counts_the_rest(tmp_path):
     path = written(tmp_path / "r.pth", torchvision.models.resnet18(weights=None).state_dict())
-    with pytest.raises(InputError, match=r"\d+ missing \(.*, \.\.\. \d+ more\); 120 unexpected"):
+    with raises_naming(InputError, "r.pth", "mobilenet_v2", "missing", "unexpected", 120):
         backbone("mobilenet_v2", weights=path).build()
-    with pytest.raises(InputError, match=r"\d+ missing .* unexpected"):
+    with raises_naming(InputError, "r.pth", "test_resnet", "missing", "unexpected"):
         backbone("test_resnet", weights=path).build()
 
 
@@ -266,10 +267,10 @@ class Trap:
 def test_a_pickle_is_refused_without_running_its_code(tmp_path):
     mark, path = tmp_path / "was_run", tmp_path / "trap.pth"
     torch.save({"weight": torch.zeros(1), "trap": Trap(mark)}, path)
-    with pytest.raises(InputError, match=r"trap.pth cannot be read as weights"):
+    with raises_naming(InputError, "trap.pth"):
         backbone(weights=path).build()
     path.write_bytes(pickle.dumps(Trap(mark)))
-    with pytest.raises(InputError, match=r"trap.pth cannot be read as weights"):
+    with raises_naming(InputError, "trap.pth"):
         backbone(weights=path).build()
     assert not mark.exists()
 
@@ -277,14 +278,14 @@ def test_a_pickle_is_refused_without_running_its_code(tmp_path):
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
 def test_a_damaged_file_is_an_input_error(tmp_path, name):
     (tmp_path / name).write_bytes(b"no weights at all")
-    with pytest.raises(InputError, match=f"{name} cannot be read as weights"):
+    with raises_naming(InputError, name):
         backbone(weights=tmp_path / name).build()
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], torch.zeros(1), {"epoch": 3}])
 def test_a_file_without_a_state_dict_is_an_input_error(tmp_path, content):
     torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(InputError, match=r"x.pth holds no state dict"):
+    with raises_naming(InputError, "x.pth"):
         backbone(weights=tmp_path / "x.pth").build()
 
 

@@ -30,7 +30,7 @@ class RecordingRun(StageCache):
 
     stages: dict[str, dict] = field(default_factory=dict)
 
-    def stage(self, name, work, **inputs):
+    def run(self, name, work, *, memory_keys=None, **inputs):
         self.stages[name] = {"work": work.__name__, **inputs}
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def test_the_crf_behind_the_segmentation_network_can_have_kernels_of_its_own(don
     run, _ = done(*own, *words)
     assert run.stages["crf/train"]["parameters"].theta_alpha == 80
     assert run.stages["predictions_crf/val"]["parameters"].theta_alpha == behind
-    assert run.stages["segmentation"]["crf"].theta_alpha == behind
+    assert run.stages["segmentation"]["crf"].parameters.theta_alpha == behind
 
 
 @pytest.mark.parametrize("words", PIPELINES.values(), ids=PIPELINES)

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from facts import assert_names
 from PIL import Image
 
 from wsss_lightning.data.scores import save_mask
@@ -134,7 +135,7 @@ def test_without_masks_pictures_are_shown_all_the_same(run, root, tmp_path):
     (run / "results.json").write_text(json.dumps({**results, "scores": {}}))
     (run / "pseudo").mkdir()
     texts = {text for _, text in Links(made(tmp_path)).found}
-    assert "image, tags: cat & dog" in texts
+    assert any("cat" in text and "dog" in text for text in texts)
     assert not any(text.startswith("truth") for text in texts)
     assert "from the first to the last" in (tmp_path / "a page.html").read_text()
 
@@ -145,5 +146,5 @@ def test_a_reader_of_another_version_leaves_the_page_without_pictures(run, tmp_p
     (run / "results.json").write_text(json.dumps(results))
     page = made(tmp_path)
     assert Links(page).found == []
-    assert "No pictures" in page.read_text()
+    assert_names(page.read_text(), "reader.unheard_of")
     assert not (tmp_path / "a page_files").exists()

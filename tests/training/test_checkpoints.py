@@ -3,6 +3,7 @@ import tempfile
 
 import pytest
 import torch
+from facts import raises_naming
 
 from wsss_lightning.training.checkpoints import AtomicCheckpointIO, is_intact
 
@@ -28,7 +29,7 @@ def test_a_write_that_fails_leaves_the_former_checkpoint(path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space left"):
+    with raises_naming(OSError, "no space left"):
         AtomicCheckpointIO().save_checkpoint({"weight": torch.zeros(100)}, path)
     assert AtomicCheckpointIO().load_checkpoint(path)["weight"].sum() == 100
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]

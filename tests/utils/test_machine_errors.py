@@ -1,6 +1,7 @@
 import errno
 
 import pytest
+from facts import assert_names
 
 from wsss_lightning.utils import machine_errors
 
@@ -16,31 +17,33 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "a.npz")
 @pytest.mark.parametrize(
     ("error", "parts"),
     [
-        (FULL, ["crf/val: the disk is full (No space left on device (a.npz))", "goes on"]),
-        (raised(RuntimeError("epoch 3"), FULL), ["the disk is full"]),
+        (FULL, ["crf/val:", "disk", "No space left on device", "a.npz"]),
+        (raised(RuntimeError("epoch 3"), FULL), ["disk", "No space left on device", "a.npz"]),
         # of a worker, whose traceback is the message
-        (OSError("Caught OSError in ...\nOSError: [Errno 28] No space left"), ["disk is full"]),
-        (OSError(errno.EFBIG, "File too large"), ["the disk is full (File too large)"]),
+        (
+            OSError("Caught OSError in ...\nOSError: [Errno 28] No space left"),
+            ["disk", "No space left"],
+        ),
+        (OSError(errno.EFBIG, "File too large"), ["disk", "File too large"]),
         (
             PermissionError(errno.EACCES, "Permission denied", "runs/x"),
-            ["(runs/x)", "output_dir=DIR"],
+            ["runs/x", "output_dir=DIR"],
         ),
-        (MemoryError("Unable to allocate 3 GiB"), ["out of memory", "Set workers lower"]),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), ["out of memory"]),
+        (MemoryError("Unable to allocate 3 GiB"), ["memory", "workers"]),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), ["memory"]),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate"),
-            ["out of memory"],
+            ["memory"],
         ),
         (
             RuntimeError("DataLoader worker (pid(s) 4, 5) exited unexpectedly"),
-            ["a worker process was ended from outside", "goes on"],
+            ["worker process"],
         ),
     ],
 )
 def test_what_the_machine_did_is_told_with_its_mend(error, parts):
-    told = machine_errors.told(error, "crf/val", "crf")
-    for part in parts:
-        assert part in told
+    told = machine_errors.told(error, "crf/val")
+    assert_names(told, *parts)
 
 
 @pytest.mark.parametrize(
@@ -51,18 +54,6 @@ def test_a_defect_is_not_taken_for_the_machines(error):
     assert machine_errors.told(error) is None
 
 
-@pytest.mark.parametrize(
-    ("stage", "work", "key"),
-    [
-        ("classifier", "fit", "fit.method.batch_size or fit.method.crop_size"),
-        ("round_2/classifier", "fit", "fit.method.batch_size"),
-        ("round_1/segmentation", "fit", "fit.segmenter.batch_size"),
-        ("affinity/network", "fit", "refine.schedule.batch_size"),
-        ("seeds/train", "score", "cam.scales"),
-        ("predictions/val", "predict", "test.batch_size"),
-        ("irn/val", "walk", "refine.walk.batch_size"),
-        ("crf/val", "crf", "workers"),
-    ],
-)
-def test_for_lack_of_memory_the_keys_of_the_stage_are_named(stage, work, key):
-    assert key in machine_errors.told(MemoryError(), stage, work)
+def test_for_lack_of_memory_the_keys_of_the_step_are_named():
+    message = machine_errors.told(MemoryError(), "seeds/train", ("cam.batch_size", "cam.scales"))
+    assert_names(message, "seeds/train", "cam.batch_size", "cam.scales")

@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from rich.markup import escape
 
 from wsss_lightning.cache import manifest
+from wsss_lightning.cache.code_digest import CodeGraph, targets_in
 from wsss_lightning.cache.manifest import MANIFEST, RECORD
 from wsss_lightning.cache.step import memory_keys as keys_of
 from wsss_lightning.data.file_facts import digests_of
@@ -29,31 +30,6 @@ from wsss_lightning.utils import interrupts, machine_errors
 from wsss_lightning.utils.console import console
 from wsss_lightning.utils.files import sync_folder, write_json
 
-# they choose and show work, but do none of it
-NOT_WORK = (
-    "cli.py",
-    "choices.py",
-    "overrides.py",
-    "run_names.py",
-    "suggestions.py",
-    "usage_errors.py",
-    "__main__.py",
-    "sweep.py",
-    "pipelines.py",
-    "refiners.py",
-    "config.py",
-    "config_files.py",
-    "doctor.py",
-    "networks.py",
-    "errors.py",
-    "report",
-    "wandb_results.py",
-    "faults.py",
-    "interrupts.py",
-    "manifest.py",
-    "watchdog.py",
-    "step_names.py",
-)
 ALARMS = "alarms.json"  # file of a step: warnings shown whenever its result is used
 SHOWN = 3  # names in a message
 WEIGHTS = "weights"  # name of every key that gives a file of weights
@@ -82,6 +58,7 @@ class StageCache:
     data_digest: str = ""
     session: str | None = None
     runtime: Any = None
+    code: CodeGraph = field(default_factory=CodeGraph)
     seconds: dict[str, float] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
 
@@ -197,7 +174,7 @@ class StageCache:
             "work": work.__name__,
             "seed": self.seed,
             "seconds": seconds,
-            "code": code_version(),
+            "code": self.code.digest(work, targets_in(inputs)),
             "inputs": {key: _plain(value) for key, value in inputs.items()},
             "made_of": made_of,
             "content": manifest.content(listed),
@@ -219,7 +196,7 @@ class StageCache:
             "inputs": {key: by_content(_plain(value)) for key, value in sorted(inputs.items())},
             "seed": self.seed,
             "data_digest": self.data_digest,
-            "code": code_version(),
+            "code": self.code.digest(work, targets_in(inputs)),
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -234,24 +211,6 @@ class StageCache:
             temporary.unlink(missing_ok=True)
             temporary.symlink_to(os.path.relpath(final, link.parent), target_is_directory=True)
             temporary.replace(link)
-
-
-@cache
-def code_version() -> str:
-    """Digest of the package's source, but for what chooses and shows work."""
-    return source_digest(NOT_WORK)
-
-
-@cache
-def source_digest(without: tuple[str, ...] = ()) -> str:
-    """Digest of the package's source, but for files and folders of these names."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted([*package.rglob("*.py"), *package.rglob("*.cpp")]):
-        name = path.relative_to(package)
-        if not set(name.parts) & set(without):
-            digest.update(name.as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _partial(final: Path) -> Path:

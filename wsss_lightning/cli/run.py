@@ -489,10 +489,13 @@ def check_objective(cfg: DictConfig) -> None:
 
 def digest_of(cfg: DictConfig, salt: str) -> str:
     """Of all that results depend on: data, configuration and code, but not where a run is made."""
-    from wsss_lightning.cache.stage_cache import by_content, source_digest
+    from wsss_lightning.cache.code_digest import CodeGraph, targets_in
+    from wsss_lightning.cache.stage_cache import by_content
 
-    source = source_digest(("report", "doctor.py"))
-    content = json.dumps([by_content(settings(cfg)), salt, source], sort_keys=True)
+    plain = settings(cfg)
+    # the pipeline is among the targets, and with it the functions of all its steps
+    code = CodeGraph().digest(results, targets_in(plain))
+    content = json.dumps([by_content(plain), salt, code], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -524,9 +527,9 @@ def results(
     Args:
         recipe: the published run that the configuration names, and differences from it.
     """
-    from wsss_lightning.cache.stage_cache import code_version
+    from wsss_lightning.cache.code_digest import package_digest
 
-    versions = {"python": platform.python_version(), "code": code_version()}
+    versions = {"python": platform.python_version(), "code": package_digest()}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra.utils import get_method, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.config.splits import splits_of
@@ -64,6 +64,14 @@ def runtime_of(cfg: DictConfig) -> Runtime:
         checkpoint_minutes=cfg.checkpoint_minutes,
         validation_long_sides={"tags": cfg.cam.long_side, "masks": cfg.test.long_side},
     )
+
+
+def validation_crf(cfg: DictConfig) -> DictConfig | None:
+    """Node of the callback that logs the mIoU with a CRF during training; None: it is not used."""
+    if not cfg.fit.segmenter.validate_crf:
+        return None
+    target = "wsss_lightning.steps.train.crf_callback"
+    return OmegaConf.create({"_target_": target, "parameters": cfg.test_crf})
 
 
 @dataclass
@@ -200,7 +208,7 @@ class Experiment:
             schedule=cfg.fit.segmenter,
             target="masks",
             masks=masks,
-            crf=cfg.test_crf if cfg.fit.segmenter.validate_crf else None,
+            crf=validation_crf(cfg),
             **inputs,
         )
         predictions = {}

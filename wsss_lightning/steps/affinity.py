@@ -20,7 +20,7 @@ from wsss_lightning.steps.config_nodes import settings_of
 from wsss_lightning.steps.datasets import data_module, datasets_of
 from wsss_lightning.steps.metrics_file import save_metrics
 from wsss_lightning.steps.parallel import parallel_map
-from wsss_lightning.steps.runtime import Runtime, name_of
+from wsss_lightning.steps.runtime import Runtime, name_of, predict_images
 from wsss_lightning.steps.train import load
 from wsss_lightning.training.callbacks.score_writer import ScoreWriter
 
@@ -84,7 +84,7 @@ def propagate(
     done = finished_images(folder, ".npz")
     images = data_module(data, runtime, eval_batch_size=batch_size, predict=split, skip=done)
     propagator = RandomWalkPropagator(load(trained), scores, settings)
-    runtime.predict(folder, propagator, images, ScoreWriter(folder, bits=16))
+    predict_images(runtime, folder, propagator, images, ScoreWriter(folder, bits=16))
 
 
 def random_walk_settings(node: DictConfig) -> tuple[RandomWalkSettings, int]:

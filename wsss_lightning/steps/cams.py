@@ -13,7 +13,7 @@ from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.steps.config_nodes import settings_of
 from wsss_lightning.steps.datasets import data_module
 from wsss_lightning.steps.metrics_file import save_metrics
-from wsss_lightning.steps.runtime import Runtime, name_of
+from wsss_lightning.steps.runtime import Runtime, build_trainer, name_of, predict_images
 from wsss_lightning.steps.train import load
 from wsss_lightning.training.callbacks.score_writer import ScoreWriter
 from wsss_lightning.training.distributed import translate_worker_errors
@@ -50,7 +50,7 @@ def cams(
     done = finished_images(folder, ".npz")
     images = data_module(data, runtime, eval_batch_size=batch_size, predict=split, skip=done)
     predictor = CamPredictor(method, cam_settings)
-    runtime.predict(folder, predictor, images, ScoreWriter(folder, bits))
+    predict_images(runtime, folder, predictor, images, ScoreWriter(folder, bits))
 
 
 @step(memory_keys=("cam.long_side",))
@@ -68,7 +68,7 @@ def validate_tags(
     """
     method = load(trained)
     method.validate_at(long_side)
-    trainer = runtime.build_trainer(name_of(folder))
+    trainer = build_trainer(runtime, name_of(folder))
     with translate_worker_errors(trainer):
         (metrics,) = trainer.validate(method, data_module(data, runtime), verbose=False)
     save_metrics(folder, {key.removeprefix("val/"): value for key, value in metrics.items()})

@@ -24,7 +24,7 @@ from wsss_lightning.methods.sc_cam.files import (
 from wsss_lightning.steps.config_nodes import settings_of
 from wsss_lightning.steps.datasets import data_module, datasets_of
 from wsss_lightning.steps.metrics_file import save_metrics
-from wsss_lightning.steps.runtime import Runtime, name_of
+from wsss_lightning.steps.runtime import Runtime, name_of, predict_images
 from wsss_lightning.steps.train import load
 from wsss_lightning.training.callbacks.feature_writer import FeatureWriter
 from wsss_lightning.utils.console import track
@@ -63,7 +63,7 @@ def features(
     images = data_module(
         data, runtime, eval_batch_size=settings.batch_size, predict=split, skip=writer.done()
     )
-    runtime.predict(folder, PooledFeatures(method, cam_settings, peak), images, writer)
+    predict_images(runtime, folder, PooledFeatures(method, cam_settings, peak), images, writer)
     collect_features(folder, datasets_of(data)(split, with_masks=False).names)
 
 

@@ -24,7 +24,7 @@ from wsss_lightning.ops.cam import (
 from wsss_lightning.steps.config_nodes import crf_settings
 from wsss_lightning.steps.datasets import datasets_of
 from wsss_lightning.steps.parallel import parallel_map
-from wsss_lightning.steps.runtime import Runtime, name_of
+from wsss_lightning.steps.runtime import Runtime, gpus_of, name_of
 from wsss_lightning.utils.console import track, warn
 from wsss_lightning.utils.files import write_json, write_text
 
@@ -91,7 +91,7 @@ def crf(
     dataset = datasets_of(data)(split, with_masks=False)
     done = finished_images(folder, ".npz")
     left = [i for i, name in enumerate(dataset.names) if name not in done]
-    devices = runtime.gpus() if engine in ("auto", "torch") else []
+    devices = gpus_of(runtime) if engine in ("auto", "torch") else []
     work = partial(
         _refine_images,
         folder=folder,

@@ -10,7 +10,7 @@ from wsss_lightning.data.scores import load_mask
 from wsss_lightning.data.stage_files import finished_images, image_file
 from wsss_lightning.methods.segmentation.predictor import SegmentationPredictor, TestSettings
 from wsss_lightning.steps.datasets import data_module, datasets_of
-from wsss_lightning.steps.runtime import Runtime
+from wsss_lightning.steps.runtime import Runtime, predict_images
 from wsss_lightning.steps.train import load
 from wsss_lightning.training.callbacks.score_writer import ScoreWriter
 from wsss_lightning.training.callbacks.watchdog import PseudoMaskAlarms
@@ -43,7 +43,7 @@ def predict(
         data, runtime, eval_batch_size=settings.batch_size, predict=split, skip=done
     )
     writer = ScoreWriter(folder, bits=16, keep_marginals=settings.crf)
-    runtime.predict(folder, SegmentationPredictor(load(trained), test), images, writer)
+    predict_images(runtime, folder, SegmentationPredictor(load(trained), test), images, writer)
     dataset = datasets_of(data)(split, with_masks=False)
     alarms = PseudoMaskAlarms(dataset.classes, predicted=True)
     for i, name in enumerate(dataset.names):

@@ -23,7 +23,13 @@ from wsss_lightning.steps.config_nodes import (
     settings_of,
 )
 from wsss_lightning.steps.datasets import data_module, datasets_of
-from wsss_lightning.steps.runtime import Runtime, name_of
+from wsss_lightning.steps.runtime import (
+    Runtime,
+    build_loggers,
+    build_trainer,
+    max_steps,
+    name_of,
+)
 from wsss_lightning.training.callbacks.dense_crf import DenseCRF
 from wsss_lightning.training.callbacks.finish_loggers import FinishLoggers
 from wsss_lightning.training.callbacks.shared_step_axis import SharedStepAxis
@@ -77,7 +83,8 @@ def train(
         encoder_from: folder of a trained module whose encoder this one starts from.
         continue_from: folder of a trained module of the same kind whose weights this one starts
             from, with a new schedule.
-        crf: log the mIoU of the validation split with this CRF and without it.
+        crf: builds the callback (`crf_callback`) that logs the mIoU of the validation split with a
+            CRF and without it.
         epochs_before: epochs that `continue_from` was trained for, so that images come in another
             order.
         stop_epoch: number of epochs after which training stops, although the learning rate decays
@@ -117,19 +124,33 @@ def train(
         validated = datasets_of(data)(data.val).has_masks()
     callbacks = _callbacks(folder, seed, runtime.checkpoint_minutes, stop_epoch)
     if crf is not None and validated:
-        parameters, engine = crf_settings(crf)
-        callbacks.insert(0, DenseCRF(parameters, data.num_classes, engine, runtime.workers or 1))
-    trainer = runtime.build_trainer(
+        # a target of the configuration, so that the key includes its code only where it is used
+        build = instantiate(crf, _partial_=True, _recursive_=False)
+        callbacks.insert(0, build(num_classes=data.num_classes, threads=runtime.workers or 1))
+    trainer = build_trainer(
+        runtime,
         name_of(folder),
         max_epochs=schedule.max_epochs,
-        max_steps=runtime.max_steps(schedule.max_steps),
-        logger=runtime.build_loggers(
-            folder, {"module": settings_of(module), "schedule": settings_of(schedule)}
+        max_steps=max_steps(runtime, schedule.max_steps),
+        logger=build_loggers(
+            runtime, folder, {"module": settings_of(module), "schedule": settings_of(schedule)}
         ),
         callbacks=callbacks,
         limit_val_batches=None if validated else 0,
     )
     _fit(trainer, model, datamodule, last)
+
+
+def crf_callback(parameters: DictConfig, num_classes: int, threads: int) -> DenseCRF:
+    """Callback that logs the mIoU of a segmentation network with a CRF and without it.
+
+    Args:
+        parameters: a node of the group `crf`.
+        num_classes: number of classes without background.
+        threads: of the CRF.
+    """
+    kernels, engine = crf_settings(parameters)
+    return DenseCRF(kernels, num_classes, engine, threads)
 
 
 def load(trained: Path) -> Any:
