@@ -62,9 +62,10 @@ def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypa
     devices = set()
     built = wsss_lightning.cli.check_networks.instantiate
 
-    def watched(node):
-        module = built(node)
-        devices.update(parameter.device.type for parameter in module.parameters())
+    def watched(node, **arguments):
+        module = built(node, **arguments)
+        if isinstance(module, torch.nn.Module):
+            devices.update(parameter.device.type for parameter in module.parameters())
         return module
 
     monkeypatch.setattr(wsss_lightning.cli.check_networks, "instantiate", watched)

@@ -25,7 +25,7 @@ def test_plain_files_pass(tmp_path):
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
-    refused(tmp_path, b"\xff\xd8\xff", "mine.yaml .*UTF-8")
+    refused(tmp_path, b"\xff\xd8\xff", ["mine.yaml", "UTF-8"])
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     ],
 )
 @pytest.mark.parametrize("name", ["mine.yaml", "experiment/mine.yml", "hydra/launcher/mine.yaml"])
-def test_a_file_cannot_have_hydra_build_what_it_likes(tmp_path, text, name):
-    refused(tmp_path, text, r"os\.system|subprocess\.Popen|builtins\.eval|oc\.env", name)
-    refused(tmp_path, text, name.rpartition("/")[2], name)
+def test_a_file_cannot_have_hydra_build_what_it_likes(tmp_path, text, target, name):
+    refused(tmp_path, text, [name, target], name)
 
 
 def test_what_hydra_needs_may_be_built(tmp_path):
@@ -60,21 +59,21 @@ def test_what_hydra_needs_may_be_built(tmp_path):
 
 @pytest.mark.parametrize("value", ["", "voc_layout", "{data: voc_layout}"])
 def test_defaults_are_a_list(tmp_path, value):
-    refused(tmp_path, f"defaults: {value}", r"defaults .*mine\.yaml.*list")
+    refused(tmp_path, f"defaults: {value}", ["mine.yaml", "defaults", "list"])
 
 
 @pytest.mark.parametrize("text", ["defaults", "[1, 2]", "3"])
 def test_a_file_without_keys_is_refused(tmp_path, text):
-    refused(tmp_path, text, r"mine\.yaml.*KEY: VALUE")
+    refused(tmp_path, text, ["mine.yaml", "KEY: VALUE"])
 
 
 def test_a_target_that_was_renamed_is_answered_with_the_new_name(tmp_path):
     text = "dataset: {_target_: wsss_lightning.data.voc_layout.VOCLayout}"
-    refused(tmp_path, text, r"wsss_lightning\.data\.dataset\.VOCDataset")
+    refused(tmp_path, text, ["mine.yaml", "wsss_lightning.data.dataset.VOCDataset"])
 
 
 def test_a_package_of_the_users_own_is_allowed_by_its_name(tmp_path, monkeypatch):
     text = "net: {_target_: my_methods.foo.Foo}"
-    refused(tmp_path, text, "WSSS_ALLOW=my_methods")
+    refused(tmp_path, text, ["my_methods.foo.Foo", "WSSS_ALLOW=my_methods"])
     monkeypatch.setenv("WSSS_ALLOW", "my_methods")
     check_files([tmp_path])

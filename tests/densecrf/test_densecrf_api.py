@@ -339,8 +339,8 @@ def test_an_unknown_engine_is_refused():
 @pytest.mark.parametrize(
     ("shape", "facts"),
     [
-        ((2, 4, 6), r"unary must .*\(4, 5\).*got \(4, 6\)"),
-        ((0, 4, 5), r"unary must .*one label.*\(0, 4, 5\)"),
+        ((2, 4, 6), ["unary", "(4, 5)", "(4, 6)"]),
+        ((0, 4, 5), ["unary", "one label", "(0, 4, 5)"]),
     ],
 )
 def test_a_unary_of_another_size_is_refused(shape, facts):

@@ -2,6 +2,7 @@ import inspect
 from dataclasses import asdict
 
 import pytest
+from facts import raises_naming
 
 from wsss_lightning.densecrf.parameters import CRFParameters
 
@@ -16,18 +17,18 @@ def unchecked(function):
 @pytest.mark.parametrize(
     ("name", "value", "facts"),
     [
-        ("theta_alpha", -80.0, r"^theta_alpha must be a finite number of 0\.1 or more, got -80\.0"),
-        ("theta_beta", 0, r"^theta_beta must .*got 0; 3 to 13 levels"),
-        ("theta_gamma", 1e-9, r"^theta_gamma must .*got 1e-09"),
-        ("w1", float("nan"), r"^w1 must be a finite number of 0 or more, got nan"),
-        ("w2", float("inf"), r"^w2 must .*got inf"),
-        ("iterations", -1, r"^iterations must be a whole number of 0 or more, got -1"),
-        ("iterations", 2.5, r"^iterations must be a whole number .*got 2\.5"),
-        ("theta_alpha", "80", r"^theta_alpha must be a finite number .*got 80"),
+        ("theta_alpha", -80.0, ["theta_alpha", "-80.0", 0.1]),
+        ("theta_beta", 0, ["theta_beta", 0, 3, 13]),
+        ("theta_gamma", 1e-9, ["theta_gamma", "1e-09"]),
+        ("w1", float("nan"), ["w1", "nan", 0]),
+        ("w2", float("inf"), ["w2", "inf"]),
+        ("iterations", -1, ["iterations", -1, 0]),
+        ("iterations", 2.5, ["iterations", 2.5, 0]),
+        ("theta_alpha", "80", ["theta_alpha", "80"]),
     ],
 )
-def test_parameters_without_meaning_are_refused(name, value, message):
-    with pytest.raises(ValueError, match=message):
+def test_parameters_without_meaning_are_refused(name, value, facts):
+    with raises_naming(ValueError, *facts):
         unchecked(CRFParameters.__init__)(
             object.__new__(CRFParameters), **{**asdict(PSA), name: value}
         )

@@ -50,7 +50,7 @@ def test_fewer_images_than_clusters_have_one_each(images, expected):
 
 
 def test_an_unknown_algorithm_is_refused_with_those_that_exist():
-    with pytest.raises(ValueError, match=r"algorithm is dbscan; set it to kmeans, or to minibatch"):
+    with pytest.raises(ValueError, match=r"algorithm must be kmeans or minibatch, got dbscan"):
         cluster(np.eye(3, dtype=np.float32), 2, **KMEANS | {"algorithm": "dbscan"}, seed=0)
 
 
