@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import wsss_lightning.cli.run  # noqa: F401 (registers the schema and resolvers)
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.ranges import (
     STRIDED,
@@ -284,6 +285,28 @@ def test_values_of_any_other_type_are_answered_with_a_message(experiment):
                 assert str(error).startswith(key)  # noqa: PT017
                 answers += 1
     assert answers >= 7 * len(UNTYPED[experiment])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "facts", "words"),
+    [
+        ("pipeline.rounds", -1, ["0 or more"], ["experiment=box"]),
+        ("pipeline.min_change", 1.5, ["[0, 1]", "null"], ["experiment=box"]),
+        ("pipeline.training", "again", ["scratch or finetune"], ["experiment=box"]),
+        ("pipeline.epochs", 0, ["1 or more"], ["experiment=box"]),
+        ("pipeline.rounds", 0, ["1 or more"], ["experiment=sc_cam"]),
+        ("pipeline.init_from", "classifier", ["backbone or last_round"], ["experiment=sc_cam"]),
+        ("pipeline.peak", 1.5, ["[0, 1]"], ["experiment=sc_cam"]),
+        ("refine.area_factor", 0.5, ["1 or more"], ["experiment=cam"]),
+        ("refine.init_from", "x", ["backbone or classifier"], ["experiment=cam", "refine=irn"]),
+    ],
+)
+def test_ranges_of_pipelines_and_refiners_are_those_of_their_signatures(key, value, facts, words):
+    check_targets(composed(*words), without=("data",))
+    with pytest.raises(InputError) as error:
+        check_targets(changed(key, value, *words), without=("data",))
+    for fact in (f"{key} is {value}", *facts):
+        assert fact in str(error.value)
 
 
 @pytest.mark.parametrize("value", [-1, 2**32, 5_000_000_000, 1.5, 1e5, "2**32", True, [1]])

@@ -3,6 +3,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+import wsss_lightning.cli.run  # noqa: F401 (registers the schema and resolvers)
 from wsss_lightning.cli.options import composed
 from wsss_lightning.cli.overrides import read_overrides
 from wsss_lightning.cli.suggestions import meant_key
