@@ -7,7 +7,8 @@ A table stands between two comments. The first says what it holds, as YAML: `rec
 that `python -m wsss_lightning.report --keep` wrote, relative to experiments/; `rows`, methods of
 the report by what they are called here; `columns`, headings and what stands below them: a score's
 key or several with blanks between, `hours` of annotation, `runs`, or `share METHOD` of a method's
-network on val. With `score`, a score's key, rows are data sets of the records and columns methods.
+network on val. A row can also be a mapping: text by heading, and `method` for all other columns.
+With `score`, a score's key, rows are data sets of the records and columns methods.
 """
 
 import argparse
@@ -25,7 +26,12 @@ from wsss_lightning.report.runs import Method, find_runs, group
 from wsss_lightning.utils.files import write_text
 
 HERE = Path(__file__).parent
-READMES = (HERE.parent / "README.md", *sorted(HERE.glob("*/README.md")))
+READMES = (
+    HERE.parent / "README.md",
+    *sorted(HERE.glob("*/README.md")),
+    *sorted(HERE.parent.glob("docs/**/*.md")),
+    *sorted(HERE.parent.glob("wsss_lightning/methods/*/README.md")),
+)
 TABLE = re.compile(r"(<!-- table\n(.*?)-->\n).*?(<!-- end of table -->)", re.DOTALL)
 NETWORK = "segmentation/val/miou"
 T = TypeVar("T")
@@ -40,7 +46,11 @@ def table(said: str) -> str:
     """A Markdown table, as its comment says."""
     wanted = yaml.safe_load(said)
     data = recorded(HERE / wanted["records"])
-    lines = [["", *wanted["columns"]], ["---", *["---:"] * len(wanted["columns"])]]
+    rows = [row for row in wanted["rows"].values() if isinstance(row, dict)]
+    lines = [
+        ["", *wanted["columns"]],
+        ["---", *(_alignment(heading, rows) for heading in wanted["columns"])],
+    ]
     for title, name in wanted["rows"].items():
         if "score" in wanted:
             methods = called(name, data, wanted["records"])
@@ -50,10 +60,20 @@ def table(said: str) -> str:
             ]
         else:
             (methods,) = data.values()
-            method = called(name, methods, wanted["records"])
-            row = [cell(method, what, methods) for what in wanted["columns"].values()]
+            texts = name if isinstance(name, dict) else {"method": name}
+            row = [
+                texts[heading]
+                if heading in texts
+                else cell(called(texts["method"], methods, wanted["records"]), what, methods)
+                for heading, what in wanted["columns"].items()
+            ]
         lines.append([title, *row])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _alignment(heading: str, rows: list[dict[str, str]]) -> str:
+    """Columns of text begin at the left, all others end at the right."""
+    return "---" if rows and all(heading in row for row in rows) else "---:"
 
 
 @cache

@@ -218,3 +218,7 @@ def _sheet(
     if rows:
         legend = class_legend(used, reads[train].classes) if used else {}
         save_image(path, image_grid(rows, captions, legend, tile=200))
+
+
+if __name__ == "__main__":
+    main()

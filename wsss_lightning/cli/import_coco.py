@@ -60,3 +60,7 @@ def main() -> None:
             f"{counts.objects} objects, {counts.crowds} of them crowds"
         )
     print(f"data=coco2014 data.root={told.target}")
+
+
+if __name__ == "__main__":
+    main()
