@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsss_lightning.cli.run import checked_data, command, options_first
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.duplicates import near_duplicates, same_pixels
 from wsss_lightning.data.report import (

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from omegaconf import OmegaConf
 from PIL import Image
 
-from wsss_lightning.config.schema import check_targets
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import load_mask, load_score
 from wsss_lightning.errors import InputError

@@ -35,7 +35,8 @@ from yaml import YAMLError
 
 from wsss_lightning.cli import run as cli
 from wsss_lightning.cli.config_files import check_files
-from wsss_lightning.config.schema import check_targets, check_values
+from wsss_lightning.config.ranges import check_values
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.images import opened
 from wsss_lightning.data.scores import load_mask

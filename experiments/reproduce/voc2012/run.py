@@ -54,7 +54,7 @@ def check_resnet38(path: Path) -> None:
     Raises:
         InputError: it cannot be read, or holds another network.
     """
-    state = read_weights(path, "--resnet38")
+    state = read_weights(path)
     network = read_official(state, path).network if is_official(state) else "another network"
     if network != "ImageNet":
         raise InputError(
