@@ -52,7 +52,7 @@ TARGETS: dict[str, str] = {
     "wsss_lightning.callbacks.wandb_logger.TrainingLogger": (
         "wsss_lightning.training.loggers.WandbTrainingLogger"
     ),
-    "wsss_lightning.data.tiny_world.generate": "wsss_lightning.data.synthetic.world.generate",
+    "wsss_lightning.data.tiny_world.generate": "wsss_lightning.data.synthetic.generate.generate",
     "wsss_lightning.data.voc_layout.VOCLayout": "wsss_lightning.data.dataset.VOCDataset",
     "wsss_lightning.functional.boxes.denoised": f"{_SIMPLE_DOES_IT}.boxes.denoised",
     "wsss_lightning.functional.boxes.naive": f"{_SIMPLE_DOES_IT}.boxes.naive",
