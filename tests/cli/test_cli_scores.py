@@ -10,7 +10,7 @@ from PIL import Image
 
 from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.cli import run as cli
-from wsss_lightning.config.schema import normalise_splits
+from wsss_lightning.config.splits import normalise_splits
 from wsss_lightning.errors import InputError
 from wsss_lightning.steps.datasets import forget_splits
 

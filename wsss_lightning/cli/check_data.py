@@ -19,21 +19,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsss_lightning.cli.run import checked_data, command, options_first
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.dataset import VOCDataset
+from wsss_lightning.data.duplicates import near_duplicates, same_pixels
 from wsss_lightning.data.report import (
     ImageReport,
     always_tagged,
     conflicts,
     examine,
-    near_duplicates,
     rare_classes,
-    same_pixels,
     summary,
     survey_masks,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.figures.image_grid import class_legend, image_grid, mask_overlay, save_image
+from wsss_lightning.figures.image_grid import image_grid, save_image
+from wsss_lightning.figures.overlays import class_legend, mask_overlay
+from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.utils.console import track
 from wsss_lightning.utils.files import write_json
 
@@ -72,11 +73,11 @@ def report(cfg: DictConfig) -> dict[str, Any]:
     reads, seen, problems, notes = {}, {}, [], []
     for split in splits_of(cfg.data):
         wrong: dict[str, str] = {}
-        read = instantiate(cfg.data.dataset)(split=split, wrong=wrong)
+        read = instantiate(cfg.data.dataset)(split=split, problems=wrong)
         reads[split] = read
         seen[split] = list(track(examine(read, cfg.workers), len(read), f"doctor {split}"))
         problems += [*dict.fromkeys(wrong.values())]
-        problems += dict.fromkeys(message for one in seen[split] for message in one.wrong)
+        problems += dict.fromkeys(message for one in seen[split] for message in one.problems)
         survey = survey_masks(read, seen[split])
         problems += survey.problems()
         notes += [f"{split}: {note}" for note in (*read.notes, *survey.notes())]
@@ -100,6 +101,7 @@ def report(cfg: DictConfig) -> dict[str, Any]:
     problems += [f"the same pixels in {train.split} and {val}: {g}" for g in groups["across"]]
     notes += [f"the same pixels twice in a split: {group}" for group in groups["within"]]
     notes += [f"look the same: {one} ({train.split}), {two} ({val})" for one, two in pairs]
+    problems = list(map(name_keys, problems))
     told = {
         "data": cfg.data.name,
         "root": str(train.root),

@@ -14,6 +14,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from wsss_lightning.config.parameter_errors import parameters_as_keys, with_key
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import TagMethod, make_optimizer
 from wsss_lightning.methods.cam_predictor import CamPredictor
@@ -21,7 +22,7 @@ from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.weights import misfits, shapes_of
 from wsss_lightning.ops.resize import grid_side
-from wsss_lightning.steps.config_nodes import backbone_nodes, build, set_statistics
+from wsss_lightning.steps.config_nodes import backbone_nodes, set_statistics
 
 PARTS = ("backbone", "method", "pipeline", "refine", "segmenter")
 """Of the configuration, that hold networks."""
@@ -63,7 +64,8 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
         if asked and first in built and then in built:
             _check_same_encoder(built[first], built[then], f"{then}.net.backbone")
     if tags:
-        instantiate(cfg.refine, _convert_="none").check()
+        with parameters_as_keys(cfg.refine):
+            instantiate(cfg.refine, _convert_="none").check()
 
 
 def fetch_weights(cfg: DictConfig, tags: bool) -> None:
@@ -78,7 +80,8 @@ def fetch_weights(cfg: DictConfig, tags: bool) -> None:
     modules = (OmegaConf.select(cfg, key) for key, _ in _modules(cfg, tags))
     nodes = [node for module in modules for node in backbone_nodes(module)]
     for node in {repr(node): node for node in nodes if node.pretrained}.values():
-        instantiate(node).build()
+        with parameters_as_keys(node):
+            instantiate(node).build()
 
 
 def _modules(cfg: DictConfig, tags: bool) -> Iterator[tuple[str, int]]:
@@ -94,34 +97,47 @@ def _modules(cfg: DictConfig, tags: bool) -> Iterator[tuple[str, int]]:
 
 
 def _checked(cfg: DictConfig, key: str, crop: int) -> Any:
-    layer = cfg.cam.layer if key in ("method", "pipeline.first") else None
+    cam = cfg.cam if key in ("method", "pipeline.first") else None
+    node = OmegaConf.select(cfg, key)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*non-meta parameter.*")
         try:
-            return _tried(OmegaConf.select(cfg, key), key, crop, layer, "meta")
+            return _tried(node, key, crop, cam, "meta")
         except Exception:  # of the user's making, or of an operation that the meta device lacks
-            return _tried(OmegaConf.select(cfg, key), key, crop, layer, "cpu")
+            return _tried_on_cpu(node, key, crop, cam)
 
 
-def _tried(node: DictConfig, key: str, crop: int, layer: str | None, device: str) -> Any:
+def _tried_on_cpu(node: DictConfig, key: str, crop: int, cam: DictConfig | None) -> Any:
+    """A module built on the CPU; an error about options of the backbone says how to drop them."""
+    try:
+        return _tried(node, key, crop, cam, "cpu")
+    except InputError as error:
+        options = {one.name for one in backbone_nodes(node) if one.options}
+        if not options or "options" not in str(error):
+            raise
+        names = " or ".join(f"backbone=timm backbone.name={name}" for name in sorted(options))
+        raise InputError(f"{error} {names} starts without options.") from error
+
+
+def _tried(node: DictConfig, key: str, crop: int, cam: DictConfig | None, device: str) -> Any:
     """A module, built without weights of the hub, behind a look at an image.
 
     Args:
-        layer: of the module's network, which must put out maps.
+        cam: settings of the CAMs that are read from the module, whose layer must have maps.
     """
     plain = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
     for backbone in backbone_nodes(plain):
         backbone.pretrained = False
-    with torch.device(device), torch.no_grad():
-        module = build(plain, key).eval()
+    with torch.device(device), torch.no_grad(), parameters_as_keys(node):
+        module = instantiate(plain).eval()
         stride = module.net.backbone.output_stride
         # of two sizes: some networks take a single one
         image = torch.zeros(2, 3, crop, grid_side(crop, 1.5, stride))
         try:
             module.net(image)
-        except InputError:
-            raise
-        except Exception as error:  # networks raise what they like
+        except Exception as error:  # of any type: networks differ in how they refuse an input
+            if with_key(str(error), node) or isinstance(error, InputError):
+                raise
             reason = str(error).rstrip(".")
             raise InputError(
                 f"{key} is built, but its network cannot process images of "
@@ -130,15 +146,10 @@ def _tried(node: DictConfig, key: str, crop: int, layer: str | None, device: str
             ) from error
         if isinstance(module, TagMethod):
             _check_stride(module.net.backbone, module.net.features(image), image)
-            if layer:
-                try:
-                    CamPredictor(module, CamSettings()).activation(image, layer)
-                except ValueError as error:
-                    raise InputError(f"cam.{error}") from error
-    try:
+            if cam is not None and cam.layer:
+                with parameters_as_keys(cam):
+                    CamPredictor(module, CamSettings()).activation(image, cam.layer)
         make_optimizer(module)
-    except ValueError as error:
-        raise InputError(f"{key}: {error}.") from error
     return module
 
 

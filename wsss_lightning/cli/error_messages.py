@@ -130,6 +130,12 @@ def explain(error: Exception, words: Iterable[str]) -> str:
     key = re.search(r"Could not (?:override|append to config|delete)[^']*'([\w./@]+)'", message)
     if key:
         return f"{key[1]} is not a key; {meant_key(key[1], words)}"
+    unknown = re.search(r"Key '\w+' not in '\w+'", message)
+    place = re.search(r"full_key: ([\w.\[\]]+)", message)
+    if unknown and place:
+        file = re.search(r"In '([^']+)'", message)
+        source = f", which {file[1]}.yaml sets," if file else ""
+        return f"{place[1]}{source} is not a key; {meant_key(place[1], words)}"
     if isinstance(error, OverrideParseException):
         reason = message.removeprefix(f"Error parsing override '{error.override}'\n")
         reason = reason.splitlines()[0].partition(" expecting ")[0]
@@ -152,7 +158,6 @@ def explain(error: Exception, words: Iterable[str]) -> str:
     # the last lines say in which class Hydra was, which is nothing that a user can mend
     internal = re.compile(r"\s*(full_key|\w+_type)[:=]|.*hydra\.cc")
     lines = [line for line in message.splitlines() if not internal.match(line)]
-    place = re.search(r"full_key: ([\w.\[\]]+)", message)
     lead = f"{place[1]}: " if place and place[1] not in lines[0] else ""
     return lead + "\n".join(lines)
 

@@ -29,7 +29,7 @@ def convert(source: Path, target: Path) -> str:
     """
     if target.suffix != ".safetensors":
         raise InputError(f"{target} does not end in .safetensors, which is what is written.")
-    state = read_weights(source, "IN")
+    state = read_weights(source)
     if not is_official(state):
         raise InputError(
             f"{source} is neither of the ResNet38 family nor IRN's nor a DeepLab's: it has none of "

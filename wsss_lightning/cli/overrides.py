@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsss_lightning.cli.options import Kind, composed, expand_user, group_names, kind_of, quoted
+from wsss_lightning.config.renamed import translate_overrides
 from wsss_lightning.errors import InputError
 
 # options of Hydra that are followed by a value
@@ -75,7 +76,7 @@ def read_overrides(options: Iterable[str], overrides: Iterable[str]) -> tuple[li
         InputError: an existing path holds `${`, which no quotes keep from being read as a
             reference.
     """
-    options, overrides = list(options), list(overrides)
+    options, overrides = list(options), translate_overrides(overrides)
     options = [
         _expand_option(before, word) for before, word in zip(["", *options], options, strict=False)
     ]

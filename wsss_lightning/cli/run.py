@@ -44,13 +44,9 @@ from wsss_lightning.cli.overrides import (
 )
 from wsss_lightning.cli.run_names import announce_sweep
 from wsss_lightning.config.folder import conf_folder
-from wsss_lightning.config.schema import (
-    check_seeds,
-    check_targets,
-    check_values,
-    normalise_splits,
-    splits_of,
-)
+from wsss_lightning.config.ranges import check_seeds, check_values
+from wsss_lightning.config.splits import normalise_splits, splits_of
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.errors import InputError
 from wsss_lightning.recipes import Difference, Recipe, differences, read_recipe, record, summary
 from wsss_lightning.steps.labels import step_name
@@ -264,7 +260,12 @@ def cause_of(error: BaseException | None) -> InputError | None:
 def plain(error: InputError) -> str:
     """The message; one that comes from a worker process holds a traceback before it."""
     told = str(error)
-    return told.rpartition("InputError: ")[2].strip() if "Traceback (most" in told else told
+    told = told.rpartition("InputError: ")[2].strip() if "Traceback (most" in told else told
+    if "`" in told:  # a parameter of the data set
+        from wsss_lightning.steps.datasets import name_keys
+
+        told = name_keys(told)
+    return told
 
 
 def fail(message: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss_lightning.cli.options import composed, group_names, known_keys, options, user_config_dirs
+from wsss_lightning.config.renamed import new_key
 from wsss_lightning.errors import closest, did_you_mean
 
 # what other programs call our keys: the last part of a key, or a whole one
@@ -53,6 +54,9 @@ ALL_KEYS = "--cfg job behind the other words prints all keys."
 
 def meant_key(key: str, words: Sequence[str]) -> str:
     """Which keys may be meant by one that does not exist."""
+    new = new_key(key)
+    if new is not None:
+        return f"it was renamed to {new}."
     known = known_keys(words)
     groups = group_names()
     value = next((w.partition("=")[2] for w in words if w.lstrip("+~").startswith(f"{key}=")), "")

@@ -41,7 +41,7 @@ class EncoderNetwork(nn.Module):
             InputError: the file cannot be read or does not fit.
         """
         if weights:
-            load_network(self, Path(weights), "weights")
+            load_network(self, Path(weights))
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning fits a network in its present mode; this freezes batch norms
 

@@ -165,13 +165,13 @@ class Comparison:
         if not tallies:
             return None
         matrix = np.sum([tally.matrices.sum(0) for tally in tallies], axis=0).astype(float)
-        by_cause = np.sum([tally.by_cause for tally in tallies], axis=0).astype(float)
-        mended = np.stack([matrix - wrong for wrong in by_cause])
+        by_error_type = np.sum([tally.by_error_type for tally in tallies], axis=0).astype(float)
+        mended = np.stack([matrix - wrong for wrong in by_error_type])
         labels = matrix.shape[0]
-        mended[:, range(labels), range(labels)] += by_cause.sum(-1)
+        mended[:, range(labels), range(labels)] += by_error_type.sum(-1)
         now, then = _ious(matrix[None]), _ious(mended)
         return Anatomy(
-            share=(by_cause.sum((1, 2)) / matrix.sum()).tolist(),
+            share=(by_error_type.sum((1, 2)) / matrix.sum()).tolist(),
             gain=(dataset_miou(mended) - dataset_miou(matrix[None])).tolist(),
             class_gain=(then - now).tolist(),
             labels=self._labels(method),

@@ -20,6 +20,7 @@ from wsss_lightning.report.annotation_cost import SOURCES, Costs
 from wsss_lightning.report.comparison import CAUSES, Comparison, probes
 from wsss_lightning.report.pictures import Album, Probe, Tile, album_of
 from wsss_lightning.report.runs import Method
+from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.steps.labels import step_name
 from wsss_lightning.utils.console import track
 
@@ -163,7 +164,7 @@ def _charts(
                 rounds[name] = [(r, mean(v)) for r, v in points if v]
                 of_lines[name] = colours[method.name]
     if rounds:
-        made["rounds"] = charts.line_chart(rounds, "round", "mIoU (%)", of_lines, whole=True)
+        made["rounds"] = charts.line_chart(rounds, "round", "mIoU (%)", of_lines, integer_x=True)
     spent = {
         judged.method.name: (
             comparison.hours_learnt_from(judged.method),
@@ -216,7 +217,7 @@ def _pictures(
                     method, step, tallies[0].wrong, tallies[0].names
                 )
     except InputError as error:
-        comparison.notes.append(f"Pictures are not complete: {error}")
+        comparison.notes.append(f"Pictures are not complete: {name_keys(str(error))}")
     return {k: v for k, v in shown.items() if v}, galleries, album.legend()
 
 

@@ -17,15 +17,15 @@ from jaxtyping import UInt8
 from omegaconf import OmegaConf
 from PIL import Image
 
-from wsss_lightning.config.schema import check_targets
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import load_mask, load_score
 from wsss_lightning.errors import InputError
-from wsss_lightning.evaluation.error_analysis import WRONG, causes
-from wsss_lightning.figures.image_grid import class_legend, heat_overlay, mask_overlay
-from wsss_lightning.ops.masks import voc_palette
+from wsss_lightning.evaluation.error_analysis import WRONG, error_types
+from wsss_lightning.figures.overlays import class_legend, heat_overlay, label_colours, mask_overlay
 from wsss_lightning.report.comparison import CAUSES
 from wsss_lightning.report.runs import DataSet, Method, RunResult, Step
+from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.steps.labels import step_name
 from wsss_lightning.steps.previews import evenly_spaced
 from wsss_lightning.utils.files import write_atomically
@@ -149,7 +149,7 @@ class Album:
             if truth is None:
                 return []
             mask = load_mask(folder / f"{name}.png")
-            here = causes(torch.from_numpy(mask).long(), torch.from_numpy(truth).long()) == cause
+            here = error_types(torch.from_numpy(mask).long(), torch.from_numpy(truth).long()) == cause
             shown = mask_overlay(image, mask)
             dimmed = 0.25 * shown[here.numpy()] + 0.75 * np.array(RED)
             shown[here.numpy()] = dimmed.astype(np.uint8)
@@ -161,7 +161,7 @@ class Album:
         reader = next(iter(self._readers.values()), None)
         if reader is None:
             return {}
-        colours = np.frombuffer(voc_palette(), np.uint8).reshape(-1, 3)
+        colours = label_colours()
         found = class_legend(self._used, reader.classes)
         return {name: "#" + bytes(colours[label].tolist()).hex() for name, label in found.items()}
 
@@ -237,7 +237,7 @@ def album_of(data: DataSet, folder: Path) -> tuple[Album | None, str]:
         album = Album(data, folder)
         album.reader(data.splits[-1])
     except InputError as error:
-        return None, f"No pictures: {error}"
+        return None, f"No pictures: {name_keys(str(error))}"
     return album, ""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.evaluation.pixel_counts import TALLY, PixelCounts, load_pixel_counts
+from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE, PixelCounts, load_pixel_counts
 from wsss_lightning.steps.labels import STEP_NAMES
 from wsss_lightning.training.trainer import NEUTRAL
 
@@ -126,7 +126,7 @@ class RunResult:
 
     def counts(self, step: Step) -> Path:
         """Where counts of each image are, if the run's stages are there."""
-        return self.stage(f"{step[0]}_miou/{step[1]}") / TALLY
+        return self.stage(f"{step[0]}_miou/{step[1]}") / PIXEL_COUNTS_FILE
 
     def tally(self, step: Step) -> PixelCounts | None:
         """Counts of each image, or None where the run's stages are not there (any more)."""

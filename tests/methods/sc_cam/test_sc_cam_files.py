@@ -56,37 +56,35 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, content):
         load_features(path)
 
 
-TABLE = (
-    "name,instance,class,look\na,1,cat,2\nb,1,cat,0\nb,2,cat,1\nc,1,dog,0\nz,1,cat,3\nc,2,bird,1\n"
-)
+TABLE = "name,instance,class,subcategory\na,1,cat,2\nb,1,cat,0\nb,2,cat,1\nc,1,dog,0\nz,1,cat,3\nc,2,bird,1\n"
 
 
-def test_images_with_a_single_look_of_a_class_have_its_number(tmp_path):
-    path = tmp_path / "looks.csv"
+def test_images_with_a_single_subcategory_of_a_class_have_its_number(tmp_path):
+    path = tmp_path / "subcategories.csv"
     path.write_text(TABLE)
-    looks = read_subcategories(path, ["a", "b", "c", "d"], ["cat", "dog"])
-    # b shows two cats with different looks; the image z and the class bird are not asked for
-    assert looks.tolist() == [[2, ABSENT], [ABSENT, ABSENT], [ABSENT, 0], [ABSENT, ABSENT]]
+    subcategories = read_subcategories(path, ["a", "b", "c", "d"], ["cat", "dog"])
+    # b shows two cats with different sub-categories; the image z and the class bird are not asked for
+    assert subcategories.tolist() == [[2, ABSENT], [ABSENT, ABSENT], [ABSENT, 0], [ABSENT, ABSENT]]
 
 
 def test_a_missing_table_or_column_is_named(tmp_path):
-    path = tmp_path / "looks.csv"
-    with raises_naming(InputError, "looks.csv", "subcategories", "null"):
+    path = tmp_path / "subcategories.csv"
+    with raises_naming(InputError, "subcategories.csv", "subcategories", "null"):
         read_subcategories(path, ["a"], ["cat"])
-    path.write_text("name,class,looks\n")
-    with raises_naming(InputError, "look", "looks"):
+    path.write_text("name,class,subcategori\n")
+    with raises_naming(InputError, "subcategory", "subcategori"):
         read_subcategories(path, ["a"], ["cat"])
 
 
 @pytest.mark.parametrize(
     ("content", "facts"),
     [
-        (b"name,class,look\n\xff\xfe", ["CSV"]),
-        (b"name,class,look\nb,cat\n", ["line 2"]),
-        (b"name,class\nb,cat\n", ["look"]),
+        (b"name,class,subcategory\n\xff\xfe", ["CSV"]),
+        (b"name,class,subcategory\nb,cat\n", ["line 2"]),
+        (b"name,class\nb,cat\n", ["subcategory"]),
     ],
 )
 def test_a_table_with_wrong_encoding_line_or_columns_is_refused(tmp_path, content, facts):
-    (tmp_path / "looks.csv").write_bytes(content)
-    with raises_naming(InputError, "looks.csv", *facts):
-        read_subcategories(tmp_path / "looks.csv", ["b"], ["cat"])
+    (tmp_path / "subcategories.csv").write_bytes(content)
+    with raises_naming(InputError, "subcategories.csv", *facts):
+        read_subcategories(tmp_path / "subcategories.csv", ["b"], ["cat"])

@@ -10,12 +10,12 @@ NAMES = [f"x{i}" for i in range(5)]
 
 
 class _Data(pl.LightningDataModule):
-    """Declares five images and loads the names ones."""
+    """Declares five images and loads the given ones."""
 
     def __init__(self, names):
         super().__init__()
         self.names = names
-        self.whole = {"val": NAMES, "predict": NAMES}
+        self.expected_names = {"val": NAMES, "predict": NAMES}
 
     def _loader(self):
         return DataLoader([{"name": name} for name in self.names], batch_size=2)

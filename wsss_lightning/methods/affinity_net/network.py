@@ -46,9 +46,9 @@ class AffinityNet(EncoderNetwork):
         weights: str | Path | None,
     ) -> None:
         super().__init__(backbone)
-        self._taps = FeatureTap(self.encoder, feature_layers, "feature_layers")
+        self._taps = FeatureTap(self.encoder, feature_layers)
         self.stride = self._taps.strides[0]
-        self.squeeze = self._taps.squeezed(feature_channels, "feature_channels")
+        self.squeeze = self._taps.squeezed(feature_channels)
         self.embed = nn.Conv2d(sum(feature_channels), sum(feature_channels), 1, bias=False)
         for layer in self.squeeze:
             nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]

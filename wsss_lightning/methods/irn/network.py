@@ -60,7 +60,7 @@ class BoundaryNet(EncoderNetwork):
         self.stride, self.least_size, self.frozen = stride, least_size, frozen
         if frozen:
             self.encoder.requires_grad_(False)
-        self._taps = FeatureTap(self.encoder, feature_layers, "feature_layers")
+        self._taps = FeatureTap(self.encoder, feature_layers)
         finest = min(self._taps.strides)
         if finest < stride:
             raise ValueError(
@@ -72,7 +72,7 @@ class BoundaryNet(EncoderNetwork):
                 f"groups is {groups}, but must divide all of feature_channels "
                 f"{list(feature_channels)} (4 for 32 channels is usual)"
             )
-        self.squeeze = self._taps.squeezed(feature_channels, "feature_channels")
+        self.squeeze = self._taps.squeezed(feature_channels)
         self.norm = nn.ModuleList(nn.GroupNorm(groups, channels) for channels in feature_channels)
         self.head = nn.Conv2d(sum(feature_channels), 1, 1)
         self.finish(weights)

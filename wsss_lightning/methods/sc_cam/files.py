@@ -17,7 +17,7 @@ from wsss_lightning.utils.files import write_atomically
 
 FEATURES = "features.npz"
 CLUSTERS = "clusters.npz"
-COLUMNS = ("name", "class", "look")
+COLUMNS = ("name", "class", "subcategory")
 
 
 class Features(NamedTuple):
@@ -116,7 +116,7 @@ def _load(path: Path, content: str, *keys: str) -> list[np.ndarray]:
 def read_subcategories(
     path: Path, names: Sequence[str], classes: Sequence[str]
 ) -> Int64[np.ndarray, "n c"]:
-    """Read known sub-categories from a CSV file with the columns name, class and look.
+    """Read known sub-categories from a CSV file with the columns name, class, subcategory.
 
     Args:
         path: of the file; further columns are ignored.
@@ -124,8 +124,8 @@ def read_subcategories(
         classes: names of the classes, in the order of the result; rows of others are ignored.
 
     Returns:
-        Number of the sub-category (look) of each image and class; ABSENT where the file has none,
-        or several.
+        Number of the sub-category of each image and class; ABSENT where the file has none, or
+        several.
 
     Raises:
         InputError: the file is missing, is not CSV in UTF-8, or lacks a column or a value.
@@ -133,14 +133,14 @@ def read_subcategories(
     rows = _read_rows(path)
     row_of_name = {name: i for i, name in enumerate(names)}
     column_of_class = {name: c for c, name in enumerate(classes)}
-    looks: dict[tuple[int, int], set[str]] = {}
+    values: dict[tuple[int, int], set[str]] = {}
     for row in rows:
         if row["name"] in row_of_name and row["class"] in column_of_class:
             cell = row_of_name[row["name"]], column_of_class[row["class"]]
-            looks.setdefault(cell, set()).add(row["look"])
-    number_of = {look: i for i, look in enumerate(sorted({row["look"] for row in rows}))}
+            values.setdefault(cell, set()).add(row["subcategory"])
+    number_of = {value: i for i, value in enumerate(sorted({row["subcategory"] for row in rows}))}
     subcategories = np.full((len(names), len(classes)), ABSENT, np.int64)
-    for cell, of_cell in looks.items():
+    for cell, of_cell in values.items():
         if len(of_cell) == 1:
             subcategories[cell] = number_of[of_cell.pop()]
     return subcategories

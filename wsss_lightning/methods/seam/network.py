@@ -56,9 +56,9 @@ class SeamNet(CamNetwork):
     ) -> None:
         super().__init__(backbone, dropout)
         self.block_mib = block_mib
-        self._taps = FeatureTap(self.encoder, feature_layers, "feature_layers")
+        self._taps = FeatureTap(self.encoder, feature_layers)
         self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes + 1, 1, bias=False)
-        self.squeeze = self._taps.squeezed(feature_channels, "feature_channels")
+        self.squeeze = self._taps.squeezed(feature_channels)
         self.embed = nn.Conv2d(3 + sum(feature_channels), embedding, 1, bias=False)
         nn.init.xavier_uniform_(self.head.weight)
         for layer in self.squeeze:

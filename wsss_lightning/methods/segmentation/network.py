@@ -64,22 +64,26 @@ class SegmentationNet(nn.Module):
         dilation: dict[str, Any] = {}
         if architecture in DILATED:
             dilation["encoder_output_stride"] = output_stride or min(backbone.output_stride, 16)
-        encoder = {
-            "encoder_name": backbone.encoder_name,
-            "encoder_weights": backbone.encoder_weights,
-            **backbone.known_options,
-        }
+        name, weights = backbone.encoder_name, backbone.encoder_weights
+        options_of_backbone = backbone.known_options
         try:
             self.net = smp.create_model(
-                architecture, classes=num_classes + 1, **encoder, **dilation, **options
+                architecture,
+                encoder_name=name,
+                encoder_weights=weights,
+                classes=num_classes + 1,
+                **dilation,
+                **options,
+                **options_of_backbone,
             )
-        except Exception as error:  # the library raises errors of many types
-            wanted = f"architecture {architecture} and its options {dict(options)}"
-            advice = (
-                "correct the options, or choose another architecture: unet fits most backbones, "
-                "deeplabv3plus those that can be dilated"
+        except Exception as error:  # of any type: networks differ in how they refuse arguments
+            message = (
+                f"options must suit architecture {architecture} and backbone {name} with options "
+                f"{dict(options_of_backbone)}, got {dict(options)}; the library reports: "
+                f"{str(error).rstrip('.!')}; unet suits most backbones, deeplabv3plus those that "
+                "dilate"
             )
-            raise backbone.failure(wanted, error, advice) from error
+            raise backbone.failure(message, error) from error
         backbone.load(self.net.encoder)
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning fits a network in its present mode; this freezes batch norms

@@ -49,7 +49,7 @@ class CoverageCheck(pl.Callback):
 
     def _check(self, trainer: pl.Trainer, use: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        expected: Counter[str] = Counter(data.whole[use])
+        expected: Counter[str] = Counter(data.expected_names[use])
         processed = Counter(_gather_names(self.names))
         if processed != expected:
             missing, repeated = sorted(expected - processed), sorted(processed - expected)
