@@ -63,7 +63,7 @@ def test_images_with_a_single_subcategory_of_a_class_have_its_number(tmp_path):
     path = tmp_path / "subcategories.csv"
     path.write_text(TABLE)
     subcategories = read_subcategories(path, ["a", "b", "c", "d"], ["cat", "dog"])
-    # b shows two cats with different sub-categories; the image z and the class bird are not asked for
+    # b has two cats of different sub-categories; the image z and the class bird are not requested
     assert subcategories.tolist() == [[2, ABSENT], [ABSENT, ABSENT], [ABSENT, 0], [ABSENT, ABSENT]]
 
 

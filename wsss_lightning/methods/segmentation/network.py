@@ -112,6 +112,6 @@ def _check_options(architecture: str, options: Mapping[str, Any]) -> None:
     for name in options:
         if name not in known:
             raise ValueError(
-                f"options is {dict(options)}, but must be arguments of {architecture}, which has no "
+                f"options is {dict(options)}, but must be arguments of {architecture}, which lacks "
                 f"{name}; {did_you_mean(name, known)}"
             )
