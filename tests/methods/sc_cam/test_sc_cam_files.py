@@ -56,7 +56,14 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, content):
         load_features(path)
 
 
-TABLE = "name,instance,class,subcategory\na,1,cat,2\nb,1,cat,0\nb,2,cat,1\nc,1,dog,0\nz,1,cat,3\nc,2,bird,1\n"
+TABLE = """name,instance,class,subcategory
+a,1,cat,2
+b,1,cat,0
+b,2,cat,1
+c,1,dog,0
+z,1,cat,3
+c,2,bird,1
+"""
 
 
 def test_images_with_a_single_subcategory_of_a_class_have_its_number(tmp_path):
