@@ -26,12 +26,12 @@ NAMES = recipe_names()
 # nodes that decide on the result of a pipeline
 SEGMENTATION = ("fit.segmenter", "segmenter", "test", "test_crf")
 NODES = {
-    "tags": (
+    "image_labels": (
         "data",
         "backbone",
         "method",
         "fit.method",
-        "score",
+        "cam",
         "seeds",
         "refine",
         "pseudo",
@@ -50,7 +50,7 @@ NODES = {
     ),
     "full_supervision": ("data", "pipeline", "trainer.precision", *SEGMENTATION),
 }
-NODES["sc_cam"] = NODES["tags"]
+NODES["sc_cam"] = NODES["image_labels"]
 
 # keys below these nodes that are no hyperparameters, and why
 NO_HYPERPARAMETERS = {
@@ -58,6 +58,7 @@ NO_HYPERPARAMETERS = {
     "*._recursive_": "how Hydra builds a node",
     "*._convert_": "how Hydra builds a node",
     "data.name": "a name",
+    "refine.label": "a name",
     "data.root": "a folder of the user",
     "data.crop_size": "read through fit.*.crop_size only",
     "data.long_side": "read through fit.*.long_side only",
