@@ -6,7 +6,9 @@ from safetensors.torch import save_file
 
 import wsss_lightning.cli.check_networks
 from wsss_lightning.cli.check_networks import check_networks, fetch_weights, resolve_statistics
-from wsss_lightning.cli.run import cause_of, conf_folder, supervision
+from wsss_lightning.cli.error_messages import input_error_of
+from wsss_lightning.config.folder import conf_folder
+from wsss_lightning.pipelines.base import supervision_of
 
 NO_OPTIONS = ["backbone=timm", "backbone.output_stride=32"]
 
@@ -19,7 +21,7 @@ def composed(*words):
 def checked(*words):
     cfg = composed(*words)
     resolve_statistics(cfg)
-    check_networks(cfg, tags=supervision(cfg) == "tags")
+    check_networks(cfg, tags=supervision_of(cfg.pipeline).uses_seeds)
     return cfg
 
 
@@ -27,7 +29,7 @@ def complaint(*words):
     """The message of the InputError behind whatever is raised."""
     with pytest.raises(Exception, match=r".*") as caught:
         checked(*words)
-    slip = cause_of(caught.value)
+    slip = input_error_of(caught.value)
     assert slip is not None
     return str(slip)
 
@@ -56,14 +58,14 @@ def complaint(*words):
 )
 def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypatch):
     devices = set()
-    tried = wsss_lightning.cli.check_networks._tried
+    tried = wsss_lightning.cli.check_networks._build_and_run
 
     def watched(*args):
         module = tried(*args)
         devices.update(parameter.device.type for parameter in module.parameters())
         return module
 
-    monkeypatch.setattr(wsss_lightning.cli.check_networks, "_tried", watched)
+    monkeypatch.setattr(wsss_lightning.cli.check_networks, "_build_and_run", watched)
     checked(*words)
     assert devices == {"meta"}
 
@@ -194,5 +196,5 @@ def test_the_hub_is_asked_for_backbones_of_trained_networks_only(monkeypatch, wo
         monkeypatch.setattr(smp.encoders, "get_preprocessing_params", settings)
         resolve_statistics(cfg)
     monkeypatch.setattr(wsss_lightning.cli.check_networks, "instantiate", Fetched)
-    fetch_weights(cfg, tags=supervision(cfg) == "tags")
+    fetch_weights(cfg, tags=supervision_of(cfg.pipeline).uses_seeds)
     assert sorted(fetched) == sorted(names)

@@ -1,4 +1,4 @@
-"""Slips, as far as they are answered before or right after composition."""
+"""Messages about arguments that cannot be used, before or right after composition."""
 
 import subprocess
 import sys
@@ -8,7 +8,12 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from wsss_lightning.cli.error_messages import check_overrides, check_sweep, explain, repeated
+from wsss_lightning.cli.error_messages import (
+    check_overrides,
+    check_sweep,
+    explain_error,
+    repeated_keys,
+)
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError
 
@@ -25,7 +30,7 @@ def answer(*words):
     except InputError as error:
         return str(error)
     except (HydraException, OmegaConfBaseException) as error:
-        return explain(error, words)
+        return explain_error(error, words)
     return ""
 
 
@@ -47,7 +52,7 @@ SLIPS = {
     ("experiment=caam",): ["experiment=caam", "did you mean cam"],
     ("experiment=cam", "bakbone=resnet18"): ["bakbone", "did you mean backbone"],
     ("experiment=cam", "fit.method.max_epoch=3"): ["did you mean fit.method.max_epochs"],
-    ("experiment=cam", "+seed=1"): ["seed is a key already"],
+    ("experiment=cam", "+seed=1"): ["seed", "+"],
     ("experiment=cam", "seed=abc"): ["seed is abc", "whole number"],
     ("experiment=cam", "seed=2**32"): ["seed is 2**32", "4294967295"],
     ("experiment=cam", "seed=1e5"): ["seed is", "whole number"],
@@ -93,14 +98,17 @@ SLIPS = {
     ("experiment=cam", "batch_size=4"): ["fit.method.batch_size", "fit.segmenter.batch_size"],
     ("experiment=cam", "gpus=2"): ["trainer.devices", "trainer=ddp"],
     ("experiment=cam", "num_workers=4"): ["did you mean workers"],
-    ("experiment=cam", "output_dir=x"): ["did you mean runs"],
+    ("experiment=cam", "out_dir=x"): ["did you mean output_dir"],
     ("experiment=cam", "zzz=1"): ["zzz", "--cfg job"],
     ("experiment=cam", "seed=1.5"): ["seed is 1.5", "4294967295"],
     ("experiment=cam", "fit.method.batch_size=x"): ["fit.method.batch_size is x", "whole number"],
-    ("experiment=cam", "fit.method.long_side=[48"): ["fit.method.long_side=[48", "does not parse"],
+    ("experiment=cam", "fit.method.long_side=[48"): [
+        "fit.method.long_side=[48",
+        "cannot be parsed",
+    ],
     ("experiment=cam", "seed=0,1"): ["seed=0,1", "-m"],
     ("experiment=cam", "-m", "seed=1"): ["-m", "seed=0,1,2"],
-    ("experiment=cam", "-m", "--cfg=job", "seed=0,1"): ["-m and --cfg"],
+    ("experiment=cam", "-m", "--cfg=job", "seed=0,1"): ["-m", "--cfg"],
 }
 
 
@@ -117,7 +125,7 @@ def test_a_slip_is_answered_with_what_was_meant(words):
     "words",
     [
         ("experiment=cam", "seed=1"),
-        ("experiment=cam", "~score", "--cfg", "job"),
+        ("experiment=cam", "~cam", "--cfg", "job"),
         ("-m", "experiment=cam", "hydra/sweeper=basic"),
         ("experiment=cam", "--info=defaults"),
         ("-cd", "x", "--config-dir=y", "-cdz", "-cjob"),
@@ -129,13 +137,13 @@ def test_words_that_hydra_takes_are_left_alone(words):
 
 
 def test_a_key_that_is_given_twice_is_noted_with_both_values():
-    (note,) = repeated(["seed=1", "workers=2", "seed=3", "workers=2"])
+    (note,) = repeated_keys(["seed=1", "workers=2", "seed=3", "workers=2"])
     assert "seed" in note
     assert "1 and as 3" in note
 
 
 def test_answers_need_no_pytorch():
-    modules = ["choices", "overrides", "run_names", "suggestions", "usage_errors", "cli"]
-    code = "; ".join(f"import wsss_lightning.{name}" for name in modules)
+    modules = ["options", "overrides", "run_names", "suggestions", "error_messages", "run", "sweep"]
+    code = "; ".join(f"import wsss_lightning.cli.{name}" for name in modules)
     code += "; import sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

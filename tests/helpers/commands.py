@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from wsss_lightning.cli import run as cli
+from wsss_lightning.config.folder import conf_folder
 
 # a command that is small enough for a test; what a test says comes behind and wins
 TINY = (
@@ -130,8 +131,8 @@ def write_voc(root: Path) -> Path:
 
 def write_coco(root: Path) -> Path:
     """COCO 2014 as it is downloaded, of few and small images; its classes are those of the real."""
-    conf = OmegaConf.load(cli.conf_folder() / "data/coco2014.yaml")
-    categories = [{"id": 2 * i, "name": name} for i, name in enumerate(conf.reader.classes)]
+    conf = OmegaConf.load(conf_folder() / "data/coco2014.yaml")
+    categories = [{"id": 2 * i, "name": name} for i, name in enumerate(conf.dataset.classes)]
     rng = np.random.default_rng(0)
     (root / "annotations").mkdir(parents=True)
     for split, count in SPLITS.items():
@@ -165,7 +166,7 @@ MINE = """
 defaults: [voc_layout]
 name: mine
 num_classes: 3
-reader:
+dataset:
   classes: [bird, cat, dog]
   mask_ids: {0: background, 3: bird, 8: cat, 12: dog}
   tags: tags.csv

@@ -89,18 +89,18 @@ def test_verdicts_and_protocol_are_said(shared):
     text = (shared / "page.html").read_text()
     assert "seam is better than cam by" in text
     assert re.search(r"tags<span[^>]*>, given</span>", text)
-    assert "No pictures: data.root is" in text
-    assert "reads training masks" not in text
+    assert "There are no images: data.root is" in text
+    assert "uses training masks" not in text
 
 
 def test_a_run_that_read_training_masks_says_so_in_red(made):
     path = made / "runs/cam_0/results.json"
     results = json.loads(path.read_text())
-    results["protocol"]["true_masks_of_train"] = "tags and scoring"
+    results["protocol"]["train_masks_used_for"] = ["tags", "scoring"]
     path.write_text(json.dumps(results))
     main([str(made / "runs"), "--out", str(made / "page.html")])
     text = (made / "page.html").read_text()
-    assert re.search(r'<td class="told red">tags<br>reads training masks', text)
+    assert re.search(r'<td class="text red">tags<br>uses training masks', text)
 
 
 def test_tables_stand_beside_the_page_as_markdown_and_latex(shared):
@@ -128,10 +128,10 @@ def test_every_score_of_every_run_stands_in_a_table_of_its_own(shared):
     )
 
 
-def test_slips_are_answered(made, capsys):
+def test_errors_name_the_argument(made, capsys):
     for words, message in (
         (["--baseline", "saem"], "--baseline is saem, but the methods are"),
-        (["--out", str(made / "absent/page.html")], "absent is no folder; make it"),
+        (["--out", str(made / "absent/page.html")], "absent is no folder"),
         (["--costs", str(made / "absent.yaml")], "cannot be read as costs"),
     ):
         with pytest.raises(SystemExit) as stop:
@@ -171,16 +171,17 @@ def test_names_from_files_are_text_and_never_markup(write_runs, tmp_path):
     write_runs(runs, {"cam": 1.0, "seam": 1.5}, seeds=2, images=5)
     for path in runs.glob("*/results.json"):
         results = json.loads(path.read_text())
-        results["reader"]["classes"][0] = EVIL
-        results["protocol"] |= {"splits": {"train": "train", "val": SPLIT}, "trained_on": EVIL}
-        results["protocol"]["tags_of_seeds"] = EVIL
+        results["dataset"]["classes"][0] = EVIL
+        results["supervision"] = EVIL
+        results["protocol"]["splits"] = {"train": "train", "val": SPLIT}
+        results["protocol"]["seeds"]["tags"] = EVIL
         results["scores"] = {
             key.replace("/val/", f"/{SPLIT}/").replace("class_1", EVIL, key.endswith("_1")): value
             for key, value in results["scores"].items()
         }
         results |= {"data": EVIL, "versions": {"code": EVIL}, "data_digest": EVIL}
         if results["experiment"] == "seam":
-            results["words"].append(f"method.x={EVIL}")
+            results["overrides"].append(f"method.x={EVIL}")
         path.write_text(json.dumps(results))
         (path.parent / "segmentation_miou/val").rename(path.parent / "segmentation_miou" / SPLIT)
     main([str(runs), "--out", str(tmp_path / "page.html"), "--charts", str(tmp_path / "charts")])
@@ -239,7 +240,7 @@ def test_a_validation_split_that_is_train_has_each_column_once(write_runs, tmp_p
     keys = [told["data-key"] for told, _ in parsed(tmp_path / "page.html").found]
     means = [key for key in keys if key.endswith("/miou")]
     assert len(means) == 2 * 3  # of the method, and of its run
-    assert "learnt from" in Markup(tmp_path / "page.html").text
+    assert "training split" in Markup(tmp_path / "page.html").text
 
 
 def test_every_step_that_was_scored_has_a_column_with_its_name(write_runs, tmp_path):
@@ -276,7 +277,7 @@ def test_damaged_counts_and_curves_are_left_out_by_their_names(made):
     text = Markup(made / "page.html").text
     for name in ("cam_1/segmentation_miou/val/images.npz", "cam_0/seeds_miou", "seam_0/seeds_miou"):
         assert name in text
-    assert "not held against each other" in text
+    assert "are not compared" in text
 
 
 def test_what_else_is_asked_for_comes_without_a_page(made, monkeypatch):
@@ -312,9 +313,8 @@ def test_a_place_that_cannot_be_written_is_named(made, capsys):
 
 
 def test_charts_of_two_data_sets_of_one_name_do_not_replace_each_other(write_runs, tmp_path):
-    for i, digest in enumerate(["a-b-c", "a-b-d"]):
-        write_runs(tmp_path / f"runs/{i}", {"cam": 1.0}, seeds=1, images=4)
-        change(tmp_path / f"runs/{i}", data_digest=digest)
+    for i, classes in enumerate([20, 21]):
+        write_runs(tmp_path / f"runs/{i}", {"cam": 1.0}, 1, images=4, classes=classes)
     main([str(tmp_path / "runs"), "--charts", str(tmp_path / "charts")])
     charts = [path.name for path in (tmp_path / "charts").iterdir()]
     assert len([name for name in charts if name.endswith("_cost.png")]) == 2

@@ -26,9 +26,9 @@ def test_a_sweep_becomes_a_page_with_pictures_of_every_method(swept, tmp_path):
     assert {"tiny_world_cost.png", "tiny_world_steps.png"} <= {p.name for p in charts.iterdir()}
     text = (tmp_path / "page.html").read_text()
     assert "3 methods, 3 runs" in text
-    for said in ("From seeds to segmentation", "Why pixels are wrong", "Over rounds", "Thresholds"):
+    for said in ("From seeds to segmentation", "Error types", "Rounds", "Background threshold"):
         assert said in text
-    assert "full_supervision against cam: " in text or "full_supervision is " in text
+    assert "full_supervision and cam: " in text or "full_supervision is " in text
     # of the first image of val: given, and what every method has of it
     for caption in (
         "seeds of cam",
@@ -38,8 +38,8 @@ def test_a_sweep_becomes_a_page_with_pictures_of_every_method(swept, tmp_path):
     ):
         assert f'alt="{caption}"' in text
     assert text.count("data:image/jpeg") > 50
-    assert "No pictures" not in text
-    assert "not held against" not in text
+    assert "There are no images" not in text
+    assert "are not compared" not in text
 
 
 def test_what_a_run_consumed_is_counted(swept):
@@ -51,7 +51,7 @@ def test_what_a_run_consumed_is_counted(swept):
         assert (told["boxes"] > 0) == (kind == "box")
         assert told["masks"] == (12 if kind == "full_supervision" else 0)
         assert told["held_out_masks"] == (1 if kind == "cam" else 0)
-        assert f"experiment={kind}" in results["words"]
+        assert f"experiment={kind}" in results["overrides"]
 
 
 def test_without_the_photos_the_page_says_why_it_has_no_pictures(here, tmp_path):
@@ -65,5 +65,5 @@ def test_without_the_photos_the_page_says_why_it_has_no_pictures(here, tmp_path)
     shutil.rmtree(root)
     main([str(tmp_path / "runs"), "--out", str(tmp_path / "page.html")])
     text = (tmp_path / "page.html").read_text()
-    assert "No pictures: data.root is" in text
+    assert "There are no images: data.root is" in text
     assert "data:image/jpeg" not in text

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,9 +23,10 @@ from wsss_lightning.cache import manifest
 from wsss_lightning.cache.manifest import MANIFEST, RECORD
 from wsss_lightning.data.file_facts import digests_of
 from wsss_lightning.errors import InputError
-from wsss_lightning.utils import interrupts, machine_errors
+from wsss_lightning.utils import interrupts
 from wsss_lightning.utils.console import console
 from wsss_lightning.utils.files import sync_folder, write_json
+from wsss_lightning.utils.machine_errors import explain_machine_error
 
 # they choose and show work, but do none of it
 NOT_WORK = (
@@ -72,6 +73,8 @@ class Run:
         salt: digest of the data set's files, part of each stage's name.
         start: name of this start of the command, where it shall take nothing that was done before;
             None: finished stages are taken, and unfinished ones go on.
+        memory_keys: returns the configuration keys to lower when a stage runs out of memory, given
+            its name.
     """
 
     folder: Path
@@ -81,6 +84,7 @@ class Run:
     start: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
+    memory_keys: Callable[[str], Sequence[str]] = lambda _: ("workers",)
 
     def stage(self, name: str, work: Callable[..., None], **inputs: Any) -> Path:
         """Do `work(folder, **inputs)`, or find the folder where it was done already.
@@ -113,7 +117,7 @@ class Run:
                 except InputError:
                     raise
                 except Exception as error:
-                    told = machine_errors.told(error, name, work.__name__)
+                    told = explain_machine_error(error, name, self.memory_keys(name))
                     if told is None:
                         raise
                     raise InputError(told) from error

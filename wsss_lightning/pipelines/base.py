@@ -12,9 +12,9 @@ from wsss_lightning.cache.stage_cache import Run
 from wsss_lightning.config.schema import splits_of
 from wsss_lightning.data.supervision import BOXES, MASKS, TAGS, Supervision
 from wsss_lightning.errors import InputError
-from wsss_lightning.pipelines.scored_splits import ScoredSplit, scored_splits
 from wsss_lightning.steps.boxes import BoxStages
-from wsss_lightning.steps.labels import step_name
+from wsss_lightning.steps.labels import step_label
+from wsss_lightning.steps.scored_splits import ScoredSplit, scored_splits
 from wsss_lightning.steps.stages import Stages, metrics_of
 
 Scores = dict[str, float]
@@ -364,7 +364,7 @@ def _masks(
     refine = instantiate(cfg.refine, _convert_="none")
     for name, refined in refine(run, do, data, seeds, trained).items():
         for split, marginals in refined.items():
-            steps[split][step_name(name)] = masks = run.stage(
+            steps[split][step_label(name)] = masks = run.stage(
                 f"{name}_masks/{split}",
                 do.masks,
                 scores=marginals,
