@@ -33,8 +33,8 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from yaml import YAMLError
 
-from wsss_lightning.cli.error_messages import explain_error
 from wsss_lightning.cli.config_files import check_files
+from wsss_lightning.cli.error_messages import explain_error
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.schema import check_targets, check_values
 from wsss_lightning.data.dataset import VOCDataset
