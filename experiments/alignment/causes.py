@@ -33,7 +33,7 @@ from wsss_lightning.ops.alignment import place, view_of
 from wsss_lightning.ops.cam import normalise_jointly
 from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.report.verdict import dataset_miou, draw_weights
-from wsss_lightning.steps.stages import load
+from wsss_lightning.steps.train import load
 
 STEPS = 100  # thresholds are 0, 1 / STEPS, ..., 1
 EDGES = torch.arange(STEPS + 1) / STEPS

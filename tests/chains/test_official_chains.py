@@ -25,7 +25,7 @@ from official_files import (
     write_voc,
 )
 
-from wsss_lightning.cache.stage_cache import Run
+from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.cli.check_networks import resolve_statistics
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.schema import check_targets, check_values, normalise_splits
@@ -128,7 +128,7 @@ def chain(tmp_path, voc):
         check_values(cfg)
         check_targets(cfg)
         resolve_statistics(cfg)
-        run = Run(tmp_path / "run", tmp_path / "stages", seed=0)
+        run = StageCache(tmp_path / "run", tmp_path / "stages", seed=0)
         instantiate(cfg.pipeline)(cfg, run)
         return run.folder
 

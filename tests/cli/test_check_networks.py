@@ -2,6 +2,7 @@ import hydra
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from facts import assert_names
 from safetensors.torch import save_file
 
 import wsss_lightning.cli.check_networks
@@ -27,7 +28,7 @@ def checked(*words):
 
 def complaint(*words):
     """The message of the InputError behind whatever is raised."""
-    with pytest.raises(Exception, match=r".*") as caught:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         checked(*words)
     slip = input_error_of(caught.value)
     assert slip is not None
@@ -58,14 +59,14 @@ def complaint(*words):
 )
 def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypatch):
     devices = set()
-    tried = wsss_lightning.cli.check_networks._build_and_run
+    build = wsss_lightning.cli.check_networks.build
 
-    def watched(*args):
-        module = tried(*args)
+    def watched(node, key):
+        module = build(node, key)
         devices.update(parameter.device.type for parameter in module.parameters())
         return module
 
-    monkeypatch.setattr(wsss_lightning.cli.check_networks, "_build_and_run", watched)
+    monkeypatch.setattr(wsss_lightning.cli.check_networks, "build", watched)
     checked(*words)
     assert devices == {"meta"}
 
@@ -73,35 +74,38 @@ def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypa
 @pytest.mark.parametrize(
     ("words", "facts"),
     [
-        (["segmenter.net.architecture=unett"], ["segmenter.net.architecture is unett", "unet"]),
+        (["segmenter.net.architecture=unett"], ["segmenter.net.architecture", "unett", "unet"]),
         (["+segmenter.net.options.chanels=3"], ["segmenter.net.options", "chanels"]),
         (["segmenter.net.options.decoder_atrous_rates=[2,4]"], ["decoder_atrous_rates", "[2, 4]"]),
-        (["segmenter.net.output_stride=4"], ["segmenter.net.output_stride is 4", "8 or 16"]),
-        (["segmenter=deeplab_v2", "segmenter.net.rates=[0]"], ["segmenter.net.rates is [0]"]),
-        (["segmenter=deeplab_v1", "segmenter.net.dropout=2"], ["segmenter.net.dropout is 2"]),
-        (["segmenter=deeplab_v1", "segmenter.net.weights=no.pth"], ["segmenter.net.weights is no"]),
-        (["cam.layer=encodr"], ["cam.layer is encodr", "encoder"]),
+        (["segmenter.net.output_stride=4"], ["segmenter.net.output_stride", 4, 8, 16]),
+        (["segmenter=deeplab_v2", "segmenter.net.rates=[0]"], ["segmenter.net.rates", "[0]"]),
+        (["segmenter=deeplab_v1", "segmenter.net.dropout=2"], ["segmenter.net.dropout", 2]),
+        (
+            ["segmenter=deeplab_v1", "segmenter.net.weights=no.pth"],
+            ["segmenter.net.weights", "no.pth"],
+        ),
+        (["cam.layer=encodr"], ["cam.layer", "encodr", "encoder"]),
         (["backbone.name=resnet34"], ["options", "backbone=timm backbone.name=resnet34"]),
         (
             ["backbone.name=tu-resnet18", "backbone.output_stride=5"],
-            ["backbone.output_stride is 5"],
+            ["backbone.output_stride", 5],
         ),
         (["backbone.name=tu-convnext_atto"], ["backbone=timm backbone.name=tu-convnext_atto"]),
-        (["backbone.frozen=[layer1]"], ["backbone.frozen is layer1", "model.layer1"]),
-        (["backbone.weights=nowhere.pth"], ["backbone.weights is nowhere.pth"]),
+        (["backbone.frozen=[layer1]"], ["backbone.frozen", "layer1", "model.layer1"]),
+        (["backbone.weights=nowhere.pth"], ["backbone.weights", "nowhere.pth"]),
         (
             ["refine=irn", "refine.module.net.feature_layers=[2,3,9,5]"],
-            ["refine.module.net.feature_layers has 9"],
+            ["refine.module.net.feature_layers", 9],
         ),
-        (["refine=irn", "refine.walk.steps=-1"], ["refine.walk.steps is -1"]),
+        (["refine=irn", "refine.walk.steps=-1"], ["refine.walk.steps", -1]),
         (["method.optimizer.lr=-1"], ["optimizer", "-1"]),
         (["~method.optimizer.weight_decay"], ["optimizer", "weight_decay"]),
-        (["backbone.mean=[124,116,104]"], ["backbone.mean is [124, 116, 104]", "255"]),
+        (["backbone.mean=[124,116,104]"], ["backbone.mean", "[124, 116, 104]", 255]),
     ],
 )
 def test_what_does_not_fit_is_an_input_error_before_work_starts(words, facts):
     said = complaint("experiment=cam", *words)
-    assert all(fact in said for fact in facts), said
+    assert_names(said, *facts)
 
 
 def test_networks_of_one_size_are_refused_with_the_size():
@@ -117,8 +121,7 @@ def test_a_backbone_whose_maps_have_another_stride_is_refused_with_both(monkeypa
         smp.encoders, "get_encoder", lambda name, **how: built(name, **{**how, "output_stride": 32})
     )
     said = complaint("experiment=cam")
-    assert "backbone.output_stride is 8" in said
-    assert "backbone.output_stride=32" in said
+    assert_names(said, "backbone.output_stride", 8, "backbone.output_stride=32")
 
 
 def test_only_what_the_run_trains_is_built():
@@ -140,7 +143,7 @@ def test_a_network_that_begins_with_the_classifiers_encoder_is_like_it():
     checked(*other)
     said = complaint(*other, "segmenter.net.backbone.options.channels=[16,32,64,256]")
     assert "segmenter.net.backbone" in said
-    assert "of another shape" in said
+    assert_names(said, "shape")
     said = complaint(*other, "segmenter.net.backbone.mean=[0.5,0.5,0.5]")
     assert "segmenter.net.backbone" in said
     assert "0.5" in said

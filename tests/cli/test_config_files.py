@@ -1,23 +1,24 @@
 """YAML of the user's own is looked at before anything is built from it."""
 
 import pytest
+from facts import raises_naming
 
-from wsss_lightning.cli.config_files import check_files, extent
+from wsss_lightning.cli.config_files import MOST_NODES, check_files, extent
 from wsss_lightning.errors import InputError
 
 
-def refused(tmp_path, text: str | bytes, message: str, name: str = "data/mine.yaml") -> None:
+def refused(tmp_path, text: str | bytes, facts: list[object], name: str = "data/mine.yaml") -> None:
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(InputError, match=message):
+    with raises_naming(InputError, *facts):
         check_files([tmp_path])
 
 
 def test_plain_files_pass(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/mine.yaml").write_text(
-        "a: &a [1, 2]\nb: *a\nreader: {_target_: wsss_lightning.data.dataset.VOCDataset}\n"
+        "a: &a [1, 2]\nb: *a\ndataset: {_target_: wsss_lightning.data.dataset.VOCDataset}\n"
     )
     (tmp_path / "broken.yaml").write_text("a: [")  # Hydra complains where it is chosen
     check_files([tmp_path, tmp_path / "absent"])
@@ -31,40 +32,43 @@ def test_references_are_counted_as_written_out():
 def test_yaml_that_grows_without_bound_is_refused(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
-    refused(tmp_path, "\n".join(lines), "nodes where references are written out.*without anchors")
+    refused(tmp_path, "\n".join(lines), ["mine.yaml", MOST_NODES, "anchors"])
 
 
 def test_yaml_that_holds_itself_is_refused(tmp_path):
-    refused(tmp_path, "a: &a [*a]", "write it without anchors")
+    refused(tmp_path, "a: &a [*a]", ["mine.yaml", "anchors"])
 
 
 def test_yaml_nested_without_end_is_refused(tmp_path):
-    refused(tmp_path, "[" * 5000, "is nested in 51 levels")
+    refused(tmp_path, "[" * 5000, ["mine.yaml", 51])
 
 
 def test_a_file_too_long_for_configuration_is_refused(tmp_path):
-    refused(tmp_path, "#" * (1 << 20) + "##", r"mine.yaml has \d+ bytes, but")
+    refused(tmp_path, "#" * (1 << 20) + "##", ["mine.yaml", (1 << 20) + 2, 1 << 20])
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
-    refused(tmp_path, b"\xff\xd8\xff", "mine.yaml is no text.*save it as UTF-8")
+    refused(tmp_path, b"\xff\xd8\xff", ["mine.yaml", "UTF-8"])
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "target"),
     [
-        "hydra: {callbacks: {a: {_target_: subprocess.Popen, args: [touch, x]}}}",
-        "hydra: {launcher: {_target_: os.system}}",
-        "hydra: {sweeper: {sampler: {_target_: builtins.eval}}}",
-        "hydra: {job_logging: {handlers: {a: {(): os.system}}}}",
-        "hydra: {job_logging: {handlers: {a: {class: subprocess.Popen}}}}",
-        "a: [{b: [{_target_: os.system}]}]",
-        "a: {_target_: '${oc.env:WHAT}'}",
+        (
+            "hydra: {callbacks: {a: {_target_: subprocess.Popen, args: [touch, x]}}}",
+            "subprocess.Popen",
+        ),
+        ("hydra: {launcher: {_target_: os.system}}", "os.system"),
+        ("hydra: {sweeper: {sampler: {_target_: builtins.eval}}}", "builtins.eval"),
+        ("hydra: {job_logging: {handlers: {a: {(): os.system}}}}", "os.system"),
+        ("hydra: {job_logging: {handlers: {a: {class: subprocess.Popen}}}}", "subprocess.Popen"),
+        ("a: [{b: [{_target_: os.system}]}]", "os.system"),
+        ("a: {_target_: '${oc.env:WHAT}'}", "${oc.env:WHAT}"),
     ],
 )
 @pytest.mark.parametrize("name", ["mine.yaml", "experiment/mine.yml", "hydra/launcher/mine.yaml"])
-def test_a_file_cannot_have_hydra_build_what_it_likes(tmp_path, text, name):
-    refused(tmp_path, text, "configuration may only build what starts with", name)
+def test_a_file_cannot_have_hydra_build_what_it_likes(tmp_path, text, target, name):
+    refused(tmp_path, text, [name, target], name)
 
 
 def test_what_hydra_needs_may_be_built(tmp_path):
@@ -78,9 +82,9 @@ def test_what_hydra_needs_may_be_built(tmp_path):
 
 @pytest.mark.parametrize("value", ["", "voc_layout", "{data: voc_layout}"])
 def test_defaults_are_a_list(tmp_path, value):
-    refused(tmp_path, f"defaults: {value}", "but they are a list, as in defaults:")
+    refused(tmp_path, f"defaults: {value}", ["mine.yaml", "defaults:", "list"])
 
 
 @pytest.mark.parametrize("text", ["defaults", "[1, 2]", "3"])
 def test_a_file_without_keys_is_refused(tmp_path, text):
-    refused(tmp_path, text, "but a configuration file has lines of KEY: VALUE; mend it")
+    refused(tmp_path, text, ["mine.yaml", "KEY: VALUE"])

@@ -4,6 +4,7 @@ import sys
 import time
 
 import pytest
+from facts import raises_naming
 from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
@@ -74,7 +75,7 @@ def test_the_error_of_a_job_is_raised_without_hydras_line_before_it(capsys):
     done.return_value = 0.5
     for job_return in (failed, done):
         Sweeps().on_job_end(config=OmegaConf.create(), job_return=job_return)
-    with pytest.raises(InputError, match="a key is wrong"):
+    with raises_naming(InputError, "a key is wrong"):
         _ = failed.return_value
     assert done.return_value == 0.5
     assert capsys.readouterr().err == ""

@@ -19,7 +19,7 @@ OPTIONS = [
     for name in options(group)
 ]
 # what a user gives to data that is not generated
-GIVEN = {"root": "anywhere", "num_classes": 2, "reader.classes": ["cat", "dog"]}
+GIVEN = {"root": "anywhere", "num_classes": 2, "dataset.classes": ["cat", "dog"]}
 
 
 def composed(*words: str) -> DictConfig:

@@ -1,4 +1,5 @@
 import pytest
+from facts import assert_names, raises_naming
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -13,7 +14,7 @@ from wsss_lightning.config.schema import (
     splits_of,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.methods.base import CamSettings
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.ops import alignment
 
 BACKBONE = {
@@ -53,21 +54,22 @@ def test_what_can_be_built_passes(node):
 
 def test_a_misspelt_parameter_is_answered_with_the_nearest():
     cfg = config(net={"backbone": {**BACKBONE, "outptu_stride": 8}})
-    with pytest.raises(
+    with raises_naming(
         InputError,
-        match=r"net.backbone.outptu_stride is set, but wsss_lightning.nets.backbones.Backbone has "
-        r"no such parameter; did you mean output_stride\?",
+        "net.backbone.outptu_stride",
+        "wsss_lightning.nets.backbones.Backbone",
+        "output_stride",
     ):
         check_targets(cfg)
 
 
 def test_a_partials_parameters_are_checked_too():
-    with pytest.raises(InputError, match=r"optimizer.weigth_decay .* did you mean weight_decay\?"):
+    with raises_naming(InputError, "optimizer.weigth_decay", "weight_decay"):
         check_targets(config(optimizer={**OPTIMISER, "weigth_decay": 0.1}))
 
 
 def test_a_parameter_that_is_needed_and_not_set_is_named():
-    with pytest.raises(InputError, match=r"backbone.weights is not set, but .* needs it"):
+    with raises_naming(InputError, "backbone.weights", "wsss_lightning.nets.backbones.Backbone"):
         check_targets(config(backbone=without(BACKBONE, "weights")))
 
 
@@ -76,7 +78,7 @@ def test_a_partial_may_leave_to_its_caller_what_it_needs():
 
 
 def test_a_mark_of_what_is_missing_counts_as_not_set():
-    with pytest.raises(InputError, match=r"backbone.weights is not set; give it"):
+    with raises_naming(InputError, "backbone.weights"):
         check_targets(config(backbone={**BACKBONE, "weights": "???"}))
 
 
@@ -107,50 +109,50 @@ def test_a_mark_of_what_is_missing_counts_as_not_set():
 def test_configuration_does_not_build_what_it_likes(target, nested):
     node = {"_target_": target}
     cfg = config(a=[1, {"b": [node]}]) if nested else config(a=node)
-    place = r"a\[1\]\.b\[0\]" if nested else "a"
-    with pytest.raises(InputError, match=rf"{place}\._target_ is {target}"):
+    place = "a[1].b[0]" if nested else "a"
+    with raises_naming(InputError, f"{place}._target_", target):
         check_targets(cfg)
 
 
 def test_a_constant_is_no_target():
-    with pytest.raises(InputError, match="own classes or functions"):
+    with raises_naming(InputError, "IRN_MARK"):
         check_targets(config(a={"_target_": "wsss_lightning.nets.weights.IRN_MARK"}))
 
 
 def test_a_misspelt_class_is_answered_with_the_nearest():
-    with pytest.raises(InputError, match=r"has no Backbon; did you mean Backbone\?"):
+    with raises_naming(InputError, "Backbon", "Backbone"):
         check_targets(config(a={**BACKBONE, "_target_": BACKBONE["_target_"][:-1]}))
 
 
 def test_a_module_that_is_not_there_is_named():
-    with pytest.raises(InputError, match=r"wsss_lightning.nets.bakcbones cannot be imported"):
+    with raises_naming(InputError, "wsss_lightning.nets.bakcbones"):
         check_targets(config(a={"_target_": "wsss_lightning.nets.bakcbones.Backbone"}))
 
 
 @pytest.mark.parametrize(
-    ("node", "message"),
+    ("node", "facts"),
     [
-        ({**OPTIMISER, "lr": "fast"}, r"a.lr is fast, but torch.optim.SGD takes a number"),
-        ({**OPTIMISER, "nesterov": 1}, "a.nesterov is 1, but .* takes true or false"),
-        ({**BACKBONE, "output_stride": 16.5}, r"is 16.5, but .* takes a whole number there; set a"),
-        ({**BACKBONE, "name": None}, "a.name is null, but .* takes a word"),
-        ({**BACKBONE, "frozen": "conv1"}, "a.frozen is conv1, but .* takes a list"),
-        ({**BACKBONE, "frozen": [1]}, r"a.frozen is \[1\], but .* takes a list, each of it a word"),
-        ({**BACKBONE, "options": 3}, "a.options is 3, but"),
-        ({**BACKBONE, "weights": [1]}, "a.weights is .*, but .* takes a word or .* or null"),
-        ({"_target_": "pytorch_lightning.Trainer", "precision": "half"}, "precision is half, but"),
-        ({**OPTIMISER, "_args_": [1]}, "a._args_ is set; give each parameter"),
+        ({**OPTIMISER, "lr": "fast"}, ["a.lr", "fast", "torch.optim.SGD", "number"]),
+        ({**OPTIMISER, "nesterov": 1}, ["a.nesterov", 1, "torch.optim.SGD", "true", "false"]),
+        ({**BACKBONE, "output_stride": 16.5}, ["a.output_stride", 16.5, "whole number"]),
+        ({**BACKBONE, "name": None}, ["a.name", "null", "Backbone"]),
+        ({**BACKBONE, "frozen": "conv1"}, ["a.frozen", "conv1", "list"]),
+        ({**BACKBONE, "frozen": [1]}, ["a.frozen", "[1]", "list"]),
+        ({**BACKBONE, "options": 3}, ["a.options", 3]),
+        ({**BACKBONE, "weights": [1]}, ["a.weights", "[1]", "null"]),
+        ({"_target_": "pytorch_lightning.Trainer", "precision": "half"}, ["a.precision", "half"]),
+        ({**OPTIMISER, "_args_": [1]}, ["a._args_"]),
     ],
 )
-def test_a_value_of_another_type_is_answered_with_the_one_expected(node, message):
-    with pytest.raises(InputError, match=message):
+def test_a_value_of_another_type_is_answered_with_the_one_expected(node, facts):
+    with raises_naming(InputError, *facts):
         check_targets(config(a=node))
 
 
 # values
 
 GOOD = {
-    "data": {"num_classes": 2, "reader": {"classes": ["cat", "dog"]}},
+    "data": {"num_classes": 2, "dataset": {"classes": ["cat", "dog"]}},
     "seeds": {"background_score": 0.2, "thresholds": 11, "held_out": 0.1},
     "pseudo": {"confidence": 0.0},
     "seed": 0,
@@ -161,8 +163,8 @@ GOOD = {
         name: {"max_epochs": 1, "batch_size": 1, "crop_size": 32}
         for name in ("method", "segmenter")
     },
-    "score": {
-        "bits": 8,
+    "cam": {
+        "storage_bits": 8,
         "scales": [1.0],
         "tags": "given",
         "alignment": "aligned",
@@ -183,40 +185,40 @@ def test_values_in_range_pass():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"),
+    ("key", "value", "facts"),
     [
-        ("seeds.background_score", 1.5, r"seeds.background_score is 1.5, but it lies in \[0, 1\]"),
-        ("seeds.background_score", -0.1, r"lies in \[0, 1\]"),
-        ("seeds.held_out", 2, r"lies in \[0, 1\]"),
-        ("seeds.held_out", 0.8, "seeds.held_out is 0.8, but images must be left to score"),
-        ("seeds.thresholds", 1, "seeds.thresholds is 1; set 2 or more"),
-        ("pseudo.confidence", 1.1, "pseudo.confidence is 1.1"),
-        ("fit.method.max_epochs", 0, "fit.method.max_epochs is 0"),
-        ("fit.segmenter.batch_size", 0, "fit.segmenter.batch_size is 0"),
-        ("fit.segmenter.crop_size", -1, "fit.segmenter.crop_size is -1"),
-        ("fit.segmenter.init_from", "resnet18", "fit.segmenter.init_from is resnet18; set it to"),
-        ("device_groups", 2, "device_groups is 2; give groups of device numbers"),
-        ("device_groups", [], r"device_groups is \[\]; give groups"),
-        ("device_groups", [0, 1], r"device_groups is \[0, 1\]; give groups"),
-        ("device_groups", [[0], [0]], "none in two groups"),
-        ("device_groups", [[-1]], "give groups of device numbers"),
-        ("device_groups", [["a"]], "give groups of device numbers"),
-        ("device_groups", [[]], "give groups of device numbers"),
-        ("cam.storage_bits", 12, "cam.storage_bits is 12; scores are stored in 8 or 16"),
-        ("cam.sub_maps", True, "cam.sub_maps is true, but method=.* knows no sub-categories"),
-        ("cam.tags", "guessed", "cam.tags is guessed; set it to given or predicted"),
-        ("cam.alignment", "seam", "cam.alignment is seam; set it to aligned or irn or psa"),
-        ("cam.normalisation", "sum", "cam.normalisation is sum; set it to min_max or max"),
-        ("cam.scales", [], r"cam.scales is \[\]; give at least one"),
-        ("cam.batch_size", 0, "cam.batch_size is 0"),
-        ("test.scales", [1.0, 0.0], r"test.scales is \[1.0, 0.0\]"),
-        ("test.long_side", 0, "test.long_side is 0; set a number of pixels above 0, or null"),
+        ("seeds.background_score", 1.5, ["[0, 1]"]),
+        ("seeds.background_score", -0.1, ["[0, 1]"]),
+        ("seeds.held_out", 2, ["[0, 1]"]),
+        ("seeds.held_out", 0.8, []),
+        ("seeds.thresholds", 1, [2]),
+        ("pseudo.confidence", 1.1, []),
+        ("fit.method.max_epochs", 0, []),
+        ("fit.segmenter.batch_size", 0, []),
+        ("fit.segmenter.crop_size", -1, []),
+        ("fit.segmenter.init_from", "resnet18", ["backbone", "classifier"]),
+        ("device_groups", 2, []),
+        ("device_groups", [], []),
+        ("device_groups", [0, 1], []),
+        ("device_groups", [[0], [0]], []),
+        ("device_groups", [[-1]], []),
+        ("device_groups", [["a"]], []),
+        ("device_groups", [[]], []),
+        ("cam.storage_bits", 12, [8, 16]),
+        ("cam.sub_maps", True, ["method=classifier"]),
+        ("cam.tags", "guessed", ["given", "predicted"]),
+        ("cam.alignment", "seam", ["aligned", "irn", "psa"]),
+        ("cam.normalisation", "sum", ["min_max", "max"]),
+        ("cam.scales", [], []),
+        ("cam.batch_size", 0, []),
+        ("test.scales", [1.0, 0.0], []),
+        ("test.long_side", 0, ["null"]),
     ],
 )
-def test_a_value_out_of_range_is_named_with_the_range(key, value, message):
+def test_a_value_out_of_range_is_named_with_the_range(key, value, facts):
     cfg = OmegaConf.create(GOOD)
     OmegaConf.update(cfg, key, value)
-    with pytest.raises(InputError, match=message):
+    with raises_naming(InputError, key, value, *facts):
         check_values(cfg)
 
 
@@ -232,12 +234,12 @@ def test_a_value_out_of_range_is_named_with_the_range(key, value, message):
 def test_no_epochs_need_a_network_that_is_given_whole(schedule, module):
     cfg = OmegaConf.create(GOOD)
     OmegaConf.update(cfg, f"{schedule}.max_epochs", 0, force_add=True)
-    with pytest.raises(InputError, match=rf"{schedule}.max_epochs is 0.*{module}.net.weights"):
+    with raises_naming(InputError, f"{schedule}.max_epochs", 0, f"{module}.net.weights"):
         check_values(cfg)
     OmegaConf.update(cfg, f"{module}.net.weights", "released.pth", force_add=True)
     check_values(cfg)
     OmegaConf.update(cfg, f"{schedule}.max_epochs", -1)
-    with pytest.raises(InputError, match=rf"{schedule}.max_epochs is -1; set a whole number"):
+    with raises_naming(InputError, f"{schedule}.max_epochs", -1):
         check_values(cfg)
 
 
@@ -254,7 +256,7 @@ def test_the_encoder_of_a_whole_network_is_not_replaced(choice, word, module, me
     OmegaConf.update(cfg, choice, word, force_add=True)
     check_values(cfg)
     OmegaConf.update(cfg, f"{module}.net.weights", "released.pth", force_add=True)
-    with pytest.raises(InputError, match=rf"released.pth.*{choice} is {word}.*to {mend}"):
+    with raises_naming(InputError, "released.pth", choice, word, mend):
         check_values(cfg)
 
 
@@ -276,16 +278,14 @@ def test_strided_cams_must_fit_the_network_that_they_walk_in(chosen, stride, ref
     cfg.refine = {"module": {"net": {"stride": stride}}}
     if not refused:
         return check_values(cfg)
-    with pytest.raises(InputError, match=r"refine\.module\.net\.stride is 8, .*irn"):
+    with raises_naming(InputError, "refine.module.net.stride", 8, "irn"):
         check_values(cfg)
 
 
 def test_there_is_an_output_of_the_head_for_every_class():
     cfg = OmegaConf.create(GOOD)
     cfg.data.num_classes = 3
-    with pytest.raises(
-        InputError, match=r"num_classes is 3, but data.dataset.classes names 2 \(cat, dog\)"
-    ):
+    with raises_naming(InputError, "num_classes", 3, "data.dataset.classes", 2, "cat", "dog"):
         check_values(cfg)
 
 
@@ -295,14 +295,14 @@ def test_there_is_an_output_of_the_head_for_every_class():
 def test_a_range_of_sizes_is_two_numbers(name, key, value):
     cfg = OmegaConf.create(GOOD)
     OmegaConf.update(cfg, f"{name}.{key}", value, force_add=True)
-    with pytest.raises(InputError, match=rf"{name}.{key} is .*, but a range is two positive"):
+    with raises_naming(InputError, f"{name}.{key}"):
         check_values(cfg)
 
 
 def test_one_rule_gives_the_size():
     cfg = OmegaConf.create(GOOD)
     cfg.fit.method.update({"long_side": [48, 64], "scale": [0.5, 1.5]})
-    with pytest.raises(InputError, match=r"\[48, 64\] and .*\[0.5, 1.5\], but one of them"):
+    with raises_naming(InputError, "[48, 64]", "[0.5, 1.5]"):
         check_values(cfg)
 
 
@@ -311,7 +311,7 @@ def test_one_rule_gives_the_size():
 def test_a_step_of_scales_leads_from_the_smallest_to_the_largest(scale, step):
     cfg = OmegaConf.create(GOOD)
     cfg.fit.segmenter.update({"scale": scale, "scale_step": step})
-    with pytest.raises(InputError, match=r"fit.segmenter.scale_step is .*steps above 0"):
+    with raises_naming(InputError, "fit.segmenter.scale_step", 0):
         check_values(cfg)
 
 
@@ -321,18 +321,18 @@ def test_a_step_of_scales_needs_a_range():
         cfg.fit.segmenter.update({"scale": scale, "scale_step": 0.25})
         check_values(cfg)
     cfg.fit.segmenter.update({"scale": None, "scale_step": 0.25})
-    with pytest.raises(InputError, match=r"scale_step is 0.25 and fit.segmenter.scale is null"):
+    with raises_naming(InputError, "scale_step", 0.25, "fit.segmenter.scale", "null"):
         check_values(cfg)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "bounds"),
     [
-        ("jitter.hue", 0.7, r"in \[0, 0.5\]"),
-        ("jitter.contrast", -1.0, "0 or more"),
-        ("hsv_jitter.hue", 0.6, r"in \[0, 0.5\]"),
-        ("hsv_jitter.value", 1.5, r"in \[0, 1\]"),
-        ("hsv_jitter.saturation", -0.1, r"in \[0, 1\]"),
+        ("jitter.hue", 0.7, "[0, 0.5]"),
+        ("jitter.contrast", -1.0, "0"),
+        ("hsv_jitter.hue", 0.6, "[0, 0.5]"),
+        ("hsv_jitter.value", 1.5, "[0, 1]"),
+        ("hsv_jitter.saturation", -0.1, "[0, 1]"),
     ],
 )
 def test_photometric_changes_have_a_range_that_is_checked_before_work_starts(key, value, bounds):
@@ -341,7 +341,7 @@ def test_photometric_changes_have_a_range_that_is_checked_before_work_starts(key
     cfg.fit.segmenter.update({"jitter": {"hue": 0.1, "contrast": 2.0}, "hsv_jitter": hsv})
     check_values(cfg)
     OmegaConf.update(cfg, f"fit.segmenter.{key}", value)
-    with pytest.raises(InputError, match=rf"fit.segmenter.{key} is {value}; set it {bounds}"):
+    with raises_naming(InputError, f"fit.segmenter.{key}", value, bounds):
         check_values(cfg)
 
 
@@ -349,20 +349,26 @@ def test_photometric_changes_have_a_range_that_is_checked_before_work_starts(key
 def test_shifts_of_hsv_are_given_all(given):
     cfg = OmegaConf.create(GOOD)
     cfg.fit.segmenter.update({"hsv_jitter": given})
-    with pytest.raises(InputError, match=r"hsv_jitter is .*give hue, saturation and value"):
+    with raises_naming(InputError, "hsv_jitter", "hue", "saturation", "value"):
         check_values(cfg)
 
 
 @pytest.mark.parametrize("value", ["strong", 0.1, [0.1, 0.1]])
 def test_photometric_changes_are_given_by_name(value):
     cfg = OmegaConf.create({**GOOD, "refine": {"schedule": {"jitter": value}}})
-    with pytest.raises(InputError, match=r"refine.schedule.jitter is .*by name"):
+    with raises_naming(InputError, "refine.schedule.jitter"):
         check_values(cfg)
 
 
 UNTYPED = {
-    "box_labels": {"inner": 0.2, "least": 0.1, "jitter": 0.1, "agree": [0.2, 0.7], "context": 0.1},
-    "relabel": {"least": 0.5, "certainty": 0.8},
+    "box_labels": {
+        "inner": 0.2,
+        "min_fill": 0.1,
+        "jitter": 0.1,
+        "agree": [0.2, 0.7],
+        "context": 0.1,
+    },
+    "relabel": {"min_fill": 0.5, "label_confidence": 0.8},
     "pipeline": {"plateau": 0.01, "rounds": 2, "epochs": 1},
     "refine": {"area_factor": 5, "schedule": {"max_epochs": 1, "scale": [1, 2]}},
 }
@@ -383,7 +389,7 @@ def test_whatever_type_a_value_has_the_answer_is_a_message():
                 except OmegaConfBaseException:  # the command line tells its message
                     answers += 1
                 except InputError as error:
-                    assert str(error).startswith((f"{group}.{key} is ", "box_labels.context is "))  # noqa: PT017
+                    assert any(k in str(error) for k in (f"{group}.{key}", "box_labels.context"))  # noqa: PT017
                     answers += 1
     assert answers > 70
 
@@ -393,7 +399,9 @@ def test_whatever_type_a_value_has_the_answer_is_a_message():
 
 def data_of(**changed):
     lists = {"train": "train.txt", "val": "val.txt", "test": None} | changed.pop("lists", {})
-    data = OmegaConf.create({"train": "train", "val": "val", "reader": {"lists": lists}, **changed})
+    data = OmegaConf.create(
+        {"train": "train", "val": "val", "dataset": {"lists": lists}, **changed}
+    )
     OmegaConf.set_struct(data, True)  # as Hydra composes it
     return data
 
@@ -429,13 +437,13 @@ def test_splits_are_the_two_that_are_read_each_once():
         ({"train": None}, "data.train"),
         ({"lists": {"train": None}}, "data.dataset.lists.train"),
         ({"train": "test"}, "data.dataset.lists.test"),
-        ({"reader": {"lists": None}}, "data.dataset.lists"),
+        ({"dataset": {"lists": None}}, "data.dataset.lists"),
     ],
 )
 def test_without_a_split_to_learn_from_nothing_starts(changed, key):
     with pytest.raises(InputError) as error:
         normalise_splits(data_of(**changed))
-    assert f"{key} is null" in str(error.value)
+    assert_names(error.value, key, "null")
     assert "=FILE" in str(error.value) or "val" in str(error.value)
 
 
@@ -444,7 +452,7 @@ def test_without_a_split_to_learn_from_nothing_starts(changed, key):
 def test_a_seed_that_generators_do_not_take_is_refused_with_the_range(key, value):
     cfg = config()
     OmegaConf.update(cfg, key, value, force_add=True)
-    with pytest.raises(InputError, match=rf"^{key} is .* 0 to 4294967295"):
+    with raises_naming(InputError, key, 0, 4294967295):
         check_seeds(cfg)
 
 
@@ -454,13 +462,13 @@ def test_all_seeds_of_32_bits_are_taken():
 
 def test_an_empty_path_is_named_by_the_key_that_holds_it():
     cfg = config(here=" ", backbone={**BACKBONE, "weights": "${here}"})
-    with pytest.raises(InputError, match=r"^here is empty.* here=PATH"):
+    with raises_naming(InputError, "here", "here=PATH"):
         check_targets(cfg)
-    with pytest.raises(InputError, match=r"^backbone.weights is empty"):
+    with raises_naming(InputError, "backbone.weights"):
         check_targets(config(backbone={**BACKBONE, "weights": ""}))
 
 
 def test_a_folder_of_a_loggers_own_is_refused_rather_than_ignored():
     check_loggers(config(logger={"csv": {"name": "csv"}}))
-    with pytest.raises(InputError, match=r"logger\.csv\.save_dir is /x.*runs=DIR"):
+    with raises_naming(InputError, "logger.csv.save_dir", "/x", "output_dir=DIR"):
         check_loggers(config(logger={"csv": {"name": "csv", "save_dir": "/x"}}))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from facts import assert_names, raises_naming
 from PIL import Image
 
 pytest.importorskip("pycocotools", reason="an extra: wsss-lightning[coco]")
@@ -126,34 +127,37 @@ def test_masks_are_kept_until_the_annotations_change(coco, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("what", "message"),
+    ("what", "facts"),
     [
-        ({"images": []}, "it has no images"),
-        ({"categories": [{"id": 1}]}, "KeyError: 'name'"),
-        ({"annotations": [thing(1, 2, 77, (0, 0, 1, 1))]}, r"categories or images \[77\]"),
-        ({"annotations": [thing(1, 2, 3, (0, 0, 1, 1), segmentation=None)]}, "has no outline"),
+        ({"images": []}, ["instances_train2014.json", "images"]),
+        ({"categories": [{"id": 1}]}, ["instances_train2014.json", "name"]),
+        ({"annotations": [thing(1, 2, 77, (0, 0, 1, 1))]}, ["categories", "images", 77]),
+        ({"annotations": [thing(1, 2, 3, (0, 0, 1, 1), segmentation=None)]},
+         ["object 1", "COCO_002.jpg"]),
         (
             {"annotations": [thing(7, 2, 3, (0, 0, 1, 1), segmentation=rle(np.eye(4)))]},
-            r"object 7 of COCO_002\.jpg.*4x4 pixels, but the image of 10x8",
+            ["object 7", "COCO_002.jpg", "4x4", "10x8"],
         ),
-        ({"annotations": [thing(7, 2, 3, (0, 0, 1, 1), segmentation=[[1, 1, 4, 4]])]}, "object 7"),
-        ({"annotations": [thing(7, 2, 3, (0, 0, 1, 1), segmentation=[])]}, "object 7"),
+        ({"annotations": [thing(7, 2, 3, (0, 0, 1, 1), segmentation=[[1, 1, 4, 4]])]},
+         ["object 7", "COCO_002.jpg"]),
+        ({"annotations": [thing(7, 2, 3, (0, 0, 1, 1), segmentation=[])]},
+         ["object 7", "COCO_002.jpg"]),
         (
             {"images": [{"id": 2, "file_name": "COCO_002.jpg", "height": 16, "width": 20}],
              "annotations": []},
-            r"COCO_002\.jpg is of 20x16 pixels, but .* is of 10x8",
+            ["COCO_002.jpg", "20x16", "10x8"],
         ),
         (
             {"images": [{"id": 2, "file_name": "no.jpg", "height": 8, "width": 10}]},
-            "categories or images|1 of 1 images",
+            ["images"],
         ),
         ({"images": [{"id": 2, "file_name": "../a.jpg", "height": 8, "width": 10}],
-          "annotations": []}, r"names \.\./a\.jpg"),
+          "annotations": []}, ["../a.jpg"]),
     ],
 )  # fmt: skip
-def test_what_is_not_of_coco_is_told(coco, tmp_path, what, message):
+def test_what_is_not_of_coco_is_told(coco, tmp_path, what, facts):
     change(coco, **what)
-    with pytest.raises(InputError, match=message):
+    with raises_naming(InputError, *facts):
         write_voc_layout({"train": coco}, tmp_path / "voc")
 
 
@@ -168,7 +172,7 @@ def test_splits_that_share_file_names_need_folders_of_their_own(coco, tmp_path):
     path = coco.annotations.with_name("instances_val2014.json")
     path.write_text(json.dumps(content))
     splits = {"train": coco, "val": Split(path, other)}
-    with pytest.raises(InputError, match=r"COCO_\d+\.jpg of train and .* of val.*--split-folders"):
+    with raises_naming(InputError, "train", "val", "--split-folders"):
         write_voc_layout(splits, tmp_path / "voc")
     assert not (tmp_path / "voc").exists()
     write_voc_layout(splits, tmp_path / "voc", split_folders=True)
@@ -188,7 +192,7 @@ def test_splits_of_other_classes_are_refused(coco, tmp_path):
     other.annotations.write_text(
         json.dumps(told | {"categories": [*CATEGORIES, {"id": 40, "name": "x"}]})
     )
-    with pytest.raises(InputError, match="other categories"):
+    with raises_naming(InputError, "categories"):
         write_voc_layout({"train": coco, "val": other}, tmp_path / "voc")
     assert not (tmp_path / "voc").exists()
 
@@ -210,12 +214,12 @@ def test_the_command_writes_and_tells_what_to_run(coco, tmp_path, monkeypatch, c
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "train: 3 images, 2 with an object, 4 objects, 1 of them crowds" in done.stdout
+    assert_names(done.stdout, "train:", 3, 2, 4, 1, near=120)
     assert f"data=coco2014 data.root={tmp_path / 'voc'}" in done.stdout
     monkeypatch.setattr(sys, "argv", ["import_coco", *words])
     with pytest.raises(SystemExit) as stop:
         import_coco.main()
     assert stop.value.code == 1
     told = capsys.readouterr().err
-    assert "instances_val2014.json is missing" in told
+    assert_names(told, "instances_val2014.json")
     assert "Traceback" not in told

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from facts import assert_names, raises_naming
 from pictures import save_turned
 from PIL import Image
 
@@ -142,7 +143,7 @@ def test_a_dot_may_be_part_of_a_name(root):
 
 def test_of_two_images_of_one_name_the_list_must_say_which(root):
     Image.new("RGB", (4, 5), "red").save(root / "JPEGImages/b.png")
-    with refused(r"line 3: b may be b\.jpg, b\.png"):
+    with refused("line 3", "b", "b.jpg", "b.png"):
         read(root)
     write_list(root, "b.png\n")
     assert read(root).image_size(0) == (5, 4)
@@ -237,7 +238,7 @@ class _Call:
 def test_a_tag_file_cannot_run_code(root, wrap):
     trace = root / "was_here"
     np.save(root / "cls_labels.npy", wrap(_Call(Path.touch, trace)), allow_pickle=True)
-    with pytest.raises(InputError, match=r"cls_labels\.npy cannot be read as tags.*not allowed"):
+    with raises_naming(InputError, "cls_labels.npy", "touch"):
         read(root, tags="cls_labels.npy")
     assert not trace.exists()
     # the file is a real attack: numpy's own reader falls for it
@@ -248,7 +249,7 @@ def test_a_tag_file_cannot_run_code(root, wrap):
 @pytest.mark.parametrize("function", [eval, np.load, np.fromfile, getattr])
 def test_no_function_but_those_that_make_arrays_is_reached(tmp_path, function):
     np.save(tmp_path / "a.npy", {"a": _Call(function, "x")}, allow_pickle=True)
-    with pytest.raises(InputError, match=f"{function.__name__}, which is not allowed"):
+    with raises_naming(InputError, "a.npy", function.__name__):
         read_npy_dict(tmp_path / "a.npy")
 
 
@@ -262,7 +263,7 @@ def write_pickle(path, pickled: bytes) -> None:
 def test_a_tag_file_of_a_few_bytes_cannot_ask_for_gigabytes(tmp_path):
     place = (1 << 31).to_bytes(4, "little")
     write_pickle(tmp_path / "a.npy", b"\x80\x04Nr" + place + b".")
-    with pytest.raises(InputError, match=r"a\.npy cannot be read as tags.*2147483648 places"):
+    with raises_naming(InputError, "a.npy", 2147483648):
         read_npy_dict(tmp_path / "a.npy")
 
 
@@ -273,14 +274,14 @@ def test_lists_that_hold_each_other_are_not_written_out(root):
     array = np.empty((), object)
     array[()] = dict.fromkeys(NAMES, deep)
     write_pickle(root / "cls_labels.npy", pickle.dumps(array))
-    with refused(r"has no tags for .* \(it is no vector of numbers\)"):
+    with refused("cls_labels.npy"):
         read(root, tags="cls_labels.npy")
 
 
 def test_images_without_tags_are_an_error_unless_they_count_as_background(root):
     (root / "Annotations/b.xml").write_text(annotation([]))
-    message = r"1 images of train have no tag in xml \(b\).*on_missing_labels=background"
-    with pytest.raises(InputError, match=message):
+    facts = [1, "train", "xml", "b", "data.dataset.on_missing_labels=background"]
+    with raises_naming(InputError, *facts):
         read(root)
     assert read(root, on_missing_labels="background").tags[2].tolist() == [0, 0, 0]
 
@@ -291,7 +292,7 @@ def test_of_many_untagged_images_five_are_named(root):
     for name in names:
         Image.new("RGB", (4, 4)).save(root / f"JPEGImages/{name}.jpg")
         (root / f"Annotations/{name}.xml").write_text(annotation([]))
-    with pytest.raises(InputError, match=r"7 images .*\(x0, x1, x2, x3, x4, \.\.\.\)"):
+    with raises_naming(InputError, 7, "(x0, x1, x2, x3, x4, ...)"):
         read(root)
 
 
@@ -317,7 +318,7 @@ def test_ids_above_255_can_be_mapped(root):
     write_mask(root, "b", np.array([[0, 300, 40000, 65535] * 2] * 10, np.uint16))
     data = read(root, mask_ids={0: "background", 300: "cat", 65535: "bird"})
     assert data.mask(2)[0, :4].tolist() == [0, 2, 255, 1]
-    with pytest.raises(InputError, match=r"b\.png holds id 300, 40000, 65535"):
+    with raises_naming(InputError, "b.png", 300, 40000, 65535):
         read(root).mask(2)
 
 
@@ -326,7 +327,7 @@ def test_a_view_of_some_classes_skips_the_others(root):
         root, classes=["cat"], mask_ids={0: "background", 2: "cat"}, on_missing_labels="background"
     )
     assert data.tags.tolist() == [[0], [1], [0]]
-    assert data.notes[-1].endswith("left out: bird, dog")
+    assert_names(data.notes[-1], "bird, dog")
     assert data.mask(1)[0, :3].tolist() == [1, 255, 0]
     assert [len(data.boxes(i)) for i in range(3)] == [0, 1, 0]
     write_csv(root, "image," + ",".join(CLASSES), *tagged_rows())
@@ -342,13 +343,13 @@ def test_pseudo_masks_stand_for_true_ones(root, tmp_path):
     save_mask(pseudo / "b.png", np.full((10, 8), 3, np.uint8))
     data = read(root, masks=pseudo, mask_ids={200: "cat"})
     assert (data[2]["mask"] == 3).all()  # labels already: mask_ids do not apply
-    with pytest.raises(InputError, match=r"pseudo/2007_000032\.png is missing"):
+    with raises_naming(InputError, "pseudo/2007_000032.png"):
         data.mask(0)
     save_mask(pseudo / "b.png", np.full((10, 8), 4, np.uint8))
-    with pytest.raises(InputError, match=r"b\.png holds id 4.*make pseudo masks of these classes"):
+    with raises_naming(InputError, "b.png", 4):
         data.mask(2)
     save_mask(pseudo / "b.png", np.full((8, 10), 3, np.uint8))
-    with pytest.raises(InputError, match=r"b\.png is of 10x8 pixels, but its image .* is of 8x10"):
+    with raises_naming(InputError, "b.png", "10x8", "8x10"):
         data.mask(2)
 
 
@@ -364,19 +365,19 @@ def test_an_image_without_objects_has_no_boxes(root):
 
 
 @pytest.mark.parametrize(
-    ("box", "message"),
+    ("box", "facts"),
     [
-        (("", 1, 2, 3), r"b\.xml has a dog without a box in numbers"),
-        (("nan", 1, 2, 3), "without a box in numbers"),
-        (("inf", 1, 2, 3), "without a box in numbers"),
-        ((6, 3, 2, 8), r"b\.xml has a dog whose box \(6, 3, 2, 8\) holds no pixel .* 8x10"),
-        ((20, 3, 30, 8), "holds no pixel"),
+        (("", 1, 2, 3), ["b.xml", "dog"]),
+        (("nan", 1, 2, 3), ["b.xml", "dog"]),
+        (("inf", 1, 2, 3), ["b.xml", "dog"]),
+        ((6, 3, 2, 8), ["b.xml", "dog", "(6, 3, 2, 8)", "8x10"]),
+        ((20, 3, 30, 8), ["b.xml", "(20, 3, 30, 8)", "8x10"]),
     ],
 )
-def test_a_box_that_is_none_is_refused_before_work_starts(root, box, message):
+def test_a_box_that_is_none_is_refused_before_work_starts(root, box, facts):
     (root / "Annotations/b.xml").write_text(annotation(["dog"], box))
     read(root).check()
-    with pytest.raises(InputError, match=message):
+    with raises_naming(InputError, *facts):
         read(root, with_boxes=True).check()
 
 
@@ -384,20 +385,20 @@ def test_all_boxes_that_are_none_are_counted_at_once(root):
     for name in ("b", NAMES[0]):
         path = root / f"Annotations/{name}.xml"
         path.write_text(path.read_text().replace("<xmin>2", "<xmin>7"))
-    with pytest.raises(InputError, match=r"(?s)^2 boxes of split 'train'.*000032\.xml.*b\.xml"):
+    with raises_naming(InputError, 2, "train", "2007_000032.xml", "b.xml"):
         read(root, with_boxes=True).check()
 
 
 def test_of_many_boxes_that_are_none_five_are_told(root):
     (root / "Annotations/b.xml").write_text(annotation(["dog"] * 9, (6, 3, 2, 8)))
-    with pytest.raises(InputError, match=r"(?s)^9 boxes of split 'train'.*and 4 more$"):
+    with raises_naming(InputError, 9, "train", 4):
         read(root, with_boxes=True).check()
 
 
 def test_an_image_without_boxes_is_refused_unless_it_may_be_background(root):
     (root / "Annotations/b.xml").write_text(annotation([]))
     how = {"with_boxes": True, "tags": "masks"}
-    with pytest.raises(InputError, match=r"1 images of train have no box in xml \(b\); draw one"):
+    with raises_naming(InputError, 1, "train", "xml", "b"):
         read(root, **how).check()
     data = read(root, **how, on_missing_labels="background")
     data.check()
@@ -434,10 +435,10 @@ def test_boxes_come_from_instance_masks_with_the_class_of_the_true_mask(root):
     assert [data.boxes(i).tolist() for i in range(3)] == [[[c, 0, 0, 1, 1]] for c in (1, 2, 3)]
     instances[4, 4] = 2  # of b, where its mask has background
     save_mask(root / "SegmentationObject/b.png", instances)
-    with pytest.raises(InputError, match=r"b\.png does not fit.*instance 2 lies on background"):
+    with raises_naming(InputError, "b.png", 2):
         data.check()
     (root / "SegmentationObject/b.png").unlink()
-    with pytest.raises(InputError, match=r"SegmentationObject/b\.png is missing"):
+    with raises_naming(InputError, "SegmentationObject/b.png"):
         data.check()
 
 
@@ -447,9 +448,7 @@ def test_boxes_of_a_file_are_found_by_name_and_its_name_may_hold_the_split(root,
     data = read(root, boxes=name.replace("train", "{split}"))
     assert [data.boxes(i).tolist() for i in range(3)] == [[[1, 0, 0, 1, 1]], [], [[3, 1, 2, 6, 8]]]
     (root / name).write_text("image,class,x0,y0,x1,y1\nb,dog,9,2,12,8\n")
-    with pytest.raises(
-        InputError, match=rf"{name} has a dog in b \(line 2\) whose box \(9, 2, 12, 8\)"
-    ):
+    with raises_naming(InputError, name, "dog", "b", "line 2", "(9, 2, 12, 8)"):
         read(root, boxes=name).boxes(2)
 
 
@@ -464,13 +463,13 @@ def test_tags_may_be_the_classes_of_the_boxes(root):
 )
 def test_an_annotation_with_entities_is_refused(root, content):
     (root / "Annotations/b.xml").write_text(content)
-    with refused(r"b\.xml declares entities, which are not expanded"):
+    with refused("b.xml", "entities"):
         read(root)
 
 
 def test_an_annotation_too_long_for_one_image_is_refused(root, monkeypatch):
     monkeypatch.setattr("wsss_lightning.data.sources.boxes.MOST_XML", 20)
-    with refused(r"\.xml has \d+ bytes, but the annotation of one image has at most 20; give"):
+    with refused("2007_000032.xml", (root / "Annotations/2007_000032.xml").stat().st_size, 20):
         read(root)
 
 
@@ -490,7 +489,7 @@ def test_a_split_need_not_have_masks(root):
     data.check()
     assert not data.has_masks()
     assert set(read(root, with_masks=False)[0]) == {"image", "tags", "name"}
-    with pytest.raises(InputError, match=r"so are all masks of train.*data\.reader\.mask_dir"):
+    with raises_naming(InputError, "train", "data.dataset.mask_dir"):
         data.mask(0)
     (root / "SegmentationClass").rmdir()
     assert not read(root).has_masks()
@@ -517,7 +516,7 @@ def test_images_are_turned_upright_under_their_masks_and_boxes(root, orientation
     assert data.image_size(2) == (10, 8)
     for key in ("image", "mask", "boxes"):
         torch.testing.assert_close(sample[key], before[key])
-    assert "1 images are turned upright" in data.notes[0]
+    assert_names(data.notes[0], 1, "EXIF")
 
 
 def test_an_image_is_used_as_stored_where_its_mask_only_fits_that(root):
@@ -530,8 +529,7 @@ def test_an_image_is_used_as_stored_where_its_mask_only_fits_that(root):
     data = read(root)
     data.check()
     np.testing.assert_array_equal(np.asarray(data.image(2)), stored)
-    assert "not applied" in data.notes[0]
-    assert "(b)" in data.notes[0]
+    assert_names(data.notes[0], "EXIF", "b")
 
 
 @pytest.mark.parametrize(("box", "size"), [("1,2,19,8", (16, 20)), ("1,2,6,19", (20, 16))])
@@ -560,7 +558,7 @@ def test_images_whose_sizes_do_not_tell_follow_those_whose_sizes_do(root):
     data = read(root)
     with Image.open(root / f"JPEGImages/{NAMES[0]}.png") as image:
         np.testing.assert_array_equal(np.asarray(data.image(0)), np.asarray(image))
-    assert "2 images have an EXIF orientation that is not applied" in data.notes[0]
+    assert_names(data.notes[0], 2, "EXIF")
 
 
 def test_a_mask_and_an_annotation_that_fit_other_turns_are_refused(root):
@@ -568,7 +566,7 @@ def test_a_mask_and_an_annotation_that_fit_other_turns_are_refused(root):
     path = root / "Annotations/b.xml"
     size = "<size><width>10</width><height>8</height></size><object>"
     path.write_text(path.read_text().replace("<object>", size, 1))
-    with refused(r"b\.png has EXIF orientation 6.*8x10.*10x8"):
+    with refused("b.png", "EXIF orientation 6", "8x10", "10x8"):
         read(root)
 
 
@@ -577,7 +575,7 @@ def test_boxes_of_an_image_of_another_size_are_refused_though_they_lie_inside(ro
     size = "<size><width>16</width><height>20</height></size><object>"
     path.write_text(path.read_text().replace("<object>", size, 1))
     assert read(root).tags.tolist() == TAGS  # of which size the image was does not matter
-    with refused(r"b\.xml says that b is of 16x20 pixels, but b\.jpg is of 8x10"):
+    with refused("b.xml", "b", "16x20", "b.jpg", "8x10"):
         read(root, with_boxes=True).check()
     path.write_text(path.read_text().replace("16<", "0<").replace("20<", "0<"))
     read(root, with_boxes=True).check()  # some tools write 0 for a size that they do not know
@@ -622,7 +620,7 @@ def test_a_mask_of_one_name_belongs_to_no_image_where_two_have_that_name(root):
     assert data.tags.tolist() == [[0, 0, 1]]
     assert not data.has_masks()
     data.check()
-    assert "no image has a mask in" in data.notes[-1]
+    assert_names(data.notes[-1], "SegmentationClass")
     (root / "JPEGImages/val/b.jpg").unlink()
     assert read(root, tags="masks").tags.tolist() == [[0, 0, 1]]  # now it is the only one
 
@@ -631,7 +629,7 @@ def test_boxes_of_images_that_do_not_exist_do_not_turn_others_into_background(ro
     rows = f"image,class,x0,y0,x1,y1\n{NAMES[0]},bird,0,0,1,1\nnone.jpg,dog,1,2,6,8\n"
     (root / "boxes.csv").write_text(rows)
     how = {"boxes": "boxes.csv", "on_missing_labels": "background", "with_boxes": True}
-    with refused(r"knows nothing of 2 images of train.*not in .*JPEGImages \(none\.jpg\)"):
+    with refused("boxes.csv", 2, "train", "JPEGImages", "none.jpg"):
         read(root, **how).check()
     (root / "boxes.csv").write_text(rows.replace("none.jpg,", "b,"))
     data = read(root, **how)
@@ -647,7 +645,7 @@ def test_coco_boxes_of_an_image_of_another_size_are_refused(root):
     ]
     content = {"images": images, "annotations": things, "categories": [{"id": 1, "name": "cat"}]}
     (root / "a.json").write_text(json.dumps(content))
-    with refused(r"a\.json says that b is of 16x20 pixels, but b\.jpg is of 8x10"):
+    with refused("a.json", "b", "16x20", "b.jpg", "8x10"):
         read(root, boxes="a.json", with_boxes=True).check()
 
 
@@ -695,22 +693,22 @@ def test_the_fingerprint_notices_names_tags_classes_ids_and_images_but_not_masks
 # what is wrong, where, and how to mend it
 
 
-def refused(message: str):
-    return pytest.raises(InputError, match=message)
+def refused(*facts: object):
+    return raises_naming(InputError, *facts)
 
 
 def test_a_missing_root_says_how_to_give_it(root):
-    with refused(r"data\.root is .*nowhere, but there is no such folder.*data\.root=DIR"):
+    with refused("data.root", root / "nowhere", "data.root=DIR"):
         read(root / "nowhere")
 
 
 def test_a_missing_image_folder_is_named(root):
-    with refused(r"JPEGs is missing.*data\.reader\.image_dir"):
+    with refused("JPEGs", "data.dataset.image_dir"):
         read(root, image_dir="JPEGs")
 
 
 def test_an_unknown_split_is_answered_by_the_nearest(root):
-    with refused("split trian has no list in data.dataset.lists; did you mean train?"):
+    with refused("trian", "data.dataset.lists", "train"):
         read(root, split="trian")
 
 
@@ -719,64 +717,67 @@ def test_a_missing_list_names_those_that_exist(root):
         (root / "ImageSets/Segmentation" / name).write_text("b\n")
     lists = {"train": "ImageSets/Segmentation/tran.txt"}
     with refused(
-        r"tran\.txt is missing.*beside it are train\.txt, trainval\.txt, val\.txt; "
-        r"did you mean train\.txt\?.*data\.reader\.lists\.train"
+        "tran.txt",
+        "train.txt",
+        "trainval.txt",
+        "val.txt",
+        "data.dataset.lists.train",
     ):
         read(root, lists=lists)
-    with refused(r"other/tran\.txt is missing.*beside it are no lists"):
+    with refused("other/tran.txt"):
         read(root, lists={"train": "other/tran.txt"})
 
 
 def test_an_empty_list_is_refused(root):
     write_list(root, "\n \n")
-    with refused(r"train\.txt names no image"):
+    with refused("train.txt"):
         read(root)
 
 
 def test_a_list_that_is_no_text_is_refused(root):
     (root / "ImageSets/Segmentation/train.txt").write_bytes(b"\xff\xd8\xff\x00")
-    with refused(r"train\.txt is not text"):
+    with refused("train.txt"):
         read(root)
 
 
 def test_a_name_listed_twice_is_refused(root):
     write_list(root, "b\n2007_000032\n/JPEGImages/b.jpg x\n")
-    with refused(r"train\.txt names b more than once"):
+    with refused("train.txt", "b"):
         read(root)
 
 
 def test_a_listed_image_that_is_absent_is_named(root):
     write_list(root, "b\nc\n")
-    with refused(r"1 images on the list of train are not in .*JPEGImages \(c\).*take them off"):
+    with refused(1, "train", "JPEGImages", "c"):
         read(root)
 
 
 @pytest.mark.parametrize("classes", [[], ["cat", "cat"], ["background", "cat"], ["cat", " "]])
 def test_class_lists_that_cannot_be_are_refused(root, classes):
-    with refused("name 1 to 254 classes, each once and without background"):
+    with refused(1, 254, "background"):
         read(root, classes=classes)
 
 
 def test_an_unknown_value_of_untagged_is_refused(root):
-    with refused("on_missing_labels is ignore; set it to error, or to background"):
+    with refused("on_missing_labels", "ignore", "error", "background"):
         read(root, on_missing_labels="ignore")
 
 
 @pytest.mark.parametrize("tags", ["xlm", "tags.txt"])
 def test_an_unknown_source_of_tags_is_refused(root, tags):
-    with refused(rf"data\.reader\.tags is {tags}; set it to xml, masks"):
+    with refused("data.dataset.tags", tags, "xml", "masks"):
         read(root, tags=tags)
 
 
 def test_an_object_of_an_unknown_class_is_answered_by_the_nearest(root):
     (root / "Annotations/b.xml").write_text(annotation(["dogg"]))
-    with refused(r"b\.xml names the class 'dogg'.*did you mean dog\?.*data\.reader\.mask_ids"):
+    with refused("b.xml", "dogg", "dog", "data.dataset.mask_ids"):
         read(root)
 
 
 def test_a_missing_annotation_is_named(root):
     (root / "Annotations/b.xml").unlink()
-    with refused(r"b\.xml is missing.*data\.reader\.tags"):
+    with refused("b.xml", "data.dataset.tags"):
         read(root)
 
 
@@ -786,58 +787,58 @@ def test_a_missing_annotation_is_named(root):
 )
 def test_an_annotation_that_does_not_parse_is_named(root, content):
     (root / "Annotations/b.xml").write_bytes(content)
-    with refused(r"b\.xml does not parse as XML"):
+    with refused("b.xml", "XML"):
         read(root)
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"),
+    ("lines", "facts"),
     [
-        (["image,bird,cat", "b,1,0"], r"tags\.csv has no columns for the class dog"),
-        (["image,bird,cat,dgo", "b,1,0,0"], r"no columns for the class dog.*did you mean dgo\?"),
-        (["image,bird,cat,dog,cat", "b,1,0,0,0"], "has 2 columns for the class cat"),
-        (["image,bird,cat,dog,catt", "b,1,0,0,0"], r"names the class 'catt'.*did you mean cat\?"),
-        (["image,bird,cat,dog", "b,1,0"], r"tags\.csv, line 2, is b,1,0, but a name and 3 tags"),
-        (["image,bird,cat,dog", "b,1,0,0,1"], "line 2, is b,1,0,0,1"),
-        (["image,bird,cat,dog", "b,1,0,2"], "line 2, is b,1,0,2"),
-        (["image,bird,cat,dog", "b,1,0,yes"], "line 2, is b,1,0,yes"),
-        (["image,bird,cat,dog", "b,1,0,0", "b,1,0,0"], "has b twice, again in line 3"),
-        (["image,bird,cat,dog", "b,1,0,0"], r"no tags for 2 images of train \(2007_000032, 2007"),
-        ([""], r"tags\.csv is empty"),
+        (["image,bird,cat", "b,1,0"], ["dog"]),
+        (["image,bird,cat,dgo", "b,1,0,0"], ["dog", "dgo"]),
+        (["image,bird,cat,dog,cat", "b,1,0,0,0"], [2, "cat"]),
+        (["image,bird,cat,dog,catt", "b,1,0,0,0"], ["catt", "cat"]),
+        (["image,bird,cat,dog", "b,1,0"], ["line 2", "b,1,0", 3]),
+        (["image,bird,cat,dog", "b,1,0,0,1"], ["line 2", "b,1,0,0,1"]),
+        (["image,bird,cat,dog", "b,1,0,2"], ["line 2", "b,1,0,2"]),
+        (["image,bird,cat,dog", "b,1,0,yes"], ["line 2", "b,1,0,yes"]),
+        (["image,bird,cat,dog", "b,1,0,0", "b,1,0,0"], ["b", "line 3"]),
+        (["image,bird,cat,dog", "b,1,0,0"], [2, "train", "2007_000032"]),
+        ([""], ["tags.csv"]),
     ],
 )
-def test_a_csv_that_does_not_fit_is_named_with_its_line(root, lines, message):
+def test_a_csv_that_does_not_fit_is_named_with_its_line(root, lines, facts):
     write_csv(root, *lines)
-    with refused(message):
+    with refused(*facts):
         read(root, tags="tags.csv")
 
 
 def test_a_csv_that_is_no_text_is_refused(root):
     (root / "tags.csv").write_bytes(b"PK\x03\x04image")  # a spreadsheet that was renamed
-    with refused(r"tags\.csv is not text"):
+    with refused("tags.csv"):
         read(root, tags="tags.csv")
 
 
 def test_a_missing_file_of_tags_is_named(root):
-    with refused(r"tags\.csv is missing.*data\.reader\.tags=FILE"):
+    with refused("tags.csv", "data.dataset.tags=FILE"):
         read(root, tags="tags.csv")
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "facts"),
     [
-        ({"b": np.zeros(20)}, "has 20 tags for b, but there are 3 classes"),
-        ({"b": np.array([0.5, 0, 0])}, "tags other than 0 and 1 for b"),
-        ({"b": np.array([0, 0, 1])}, "no tags for 2 images of train"),
-        ({"b": "cat"}, "has no tags for 'b'"),
-        ({None: np.zeros(3)}, "has no tags for None"),
-        ([1, 2], "cannot be read as tags"),
-        (np.zeros((3, 3)), "plain numbers without names"),
+        ({"b": np.zeros(20)}, [20, "b", 3]),
+        ({"b": np.array([0.5, 0, 0])}, [0, 1, "b"]),
+        ({"b": np.array([0, 0, 1])}, [2, "train"]),
+        ({"b": "cat"}, ["'b'"]),
+        ({None: np.zeros(3)}, ["None"]),
+        ([1, 2], []),
+        (np.zeros((3, 3)), []),
     ],
 )
-def test_a_npy_that_does_not_fit_is_refused(root, content, message):
+def test_a_npy_that_does_not_fit_is_refused(root, content, facts):
     np.save(root / "cls_labels.npy", content, allow_pickle=True)
-    with refused(rf"cls_labels\.npy .*{message}"):
+    with refused("cls_labels.npy", *facts):
         read(root, tags="cls_labels.npy")
 
 
@@ -846,21 +847,21 @@ def test_a_truncated_npy_is_refused(root):
     content = (root / "cls_labels.npy").read_bytes()
     for size in (0, 5, 100, 140, len(content) - 1):
         (root / "cls_labels.npy").write_bytes(content[:size])
-        with refused(r"cls_labels\.npy cannot be read as tags"):
+        with refused("cls_labels.npy"):
             read(root, tags="cls_labels.npy")
 
 
 def test_an_image_that_is_cut_off_is_named_before_work_starts(root):
     path = root / "JPEGImages/b.jpg"
     path.write_bytes(path.read_bytes()[:-60])
-    with refused(r"b\.jpg cannot be read as an image.*replace it, or take it off the list"):
+    with refused("b.jpg"):
         read(root).check()
 
 
 def test_a_mask_that_is_cut_off_is_named_before_work_starts(root):
     path = root / "SegmentationClass/b.png"
     path.write_bytes(path.read_bytes()[:-32])
-    with refused(r"SegmentationClass/b\.png cannot be read as an image"):
+    with refused("SegmentationClass/b.png"):
         read(root).check()
 
 
@@ -873,7 +874,7 @@ def test_damage_amid_an_image_is_named_when_it_is_read(root):
     path.write_bytes(content)
     data = read(root)
     data.check()  # its header and its end are whole
-    with refused(r"b\.png cannot be read as an image.*replace it, or take it off the list"):
+    with refused("b.png"):
         data.image(2)
 
 
@@ -886,23 +887,23 @@ def test_an_image_whose_end_is_unusual_is_no_error(root):
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
 def test_a_file_that_is_no_image_is_named_before_work_starts(root, content):
     (root / "JPEGImages/b.jpg").write_bytes(content)
-    with refused(r"b\.jpg cannot be read as an image"):
+    with refused("b.jpg"):
         read(root).check()
 
 
 @pytest.mark.parametrize(
-    ("most", "message"),
+    ("most", "facts"),
     [
-        (60, r"b\.jpg has 8x10 pixels, but at most 60 are read; cut it"),
-        (20, "claims far more than 20"),
+        (60, ["b.jpg", "8x10", 60]),
+        (20, ["b.jpg", 20]),
     ],
 )
 def test_an_image_too_large_to_be_true_is_refused_before_it_is_decoded(
-    root, monkeypatch, most, message
+    root, monkeypatch, most, facts
 ):
     write_list(root, "b")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
-    with refused(message):
+    with refused(*facts):
         read(root).image(2)
 
 
@@ -914,7 +915,7 @@ def test_a_file_of_a_few_bytes_that_claims_gigabytes_is_refused(root):
     content[20:24] = (60000).to_bytes(4, "big")
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     (root / "JPEGImages/b.png").write_bytes(content)
-    with refused(r"b\.png claims far more than 89478485 pixels"):
+    with refused("b.png", 89478485):
         read(root).check()
 
 
@@ -925,69 +926,69 @@ def test_no_program_is_started_for_a_file_that_wants_one(root):
     )
     with Image.open(root / "JPEGImages/b.jpg") as image:
         assert image.format == "EPS"
-    with refused(r"b\.jpg cannot be read as an image \(cannot identify image file"):
+    with refused("b.jpg", "cannot identify image file"):
         read(root).check()
 
 
 def test_an_image_of_16_bits_is_refused_rather_than_clipped(root):
     (root / "JPEGImages/b.jpg").unlink()
     Image.fromarray(np.full((10, 8), 999, np.uint16)).save(root / "JPEGImages/b.png")
-    with refused(r"b\.png holds more than 8 bits a channel"):
+    with refused("b.png", "8 bits"):
         read(root).image(2)
 
 
 def test_a_mask_of_another_size_is_named_before_work_starts(root):
     write_mask(root, "b", np.zeros((10, 9), np.uint8))
-    message = r"b\.png is of 9x10 pixels, but its image b\.jpg is of 8x10"
-    with refused(message):
+    facts = ("b.png", "9x10", "b.jpg", "8x10")
+    with refused(*facts):
         read(root).check()
-    with refused(message):
+    with refused(*facts):
         read(root).mask(2)
     read(root, with_masks=False).check()
 
 
 def test_a_missing_mask_among_others_is_named_before_work_starts(root):
     (root / "SegmentationClass/b.png").unlink()
-    with refused(r"b\.png is missing, but other masks of train exist; .*take b off the list"):
+    with refused("b.png", "train", "b"):
         read(root).check()
 
 
 def test_a_mask_that_is_no_image_is_named_before_work_starts(root):
     (root / "SegmentationClass/b.png").write_bytes(b"nothing")
-    with refused(r"SegmentationClass/b\.png cannot be read as an image"):
+    with refused("SegmentationClass/b.png"):
         read(root).check()
 
 
 def test_pseudo_masks_are_looked_at_before_work_starts(root, tmp_path):
     (tmp_path / "pseudo").mkdir()
-    with refused(r"pseudo/2007_000032\.png is missing"):
+    with refused("pseudo/2007_000032.png"):
         read(root, masks=tmp_path / "pseudo").check()
 
 
 def test_a_mask_of_colours_is_refused_with_the_mend(root):
     Image.new("RGB", (8, 10)).save(root / "SegmentationClass/b.png")
-    with refused(r"b\.png is an image of mode RGB.*palette"):
+    with refused("b.png", "RGB", "palette"):
         read(root).mask(2)
 
 
 @pytest.mark.parametrize("label", [4, 77, 254])
 def test_an_id_that_is_no_label_is_named_with_the_mend(root, label):
     write_mask(root, "b", np.full((10, 8), label, np.uint8))
-    facts = rf"b\.png holds id {label} \(100\.0 %.* 3 and 255 \(ignored\).*data\.reader\.mask_ids"
-    with refused(facts):
+    facts = ("b.png", label, "100.0 %", 3, 255, "data.dataset.mask_ids")
+    with refused(*facts):
         read(root).mask(2)
-    with refused(facts):
+    with refused(*facts):
         read(root).check()
 
 
 @pytest.mark.parametrize(
-    ("mask_ids", "message"),
+    ("mask_ids", "facts"),
     [
-        ({1: "catt"}, r"gives id 1 to catt, which is no class; did you mean cat\?"),
-        ({-1: "cat"}, "has the id -1, but ids are whole numbers from 0 to 65535"),
-        ({65536: "cat"}, "has the id 65536"),
+        ({1: "catt"}, [1, "catt", "cat"]),
+        ({-1: "cat"}, [-1, 0, 65535]),
+        ({65536: "cat"}, [65536, 65535]),
     ],
 )
-def test_mask_ids_that_cannot_be_are_refused(root, mask_ids, message):
-    with refused(message):
+def test_mask_ids_that_cannot_be_are_refused(root, mask_ids, facts):
+    with refused(*facts):
         read(root, mask_ids=mask_ids)

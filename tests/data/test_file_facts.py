@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from facts import assert_names
 from PIL import Image
 
 from wsss_lightning.data import file_facts
@@ -66,11 +67,11 @@ def test_a_file_that_cannot_be_used_has_its_error_and_is_looked_at_again(fact, p
     path.write_bytes(b"nothing")
     error = fact()
     assert isinstance(error, InputError)
-    assert "a.bmp cannot be read as an image" in str(error)
+    assert_names(error, "a.bmp")
     Image.new("RGB", (6, 4)).save(path)
     assert isinstance(fact(), Fact)
     path.unlink()
-    assert "a.bmp is missing" in str(fact())
+    assert_names(fact(), "a.bmp")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 0, "files": {}}', '{"format": 1}'])

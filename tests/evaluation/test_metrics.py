@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from facts import raises_naming
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -162,16 +163,16 @@ def test_a_reset_forgets_and_states_move_between_processes():
 
 
 @pytest.mark.parametrize(
-    ("prediction", "truth", "message"),
+    ("prediction", "truth", "facts"),
     [
-        (5, 0, r"the prediction holds label 5, but labels are 0\.\.3 and 255"),
-        (4, 0, "the prediction holds label 4"),
-        (0, 4, "the truth holds label 4"),
-        (0, -1, "the truth holds label -1, .*set num_classes"),
+        (5, 0, ["prediction", 5, 0, 3, 255]),
+        (4, 0, ["prediction", 4]),
+        (0, 4, ["truth", 4]),
+        (0, -1, ["truth", -1, "num_classes"]),
     ],
 )
-def test_labels_that_do_not_exist_are_refused(prediction, truth, message):
-    with pytest.raises(InputError, match=message):
+def test_labels_that_do_not_exist_are_refused(prediction, truth, facts):
+    with raises_naming(InputError, *facts):
         Confusion(K).update(torch.tensor([prediction]), torch.tensor([truth]))
 
 
@@ -243,17 +244,17 @@ def test_parts_of_a_split_may_be_added_after_they_were_scored():
 
 
 def test_a_curve_of_one_threshold_is_refused():
-    with pytest.raises(InputError, match="thresholds is 1; set 2 or more"):
+    with raises_naming(InputError, "thresholds", 1, 2):
         ThresholdCurve(K, 1)
 
 
 def test_scores_of_too_few_classes_are_refused():
-    with pytest.raises(InputError, match=r"of 2 classes, .* 4 labels; score all 3"):
+    with raises_naming(InputError, 2, 4, 3):
         ThresholdCurve(K, 11).update(torch.rand(2, 1, 1), torch.zeros(1, 1).long())
 
 
 def test_true_labels_that_do_not_exist_are_refused():
-    with pytest.raises(InputError, match="the truth holds label 7"):
+    with raises_naming(InputError, "truth", 7):
         ThresholdCurve(K, 11).update(torch.rand(3, 1, 1), torch.full((1, 1), 7))
 
 

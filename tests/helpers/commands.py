@@ -43,6 +43,16 @@ COLOURS = {"bird": (200, 40, 40), "cat": (40, 200, 40), "dog": (40, 40, 200)}
 SPLITS = {"train": 6, "val": 4}
 
 
+# how the terminal shows that a stage was done, that its results were there, and that a run had
+# nothing left to do; tests know these words from here alone
+DONE, FOUND, SKIPPED = "done", "found", "nothing to do"
+
+
+def stages_in(out: str, state: str) -> list[str]:
+    """Names of the stages that the terminal shows in this state."""
+    return re.findall(rf"^(\S+) +{state}\b", out, re.MULTILINE)
+
+
 @dataclass
 class Outcome:
     """What a command left behind."""
@@ -58,6 +68,9 @@ class Outcome:
         assert self.code == 0, self.err
         (said,) = re.findall(r"^results +(\S+)/results.json$", self.out, re.MULTILINE)
         return self.cwd / said
+
+    def stages(self, state: str) -> list[str]:
+        return stages_in(self.out, state)
 
     @property
     def results(self) -> dict:
@@ -182,9 +195,3 @@ def kill_when(process, appears: Path, pattern: str) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))

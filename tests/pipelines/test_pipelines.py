@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from wsss_lightning.cache.stage_cache import Run
+from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.schema import normalise_splits
 from wsss_lightning.steps import scored_splits
@@ -25,7 +25,7 @@ PIPELINES = {
 
 
 @dataclass
-class RecordingRun(Run):
+class RecordingRun(StageCache):
     """Notes what each stage is given in place of doing it; every evaluation gives 0.5."""
 
     stages: dict[str, dict] = field(default_factory=dict)
@@ -128,7 +128,7 @@ def test_the_crf_behind_the_segmentation_network_can_have_kernels_of_its_own(don
     run, _ = done(*own, *words)
     assert run.stages["crf/train"]["parameters"].theta_alpha == 80
     assert run.stages["predictions_crf/val"]["parameters"].theta_alpha == behind
-    assert run.stages["segmentation"]["crf"].theta_alpha == behind
+    assert run.stages["segmentation"]["crf"].parameters.theta_alpha == behind
 
 
 @pytest.mark.parametrize("words", PIPELINES.values(), ids=PIPELINES)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 # numbers of images that no number of processes here divides
 ODD = [word for word in TINY if "num_" not in word and not word.startswith("trainer")]
 ODD += ["data.generate.num_train=7", "data.generate.num_val=5", "experiment=cam"]
-SHARED = ("validate_tags-*", "score-*", "predict-*", "features-*", "walk-*")
+SHARED = ("validate_tags-*", "cams-*", "predict-*", "features-*", "walk-*")
 
 
 def files_of(store: Path) -> dict[str, str]:

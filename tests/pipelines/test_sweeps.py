@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import TINY, start, there
+from commands import SKIPPED, TINY, start, there
+from facts import assert_names
 
 pytestmark = pytest.mark.slow
 
@@ -54,14 +55,14 @@ def test_a_job_that_fails_is_told_at_the_end_and_stops_no_other(here, tmp_path):
     first = here(*words)
     assert first.code == 1
     assert [job["state"] for job in jobs(tmp_path / "sweep")] == ["failed", "done"] * 2
-    assert "2 jobs of the sweep failed" in first.err
-    assert first.err.count("fit.method.batch_size is 0; set a whole number above 0.") == 2
+    assert_names(first.err, "2 jobs")
+    assert first.err.count("fit.method.batch_size is 0") == 2
     assert "job 0:" in first.err
     assert "job 2:" in first.err
     begun = [path.stat().st_mtime for path in sorted(tmp_path.glob("sweep/*/results.json"))]
     second = here(*words)
     assert second.code == 1
-    assert second.out.count("found, with its results: nothing to do") == 2
+    assert second.out.count(SKIPPED) == 2
     after = [path.stat().st_mtime for path in sorted(tmp_path.glob("sweep/*/results.json"))]
     assert after == begun
 
@@ -79,7 +80,7 @@ def test_a_sweep_that_is_killed_goes_on_with_what_is_missing(here, tmp_path):
     run.communicate()
     again = here(*words)
     assert again.code == 0, again.err
-    assert again.out.count("found, with its results: nothing to do") == 1
+    assert again.out.count(SKIPPED) == 1
     found = results(tmp_path / "sweep")
     assert [r["scores"] for r in found] == [r["scores"] for r in results(tmp_path / "whole")]
 

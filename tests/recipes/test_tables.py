@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from facts import raises_naming
 from omegaconf import OmegaConf
 
 from wsss_lightning.errors import InputError
@@ -85,7 +86,7 @@ def test_a_table_that_is_incomplete_or_contradicts_itself_is_refused(tmp_path, c
 @pytest.mark.parametrize("text", ["- a list", "title: [", "a text"])
 def test_a_file_that_holds_no_keys_is_refused(tmp_path, text):
     (tmp_path / "toy.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"toy\.yaml"):
+    with raises_naming(InputError, "toy.yaml"):
         read_recipe("toy", tmp_path)
 
 
@@ -113,17 +114,17 @@ def test_two_parts_may_not_state_one_key(tmp_path):
     for name in ("a", "b"):
         part = OmegaConf.create({"settings": [{**ROW, "source": "paper"}]})
         OmegaConf.save(part, tmp_path / f"parts/{name}.yaml")
-    with pytest.raises(InputError, match=r"toy.yaml.*two parts.*fit.method.batch_size"):
+    with raises_naming(InputError, "toy.yaml", "fit.method.batch_size"):
         table(tmp_path, extends=["parts/a", "parts/b"], settings=[])
 
 
 def test_a_part_that_extends_itself_is_refused(tmp_path):
     (tmp_path / "parts").mkdir()
     OmegaConf.save(OmegaConf.create({"extends": ["parts/a"]}), tmp_path / "parts/a.yaml")
-    with pytest.raises(InputError, match=r"parts/a.yaml extends itself"):
+    with raises_naming(InputError, "parts/a.yaml"):
         table(tmp_path, extends=["parts/a"])
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest():
-    with pytest.raises(InputError, match=r"seam_voc.*did you mean seam_voc2012"):
+    with raises_naming(InputError, "seam_voc", "seam_voc2012"):
         read_recipe("seam_voc")

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from facts import raises_naming
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.report.annotation_cost import SOURCES, Costs, hours, read_costs
@@ -45,20 +46,18 @@ def test_a_file_replaces_costs(tmp_path):
 @pytest.mark.parametrize(
     ("text", "facts"),
     [
-        ("boxx: 3", ["boxx", "did you mean box?"]),
-        ("box: -1", ["box: -1", "seconds >= 0"]),
-        ("box: [1]", ["box: [1]", "seconds >= 0"]),
-        ("box: true", ["box: True", "seconds >= 0"]),
-        ("- 1", []),
-        ("{", ["YAML"]),
+        ("boxx: 3", ["boxx", "box"]),
+        ("box: -1", ["box: -1", 0]),
+        ("box: [1]", ["box: [1]", 0]),
+        ("box: true", ["box: True", 0]),
+        ("- 1", ["costs.yaml"]),
+        ("{", ["costs.yaml", "YAML"]),
     ],
 )
 def test_a_file_without_usable_costs_is_refused(tmp_path, text, facts):
     path = tmp_path / "costs.yaml"
     path.write_text(text)
-    with pytest.raises(InputError) as error:
+    with raises_naming(InputError, *facts):
         read_costs(path)
-    for fact in (str(path), *facts):
-        assert fact in str(error.value)
-    with pytest.raises(InputError, match=r"absent\.yaml"):
+    with raises_naming(InputError, "absent.yaml"):
         read_costs(tmp_path / "absent.yaml")

@@ -8,7 +8,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from wsss_lightning.data.scores import load_mask, load_score, save_score
-from wsss_lightning.steps.affinity import AffinityStages
+from wsss_lightning.steps.affinity import confident_labels, propagate
+from wsss_lightning.steps.runtime import Runtime
+from wsss_lightning.steps.train import train
 
 NAMES = ["x0", "x1", "x2"]
 KEYS = np.array([0, 3])
@@ -42,14 +44,14 @@ def data(tmp_path):
         "on_missing_labels": "error",
     }
     return OmegaConf.create(
-        {"name": "three", "train": "train", "val": "train", "num_classes": 3, "reader": reader}
+        {"name": "three", "train": "train", "val": "train", "num_classes": 3, "dataset": reader}
     )
 
 
 @pytest.fixture
-def stages():
+def runtime():
     trainer = {"_target_": "pytorch_lightning.Trainer", "_partial_": True, "accelerator": "cpu"}
-    return AffinityStages(OmegaConf.create(trainer), OmegaConf.create({}), workers=0)
+    return Runtime(OmegaConf.create(trainer), OmegaConf.create({}), workers=0)
 
 
 def marginals(folder, foreground):
@@ -61,12 +63,14 @@ def marginals(folder, foreground):
     return folder
 
 
-def test_labels_are_sure_where_both_refinements_agree(tmp_path, data, stages):
+def test_labels_are_sure_where_both_refinements_agree(tmp_path, data, runtime):
     low = marginals(tmp_path / "low", [[0.9, 0.2, 0.1, 0.1]])
     high = marginals(tmp_path / "high", [[0.9, 0.8, 0.3, 0.2]])
     folder = tmp_path / "labels"
     folder.mkdir()
-    stages.confident(folder, low=low, high=high, data=data, split="train", prefer_class=True)
+    confident_labels(
+        folder, runtime=runtime, low=low, high=high, data=data, split="train", prefer_class=True
+    )
     for name in NAMES:
         assert load_mask(folder / f"{name}.png").tolist() == [[3, 255, 0, 0]]
     shares = json.loads((folder / "metrics.json").read_text())
@@ -74,7 +78,9 @@ def test_labels_are_sure_where_both_refinements_agree(tmp_path, data, stages):
     # an interrupted stage leaves what is done as it is
     (folder / "x1.png").unlink()
     kept = (folder / "x0.png").stat().st_mtime_ns
-    stages.confident(folder, low=low, high=high, data=data, split="train", prefer_class=True)
+    confident_labels(
+        folder, runtime=runtime, low=low, high=high, data=data, split="train", prefer_class=True
+    )
     assert (folder / "x1.png").is_file()
     assert (folder / "x0.png").stat().st_mtime_ns == kept
 
@@ -95,7 +101,7 @@ def trained(tmp_path):
         "options": {},
     }
     module = {
-        "_target_": "wsss_lightning.methods.affinity_base.AffinityNetModule",
+        "_target_": "wsss_lightning.methods.affinity_net.module.AffinityNetModule",
         "net": {
             "_target_": "wsss_lightning.methods.affinity_net.network.AffinityNet",
             "_partial_": True,
@@ -118,27 +124,28 @@ def trained(tmp_path):
     return folder
 
 
-def test_crops_of_affinitynet_are_padded_with_black(tmp_path, data, stages, trained, monkeypatch):
+def test_crops_of_affinitynet_are_padded_with_black(tmp_path, data, runtime, trained, monkeypatch):
     given = {}
 
     def transform(**how):
         given.update(how)
         raise KeyboardInterrupt  # the training itself does not matter
 
-    monkeypatch.setattr("wsss_lightning.steps.stages.TrainTransform", transform)
+    monkeypatch.setattr("wsss_lightning.steps.train.TrainTransform", transform)
     schedule = {"max_epochs": 1, "crop_size": 32, "long_side": None, "scale": None, "flip": True}
     with pytest.raises(KeyboardInterrupt):
-        stages.fit(
+        train(
             tmp_path,
+            runtime=runtime,
             module=OmegaConf.load(trained / "module.yaml"),
             data=data,
             schedule=OmegaConf.create({**schedule, "jitter": None}),
-            supervision="masks",
+            target="masks",
         )
     assert given["padding"] == (0, 0, 0)
 
 
-def test_a_walk_goes_on_with_the_images_that_are_left(tmp_path, data, stages, trained):
+def test_a_walk_goes_on_with_the_images_that_are_left(tmp_path, data, runtime, trained):
     scores = tmp_path / "scores"
     scores.mkdir()
     rng = np.random.default_rng(1)
@@ -156,7 +163,7 @@ def test_a_walk_goes_on_with_the_images_that_are_left(tmp_path, data, stages, tr
     how = {"trained": trained, "scores": scores, "data": data, "split": "train"}
     folder = tmp_path / "walked"
     folder.mkdir()
-    stages.walk(folder, **how, walk=OmegaConf.create(walk))
+    propagate(folder, runtime=runtime, **how, walk=OmegaConf.create(walk))
     whole = {name: load_score(folder / f"{name}.npz") for name in NAMES}
     for maps, keys in whole.values():
         assert keys.tolist() == [0, 3]
@@ -164,6 +171,6 @@ def test_a_walk_goes_on_with_the_images_that_are_left(tmp_path, data, stages, tr
         np.testing.assert_allclose(maps.sum(0), 1, atol=1e-4)
     (folder / "x1.npz").unlink()
     kept = (folder / "x0.npz").stat().st_mtime_ns
-    stages.walk(folder, **how, walk=OmegaConf.create({**walk, "batch_size": 1}))
+    propagate(folder, runtime=runtime, **how, walk=OmegaConf.create({**walk, "batch_size": 1}))
     np.testing.assert_allclose(load_score(folder / "x1.npz")[0], whole["x1"][0], atol=1e-4)
     assert (folder / "x0.npz").stat().st_mtime_ns == kept

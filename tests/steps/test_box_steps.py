@@ -6,7 +6,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from wsss_lightning.data.scores import load_mask, save_mask, save_score
-from wsss_lightning.steps.boxes import BoxStages
+from wsss_lightning.steps.boxes import box_labels
+from wsss_lightning.steps.boxes import relabel as relabel_step
+from wsss_lightning.steps.runtime import Runtime
 
 NAMES = ["x0", "x1", "x2"]
 BOX = "image,class,x0,y0,x1,y1\n" + "".join(f"{name},cat,2,3,7,9\n" for name in NAMES)
@@ -39,23 +41,28 @@ def data(tmp_path):
         "annotation_dir": "Annotations",
         "on_missing_labels": "error",
     }
-    return OmegaConf.create({"reader": reader})
+    return OmegaConf.create({"dataset": reader})
 
 
 def rule(name: str, **numbers):
     return OmegaConf.create({"_target_": RULE + name, "_partial_": True, **numbers})
 
 
+def runtime(workers):
+    return Runtime(OmegaConf.create({}), OmegaConf.create({}), workers)
+
+
 def painted(folder, data, workers=0):
     folder.mkdir(exist_ok=True)
-    BoxStages(workers).box_labels(folder, data=data, split="train", rule=rule("paint_boxes"))
+    box_labels(folder, runtime=runtime(workers), data=data, split="train", rule=rule("paint_boxes"))
     return folder
 
 
 def relabelled(folder, data, predictions, initial, previous, chosen, workers=0):
     folder.mkdir(exist_ok=True)
-    BoxStages(workers).relabel(
+    relabel_step(
         folder,
+        runtime=runtime(workers),
         data=data,
         split="train",
         predictions=predictions,
@@ -111,7 +118,7 @@ def test_relabelling_tells_the_share_of_pixels_that_changed(tmp_path, data, pred
 
 def test_post_processing_clips_to_the_boxes(tmp_path, data, predictions):
     initial = painted(tmp_path / "initial", data)
-    chosen = rule("denoised", class_wise=True, fold=True, least=0.5, certainty=0.7)
+    chosen = rule("denoised", class_wise=True, fold=True, min_fill=0.5, label_confidence=0.7)
     relabelled(tmp_path / "new", data, predictions, initial, initial, chosen)
     for name in NAMES:
         label = load_mask(tmp_path / f"new/{name}.png")

@@ -36,7 +36,7 @@ def data(tmp_path):
         "annotation_dir": "annotations",
         "on_missing_labels": "error",
     }
-    yield OmegaConf.create({"reader": node})
+    yield OmegaConf.create({"dataset": node})
     forget_splits()
 
 
@@ -70,7 +70,7 @@ def test_another_process_is_given_what_was_read(data, monkeypatch):
 
 
 def test_data_sets_of_other_settings_are_other_splits(data):
-    other = OmegaConf.merge(data, {"reader": {"on_missing_labels": "background"}})
+    other = OmegaConf.merge(data, {"dataset": {"on_missing_labels": "background"}})
     assert datasets_of(data) is datasets_of(data.copy())
     assert datasets_of(data) is not datasets_of(other)
     assert len(splits._opened) == 2

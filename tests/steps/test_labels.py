@@ -1,5 +1,3 @@
-import pytest
-
 from wsss_lightning.steps.labels import step_info, step_label
 
 
@@ -20,22 +18,3 @@ def test_an_unknown_refiner_is_ordered_between_seeds_and_pseudo_masks():
     names = ["segmentation", "my_refiner", "pseudo", "round_1/seeds", "irn_crf"]
     ordered = sorted(names, key=lambda name: step_info(name).order)
     assert ordered == ["round_1/seeds", "irn_crf", "my_refiner", "pseudo", "segmentation"]
-
-
-@pytest.mark.parametrize(
-    ("stage", "key"),
-    [
-        ("classifier", "fit.method.crop_size"),
-        ("round_2/classifier", "fit.method.batch_size"),
-        ("round_1/segmentation", "fit.segmenter.batch_size"),
-        ("affinity/network", "refine.schedule.batch_size"),
-        ("affinity/labels_low", "workers"),
-        ("seeds/train", "cam.scales"),
-        ("predictions/val", "test.batch_size"),
-        ("irn/val", "refine.walk.batch_size"),
-        ("crf/val", "workers"),
-        ("pictures/val", "workers"),
-    ],
-)
-def test_memory_keys_of_a_stage_are_those_of_its_step(stage, key):
-    assert key in step_info(stage).memory_keys

@@ -3,8 +3,9 @@ import tempfile
 
 import pytest
 import torch
+from facts import raises_naming
 
-from wsss_lightning.training.checkpoints import AtomicCheckpointIO, is_whole
+from wsss_lightning.training.checkpoints import AtomicCheckpointIO, is_intact
 
 
 @pytest.fixture
@@ -28,19 +29,19 @@ def test_a_write_that_fails_leaves_the_former_checkpoint(path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space left"):
+    with raises_naming(OSError, "no space left"):
         AtomicCheckpointIO().save_checkpoint({"weight": torch.zeros(100)}, path)
     assert AtomicCheckpointIO().load_checkpoint(path)["weight"].sum() == 100
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
 
 def test_a_damaged_checkpoint_is_known_by_its_checksums(path):
-    assert is_whole(path)
+    assert is_intact(path)
     content = path.read_bytes()
     at = content.index(torch.ones(100).numpy().tobytes())
     path.write_bytes(content[:at] + b"\x01" + content[at + 1 :])
-    assert not is_whole(path)
+    assert not is_intact(path)
     path.write_bytes(content[:-10])
-    assert not is_whole(path)
+    assert not is_intact(path)
     path.unlink()
-    assert not is_whole(path)
+    assert not is_intact(path)

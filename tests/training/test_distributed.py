@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 import pytorch_lightning as pl
 import torch
+from facts import raises_naming
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import distributed
@@ -40,36 +41,37 @@ def raised(text):
 
 
 @pytest.mark.parametrize(
-    ("codes", "error", "message"),
+    ("codes", "error", "facts"),
     [
-        ((-15, -9), exited(1), r"process 1 of 2 \(pid 101\) was ended by SIGKILL \(out of memory?"),
-        ((3, -15), exited(0), r"process 0 of 2 \(pid 100\) ended with code 3, and the others were"),
+        ((-15, -9), exited(1), ["process 1", 2, 101, "SIGKILL", "memory"]),
+        ((3, -15), exited(0), ["process 0", 2, 100, 3]),
         # the other one noticed first
         (
             (1, -15),
             raised("RuntimeError: [gloo] Connection closed by peer [127.0.0.1]:5"),
-            r"process 1 of 2 \(pid 101\) was ended by SIGTERM",
+            ["process 1", 2, 101, "SIGTERM"],
         ),
-        ((1, -15), raised("wsss_lightning.errors.InputError: x.png is missing"), "^x.png is miss"),
+        (
+            (1, -15),
+            raised("wsss_lightning.errors.InputError: x.png is missing"),
+            ["x.png is missing"],
+        ),
         # an argument of the trainer that does not fit the data, in another process and in this one
         (
             (1, -15),
             raised("a.MisconfigurationException: 0.01 * 4 < 1"),
-            r"0\.01 \* 4 < 1.* trainer",
+            ["0.01 * 4 < 1", "trainer"],
         ),
-        ((), MisconfigurationException("0.01 * 4 < 1"), r"0\.01 \* 4 < 1.* trainer"),
+        ((), MisconfigurationException("0.01 * 4 < 1"), ["0.01 * 4 < 1", "trainer"]),
     ],
 )
-def test_who_failed_is_named_and_what_the_user_can_mend_is_said(codes, error, message):
-    with pytest.raises(InputError, match=message), translate_worker_errors(trainer(*codes)):
+def test_who_failed_is_named_and_what_the_user_can_mend_is_said(codes, error, facts):
+    with raises_naming(InputError, *facts), translate_worker_errors(trainer(*codes)):
         raise error
 
 
 def test_a_defect_keeps_its_traceback():
-    with (
-        pytest.raises(RuntimeError, match="ZeroDivisionError"),
-        translate_worker_errors(trainer(1, -15)),
-    ):
+    with raises_naming(RuntimeError, "ZeroDivisionError"), translate_worker_errors(trainer(1, -15)):
         raise raised("ZeroDivisionError: division by zero")
 
 

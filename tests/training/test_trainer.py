@@ -5,6 +5,7 @@ import inspect
 import pytest
 import pytorch_lightning as pl
 import torch
+from facts import assert_names, raises_naming
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, GradientAccumulationScheduler
 
@@ -86,30 +87,30 @@ def test_the_accelerator_counts_as_what_this_machine_gives():
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
-        ({"fast_dev_run": True}, ["trainer.fast_dev_run is true", "+trainer.limit_train_batches="]),
-        ({"fast_dev_run": 3}, ["trainer.fast_dev_run is 3"]),
-        ({"barebones": True}, ["trainer.barebones is true"]),
-        ({"max_epochs": 2}, ["trainer.max_epochs is 2", "fit.segmenter.max_epochs"]),
+        ({"fast_dev_run": True}, ["trainer.fast_dev_run", "true", "+trainer.limit_train_batches="]),
+        ({"fast_dev_run": 3}, ["trainer.fast_dev_run", 3]),
+        ({"barebones": True}, ["trainer.barebones", "true"]),
+        ({"max_epochs": 2}, ["trainer.max_epochs", 2, "fit.segmenter.max_epochs"]),
         ({"max_time": "00:01:00:00"}, ["trainer.max_time", "00:01:00:00", "+trainer.max_steps"]),
         # an int counts batches
-        ({"limit_val_batches": 1}, ["trainer.limit_val_batches is 1", "data.dataset.lists"]),
-        ({"limit_predict_batches": 0.5}, ["trainer.limit_predict_batches is 0.5"]),
-        ({"limit_test_batches": 2}, ["trainer.limit_test_batches is 2"]),
-        ({"limit_train_batches": 0}, ["trainer.limit_train_batches is 0"]),
-        ({"max_steps": 0}, ["trainer.max_steps is 0", "-1"]),
-        ({"overfit_batches": 2}, ["trainer.overfit_batches is 2"]),
-        ({"logger": True}, ["trainer.logger is true", "logger=csv"]),
-        ({"enable_checkpointing": False}, ["trainer.enable_checkpointing is false"]),
-        ({"use_distributed_sampler": True}, ["trainer.use_distributed_sampler is true"]),
-        ({"reload_dataloaders_every_n_epochs": 1}, ["reload_dataloaders_every_n_epochs is 1"]),
-        ({"num_nodes": 2}, ["trainer.num_nodes is 2"]),
-        ({"accumulate_grad_batches": 0}, ["trainer.accumulate_grad_batches is 0", "1 or more"]),
-        ({"check_val_every_n_epoch": 0}, ["trainer.check_val_every_n_epoch is 0", "1 or more"]),
+        ({"limit_val_batches": 1}, ["trainer.limit_val_batches", 1, "data.dataset.lists"]),
+        ({"limit_predict_batches": 0.5}, ["trainer.limit_predict_batches", 0.5]),
+        ({"limit_test_batches": 2}, ["trainer.limit_test_batches", 2]),
+        ({"limit_train_batches": 0}, ["trainer.limit_train_batches", 0]),
+        ({"max_steps": 0}, ["trainer.max_steps", 0, -1]),
+        ({"overfit_batches": 2}, ["trainer.overfit_batches", 2]),
+        ({"logger": True}, ["trainer.logger", "true", "logger=csv"]),
+        ({"enable_checkpointing": False}, ["trainer.enable_checkpointing", "false"]),
+        ({"use_distributed_sampler": True}, ["trainer.use_distributed_sampler", "true"]),
+        ({"reload_dataloaders_every_n_epochs": 1}, ["reload_dataloaders_every_n_epochs", 1]),
+        ({"num_nodes": 2}, ["trainer.num_nodes", 2]),
+        ({"accumulate_grad_batches": 0}, ["trainer.accumulate_grad_batches", 0, 1]),
+        ({"check_val_every_n_epoch": 0}, ["trainer.check_val_every_n_epoch", 0, 1]),
         ({"gradient_clip_algorithm": "mean"}, ["trainer", "gradient_clip_algorithm", "mean"]),
         ({"gradient_clip": 1}, ["trainer.gradient_clip", "gradient_clip_val"]),
-        ({"devices": 2}, ["trainer.devices is 2", "trainer=ddp_cpu trainer.devices=2"]),
-        ({"devices": 2, "strategy": "ddp"}, ["trainer.strategy is ddp", "trainer=ddp_cpu"]),
-        ({"strategy": "ddp_spawn"}, ["trainer.strategy is ddp_spawn", "trainer=cpu"]),
+        ({"devices": 2}, ["trainer.devices", 2, "trainer=ddp_cpu trainer.devices=2"]),
+        ({"devices": 2, "strategy": "ddp"}, ["trainer.strategy", "ddp", "trainer=ddp_cpu"]),
+        ({"strategy": "ddp_spawn"}, ["trainer.strategy", "ddp_spawn", "trainer=cpu"]),
         ({"devices": 0}, ["trainer", "devices", "0"]),
         (
             {"callbacks": [{"_target_": "pytorch_lightning.callbacks.ModelCheckpoint"}]},
@@ -129,7 +130,7 @@ def test_the_accelerator_counts_as_what_this_machine_gives():
 def test_an_argument_that_a_run_cannot_take_is_refused_with_what_to_use(arguments, facts):
     with pytest.raises(InputError) as caught:
         check_trainer(trainer(**arguments), {})
-    assert [fact for fact in facts if fact not in str(caught.value)] == []
+    assert_names(caught.value, *facts)
 
 
 def test_defaults_that_are_spelt_out_are_no_fault():
@@ -148,13 +149,13 @@ def test_a_device_that_the_machine_lacks_is_answered_with_what_it_has(words):
 
 @pytest.mark.parametrize("arguments", [{"sync_batchnorm": True}, NUMBERS[-1]])
 def test_batch_norms_are_synchronised_on_gpus_only(arguments):
-    with pytest.raises(InputError, match=r"trainer\.sync_batchnorm.*trainer=ddp"):
+    with raises_naming(InputError, "trainer.sync_batchnorm", "trainer=ddp"):
         digest("ddp_cpu", **arguments)
 
 
 def test_a_batch_that_processes_cannot_share_evenly_is_refused():
     sizes = {"fit.method.batch_size": 9, "fit.segmenter.batch_size": 8}
-    with pytest.raises(InputError, match=r"fit\.segmenter\.batch_size is 8.* 3 processes"):
+    with raises_naming(InputError, "fit.segmenter.batch_size", 8, 3):
         check_trainer(trainer("ddp_cpu", devices=3), sizes)
 
 

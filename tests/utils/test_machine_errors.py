@@ -26,7 +26,7 @@ DISK_FULL = OSError(errno.ENOSPC, "No space left on device", "a.npz")
         (OSError(errno.ENOMEM, "Cannot allocate memory"), ["out of memory"]),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate"),
-            ["out of memory"],
+            ["memory"],
         ),
         (
             RuntimeError("DataLoader worker (pid(s) 4, 5) exited unexpectedly"),

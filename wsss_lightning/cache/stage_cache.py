@@ -2,12 +2,13 @@
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,7 +21,9 @@ from omegaconf import OmegaConf
 from rich.markup import escape
 
 from wsss_lightning.cache import manifest
+from wsss_lightning.cache.code_digest import CodeGraph, targets_in
 from wsss_lightning.cache.manifest import MANIFEST, RECORD
+from wsss_lightning.cache.step import memory_keys as keys_of
 from wsss_lightning.data.file_facts import digests_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.utils import interrupts
@@ -28,65 +31,46 @@ from wsss_lightning.utils.console import console
 from wsss_lightning.utils.files import sync_folder, write_json
 from wsss_lightning.utils.machine_errors import explain_machine_error
 
-# they choose and show work, but do none of it
-NOT_WORK = (
-    "cli.py",
-    "choices.py",
-    "overrides.py",
-    "run_names.py",
-    "suggestions.py",
-    "usage_errors.py",
-    "__main__.py",
-    "sweep.py",
-    "pipelines.py",
-    "refiners.py",
-    "config.py",
-    "config_files.py",
-    "doctor.py",
-    "networks.py",
-    "errors.py",
-    "report",
-    "wandb_results.py",
-    "faults.py",
-    "interrupts.py",
-    "manifest.py",
-    "watchdog.py",
-    "step_names.py",
-)
 ALARMS = "alarms.json"  # file of a step: warnings shown whenever its result is used
 SHOWN = 3  # names in a message
 WEIGHTS = "weights"  # name of every key that gives a file of weights
 LEFTOVER = re.compile(r"\..+\.\d+")  # of a write that was killed
 
 # name of the stage that is being done, for those who watch it; no part of its result
-doing: ContextVar[str] = ContextVar("doing")
+current_stage: ContextVar[str] = ContextVar("current_stage")
 
 
 @dataclass
-class Run:
+class StageCache:
     """Where one run's results lie, and how its steps are found again.
 
     Args:
         folder: of this run; holds links to the folders of its stages.
         store: of all runs; holds the folders of finished stages.
         seed: of every stage's random numbers.
-        salt: digest of the data set's files, part of each stage's name.
-        start: name of this start of the command, where it shall take nothing that was done before;
+        data_digest: digest of the data set's files, part of each stage's name.
+        session: name of this start of the command, where it shall take nothing that was done before;
             None: finished stages are taken, and unfinished ones go on.
-        memory_keys: returns the configuration keys to lower when a stage runs out of memory, given
-            its name.
     """
 
     folder: Path
     store: Path
     seed: int
-    salt: str = ""
-    start: str | None = None
+    data_digest: str = ""
+    session: str | None = None
+    runtime: Any = None
+    code: CodeGraph = field(default_factory=CodeGraph)
     seconds: dict[str, float] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
-    memory_keys: Callable[[str], Sequence[str]] = lambda _: ("workers",)
 
-    def stage(self, name: str, work: Callable[..., None], **inputs: Any) -> Path:
+    def run(
+        self,
+        name: str,
+        work: Callable[..., None],
+        *,
+        memory_keys: tuple[str, ...] | None = None,
+        **inputs: Any,
+    ) -> Path:
         """Do `work(folder, **inputs)`, or find the folder where it was done already.
 
         Work goes on in `<folder>.partial`, under a lock, and is renamed when done, with a manifest
@@ -98,6 +82,8 @@ class Run:
         Args:
             name: of the step in this run, such as `seeds/train`; becomes a link in its folder.
             work: a function of the folder to write below and of `inputs`.
+            memory_keys: configuration keys that bound the memory of the step, in place of those
+                that it declares.
             inputs: configuration, plain values, or folders of earlier stages.
 
         Returns:
@@ -117,7 +103,7 @@ class Run:
                 except InputError:
                     raise
                 except Exception as error:
-                    told = explain_machine_error(error, name, self.memory_keys(name))
+                    told = explain_machine_error(error, name, memory_keys or keys_of(work))
                     if told is None:
                         raise
                     raise InputError(told) from error
@@ -135,14 +121,14 @@ class Run:
         """Whether a finished stage can be taken; where files are damaged, the rest goes on."""
         partial = _partial(final)
         if not final.is_dir():
-            if self.start is not None:
+            if self.session is not None:
                 shutil.rmtree(partial, ignore_errors=True)
             return False
         shutil.rmtree(partial, ignore_errors=True)  # of a start that did it anew and was stopped
         record, listed = _read(final)
         if record is None or listed is None:
             _warn(f"{name}: {final.name} has no readable record; it is done again.")
-        elif self.start is not None and record.get("start") != self.start:
+        elif self.session is not None and record.get("session") != self.session:
             pass
         elif record["made_of"] != made_of:
             changed = [n for n, content in made_of.items() if record["made_of"].get(n) != content]
@@ -175,12 +161,12 @@ class Run:
                 path.unlink()
         pl.seed_everything(self.seed, workers=True, verbose=False)
         begun = time.monotonic()
-        token = doing.set(name)
+        token = current_stage.set(name)
         try:
             with interrupts.watched():
-                work(partial, **inputs)
+                work(partial, **inputs, **self._runtime_for(work))
         finally:
-            doing.reset(token)
+            current_stage.reset(token)
         seconds = round(time.monotonic() - begun, 2)
         listed = manifest.take(partial)
         alarms = partial / ALARMS
@@ -189,24 +175,29 @@ class Run:
             "work": work.__name__,
             "seed": self.seed,
             "seconds": seconds,
-            "code": code_version(),
+            "code": self.code.digest(work, targets_in(inputs)),
             "inputs": {key: _plain(value) for key, value in inputs.items()},
             "made_of": made_of,
             "content": manifest.content(listed),
             "alarms": json.loads(alarms.read_text()) if alarms.is_file() else [],
-            "start": self.start,
+            "session": self.session,
         }
         write_json(partial / MANIFEST, listed)
         write_json(partial / RECORD, record)
         _publish(partial, final)
+
+    def _runtime_for(self, work: Callable[..., None]) -> dict[str, Any]:
+        """The runtime, for steps that take it."""
+        takes = "runtime" in inspect.signature(work).parameters
+        return {"runtime": self.runtime} if takes else {}
 
     def _key(self, work: Callable[..., None], inputs: dict[str, Any]) -> str:
         what = {
             "work": work.__name__,
             "inputs": {key: by_content(_plain(value)) for key, value in sorted(inputs.items())},
             "seed": self.seed,
-            "salt": self.salt,
-            "code": code_version(),
+            "data_digest": self.data_digest,
+            "code": self.code.digest(work, targets_in(inputs)),
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -221,24 +212,6 @@ class Run:
             temporary.unlink(missing_ok=True)
             temporary.symlink_to(os.path.relpath(final, link.parent), target_is_directory=True)
             temporary.replace(link)
-
-
-@cache
-def code_version() -> str:
-    """Digest of the package's source, but for what chooses and shows work."""
-    return source_digest(NOT_WORK)
-
-
-@cache
-def source_digest(without: tuple[str, ...] = ()) -> str:
-    """Digest of the package's source, but for files and folders of these names."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted([*package.rglob("*.py"), *package.rglob("*.cpp")]):
-        name = path.relative_to(package)
-        if not set(name.parts) & set(without):
-            digest.update(name.as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _partial(final: Path) -> Path:

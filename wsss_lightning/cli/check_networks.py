@@ -16,11 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import TagMethod, make_optimizer
+from wsss_lightning.methods.cam_predictor import CamPredictor
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.weights import misfits, shapes_of
 from wsss_lightning.ops.resize import grid_side
-from wsss_lightning.steps.affinity import random_walk_settings
-from wsss_lightning.steps.stages import backbone_nodes, set_statistics
+from wsss_lightning.steps.config_nodes import backbone_nodes, build, set_statistics
 
 PARTS = ("backbone", "method", "pipeline", "refine", "segmenter")
 """Nodes of the configuration that hold networks."""
@@ -63,8 +64,8 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
     for source, target, is_chosen in initialised:
         if is_chosen and source in built and target in built:
             _check_same_encoder(built[source], built[target], f"{target}.net.backbone")
-    if "walk" in cfg.refine and tags:
-        random_walk_settings(cfg.refine.walk)
+    if tags:
+        instantiate(cfg.refine, _convert_="none").check()
 
 
 def fetch_weights(cfg: DictConfig, tags: bool) -> None:
@@ -119,7 +120,7 @@ def _build_and_run(node: DictConfig, key: str, crop: int, layer: str | None, dev
     for backbone in backbone_nodes(plain):
         backbone.pretrained = False
     with torch.device(device), torch.no_grad():
-        module = instantiate(plain).eval()
+        module = build(plain, key).eval()
         stride = module.net.backbone.output_stride
         # not square, because some networks accept a single size
         image = torch.zeros(2, 3, crop, grid_side(crop, 1.5, stride))
@@ -137,7 +138,12 @@ def _build_and_run(node: DictConfig, key: str, crop: int, layer: str | None, dev
         if isinstance(module, TagMethod):
             _check_stride(module.net.backbone, module.net.features(image), image)
             if layer:
-                module.activation(image, layer)
+                try:
+                    CamPredictor(module, CamSettings()).activation(image, layer)
+                except ValueError as error:
+                    if isinstance(error, InputError):
+                        raise
+                    raise InputError(f"cam.{error}.") from error
     make_optimizer(module)
     return module
 

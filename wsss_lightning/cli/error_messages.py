@@ -277,15 +277,19 @@ def _check_blanks(overrides: Sequence[str]) -> None:
     groups = group_names()
     for before, argument, after in neighbours:
         if argument in groups and re.fullmatch(r"[\w.-]+", after):
-            raise InputError(f"{argument} {after}: join a key and its value: {argument}={after}")
+            raise InputError(
+                f"{argument} {after}: a key and its value are joined by =; write {argument}={after}"
+            )
         if argument == "=" or (argument.startswith("=") and before and "=" not in before):
             value = after if argument == "=" else argument[1:]
             split = f"{before} {argument} {after if argument == '=' else ''}".strip()
             raise InputError(
-                f"{split}: remove the blanks around =: {before or 'KEY'}={value or 'VALUE'}"
+                f"{split}: there must be no blank next to =; write {before or 'KEY'}={value or 'VALUE'}"
             )
         if argument.endswith("=") and after and "=" not in after:
-            raise InputError(f"{argument} {after}: remove the blanks around =: {argument}{after}")
+            raise InputError(
+                f"{argument} {after}: there must be no blank next to =; write {argument}{after}"
+            )
 
 
 def _check_override(override: str) -> None:

@@ -29,7 +29,7 @@ from wsss_lightning.recipes import Difference, Recipe, differences, read_recipe,
 from wsss_lightning.utils.console import console, print_plain
 
 if TYPE_CHECKING:
-    from wsss_lightning.cache.stage_cache import Run
+    from wsss_lightning.cache.stage_cache import StageCache
     from wsss_lightning.data.supervision import Supervision
     from wsss_lightning.results.schema import Results
 
@@ -120,10 +120,10 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     from wsss_lightning.results.wandb import log_results, name_runs
 
     supervision = supervision_of(cfg.pipeline)
-    data_digest, salt = check_run(cfg, supervision)
+    data_digest, input_digest = check_run(cfg, supervision)
     published = published_run(cfg)
-    key = digest_of(cfg, salt)
-    stages = stage_cache(cfg, folder, salt, repeat)
+    key = digest_of(cfg, input_digest)
+    stages = stage_cache(cfg, folder, input_digest, repeat)
     title = f"[bold]{escape(cfg.name)}[/] on {escape(cfg.data.name)}, seed {cfg.seed}"
     console.print(title, escape(f"→ {os.path.relpath(folder)}"), soft_wrap=True)
     if published is not None:
@@ -161,7 +161,8 @@ def check_run(cfg: DictConfig, supervision: "Supervision") -> tuple[str, str]:
         prepare_data,
         train_test_scales,
     )
-    from wsss_lightning.steps.stages import check_data, crf_settings
+    from wsss_lightning.steps.check_data import check_data
+    from wsss_lightning.steps.config_nodes import crf_settings
     from wsss_lightning.training.trainer import check_trainer
 
     trainer_digest = check_trainer(cfg.trainer, batch_sizes(cfg, supervision))
@@ -176,28 +177,28 @@ def check_run(cfg: DictConfig, supervision: "Supervision") -> tuple[str, str]:
     return data_digest, f"{data_digest}-{trainer_digest}"
 
 
-def stage_cache(cfg: DictConfig, folder: Path, salt: str, repeat: bool) -> "Run":
+def stage_cache(cfg: DictConfig, folder: Path, input_digest: str, repeat: bool) -> "StageCache":
     """Cache of the run's stages.
 
     Args:
         cfg: composed configuration.
         folder: for links to stages.
-        salt: digest that is part of each stage's name.
+        input_digest: part of each stage's name.
         repeat: as in `run_pipeline`.
     """
-    from wsss_lightning.cache.stage_cache import Run
+    from wsss_lightning.cache.stage_cache import StageCache
     from wsss_lightning.cli.sweep import SWEEP
-    from wsss_lightning.steps.labels import step_info
+    from wsss_lightning.pipelines.base import runtime_of
 
     # with resume=false, jobs of one sweep still share the stages that they made themselves
-    start = None if cfg.resume else secrets.token_hex(8) if repeat else os.environ[SWEEP]
-    return Run(
+    session = None if cfg.resume else secrets.token_hex(8) if repeat else os.environ[SWEEP]
+    return StageCache(
         folder=folder,
         store=(Path(cfg.output_dir) / "stages").absolute(),
         seed=cfg.seed,
-        salt=salt,
-        start=start,
-        memory_keys=lambda stage: step_info(stage).memory_keys,
+        data_digest=input_digest,
+        session=session,
+        runtime=runtime_of(cfg),
     )
 
 
@@ -230,14 +231,17 @@ def earlier_results(folder: Path, key: str) -> "Results | None":
     return results if results.key == key else None
 
 
-def digest_of(cfg: DictConfig, salt: str) -> str:
+def digest_of(cfg: DictConfig, input_digest: str) -> str:
     """Digest of all that results depend on: data, configuration and code."""
-    from wsss_lightning.cache.stage_cache import by_content, source_digest
+    from wsss_lightning.cache.code_digest import CodeGraph, targets_in
+    from wsss_lightning.cache.stage_cache import by_content
     from wsss_lightning.steps.scored_splits import check_benchmark
 
-    source = source_digest(("report", "doctor.py"))
-    salt += check_benchmark(cfg)
-    content = json.dumps([by_content(settings(cfg)), salt, source], sort_keys=True)
+    plain = settings(cfg)
+    # the pipeline is among the targets, and with it the functions of all its steps
+    code = CodeGraph().digest(collect_results, targets_in(plain))
+    inputs = input_digest + check_benchmark(cfg)
+    content = json.dumps([by_content(plain), inputs, code], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -295,9 +299,9 @@ def collect_results(
 
 def versions() -> dict[str, str]:
     """Versions of Python, of this package's code, and of installed packages that matter."""
-    from wsss_lightning.cache.stage_cache import code_version
+    from wsss_lightning.cache.code_digest import package_digest
 
-    installed = {"python": platform.python_version(), "code": code_version()}
+    installed = {"python": platform.python_version(), "code": package_digest()}
     for package in PACKAGES:
         try:
             installed[package] = metadata.version(package)

@@ -152,7 +152,7 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: of whole images.
         num_workers: processes that read ahead.
         seed: of order and transforms.
-        supervision: what training samples carry: `tags`, or `masks`.
+        target: what training samples hold beside the image: `tags` or `masks`.
         masks: folder of pseudo masks that stand for the true ones in training.
         sub_tags: sub-categories of each training image by its name, which samples shall carry.
         scores: folders of `save_score` files of the training images; samples carry the maps of all
@@ -171,7 +171,7 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: int,
         num_workers: int,
         seed: int,
-        supervision: str = "tags",
+        target: str = "tags",
         masks: Path | None = None,
         sub_tags: Mapping[str, Tensor] | None = None,
         scores: Sequence[Path] = (),
@@ -182,7 +182,7 @@ class DataModule(pl.LightningDataModule):
         self.reader, self.train, self.val, self.transform = reader, train, val, transform
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
-        self.supervision, self.masks, self.sub_tags = supervision, masks, sub_tags
+        self.target, self.masks, self.sub_tags = target, masks, sub_tags
         self.scores = tuple(scores)
         self.predict, self.skip = predict, frozenset(skip)
         self.whole: dict[str, list[str]] = {}  # names that a loader of whole images gives, by use
@@ -200,9 +200,7 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         if self.transform is None:
             raise ValueError("the DataModule has no transform, but training needs one")
-        data = self.reader(
-            split=self.train, masks=self.masks, with_masks=self.supervision == "masks"
-        )
+        data = self.reader(split=self.train, masks=self.masks, with_masks=self.target == "masks")
         _, processes = _process()
         if self.batch_size % processes:
             raise InputError(
@@ -218,7 +216,7 @@ class DataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         if self.val is None:
             raise ValueError("the DataModule has no split to validate on")
-        data = self.reader(split=self.val, with_masks=self.supervision == "masks")
+        data = self.reader(split=self.val, with_masks=self.target == "masks")
         return self._whole(data, "val")
 
     def test_dataloader(self) -> DataLoader[Batch]:

@@ -21,15 +21,11 @@ from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.metrics import score_parts
 from wsss_lightning.results.schema import Results
+from wsss_lightning.steps.config_nodes import settings_of
 from wsss_lightning.steps.datasets import datasets_of
 from wsss_lightning.steps.labels import step_info
-from wsss_lightning.steps.stages import (
-    WANDB_RUN,
-    evenly_spaced,
-    preview_row,
-    settings_of,
-    tag_names,
-)
+from wsss_lightning.steps.previews import evenly_spaced, preview_row, tag_names
+from wsss_lightning.steps.runtime import WANDB_RUN
 from wsss_lightning.utils.console import print_plain
 from wsss_lightning.utils.files import write_json
 
@@ -183,7 +179,7 @@ def _images(data: DictConfig, stages: Stages) -> dict[str, Any]:
         if name.startswith("pictures/"):
             pages = sorted(path.glob("*.png"))
             logged[name] = [wandb.Image(str(page), caption=page.stem) for page in pages]
-        if record["work"] == "gallery":
+        if record["work"] == "previews":
             key = f"probes/{name.removeprefix('pictures/')}"
             logged[key] = wandb.Table(**preview_table(data, path.parent, record["inputs"]))
     return logged
@@ -241,7 +237,7 @@ def preview_table(data: DictConfig, store: Path, inputs: Mapping[str, Any]) -> d
     Args:
         data: configuration of the data set.
         store: folder of all stages.
-        inputs: of the stage `gallery` that made the page.
+        inputs: of the step `previews` that made the page.
     """
     import wandb
 

@@ -1,22 +1,27 @@
-"""Splits of a run's data set, each read once by a process however many stages use it."""
+"""Data sets of a run: each split is read once per process, however many steps use it."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, Any, final
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.data.dataset import VOCDataset
+from wsss_lightning.data.module import DataModule
+
+if TYPE_CHECKING:
+    from wsss_lightning.steps.runtime import Runtime
 
 
 @final
 class Splits:
-    """Builds a split when it is first asked for, and gives views of it from then on.
+    """Opens each split once.
 
     Args:
-        build: builds a split, given `split`.
+        build: opens a split, given `split`.
     """
 
     def __init__(self, build: Callable[..., VOCDataset]) -> None:
@@ -30,7 +35,7 @@ class Splits:
         with_boxes: bool = False,
         masks: Path | None = None,
     ) -> VOCDataset:
-        """A split whose samples carry what is asked for (`VOCDataset.view`)."""
+        """A split whose samples hold what is asked for (`VOCDataset.view`)."""
         if split not in self._built:
             self._built[split] = self._build(split=split)
         return self._built[split].view(with_masks, with_boxes, masks)
@@ -40,7 +45,7 @@ _opened: dict[str, Splits] = {}
 
 
 def datasets_of(data: DictConfig) -> Splits:
-    """Splits of a data set, by the `reader` node of its configuration."""
+    """The splits of a data set, from its `dataset` node."""
     settings = OmegaConf.to_container(data.dataset, resolve=True)
     key = json.dumps(settings, sort_keys=True, default=str)
     if key not in _opened:
@@ -49,5 +54,25 @@ def datasets_of(data: DictConfig) -> Splits:
 
 
 def forget_splits() -> None:
-    """Read files again from now on; a run does so at its start, since they may have changed."""
+    """Read all files again when they are next needed; called at the start of a run."""
     _opened.clear()
+
+
+def data_module(data: DictConfig, runtime: "Runtime", **arguments: Any) -> DataModule:
+    """The DataModule of a data set, seeded by the step's random state.
+
+    Args:
+        data: configuration of the data set.
+        runtime: gives the number of worker processes.
+        arguments: of `DataModule`, in place of the defaults for evaluation.
+    """
+    defaults: dict[str, Any] = {
+        "transform": None,
+        "batch_size": 1,
+        "eval_batch_size": 8,
+        "num_workers": runtime.workers,
+        "seed": torch.initial_seed() % 2**32,
+    }
+    return DataModule(
+        datasets_of(data), train=data.train, val=data.val, **{**defaults, **arguments}
+    )

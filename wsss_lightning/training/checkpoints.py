@@ -28,7 +28,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_atomically(path, lambda file: torch.save(checkpoint, file))
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Whether all parts of a file of `torch.save` have the checksums that it was written with."""
     try:
         with zipfile.ZipFile(path) as parts:

@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Checkpoint, StochasticWeightAveraging
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from wsss_lightning.cache.code_digest import CodeGraph, targets_in
 from wsss_lightning.config.schema import check_targets
 from wsss_lightning.errors import InputError
 from wsss_lightning.training.distributed import PerStageDDP, silence_lightning
@@ -141,8 +142,8 @@ def check_trainer(node: DictConfig, schedules: Mapping[str, int]) -> str:
         schedules: batch size of each network that will be trained, by its key.
 
     Returns:
-        Digest of all arguments that may change a number, with the accelerator and the number of
-        processes that this machine gives them.
+        Digest of all arguments that may change a number and of the code of their `_target_`s,
+        with the accelerator and the number of processes that this machine gives them.
 
     Raises:
         InputError: an argument is unknown, refused or out of range; this machine lacks the
@@ -159,8 +160,10 @@ def check_trainer(node: DictConfig, schedules: Mapping[str, int]) -> str:
                 f"which share a batch evenly; set {key} to a multiple of {trainer.world_size}, or "
                 "change trainer.devices."
             )
+    counted = arguments_that_count(settings(node))
     resolved = {
-        **arguments_that_count(settings(node)),
+        **counted,
+        "code": CodeGraph().digest(targets=targets_in(counted)),
         "accelerator": type(trainer.accelerator).__name__,
         "devices": trainer.world_size,
     }

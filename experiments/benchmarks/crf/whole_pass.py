@@ -4,7 +4,7 @@ python experiments/benchmarks/crf/whole_pass.py RUN      # a finished run of exp
 
 Both read photos and seeds from disk and leave refined maps there. The loop is one process that goes
 from image to image with pydensecrf and keeps float maps with numpy, as PSA, SEAM and SC-CAM do. Our
-stage is `Stages.crf` with 1 process and with 2.
+stage is `steps.crf.crf` with 1 process and with 2.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from wsss_lightning.data.scores import load_score
-from wsss_lightning.steps.stages import Stages
+from wsss_lightning.steps.crf import crf
+from wsss_lightning.steps.runtime import Runtime
 
 
 def official_loop(reader, floats, out, p, background_score):
@@ -75,8 +76,9 @@ def main():
             else:
                 made = folder / str(workers)
                 made.mkdir()
-                Stages(cfg.trainer, cfg.logger, workers).crf(
+                crf(
                     made,
+                    runtime=Runtime(cfg.trainer, cfg.logger, workers),
                     scores=seeds,
                     data=data,
                     split=split,

@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from wsss_lightning.config.folder import conf_folder
-from wsss_lightning.steps.stages import check_data
+from wsss_lightning.steps.check_data import check_data
 
 CLASSES = ("cat", "cow", "dog")
 XML = (

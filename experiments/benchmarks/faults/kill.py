@@ -22,8 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from wsss_lightning import cli, pipelines, refiners, stages  # noqa: F401 (once, before all forks)
+# imported once, before all forks
+from wsss_lightning import pipelines, refiners, steps  # noqa: F401
 from wsss_lightning.cache.manifest import LOGS, MANIFEST, RECORD
+from wsss_lightning.cli import run as cli
 
 torch.set_num_threads(1)
 TINY = (

@@ -62,7 +62,7 @@ name: mine
 num_classes: 3
 crop_size: 64
 long_side: [48, 80]
-reader:
+dataset:
   classes: [bird, cat, dog]
   mask_ids: {0: background, 3: bird, 8: cat, 12: dog}
   tags: tags.csv

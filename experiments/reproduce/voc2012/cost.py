@@ -30,13 +30,13 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsss_lightning.cache.stage_cache import Run
+from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.cli.error_messages import fail
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import TagMethod
 from wsss_lightning.recipes import read_recipe, recipe_names
-from wsss_lightning.steps.stages import backbone_nodes
+from wsss_lightning.steps.config_nodes import backbone_nodes
 from wsss_lightning.utils.files import write_json
 
 GPU, PEAK = "A100", 156e12  # NVIDIA's figure for TF32, in which PyTorch convolves 32-bit numbers
@@ -57,7 +57,7 @@ KB = {
 
 
 @dataclass
-class Notes(Run):
+class Notes(StageCache):
     """A run whose stages note their work and their inputs in place of doing it."""
 
     stages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)

@@ -1,6 +1,7 @@
 """Lists as people and tools write them."""
 
 import pytest
+from facts import assert_names, raises_naming
 from PIL import Image
 
 from wsss_lightning.data.sources.lists import list_path, read_list
@@ -75,9 +76,9 @@ def test_a_class_list_of_voc_gives_the_images_that_show_the_class(folder, listed
     found = listed(index, "a  1\nb -1\nc 1 -1\nc 1\nd\t0\ne +1\n")
     # `c 1` is the name of an image
     assert names(found) == ["a", "c 1", "e"]
-    assert "2 images with 1" in found.notes[0]
-    assert "2 with -1 and 1 with 0" in found.notes[0]
-    with pytest.raises(InputError, match="only with 0 and -1"):
+    assert_names(found.notes[0], 2, 1, "2 with -1", "1 with 0")
+
+    with raises_naming(InputError, 0, -1):
         listed(index, "a -1\nb 0\n")
 
 
@@ -89,7 +90,7 @@ def test_images_of_sub_folders_keep_their_folder_as_part_of_their_name(folder, l
         "val/0002",
     ]
     assert names(listed(index, "0002\n")) == ["val/0002"]
-    with pytest.raises(InputError, match=r"line 1: 0001 may be train/0001\.jpg, val/0001\.jpg"):
+    with raises_naming(InputError, "line 1", "0001", "train/0001.jpg", "val/0001.jpg"):
         listed(index, "0001\n")
     assert listed(index, "test/0002\n").absent == ["test/0002"]  # of another folder
 
@@ -139,5 +140,5 @@ def test_a_path_above_the_folder_of_images_is_not_followed(folder, listed):
 
 
 def test_a_split_whose_list_is_null_does_not_exist(tmp_path):
-    with pytest.raises(InputError, match=r"val has no list.*known are train"):
+    with raises_naming(InputError, "val", "train"):
         list_path(tmp_path, "val", {"train": "a.txt", "val": None})

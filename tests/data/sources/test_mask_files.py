@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from facts import assert_names, raises_naming
 from PIL import Image
 
 from wsss_lightning.data.checks import MaskSurvey
@@ -56,12 +57,12 @@ def test_labels_as_they_should_be_are_no_problem(problems):
 @pytest.mark.parametrize(
     ("values", "facts"),
     [
-        ((255, 255), ["tagged cat", "255 (25.0 %)", "0.png", "mask_ids", "{0: background, 255:"]),
-        ((255, 2), ["tagged cat", "255 (25.0 %)"]),  # of one class only
-        ((2, 1), ["tagged cat", "2 (25.0 %)"]),  # in another order
-        ((8, 12), ["0.png holds id 8 (25.0 % of its pixels)", "0 (background) to 2"]),
-        ((38, 52), ["0.png holds id 38"]),  # grey levels of VOC's colours
-        ((1, 1), ["tagged dog", "1 (25.0 %)"]),  # a mask of objects without their class
+        ((255, 255), ["cat", "255 (25.0 %)", "0.png", "mask_ids", "{0: background, 255:"]),
+        ((255, 2), ["cat", "255 (25.0 %)"]),  # of one class only
+        ((2, 1), ["cat", "2 (25.0 %)"]),  # in another order
+        ((8, 12), ["0.png", 8, "25.0 %", 0, 2]),
+        ((38, 52), ["0.png", 38]),  # grey levels of VOC's colours
+        ((1, 1), ["dog", "1 (25.0 %)"]),  # a mask of objects without their class
     ],
 )
 def test_masks_that_never_show_a_tagged_class_are_refused_with_ids_and_shares(
@@ -69,7 +70,7 @@ def test_masks_that_never_show_a_tagged_class_are_refused_with_ids_and_shares(
 ):
     found = problems([shape(values[i % 2]) for i in range(6)], CATS_AND_DOGS)
     assert found
-    assert all(fact in found[0] for fact in facts), found[0]
+    assert_names(found[0], *facts)
 
 
 def test_naming_ids_mends_masks_of_other_ids(problems):
@@ -108,7 +109,7 @@ def test_masks_that_went_through_jpeg_are_refused(problems, tmp_path):
     found = problems(blurred, CATS_AND_DOGS, {0: "background", 80: "cat", 160: "dog"})
     assert "JPEG" in found[-1]
     Image.fromarray(shape(1)).save(tmp_path / "a.png", "JPEG")
-    with pytest.raises(InputError, match=r"a\.png is a JPEG"):
+    with raises_naming(InputError, "a.png", "JPEG"):
         MaskReader(["cat"], None, None, None).read(tmp_path / "a.png")
 
 
@@ -122,7 +123,7 @@ def test_masks_that_were_resized_by_blending_are_refused(problems):
 def test_palettes_in_another_order_than_vocs_are_refused(problems):
     # each image has its own: 1 is a cat in some and a dog in others
     masks = [paletted(shape(1), (0, 0, 0), (CAT, DOG)[i % 2]) for i in range(6)]
-    assert "the id 1 has the colour [64, 0, 0]" in problems(masks, CATS_AND_DOGS)[0]
+    assert_names(problems(masks, CATS_AND_DOGS)[0], 1, "[64, 0, 0]")
     # one palette for all, but not VOC's
     masks = [paletted(shape(1 + i % 2), (0, 0, 0), CAT, DOG) for i in range(6)]
     (found,) = problems(masks, CATS_AND_DOGS)
@@ -170,24 +171,24 @@ def test_colours_become_labels(problems, tmp_path, colours, mode):
 def test_colours_that_no_class_has_are_counted_and_named(problems):
     masks = [Image.fromarray(shape((CAT, (9, 9, 9))[i % 2], (0, 0, 0))) for i in range(6)]
     (first, *_) = problems(masks, [{1}, set()] * 3, mask_colours=COLOURS)
-    assert "colours [9, 9, 9], 25.0 %" in first
+    assert_names(first, "[9, 9, 9]", "25.0 %")
     assert problems(masks, [{1}, set()] * 3, None, COLOURS, "background") == []
 
 
 @pytest.mark.parametrize(
-    ("settings", "fact"),
+    ("settings", "facts"),
     [
-        ({"mask_colours": {"catt": [1, 2, 3]}}, "did you mean cat"),
-        ({"mask_colours": {"cat": [1, 2]}}, r"colour \[1, 2\]"),
-        ({"mask_colours": {"cat": [1, 2, 256]}}, "from 0 to 255"),
-        ({"mask_colours": {"cat": [1, 2, 3], "dog": [1, 2, 3]}}, "two classes"),
-        ({"mask_colours": {"cat": "red"}}, "colour red"),
-        ({"mask_colours": COLOURS, "mask_ids": {0: "background"}}, "both set"),
+        ({"mask_colours": {"catt": [1, 2, 3]}}, ["mask_colours", "catt", "cat"]),
+        ({"mask_colours": {"cat": [1, 2]}}, ["mask_colours", "[1, 2]"]),
+        ({"mask_colours": {"cat": [1, 2, 256]}}, [0, 255]),
+        ({"mask_colours": {"cat": [1, 2, 3], "dog": [1, 2, 3]}}, ["mask_colours", "[1, 2, 3]"]),
+        ({"mask_colours": {"cat": "red"}}, ["red"]),
+        ({"mask_colours": COLOURS, "mask_ids": {0: "background"}}, ["mask_colours", "mask_ids"]),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings, fact):
+def test_settings_that_cannot_be_are_refused(settings, facts):
     given = {"mask_ids": None, "mask_colours": None, "unmapped": None, **settings}
-    with pytest.raises(InputError, match=fact):
+    with raises_naming(InputError, *facts):
         MaskReader(["cat", "dog"], **given)
 
 

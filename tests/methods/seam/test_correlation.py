@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from facts import raises_naming
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,7 +86,7 @@ def test_a_pixel_that_is_like_none_shows_nothing():
 
 
 def test_a_block_of_no_memory_is_refused():
-    with pytest.raises(InputError, match="block_mib is 0; set MiB above 0"):
+    with raises_naming(InputError, "block_mib", 0):
         pixel_correlation(torch.rand(1, 2, 3, 3), torch.rand(1, 2, 3, 3), block_mib=0)
 
 

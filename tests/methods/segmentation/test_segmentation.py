@@ -13,7 +13,7 @@ from rates import RATES
 from torch import nn
 from torch.utils.data import DataLoader
 
-from wsss_lightning.methods.segmentation.deeplab import DeepLabV1, DeepLabV2
+from wsss_lightning.methods.segmentation.deeplab import DeepLabV2
 from wsss_lightning.methods.segmentation.module import Segmenter, cross_entropy
 from wsss_lightning.methods.segmentation.network import SegmentationNet
 from wsss_lightning.nets.backbones import Backbone
@@ -269,41 +269,3 @@ def test_prediction_gives_names_and_marginals():
     assert output["name"] == given["name"]
     method.eval()
     torch.testing.assert_close(output["marginal"], method.marginal(given["image"]).detach())
-
-
-def test_a_checkpoint_brings_the_network_back(tmp_path):
-    given = batch(torch.randint(0, 3, (2, 32, 32)))
-    trained = segmenter()
-    fit = trainer(enable_checkpointing=True, default_root_dir=tmp_path)
-    loader = DataLoader([given], batch_size=None)
-    fit.fit(trained, loader, loader)
-    fit.save_checkpoint(tmp_path / "x.ckpt")
-    torch.manual_seed(5)
-    loaded = segmenter()
-    stored = torch.load(tmp_path / "x.ckpt", map_location="cpu", weights_only=True)
-    loaded.load_state_dict(stored["state_dict"])
-    trained.eval(), loaded.eval()
-    with torch.no_grad():
-        assert torch.equal(loaded.marginal(given["image"]), trained.marginal(given["image"]))
-
-
-def deeplab(version, optimizer):
-    chosen = Backbone("test_resnet", 8, False, None, None, [], {})
-    net = {
-        "v1": partial(DeepLabV1, chosen, 8, 2, 16, 0.0, 0.1, False, None),
-        "v2": partial(DeepLabV2, chosen, 8, [1, 2], [0.5, 0.75], 0.1, False, None),
-    }[version]
-    return Segmenter(net, 2, optimizer, **RATES)
-
-
-@pytest.mark.parametrize("network", ["unet", "v1", "v2"])
-def test_a_few_steps_learn_the_masks_of_one_batch(network):
-    mask = torch.zeros(2, 32, 32, dtype=torch.int64)
-    mask[0, :16], mask[1, :, 16:] = 1, 2
-    image = F.one_hot(mask, 3).movedim(-1, 1).float()
-    adam = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.0)
-    method = segmenter(optimizer=adam) if network == "unet" else deeplab(network, adam)
-    before = F.cross_entropy(method(image), mask).item()
-    trainer(max_epochs=25).fit(method, DataLoader([batch(mask, image)], batch_size=None))
-    method.train()
-    assert F.cross_entropy(method(image), mask).item() < before / 2

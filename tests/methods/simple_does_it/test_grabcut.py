@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from facts import raises_naming
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.simple_does_it import grabcut as module
@@ -168,5 +169,5 @@ def test_without_opencv_the_way_to_install_it_is_told(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match="pip install opencv-python-headless"):
+    with raises_naming(InputError, "pip install opencv-python-headless"):
         cut(boxes_of((1, 1, 1, 5, 5)), picture())

@@ -32,7 +32,7 @@ class SCCAM(TagMethod):
     Source: Chang et al. 2020; `train_cls.py` of the official code.
     """
 
-    wants_sub_tags = True
+    needs_sub_tags = True
 
     def __init__(
         self,

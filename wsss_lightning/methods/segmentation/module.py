@@ -1,9 +1,9 @@
-"""The segmentation network, trained on masks, whoever made them.
+"""Training of a segmentation network on true or pseudo masks.
 
 Letters: b images, k = c + 1 labels with background first, H W an image.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, final
 
 import pytorch_lightning as pl
@@ -12,30 +12,31 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchvision.transforms.v2 import functional as images
 
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.evaluation.metrics import Confusion, miou
 from wsss_lightning.methods.base import configure_training
+from wsss_lightning.methods.segmentation.predictor import TestSettings, marginals
 from wsss_lightning.ops.masks import IGNORE
 
 
 @final
 class Segmenter(pl.LightningModule):
-    """loss = cross-entropy, mean over the pixels that are not ignored (Chen et al. 2015).
+    """loss = cross-entropy, averaged over the pixels that are not ignored (Chen et al. 2015).
 
-    Where the network has several outputs in training, losses of all are added; each is compared
+    If the network has several outputs in training, their losses are added; each output is compared
     with the mask at its own size.
 
     Args:
-        net: builds the network from `num_classes`; it has an `encoder`, all else counts as head. A
-            network with several outputs in training lists them in `training_logits`.
-        num_classes: without background.
-        optimizer: builds the optimiser from parameter groups; a partial that knows its `lr` and
+        net: builds the network from `num_classes`. The network has an `encoder`; all other
+            parameters count as head. A network with several outputs in training returns them from
+            `training_logits`.
+        num_classes: number of classes without background.
+        optimizer: builds the optimiser from parameter groups: a partial with `lr` and
             `weight_decay`.
-        head_lr_multiplier: learning rate of the decoder in units of the encoder's.
+        head_lr_multiplier: learning rate of the head divided by that of the encoder.
         poly_power: exponent of the polynomial decay of the learning rate.
-        bias_lr_multiplier: learning rate of biases in units of that of weights; 2 is PSA's.
+        bias_lr_multiplier: learning rate of biases divided by that of weights; 2 in PSA.
         decay_biases: whether weight decay applies to biases.
     """
 
@@ -53,15 +54,10 @@ class Segmenter(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.net = net(num_classes=num_classes)
-        self.optimizer, self.head_lr_multiplier, self.poly_power = (
-            optimizer,
-            head_lr_multiplier,
-            poly_power,
-        )
+        self.optimizer, self.poly_power = optimizer, poly_power
+        self.head_lr_multiplier = head_lr_multiplier
         self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
-        self.scales: Sequence[float] = (1.0,)
-        self.flip = False
-        self.long_side: int | None = None
+        self.validation = TestSettings()
         self.confusion = Confusion(num_classes + 1)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
@@ -78,36 +74,18 @@ class Segmenter(pl.LightningModule):
         self.log_dict(losses, prog_bar=True, batch_size=len(mask))
         return loss
 
-    def marginal(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
-        """Probability of every label: softmax of the logits' mean over scales and mirrors.
-
-        Where `long_side` is given, scale 1 brings the longer side to it.
-        """
-        size = (image.shape[-2], image.shape[-1])
-        base = 1.0 if self.long_side is None else self.long_side / max(size)
-        total: Any = 0
-        for scale in (base * scale for scale in self.scales):
-            sides = [max(32, round(side * scale)) for side in size]
-            view = image if scale == 1 else images.resize_image(image, sides).clamp(0, 1)
-            logits = self(view)
-            if self.flip:
-                logits = (logits + self(view.flip(-1)).flip(-1)) / 2
-            if scale != 1:  # with half-pixel centres, as the view was made
-                logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-            total = total + logits
-        return (total / len(self.scales)).softmax(1)
+    def validate_at(self, long_side: int | None) -> None:
+        """Validate on images whose longer side is `long_side` pixels; None keeps their size."""
+        self.validation = TestSettings(long_side=long_side)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        marginal = self.marginal(batch["image"])
+        marginal = marginals(self, batch["image"], self.validation)
         self.confusion.update(marginal.argmax(1), batch["mask"])
         return {"marginal": marginal}
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/miou", torch.tensor(miou(self.confusion.compute())).float(), prog_bar=True)
         self.confusion.reset()
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        return {"name": batch["name"], "marginal": self.marginal(batch["image"])}
 
     def configure_optimizers(self) -> Any:
         return configure_training(self)
@@ -116,9 +94,9 @@ class Segmenter(pl.LightningModule):
 def cross_entropy(
     logits: Float[Tensor, "b k h w"], mask: Int64[Tensor, "b H W"]
 ) -> Float[Tensor, ""]:
-    """Mean over the cells of a map that are not ignored; 0 where all are.
+    """Cross-entropy averaged over the cells that are not ignored; 0 if all are.
 
-    The mask is brought to the map's size by its nearest pixels, with half-pixel centres.
+    The mask is resized to the logits by nearest neighbour with half-pixel centres.
 
     Source: `resize_labels` in `main.py` of deeplab-pytorch, which resizes with Pillow.
     """

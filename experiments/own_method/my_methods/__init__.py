@@ -1,0 +1,1 @@
+"""Methods of your own."""

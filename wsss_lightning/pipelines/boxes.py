@@ -1,0 +1,143 @@
+"""Boxes -> labels -> rounds of training and relabelling -> segmentation network."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from wsss_lightning.cache.stage_cache import StageCache
+from wsss_lightning.config.schema import splits_of
+from wsss_lightning.data.supervision import BOXES
+from wsss_lightning.pipelines.base import SEGMENTER_KEYS, Experiment, Scores, learns_from
+from wsss_lightning.steps.boxes import box_labels, relabel
+from wsss_lightning.steps.previews import round_chart
+from wsss_lightning.steps.train import train
+
+
+@learns_from(BOXES)
+def boxes(
+    cfg: DictConfig,
+    cache: StageCache,
+    rounds: int,
+    min_change: float | None,
+    training: str,
+    epochs: int | None,
+) -> Scores:
+    """Make labels from boxes, and refine them by a network in rounds.
+
+    Scores of a round are named `round_<r>/`. The labels of a round are made after its training;
+    those of round 0 are made from the boxes alone.
+
+    Args:
+        cfg: configuration of the run.
+        cache: of the run's steps.
+        rounds: largest number of rounds.
+        min_change: relabelling stops when a smaller share of pixels changes; None: never.
+        training: each round trains the network from `scratch`, or continues that of the previous
+            round (`finetune`).
+        epochs: of each round; None: as many as the last training.
+    """
+    experiment = Experiment(cfg, cache)
+    schedule = cfg.fit.segmenter
+    if epochs is not None:
+        schedule = OmegaConf.merge(schedule, {"max_epochs": epochs})
+    labels_of = {"boxes": _labels_from_boxes(experiment)}
+    trained: Path | None = None
+    for r in range(1, rounds + 1):
+        previous = list(labels_of.values())[-1]
+        trained = cache.run(
+            f"round_{r}/segmentation",
+            train,
+            memory_keys=SEGMENTER_KEYS,
+            module=cfg.segmenter,
+            data=cfg.data,
+            schedule=schedule,
+            target="masks",
+            masks=previous,
+            **_weights(training, trained, r - 1, schedule),
+        )
+        initial = labels_of["boxes"]
+        labels_of[f"round {r}"] = _relabel(experiment, r, trained, initial, previous)
+        changed = experiment.scores[f"round_{r}/labels/{cfg.data.train}/changed"]
+        if min_change is not None and changed < min_change:
+            break
+    labels, done = list(labels_of.values())[-1], len(labels_of) - 1
+    experiment.score_masks("pseudo", cfg.data.train, labels)
+    weights = _weights(training, trained, done, schedule)
+    predictions = experiment.segment(masks=labels, **weights)
+    _show(experiment, labels_of, predictions)
+    return experiment.scores
+
+
+def _weights(
+    training: str, trained: Path | None, rounds: int, schedule: DictConfig
+) -> dict[str, Any]:
+    """What the next training starts from."""
+    if training != "finetune" or trained is None:
+        return {"continue_from": None, "epochs_before": 0}
+    return {"continue_from": trained, "epochs_before": rounds * schedule.max_epochs}
+
+
+def _labels_from_boxes(experiment: Experiment) -> Path:
+    cfg, train_split = experiment.cfg, experiment.cfg.data.train
+    # the labels use no random numbers of the run, so runs of all seeds share them
+    labels = replace(experiment.cache, seed=0).run(
+        "round_0/labels", box_labels, data=cfg.data, split=train_split, rule=cfg.box_labels
+    )
+    experiment.score_masks("round_0/labels", train_split, labels)
+    return labels
+
+
+def _relabel(experiment: Experiment, r: int, trained: Path, initial: Path, previous: Path) -> Path:
+    """Labels of the next round, from the predictions of this round's network."""
+    cfg, train_split = experiment.cfg, experiment.cfg.data.train
+    with_marginals = OmegaConf.merge(cfg.test, {"crf": True})
+    settings = dict.fromkeys(reversed(splits_of(cfg.data)), cfg.test) | {
+        train_split: with_marginals
+    }
+    predictions = {
+        split: experiment.predict(
+            f"round_{r}/segmentation", f"round_{r}/predictions", trained, split, test
+        )
+        for split, test in settings.items()
+    }
+    labels = experiment.cache.run(
+        f"round_{r}/labels",
+        relabel,
+        data=cfg.data,
+        split=train_split,
+        predictions=predictions[train_split],
+        initial=initial,
+        previous=previous,
+        rule=cfg.relabel,
+        crf=cfg.crf,
+    )
+    experiment.add(f"round_{r}/labels/{train_split}", labels)
+    experiment.score_masks(f"round_{r}/labels", train_split, labels)
+    return labels
+
+
+def _show(experiment: Experiment, labels_of: dict[str, Path], predictions: dict[str, Path]) -> None:
+    """A chart of the scores over rounds, and pictures of labels and predictions."""
+    cfg, data, scores = experiment.cfg, experiment.cfg.data, experiment.scores
+    done, tested = len(labels_of) - 1, splits_of(cfg.data)[-1]
+    lines = {
+        f"labels, {data.train}": [
+            (r, f"round_{r}/labels/{data.train}/miou") for r in range(done + 1)
+        ],
+        f"network, {tested}": [
+            *((r, f"round_{r}/segmentation/{tested}/miou") for r in range(1, done + 1)),
+            (done + 1, f"segmentation/{tested}/miou"),
+        ],
+    }
+    points = {
+        name: [(r, scores[key]) for r, key in line if key in scores] for name, line in lines.items()
+    }
+    if any(points.values()):
+        title = f"{cfg.name} on {data.name}, seed {cfg.seed}: mIoU over rounds"
+        experiment.cache.run("pictures/rounds", round_chart, points=points, title=title)
+    experiment.show("labels", data.train, None, labels_of)
+    for split in splits_of(data):
+        labels = {"labels": list(labels_of.values())[-1]} if split == data.train else {}
+        experiment.show(split, split, None, {**labels, "prediction": predictions[split]})

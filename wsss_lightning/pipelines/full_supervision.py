@@ -1,0 +1,23 @@
+"""True masks -> segmentation network: the upper bound of weak supervision."""
+
+from omegaconf import DictConfig
+
+from wsss_lightning.cache.stage_cache import StageCache
+from wsss_lightning.config.schema import splits_of
+from wsss_lightning.data.supervision import MASKS
+from wsss_lightning.pipelines.base import Experiment, Scores, learns_from
+
+
+@learns_from(MASKS)
+def full_supervision(cfg: DictConfig, cache: StageCache) -> Scores:
+    """Train the segmentation network on true masks.
+
+    Args:
+        cfg: configuration of the run.
+        cache: of the run's steps.
+    """
+    experiment = Experiment(cfg, cache)
+    predictions = experiment.segment()
+    for split in splits_of(cfg.data):
+        experiment.show(split, split, None, {"prediction": predictions[split]})
+    return experiment.scores

@@ -1,0 +1,90 @@
+"""Nodes of the configuration as objects."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+from wsss_lightning.densecrf.api import choose, mean_field
+from wsss_lightning.densecrf.parameters import CRFParameters
+from wsss_lightning.errors import InputError
+
+
+def settings_of(node: DictConfig) -> dict[str, Any]:
+    """A node as keyword arguments."""
+    return {str(key): value for key, value in OmegaConf.to_container(node, resolve=True).items()}  # type: ignore[union-attr]
+
+
+def build(node: Any, key: str, **arguments: Any) -> Any:
+    """Build what a node describes.
+
+    Args:
+        node: with a `_target_`.
+        key: of the node in the configuration, for messages.
+        arguments: further arguments of the constructor.
+
+    Raises:
+        InputError: the constructor rejects a value.
+    """
+    try:
+        return instantiate(node, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, InputError):
+            raise cause from error
+        if isinstance(cause, ValueError):
+            raise InputError(f"{key}: {cause}.") from error
+        raise
+
+
+def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
+    """Parameters and engine of a CRF.
+
+    Raises:
+        InputError: a value is out of range, or the engine is unknown or not installed.
+    """
+    import torch
+
+    settings = settings_of(node)
+    engine = settings.pop("engine")
+    parameters = CRFParameters(**settings)
+    choose(engine, [])
+    if engine in ("native", "pydensecrf"):
+        mean_field(
+            torch.zeros(1, 1, 3, dtype=torch.uint8), torch.zeros(2, 1, 1), parameters, engine
+        )
+    return parameters, engine
+
+
+def backbone_nodes(node: Any) -> Iterator[DictConfig]:
+    """Nodes of backbones below a node, each as often as it is referred to."""
+    if isinstance(node, DictConfig):
+        if str(node.get("_target_", "")).endswith(".Backbone"):
+            yield node
+        for name in node:
+            if not OmegaConf.is_missing(node, name):
+                yield from backbone_nodes(node[name])
+    elif isinstance(node, ListConfig):
+        for item in node:
+            yield from backbone_nodes(item)
+
+
+def set_statistics(node: DictConfig) -> None:
+    """Write the mean and std of each backbone's weights into its node."""
+    for backbone in backbone_nodes(node):
+        if backbone.get("mean") is None or backbone.get("std") is None:
+            statistics = instantiate(backbone).statistics
+            with open_dict(backbone):
+                backbone.mean, backbone.std = list(statistics.mean), list(statistics.std)
+
+
+def remove_weights(module: DictConfig) -> None:
+    """Keep a module from loading pretrained weights that its trained weights will replace."""
+    for node in backbone_nodes(module):
+        if node.freeze_norm is None:
+            node.freeze_norm = bool(node.pretrained or node.weights)
+        node.pretrained, node.weights = False, None
+    if module.net.get("weights"):  # of a whole network
+        module.net.weights = None
