@@ -13,7 +13,6 @@ Letters: b images, c classes, k = c + 1 labels with background first, h w a map,
 
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -24,8 +23,11 @@ from torch.utils.data import DataLoader
 
 from wsss_lightning.methods.affinity_base import AffinityModule
 from wsss_lightning.methods.base import TagMethod, make_optimizer
+from wsss_lightning.methods.cam_predictor import CamPredictor
+from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.methods.random_walk import RandomWalkSettings
 from wsss_lightning.methods.segmentation.module import Segmenter
+from wsss_lightning.methods.segmentation.predictor import TestSettings, marginals
 from wsss_lightning.ops.masks import IGNORE
 
 Build = Callable[[], Any] | Mapping[str, Any]
@@ -47,7 +49,7 @@ def check_method(build: Build, steps: int = 25, seed: int = 0) -> None:
       (b, c, h, w); its scores lie in [0, 1) and are zero for classes without a tag;
     - a `Segmenter` predicts probabilities that sum to 1 at the size of the image, and ignored
       pixels have no loss;
-    - a `AffinityModule` gives affinities in [0, 1] that are lower across an edge than within a
+    - an `AffinityModule` gives affinities in [0, 1] that are lower across an edge than within a
       region, and refined scores for the background and every class of an image.
 
     Args:
@@ -199,7 +201,7 @@ class _TagRules(_Rules):
 
     def predicted(self, module: Any, image: Tensor) -> list[Tensor]:
         logits = module(image)
-        scores = module.score(image, torch.ones_like(logits))
+        scores = CamPredictor(module, CamSettings()).score(image, torch.ones_like(logits))
         return list(torch.cat([logits, scores.flatten(1)], 1))
 
     def check_own(self, module: Any, batch: dict[str, Any]) -> None:
@@ -220,11 +222,11 @@ class _TagRules(_Rules):
 
     def check_scores(self, module: Any, tags: Tensor) -> None:
         image = torch.rand(len(tags), 3, 50, 70)
-        module.reading = replace(module.reading, scales=(0.5, 1.0), flip=True)
+        cams = CamPredictor(module, CamSettings(scales=(0.5, 1.0), flip=True))
         with torch.no_grad():
-            score = module.score(image, tags)
-            none = module.score(image, torch.zeros_like(tags))
-            mirrored = module.score(image.flip(-1), tags).flip(-1)
+            score = cams.score(image, tags)
+            none = cams.score(image, torch.zeros_like(tags))
+            mirrored = cams.score(image.flip(-1), tags).flip(-1)
         self.require(score.shape == (*tags.shape, 50, 70), "scores have the size of the image")
         lies = bool(score.min() >= 0) and bool(score.max() < 1)
         self.require(lies, "scores lie in [0, 1)", (score.min().item(), score.max().item()))
@@ -235,11 +237,11 @@ class _TagRules(_Rules):
         self.require(close, "the mirrored image has the mirrored scores")
 
     def check_images_without_tags(self, batch: dict[str, Any]) -> None:
-        on_missing_labels = {
+        untagged = {
             key: torch.zeros_like(value) if key.endswith("tags") else value
             for key, value in batch.items()
         }
-        _, losses = self.trained(on_missing_labels, steps=1)
+        _, losses = self.trained(untagged, steps=1)
         finite = bool(torch.tensor(losses).isfinite().all())
         self.require(finite, "the loss is finite for images without tags")
 
@@ -256,12 +258,12 @@ class _MaskRules(_Rules):
         return {"image": image, "mask": mask.contiguous(), "name": ["x0", "x1"]}
 
     def predicted(self, module: Any, image: Tensor) -> list[Tensor]:
-        return list(module.marginal(image))
+        return list(marginals(module, image, TestSettings()))
 
     def check_own(self, module: Any, batch: dict[str, Any]) -> None:
         with torch.no_grad():
             labels = module(batch["image"]).shape[1]
-            marginal = module.marginal(torch.rand(2, 3, 37, 50))
+            marginal = marginals(module, torch.rand(2, 3, 37, 50), TestSettings())
         shaped = marginal.shape == (2, labels, 37, 50)
         self.require(shaped, "marginals have the size of the image", tuple(marginal.shape))
         probable = bool(marginal.min() >= 0)
@@ -290,14 +292,14 @@ class _PairRules(_Rules):
     def predicted(self, module: Any, image: Tensor) -> list[Tensor]:
         height, width = image.shape[-2:]
         ramp = torch.linspace(0, 1, width).expand(1, height, width)
-        return list(module.refined(image, [ramp] * len(image), self.walk))
+        return list(module.propagate_scores(image, [ramp] * len(image), self.walk))
 
     def check_own(self, module: Any, batch: dict[str, Any]) -> None:
         image = torch.rand(2, 3, 37, 50)
         scores = [torch.rand(1, 37, 50), torch.rand(3, 37, 50)]
         with torch.no_grad():
             affinity = module.affinities(batch["image"], 3, "padded")
-            refined = module.refined(image, scores, self.walk)
+            refined = module.propagate_scores(image, scores, self.walk)
         offsets = module.offsets(3)
         shaped = affinity.shape[:2] == (2, len(offsets))
         self.require(shaped, "affinities are (b, n, h, w), one of n for every offset")

@@ -12,28 +12,36 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from wsss_lightning.affinity_stages import AffinityStages
-from wsss_lightning.box_stages import BoxStages
-from wsss_lightning.callbacks.dense_crf import DenseCRF
-from wsss_lightning.callbacks.progress import track
-from wsss_lightning.data.voc_layout import VOCLayout
-from wsss_lightning.functional.crf import native
-from wsss_lightning.functional.crf.mean_field import mean_field_batch
-from wsss_lightning.functional.grabcut import paint_grabcut
-from wsss_lightning.methods.classifier import Classifier
-from wsss_lightning.metrics import miou
-from wsss_lightning.nets.cam_net import CamNet
-from wsss_lightning.nets.seam_net import SeamNet
-from wsss_lightning.processes import Processes, failures_told
-from wsss_lightning.run import Run
-from wsss_lightning.stages import Stages, crf_callback
 
 import wsss_lightning
-from wsss_lightning import cli, pipelines, refiners
+from wsss_lightning.cache import code_digest
 from wsss_lightning.cache.code_digest import UNHASHED, CodeGraph, Part, targets_in
+from wsss_lightning.cache.stage_cache import StageCache
+from wsss_lightning.cli.run import digest_of, experiment, objective, results
+from wsss_lightning.data.dataset import VOCDataset
+from wsss_lightning.densecrf import native
+from wsss_lightning.densecrf.api import mean_field_batch
+from wsss_lightning.evaluation.metrics import miou
 from wsss_lightning.methods.base import TagMethod
-from wsss_lightning.methods.seam import SEAM
+from wsss_lightning.methods.cam.module import Classifier
+from wsss_lightning.methods.cam.network import CamNet
+from wsss_lightning.methods.seam.module import SEAM
+from wsss_lightning.methods.seam.network import SeamNet
+from wsss_lightning.methods.simple_does_it.grabcut import paint_grabcut
 from wsss_lightning.nets.backbones import Backbone
+from wsss_lightning.pipelines.image_labels import image_labels
+from wsss_lightning.refiners.crf import CRF
+from wsss_lightning.steps.affinity import propagate
+from wsss_lightning.steps.boxes import box_labels
+from wsss_lightning.steps.cams import cams
+from wsss_lightning.steps.crf import crf
+from wsss_lightning.steps.evaluate import evaluate_masks
+from wsss_lightning.steps.previews import previews
+from wsss_lightning.steps.pseudo_masks import pseudo_masks
+from wsss_lightning.steps.train import crf_callback, train
+from wsss_lightning.training.callbacks.dense_crf import DenseCRF
+from wsss_lightning.training.distributed import PerStageDDP, translate_worker_errors
+from wsss_lightning.utils.console import track
 
 TOY = {
     "__init__.py": '"""A package of two steps, `train` and `refine`."""\nSTARTED = []\n',
@@ -192,10 +200,10 @@ TOY = {
     "unused.py": "class Typed:\n    pass\n",
     "space/late.py": "def work():\n    return 1\n",
 }
-CAM = {"module": {"_target_": "toy.methods.Cam", "net": {"_target_": "toy.nets.Net"}}}
+CAM_INPUTS = {"module": {"_target_": "toy.methods.Cam", "net": {"_target_": "toy.nets.Net"}}}
 SEAM_INPUTS = {"module": OmegaConf.create({"_target_": "toy.methods.Seam", "net": None})}
 STEPS = {
-    "train cam": ["toy.steps.train", *targets_in(CAM)],
+    "train cam": ["toy.steps.train", *targets_in(CAM_INPUTS)],
     "train seam": ["toy.steps.train", *targets_in(SEAM_INPUTS)],
     "refine": ["toy.steps.refine"],
 }
@@ -313,8 +321,12 @@ def test_targets_are_found_however_deep():
     class Setting:
         made: dict
 
-    inputs = {"a": [CAM, 3], "b": Setting({"_target_": "x.Y"}), "c": OmegaConf.create([CAM])}
-    assert sorted(targets_in(inputs)) == sorted([*2 * [*targets_in(CAM)], "x.Y"])
+    inputs = {
+        "a": [CAM_INPUTS, 3],
+        "b": Setting({"_target_": "x.Y"}),
+        "c": OmegaConf.create([CAM_INPUTS]),
+    }
+    assert sorted(targets_in(inputs)) == sorted([*2 * [*targets_in(CAM_INPUTS)], "x.Y"])
 
 
 # functions, methods and objects as steps
@@ -329,9 +341,6 @@ OBJECTS = """
         def helper(self):
             return 1
 
-        def unrelated(self):
-            return 2
-
     class Steps(Base):
         def fit(self, folder):
             return self._inner() + super().helper()
@@ -341,9 +350,6 @@ OBJECTS = """
 
         def crf(self, folder):
             return everything(self)
-
-        def draw(self, folder):
-            return 4
 
     class Work:
         __name__ = "work"
@@ -389,7 +395,6 @@ def object_digests(module):
     works = {
         "fit": steps.fit,
         "crf": steps.crf,
-        "draw": steps.draw,
         "work": module.Work(),
         "function": partial(partial(module.function, size=3)),
         "nested": module.nested(),
@@ -398,31 +403,26 @@ def object_digests(module):
     return {name: graph.digest(work) for name, work in works.items()}
 
 
+METHODS = {"fit", "crf"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "changed"),
     [
-        ("self._inner() +", "self._inner() -", {"fit", "crf"}),
-        ("range(3)", "range(4)", {"fit", "crf"}),
-        ("return 1", "return -1", {"fit", "crf"}),  # by super()
-        ("return 2", "return -2", {"crf"}),  # it passes itself on
-        ("return 4", "return -4", {"draw", "crf"}),
-        ("shared = 1", "shared = 2", {"fit", "draw", "crf"}),
-        ("self.size = size", "self.size = -size", {"fit", "draw", "crf"}),
-        ("class Steps(Base)", "class Steps(Base, dict)", {"fit", "draw", "crf"}),
+        ("self._inner() +", "self._inner() -", METHODS),
+        ("return 1", "return -1", METHODS),  # of the base class
+        ("shared = 1", "shared = 2", METHODS),
+        ("return 6", "return -6", METHODS),
         ("return 5", "return -5", {"work"}),
-        ("return 6", "return -6", {"crf"}),
         ("return size", "return -size", {"function"}),
         ("return 7", "return -7", {"nested"}),
-        ("folder: 8", "folder: -8", {"unnamed"}),
+        ("folder: 8", "folder: -8", set()),
     ],
 )
 def test_an_edit_changes_the_methods_and_objects_that_use_it(imported, old, new, changed):
     before, after = object_digests(imported()), object_digests(imported(old, new))
-    # a lambda without a name of its own counts with its whole module
-    assert {name for name in before if before[name] != after[name]} - {"unnamed"} == changed - {
-        "unnamed"
-    }
-    assert before["unnamed"] != after["unnamed"]
+    # of a lambda only the module is known
+    assert {name for name in before if before[name] != after[name]} == {*changed, "unnamed"}
 
 
 def test_a_module_counts_as_it_was_imported_until_it_is_reloaded(imported):
@@ -443,36 +443,28 @@ def test_a_step_that_is_defined_in_no_file_is_refused(monkeypatch):
 
 # the steps of this package
 
-DATA = {"reader": {"_target_": f"{VOCLayout.__module__}.VOCLayout"}}
-
 
 def target(made, **inner):
     return {"_target_": f"{made.__module__}.{made.__qualname__}", **inner}
 
 
-def real_steps():
-    """Each step that a test names, with its inputs."""
-    nothing = OmegaConf.create({})
-    do, affinity, boxes = (
-        Stages(nothing, nothing, 0),
-        AffinityStages(nothing, nothing, 0),
-        BoxStages(0),
-    )
-    net = {"backbone": target(Backbone)}
-    cam = target(Classifier, net=target(CamNet, **net))
-    seam = target(SEAM, net=target(SeamNet, **net))
-    return {
-        "fit cam": (do.fit, {"module": cam, "data": DATA}),
-        "fit seam": (do.fit, {"module": seam, "data": DATA}),
-        "fit with crf": (do.fit, {"module": cam, "data": DATA, "crf": target(crf_callback)}),
-        "score": (do.score, {"data": DATA}),
-        "crf": (do.crf, {"data": DATA}),
-        "masks": (do.masks, {"data": DATA}),
-        "evaluate": (do.evaluate_masks, {"data": DATA}),
-        "gallery": (do.gallery, {"data": DATA}),
-        "walk": (affinity.walk, {"data": DATA}),
-        "labels": (boxes.box_labels, {"data": DATA, "rule": target(paint_grabcut)}),
-    }
+DATA = {"data": {"dataset": target(VOCDataset)}}
+NETWORK = {"backbone": target(Backbone)}
+CAM_MODULE = target(Classifier, net=target(CamNet, **NETWORK))
+SEAM_MODULE = target(SEAM, net=target(SeamNet, **NETWORK))
+REAL_STEPS = {
+    "train cam": (train, {"module": CAM_MODULE, **DATA}),
+    "train seam": (train, {"module": SEAM_MODULE, **DATA}),
+    "train with crf": (train, {"module": CAM_MODULE, "crf": target(crf_callback), **DATA}),
+    "cams": (cams, DATA),
+    "crf": (crf, DATA),
+    "pseudo masks": (pseudo_masks, DATA),
+    "evaluate": (evaluate_masks, DATA),
+    "previews": (previews, DATA),
+    "walk": (propagate, DATA),
+    "box labels": (box_labels, {"rule": target(paint_grabcut), **DATA}),
+}
+TRAININGS = {"train cam", "train seam", "train with crf"}
 
 
 @pytest.fixture(scope="module")
@@ -485,8 +477,9 @@ def copied(tmp_path_factory):
 
 def real_digests(folder):
     graph = CodeGraph(folders={"wsss_lightning": folder})
-    steps = real_steps().items()
-    return {name: graph.digest(work, targets_in(inputs)) for name, (work, inputs) in steps}
+    return {
+        name: graph.digest(work, targets_in(inputs)) for name, (work, inputs) in REAL_STEPS.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -530,27 +523,26 @@ def test_the_copy_has_the_digests_of_the_original(unchanged):
     assert len(set(unchanged.values())) == len(unchanged)
 
 
-FITS = {"fit cam", "fit seam", "fit with crf"}
 USES = {
-    mean_field_batch: {"crf", "fit with crf"},
-    DenseCRF: {"fit with crf"},
-    SEAM: {"fit seam"},
-    SeamNet: {"fit seam"},
-    Classifier: {"fit cam", "fit with crf"},
-    CamNet: {"fit cam", "fit with crf"},
-    Backbone: FITS,
-    TagMethod: {*FITS, "score"},
-    paint_grabcut: {"labels"},
-    miou: {"evaluate", "fit with crf"},
-    VOCLayout: set(real_steps()),
+    mean_field_batch: {"crf", "train with crf"},
+    DenseCRF: {"train with crf"},
+    SEAM: {"train seam"},
+    SeamNet: {"train seam"},
+    Classifier: {"train cam", "train with crf"},
+    CamNet: {"train cam", "train with crf"},
+    Backbone: TRAININGS,
+    TagMethod: {*TRAININGS, "cams"},
+    paint_grabcut: {"box labels"},
+    miou: {"evaluate", "train with crf"},
+    VOCDataset: set(REAL_STEPS),
     # what shows, explains and chooses
     track: set(),
-    failures_told: set(),
-    Run: set(),
-    cli.experiment: set(),
-    pipelines.tags: set(),
-    refiners.crf: set(),
-    Processes: set(),  # of a trainer's configuration
+    translate_worker_errors: set(),
+    StageCache: set(),
+    experiment: set(),
+    image_labels: set(),
+    CRF: set(),
+    PerStageDDP: set(),  # counts with the trainer that has it
 }
 
 
@@ -574,7 +566,7 @@ def test_the_compiled_crf_counts_with_its_source(copied, unchanged):
     source.write_text(f"{text}\nint more;\n")
     after = real_digests(copied)
     source.write_text(text)
-    assert {name for name in after if after[name] != unchanged[name]} == {"crf", "fit with crf"}
+    assert {name for name in after if after[name] != unchanged[name]} == {"crf", "train with crf"}
 
 
 def test_a_new_method_a_new_report_and_new_commands_change_no_key(copied, unchanged):
@@ -588,13 +580,42 @@ def test_a_new_method_a_new_report_and_new_commands_change_no_key(copied, unchan
     assert after == unchanged
 
 
-def test_the_report_is_used_by_no_step(copied):
+def test_no_step_uses_the_report_or_the_command_line(copied):
     graph = CodeGraph(folders={"wsss_lightning": copied})
-    for work, inputs in real_steps().values():
-        modules = {part.module for part in graph.used(work, targets_in(inputs))}
-        assert not {
-            m for m in modules if m.startswith(("wsss_lightning.report", "wsss_lightning.cli"))
+    for work, inputs in REAL_STEPS.values():
+        for part in graph.used(work, targets_in(inputs)):
+            assert not part.module.startswith(("wsss_lightning.report", "wsss_lightning.cli"))
+
+
+@pytest.mark.parametrize(
+    ("made", "changes"),
+    [
+        (mean_field_batch, True),  # by the refiner
+        (image_labels, True),
+        (results, True),  # writes the file
+        (Classifier, True),
+        (SEAM, False),
+        (objective, False),
+        (experiment, False),
+    ],
+)
+def test_the_results_of_a_run_count_with_all_code_that_made_them(
+    monkeypatch, copied, edit, made, changes
+):
+    graph = CodeGraph
+    monkeypatch.setattr(code_digest, "CodeGraph", lambda: graph(folders={"wsss_lightning": copied}))
+    cfg = OmegaConf.create(
+        {
+            "pipeline": target(image_labels),
+            "refine": target(CRF),
+            "method": CAM_MODULE,
+            "trainer": {},
+            **DATA,
         }
+    )
+    before = digest_of(cfg, "data")
+    edit(made, partial(with_line, made))
+    assert (digest_of(cfg, "data") != before) is changes
 
 
 @pytest.mark.parametrize("name", UNHASHED)

@@ -75,9 +75,9 @@ def test_a_stage_leaves_its_record(make):
 
 def test_work_can_ask_for_the_name_of_its_stage(make):
     told = []
-    make().run("round_1/a", lambda folder: told.append(run_module.doing.get()))
+    make().run("round_1/a", lambda folder: told.append(run_module.current_stage.get()))
     assert told == ["round_1/a"]
-    assert run_module.doing.get("none") == "none"
+    assert run_module.current_stage.get("none") == "none"
 
 
 def test_a_run_holds_relative_links_to_its_stages(make, tmp_path):
@@ -144,10 +144,17 @@ def test_the_name_depends_on_the_content_of_weights_and_not_on_their_place(make,
     assert names(make, module=absent) != names(make, module={"net": {"weights": "gone.pth"}})
 
 
-def test_the_name_depends_on_the_code(make, monkeypatch):
-    before = names(make, x=1)
-    monkeypatch.setattr(run_module, "code_version", lambda: "changed")
-    assert names(make, x=1) != before
+def test_the_name_depends_on_the_code(make):
+    def changed(folder, **inputs):
+        draw(folder, **inputs)
+
+    changed.__name__ = "draw"
+    run = make()
+    first, second = run.run("a", draw, x=1), run.run("a", changed, x=1)
+    assert first.name != second.name
+    codes = [json.loads((path / "stage.json").read_text())["code"] for path in (first, second)]
+    assert codes == [run.code.digest(draw), run.code.digest(changed)]
+    assert codes[0] != codes[1]
 
 
 def test_the_name_does_not_depend_on_places_or_the_order_of_inputs(make, tmp_path):
@@ -172,7 +179,7 @@ def test_random_numbers_are_the_same_whether_earlier_stages_were_found_or_done(m
     fresh = pipeline(make(store="s1"), first=False)
     assert pipeline(make(store="s2"), first=True) == fresh
     kept = make(store="s3")
-    kept.stage("first", other, x=1)
+    kept.run("first", other, x=1)
     assert pipeline(kept, first=True) == fresh
     assert numbers(make(store="s4", seed=1).run("second", draw)) != fresh
 
@@ -381,11 +388,11 @@ def test_a_copy_of_the_store_is_found_and_read_only_once(make, tmp_path, monkeyp
     shutil.copytree(tmp_path / "store", tmp_path / "copy")
     moved = make(store="copy")
     made(moved)
-    moved.stage("a", image_work)
+    moved.run("a", image_work)
     assert made(moved) == []
 
     monkeypatch.setattr(manifest, "digests_of", lambda paths: [pytest.fail(p) for p in paths])
-    moved.stage("a", image_work)
+    moved.run("a", image_work)
 
 
 def test_logs_and_files_of_others_are_no_part_of_a_stage(make):
@@ -423,7 +430,7 @@ def other_content(folder):
         (folder / f"{name}.npz").write_text("another")
 
 
-other_content.__name__ = "image_work"
+other_content.__name__ = other_content.__qualname__ = "image_work"
 
 
 def test_a_mended_stage_is_the_same_to_what_was_made_of_it(make):
@@ -463,7 +470,7 @@ def test_the_finished_stage_stays_until_the_new_one_is_done(make):
         (folder / "x.npz").touch()
         raise BrokenError
 
-    fails.__name__ = "image_work"
+    fails.__name__ = fails.__qualname__ = "image_work"
     run = make()
     stage = run.run("a", image_work)
     made(run)
@@ -480,7 +487,7 @@ def test_unfinished_work_is_not_gone_on_with_either(make):
         (folder / "x.npz").write_text("half")
         raise BrokenError
 
-    fails.__name__ = "image_work"
+    fails.__name__ = fails.__qualname__ = "image_work"
     with pytest.raises(BrokenError):
         make().run("a", fails)
     stage = make(start="second").run("a", image_work)
@@ -495,7 +502,7 @@ def test_what_a_killed_write_left_is_no_part_of_the_stage(make):
         (folder / ".x.npz.4711").write_text("ha")
         raise BrokenError
 
-    killed_amid_a_write.__name__ = "image_work"
+    killed_amid_a_write.__name__ = killed_amid_a_write.__qualname__ = "image_work"
     with pytest.raises(BrokenError):
         make().run("a", killed_amid_a_write)
     stage = make().run("a", image_work)
@@ -545,7 +552,7 @@ def test_what_the_machine_did_is_told_and_work_goes_on(make, error, facts):
         (folder / "x.npz").write_text("content of x")
         raise error
 
-    stopped.__name__ = "image_work"
+    stopped.__name__ = stopped.__qualname__ = "image_work"
     with raises_naming(InputError, *facts):
         make().run("a", stopped)
     run = make()

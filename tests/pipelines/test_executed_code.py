@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from commands import TINY
-from wsss_lightning.run import Run
 
 import wsss_lightning
 from wsss_lightning.cache.code_digest import UNHASHED, CodeGraph, Part, targets_in
+from wsss_lightning.cache.stage_cache import StageCache
 
 pytestmark = pytest.mark.slow
 
@@ -67,11 +67,11 @@ class Recorder:
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """What each step ran, and which lines its key has, by the step's name."""
-    found = {}
-    do = Run._do
+    """What each step ran, and the code in its key and in the keys of steps that it reads."""
+    found, code_of = {}, {}
+    do = StageCache._do
 
-    def recording(self, name, work, inputs, *rest):
+    def recording(self, name, work, inputs, made_of, final):
         recorder = Recorder()
 
         @functools.wraps(work)
@@ -79,14 +79,16 @@ def recorded(monkeypatch):
             with recorder:
                 work(*args, **kwargs)
 
-        do(self, name, watched, inputs, *rest)
+        do(self, name, watched, inputs, made_of, final)
+        code = self.code.used(work, targets_in(inputs)).union(*(code_of[one] for one in made_of))
+        code_of[final.name] = code
         lines = defaultdict(list)
-        for part in self.code.used(work, targets_in(inputs)):
+        for part in code:
             for path, first, last in self.code.lines(part):
                 lines[path.resolve()].append((first, last))
         found[name] = recorder.functions(), lines
 
-    monkeypatch.setattr(Run, "_do", recording)
+    monkeypatch.setattr(StageCache, "_do", recording)
     return found
 
 

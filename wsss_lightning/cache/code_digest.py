@@ -26,30 +26,30 @@ from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, MethodType
 from typing import Any, NamedTuple, final
 
 from omegaconf import OmegaConf
 
 from wsss_lightning.cache.source_module import FILE, ON_IMPORT, SourceModule, load_module
-from wsss_lightning.cache.syntax import DOTTED, Target
+from wsss_lightning.utils.syntax import DOTTED, Target
 
 PACKAGE = __name__.partition(".")[0]
 
 # modules and definitions that show, watch or explain work but do none of it, and what they do
 UNHASHED: dict[str, str] = {
+    "wsss_lightning.cache.step": "names configuration keys for error texts",
     "wsss_lightning.errors": "error texts",
-    "wsss_lightning.cache.step": "declarations for error texts",
     "wsss_lightning.training.callbacks.finish_loggers": "closes loggers",
     "wsss_lightning.training.callbacks.progress": "progress bars",
-    "wsss_lightning.training.callbacks.shared_step_axis": "x axis of logged curves",
-    "wsss_lightning.training.callbacks.watchdog": "alarms; stops at an error",
+    "wsss_lightning.training.callbacks.shared_step_axis": "sets the x axis of logged curves",
+    "wsss_lightning.training.callbacks.watchdog": "reports what went wrong, or stops",
     "wsss_lightning.training.distributed.block_sigchld_during_fork": "avoids a deadlock",
     "wsss_lightning.training.distributed.exit_with_parent": "ends the workers of a killed run",
     "wsss_lightning.training.distributed.silence_lightning": "hides warnings",
     "wsss_lightning.training.distributed.translate_worker_errors": "error texts",
     "wsss_lightning.training.loggers": "writes logs",
-    "wsss_lightning.utils.console": "output and progress bars",
+    "wsss_lightning.utils.console": "prints, and shows progress bars",
 }
 
 
@@ -120,9 +120,14 @@ class CodeGraph:
             yield module.path, first, node.end_lineno or first
 
     def _parts_of(self, work: Callable[..., Any]) -> Iterator[Part]:
+        """The definition of a step; the class of one that is a method or another object."""
         while isinstance(work, partial):
             work = work.func
-        definition = work if hasattr(work, "__qualname__") else type(work)
+        definition: Any = work
+        if isinstance(work, MethodType):
+            definition = work.__self__
+        if not hasattr(definition, "__qualname__"):
+            definition = type(definition)
         self._follow(definition)
         yield from self._defined(definition)
 

@@ -7,7 +7,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import final
 
-from wsss_lightning.cache.syntax import (
+from wsss_lightning.utils.syntax import (
     FUNCTIONS,
     Definition,
     References,
@@ -27,13 +27,11 @@ ON_IMPORT = "<import>"  # statements that may act when the module is imported
 MAIN = "<main>"  # what is run if the module is the program
 FILE = "<file>"  # a compiled module; with a name behind it, another file beside the module
 
-# decorators of these modules only wrap; any other may register what it decorates
-WRAPPERS = frozenset({"abc", "beartype", "contextlib", "dataclasses", "enum", "functools"}) | {
-    "jaxtyping",
-    "typing",
-    "typing_extensions",
-}
-DECLARATIONS = frozenset({"wsss_lightning.cache.step"})  # modules of such decorators
+# decorators of these modules and packages only wrap; any other may register what it decorates
+WRAPPERS = frozenset(
+    {"abc", "beartype", "contextlib", "dataclasses", "enum", "functools", "jaxtyping", "typing"}
+    | {"typing_extensions", "wsss_lightning.cache.step"}
+)
 BUILTIN_WRAPPERS = frozenset({"classmethod", "property", "staticmethod"})
 
 
@@ -191,7 +189,7 @@ class SourceModule:
             return decorator.id in BUILTIN_WRAPPERS
         if not isinstance(bound, Target):
             return False
-        return bound.module.partition(".")[0] in WRAPPERS or bound.module in DECLARATIONS
+        return not WRAPPERS.isdisjoint((bound.module, bound.module.partition(".")[0]))
 
 
 def load_module(name: str, path: Path) -> SourceModule:

@@ -99,7 +99,10 @@ class _Collector(ast.NodeVisitor):
                 for outer in value if isinstance(value, list) else [value]:
                     if isinstance(outer, ast.AST):
                         self.visit(outer)
-        self.scopes.append({argument.arg for argument in arguments} | _bound_in(body))
+        shared = {
+            n for inner in ast.walk(node) if isinstance(inner, ast.Global) for n in inner.names
+        }
+        self.scopes.append(({argument.arg for argument in arguments} | _bound_in(body)) - shared)
         for inner in body:
             self.visit(inner)
         self.scopes.pop()
@@ -216,7 +219,6 @@ def _last_name(node: ast.AST) -> str | None:
 def _bound_in(body: Iterable[ast.AST]) -> set[str]:
     """Names that the body of a function binds; not those of the scopes within it."""
     found: set[str] = set()
-    shared: set[str] = set()
     left = list(body)
     while left:
         node = left.pop()
@@ -224,8 +226,6 @@ def _bound_in(body: Iterable[ast.AST]) -> set[str]:
             found.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             found.update((a.asname or a.name).partition(".")[0] for a in node.names)
-        elif isinstance(node, ast.Global):
-            shared.update(node.names)
         elif isinstance(node, ast.Name):
             if not isinstance(node.ctx, ast.Load):
                 found.add(node.id)
@@ -233,4 +233,4 @@ def _bound_in(body: Iterable[ast.AST]) -> set[str]:
             if isinstance(node, ast.ExceptHandler) and node.name:
                 found.add(node.name)
             left += ast.iter_child_nodes(node)
-    return found - shared
+    return found
