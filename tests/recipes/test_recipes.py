@@ -26,12 +26,12 @@ NAMES = recipe_names()
 # nodes that decide on the result of a pipeline
 SEGMENTATION = ("fit.segmenter", "segmenter", "test", "test_crf")
 NODES = {
-    "tags": (
+    "image_labels": (
         "data",
         "backbone",
         "method",
         "fit.method",
-        "score",
+        "cam",
         "seeds",
         "refine",
         "pseudo",
@@ -50,7 +50,7 @@ NODES = {
     ),
     "full_supervision": ("data", "pipeline", "trainer.precision", *SEGMENTATION),
 }
-NODES["sc_cam"] = NODES["tags"]
+NODES["sc_cam"] = NODES["image_labels"]
 
 # keys below these nodes that are no hyperparameters, and why
 NO_HYPERPARAMETERS = {
@@ -91,6 +91,7 @@ NO_HYPERPARAMETERS = {
     "seeds.thresholds": "resolution of a curve",
     "seeds.held_out": "part of the scoring protocol",
     "refine.name": "a name",
+    "refine.label": "a name",
     "pipeline.segment": "whether the last stage runs",
     "pipeline.clusters.stability": "reports, changes no number",
     "fit.segmenter.validate_crf": "logs, changes no number",
