@@ -86,7 +86,7 @@ def start(
 ) -> subprocess.Popen:
     """`python -m wsss_lightning` with these words, from another folder."""
     folder.mkdir(exist_ok=True)
-    root = Path(cli.__file__).parents[1]
+    root = Path(cli.__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, *program, *words],
         cwd=folder,
