@@ -218,7 +218,7 @@ def counts(folder, **inputs):
 def in_processes(*runs, work):
     """Do the stage `x` of each run in a process of its own, at once; their exit codes."""
     context = multiprocessing.get_context("fork")
-    started = [context.Process(target=run.stage, args=("x", work)) for run in runs]
+    started = [context.Process(target=run.run, args=("x", work)) for run in runs]
     for process in started:
         process.start()
     for process in started:

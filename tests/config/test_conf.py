@@ -3,13 +3,13 @@
 import re
 
 import pytest
+from checked import check
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.cli.help import print_help
 from wsss_lightning.cli.options import group_names, options
 from wsss_lightning.config.folder import conf_folder
-from wsss_lightning.config.schema import check_targets, check_values
 
 EXPERIMENTS = options("experiment")
 OPTIONS = [
@@ -34,12 +34,6 @@ def composed(*words: str) -> DictConfig:
     if OmegaConf.is_missing(cfg.backbone, "name"):
         cfg.backbone.name = "resnet18"
     return cfg
-
-
-def check(cfg: DictConfig) -> None:
-    check_values(cfg)
-    check_targets(cfg)
-    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -177,7 +177,7 @@ GOOD = {
     "method": {"_target_": "wsss_lightning.methods.cam.module.Classifier"},
 }
 
-GOOD["fit"]["segmenter"]["encoder"] = "backbone"
+GOOD["fit"]["segmenter"]["init_from"] = "backbone"
 
 
 def test_values_in_range_pass():

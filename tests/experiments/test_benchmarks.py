@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from benchmarks import command
 from commands import TINY
 from facts import assert_names
 
@@ -18,18 +17,6 @@ WALK = ROOT / "experiments/benchmarks/walk/benchmark.py"
 FAULTS = ROOT / "experiments/benchmarks/faults"
 PROCESSES = ROOT / "experiments/benchmarks/processes/benchmark.py"
 pytestmark = pytest.mark.slow
-
-
-def command(*words) -> str:
-    done = subprocess.run(
-        [sys.executable, *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.long

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from checked import check
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-from test_conf import check
 
 from wsss_lightning.config.folder import conf_folder
 

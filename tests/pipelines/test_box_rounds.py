@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bad_input import GOOD, bndbox, edit
+from benchmarks import command
 from commands import DONE, FOUND, SMALL, TINY, kill_when, start
 from facts import assert_names
 from PIL import Image
-from test_benchmarks import command
 
 pytestmark = pytest.mark.slow
 

@@ -30,7 +30,7 @@ class RecordingRun(StageCache):
 
     stages: dict[str, dict] = field(default_factory=dict)
 
-    def stage(self, name, work, **inputs):
+    def run(self, name, work, *, memory_keys=None, **inputs):
         self.stages[name] = {"work": work.__name__, **inputs}
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)

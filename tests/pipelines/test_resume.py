@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks import command
 from commands import DONE, FOUND, SKIPPED, TINY, Outcome, stages_in, start, there
 from facts import assert_names
-from test_benchmarks import command
 
 from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.cli import run as cli

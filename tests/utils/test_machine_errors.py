@@ -1,6 +1,7 @@
 import errno
 
 import pytest
+from facts import assert_names
 
 from wsss_lightning.utils.machine_errors import explain_machine_error
 
@@ -36,8 +37,7 @@ DISK_FULL = OSError(errno.ENOSPC, "No space left on device", "a.npz")
 )
 def test_an_error_of_the_machine_is_explained(error, facts):
     message = explain_machine_error(error, "crf/val")
-    for fact in facts:
-        assert fact in message
+    assert_names(message, *facts)
 
 
 @pytest.mark.parametrize(
@@ -50,5 +50,4 @@ def test_a_defect_is_no_error_of_the_machine(error):
 
 def test_out_of_memory_names_the_keys_of_the_stage():
     message = explain_machine_error(MemoryError(), "seeds/train", ("cam.batch_size", "cam.scales"))
-    for fact in ("seeds/train", "cam.batch_size", "cam.scales", "workers"):
-        assert fact in message
+    assert_names(message, "seeds/train", "cam.batch_size", "cam.scales", "workers")

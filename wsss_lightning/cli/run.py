@@ -118,11 +118,12 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     from wsss_lightning.pipelines.base import supervision_of
     from wsss_lightning.results.schema import write_results
     from wsss_lightning.results.wandb import log_results, name_runs
+    from wsss_lightning.steps.scored_splits import check_benchmark
 
     supervision = supervision_of(cfg.pipeline)
     data_digest, input_digest = check_run(cfg, supervision)
     published = published_run(cfg)
-    key = digest_of(cfg, input_digest)
+    key = digest_of(cfg, input_digest + check_benchmark(cfg))
     stages = stage_cache(cfg, folder, input_digest, repeat)
     title = f"[bold]{escape(cfg.name)}[/] on {escape(cfg.data.name)}, seed {cfg.seed}"
     console.print(title, escape(f"→ {os.path.relpath(folder)}"), soft_wrap=True)
@@ -232,16 +233,19 @@ def earlier_results(folder: Path, key: str) -> "Results | None":
 
 
 def digest_of(cfg: DictConfig, input_digest: str) -> str:
-    """Digest of all that results depend on: data, configuration and code."""
+    """Digest of all that results depend on.
+
+    Args:
+        cfg: composed configuration.
+        input_digest: of the data, the trainer and the true masks.
+    """
     from wsss_lightning.cache.code_digest import CodeGraph, targets_in
     from wsss_lightning.cache.stage_cache import by_content
-    from wsss_lightning.steps.scored_splits import check_benchmark
 
     plain = settings(cfg)
     # the pipeline is among the targets, and with it the functions of all its steps
     code = CodeGraph().digest(collect_results, targets_in(plain))
-    inputs = input_digest + check_benchmark(cfg)
-    content = json.dumps([by_content(plain), inputs, code], sort_keys=True)
+    content = json.dumps([by_content(plain), input_digest, code], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -62,11 +62,18 @@ class Notes(StageCache):
 
     stages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    def stage(self, name: str, work: Any, **inputs: Any) -> Path:
+    def run(
+        self,
+        name: str,
+        work: Any,
+        *,
+        memory_keys: tuple[str, ...] | None = None,
+        **inputs: Any,
+    ) -> Path:
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "metrics.json", {"changed": 1.0})
-        if work.__name__ == "fit":
+        if work.__name__ == "train":
             OmegaConf.save(OmegaConf.create(plain(inputs["module"])), folder / "module.yaml")
         self.stages.append((work.__name__, inputs))
         return folder
@@ -134,28 +141,28 @@ def cost_of(recipe: str) -> Cost:
 def add(cost: Cost, work: str, inputs: Mapping[str, Any]) -> None:
     """Add a stage."""
     images = IMAGES.get(inputs.get("split", ""), 0)
-    if work == "fit":
+    if work == "train":
         schedule, text = inputs["schedule"], OmegaConf.to_yaml(plain_node(inputs["module"]))
         epochs = inputs.get("stop_epoch") or schedule.max_epochs
         steps = epochs * math.ceil(IMAGES["train_aug"] / schedule.batch_size)
         steps = min(steps, schedule.max_steps or steps)
         cost.training += steps * schedule.batch_size * training_flop(text, schedule.crop_size)
         cost.checkpoints += checkpoint_bytes(text)
-    elif work in ("score", "predict", "walk", "features"):
+    elif work in ("cams", "predict", "propagate", "features"):
         text = (inputs["trained"] / "module.yaml").read_text()
-        how = inputs.get("reading") if work == "score" else inputs.get("test")
+        how = inputs.get("settings") if work in ("cams", "predict") else None
         scales, flip = (tuple(how.scales), how.flip) if how is not None else ((1.0,), False)
         cost.inference += images * inference_flop(text, scales, flip)
-        if work == "score":
-            cost.files[f"seeds, {how.bits} bits"] += images
-        elif work == "walk":
+        if work == "cams":
+            cost.files[f"seeds, {how.storage_bits} bits"] += images
+        elif work == "propagate":
             cost.files["walk"] += images
         elif work == "predict":
             cost.files.update({"mask": images, "network": images if how.crf else 0})
     elif work == "crf":
         cost.crfs += images
         cost.files["CRF"] += images
-    elif work in ("masks", "confident", "box_labels"):
+    elif work in ("pseudo_masks", "confident_labels", "box_labels"):
         cost.files["mask"] += images
     elif work == "relabel":
         cost.crfs += images
