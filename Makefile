@@ -1,5 +1,5 @@
 # From a fresh clone: `make demo` shows what this does, `make test` that it works.
-# Both need Python 3.10 to 3.12 and git, and install the rest into .venv. A C++ compiler makes the
+# Both need Python 3.10 to 3.13 and git, and install the rest into .venv. A C++ compiler makes the
 # CRF ten times faster, and the tests need it, since they compare with pydensecrf.
 
 SHELL := bash
@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 STUDY := $(RUN) wsss_lightning -cd experiments/generated hydra/launcher=local device_groups=[[0],[1]] trainer=cpu workers=1
 RECORDS := experiments/generated/records
 
-.PHONY: demo study test tests test-all check lint types floors clean
+.PHONY: demo study picture pictures docs test tests test-all check lint types floors clean
 
 demo: $(VENV)/.installed ## the whole pipeline on generated data
 	$(RUN) wsss_lightning experiment=cam
@@ -26,8 +26,17 @@ study: $(VENV)/.installed-dev ## every method on generated data, about three hou
 	$(RUN) wsss_lightning.report $(RECORDS)/tiny_world $(RECORDS) --out experiments/generated/report.html
 	$(VENV)/bin/python experiments/tables.py
 
+picture: $(VENV)/.installed ## the picture of README.md; a few minutes
+	$(VENV)/bin/python experiments/pictures.py pipeline --override trainer=cpu
+
+pictures: $(VENV)/.installed ## all pictures of the documentation; about an hour
+	$(VENV)/bin/python experiments/pictures.py --override trainer=cpu
+
+docs: $(VENV)/.installed-dev ## the documentation site, in site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
+
 test: $(VENV)/.installed-dev ## everything that CI runs, all beside each other
-	$(MAKE) --no-print-directory --jobs 4 lint types floors tests
+	$(MAKE) --no-print-directory --jobs 4 lint types floors docs tests
 
 tests: $(VENV)/.installed-dev
 	$(RUN) pytest -n 2 --dist worksteal -m "not long"
@@ -73,6 +82,6 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
-		{ echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12; name one, as in: make demo PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "$(PYTHON) is not Python 3.10 to 3.13; name one, as in: make demo PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

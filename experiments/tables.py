@@ -7,6 +7,7 @@ A table stands between two comments. The first one describes it in YAML: `record
 `python -m wsss_lightning.report --keep` wrote, relative to experiments/; `rows`, titles with names
 of methods in the report; `columns`, headings with contents: the keys of one or more scores,
 separated by blanks, `hours` of annotation, `runs`, or `share METHOD` of a method's network on val.
+A row may also be a mapping: text by heading, and `method` for all other columns.
 With `score`, the key of a score, rows are data sets of the records and columns are methods.
 """
 
@@ -27,7 +28,12 @@ from wsss_lightning.report.runs import find_runs
 from wsss_lightning.utils.files import write_text
 
 HERE = Path(__file__).parent
-READMES = (HERE.parent / "README.md", *sorted(HERE.glob("*/README.md")))
+READMES = (
+    HERE.parent / "README.md",
+    *sorted(HERE.glob("*/README.md")),
+    *sorted(HERE.parent.glob("docs/**/*.md")),
+    *sorted(HERE.parent.glob("wsss_lightning/methods/*/README.md")),
+)
 TABLE = re.compile(r"(<!-- table\n(.*?)-->\n).*?(<!-- end of table -->)", re.DOTALL)
 NETWORK = "segmentation/val/miou"
 T = TypeVar("T")
@@ -42,7 +48,11 @@ def table(description: str) -> str:
     """A Markdown table, described in YAML."""
     spec = yaml.safe_load(description)
     data = recorded(HERE / spec["records"])
-    lines = [["", *spec["columns"]], ["---", *["---:"] * len(spec["columns"])]]
+    rows = [row for row in spec["rows"].values() if isinstance(row, dict)]
+    lines = [
+        ["", *spec["columns"]],
+        ["---", *(_alignment(heading, rows) for heading in spec["columns"])],
+    ]
     for title, name in spec["rows"].items():
         if "score" in spec:
             methods = by_name(name, data, spec["records"])
@@ -52,10 +62,20 @@ def table(description: str) -> str:
             ]
         else:
             (methods,) = data.values()
-            method = by_name(name, methods, spec["records"])
-            row = [cell(method, column, methods) for column in spec["columns"].values()]
+            texts = name if isinstance(name, dict) else {"method": name}
+            row = [
+                texts[heading]
+                if heading in texts
+                else cell(by_name(texts["method"], methods, spec["records"]), column, methods)
+                for heading, column in spec["columns"].items()
+            ]
         lines.append([title, *row])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _alignment(heading: str, rows: list[dict[str, str]]) -> str:
+    """Alignment of a column: text to the left, everything else to the right."""
+    return "---" if rows and all(heading in row for row in rows) else "---:"
 
 
 @cache

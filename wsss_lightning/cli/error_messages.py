@@ -284,7 +284,8 @@ def _check_blanks(overrides: Sequence[str]) -> None:
             value = after if argument == "=" else argument[1:]
             split = f"{before} {argument} {after if argument == '=' else ''}".strip()
             raise InputError(
-                f"{split}: there must be no blank next to =; write {before or 'KEY'}={value or 'VALUE'}"
+                f"{split}: there must be no blank next to =; write "
+                f"{before or 'KEY'}={value or 'VALUE'}"
             )
         if argument.endswith("=") and after and "=" not in after:
             raise InputError(

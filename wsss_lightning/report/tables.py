@@ -108,7 +108,7 @@ def latex(comparisons: Sequence[Comparison]) -> str:
             "\n".join(
                 [
                     r"\begin{table}",
-                    rf"\caption{{{_escape_latex(comparison.data.title)}: {_escape_latex(CAPTION)}}}",
+                    rf"\caption{{{_escape_latex(f'{comparison.data.title}: {CAPTION}')}}}",
                     rf"\begin{{tabular}}{{lr{'r' * len(shown)}}}",
                     r"\toprule",
                     body[0],

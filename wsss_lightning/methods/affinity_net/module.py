@@ -22,8 +22,7 @@ class AffinityNetModule(AffinityModule):
     """AffinityNet: affinities of features, and a random walk that includes the background.
 
     Args:
-        net, optimizer, head_lr_multiplier, poly_power, radius, border, bias_lr_multiplier,
-            decay_biases: as in `AffinityModule`; `net` is an `AffinityNet`.
+        net: builds an `AffinityNet`; all other arguments are as in `AffinityModule`.
 
     Source: Ahn & Kwak 2018 (AffinityNet); `train_aff.py` and `infer_aff.py` of the official code.
     """

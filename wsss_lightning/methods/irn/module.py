@@ -26,8 +26,7 @@ class IRNModule(AffinityModule):
     semantic labels.
 
     Args:
-        net, optimizer, head_lr_multiplier, poly_power, radius, border, bias_lr_multiplier,
-            decay_biases: as in `AffinityModule`; `net` is a `BoundaryNet`.
+        net: builds a `BoundaryNet`; all other arguments are as in `AffinityModule`.
 
     Source: Ahn et al. 2019 (IRN); `step/train_irn.py` and `step/make_sem_seg_labels.py` of the
     official code.
