@@ -14,15 +14,19 @@ from wsss_lightning.steps.datasets import datasets_of
 def count_annotation(cfg: DictConfig, supervision: Supervision) -> Annotation:
     """Count the annotations of the training split, and the masks that choose a threshold.
 
+    Questions of tags count for boxes and masks too, because their annotators must know which
+    classes an image shows.
+
     Args:
         cfg: composed configuration.
         supervision: what the pipeline learns from; it counts its own units.
     """
     dataset = datasets_of(cfg.data)
     open_train = partial(dataset, split=cfg.data.train)
+    train = open_train(with_masks=False)
     units: dict[str, int | None] = {
-        "images": len(open_train(with_masks=False)),
-        "tag_questions": 0,
+        "images": len(train),
+        "tag_questions": len(train) * train.num_classes,
         "boxes": 0,
         "masks": 0,
         "objects_outlined": 0,
