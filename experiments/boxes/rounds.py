@@ -45,7 +45,7 @@ def main() -> None:
             lines[name] = sorted((int(m[1]), sum(v) / len(v)) for m, v in by_round if m)
         drawn = {name: line for name, line in lines.items() if len(line) > 1}
         title = "mIoU of labels, train (%)"
-        save_chart(line_chart(drawn, "round", title, whole=True), arguments.chart)
+        save_chart(line_chart(drawn, "round", title, integer_x=True), arguments.chart)
 
 
 if __name__ == "__main__":

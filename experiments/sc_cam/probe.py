@@ -30,7 +30,7 @@ def main() -> None:
     told = parser.parse_args()
     data = OmegaConf.load(told.run / "hydra" / "config.yaml").data
     data.dataset.root = data.root = str(instantiate(data.generate))
-    reader = instantiate(data.dataset)(split=data.train, with_masks=False)
+    reader = instantiate(data.dataset)(split=data.train).view(with_masks=False)
     looks = read_subcategories(reader.root / data.subcategories, reader.names, reader.classes)
     found = load_features(told.run / f"round_{told.round}" / "features" / FEATURES)
     print(f"{'class':8} images  ARI of k-means  probe  commonest")

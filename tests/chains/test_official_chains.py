@@ -28,7 +28,9 @@ from official_files import (
 from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.cli.check_networks import resolve_statistics
 from wsss_lightning.config.folder import conf_folder
-from wsss_lightning.config.schema import check_targets, check_values, normalise_splits
+from wsss_lightning.config.ranges import check_values
+from wsss_lightning.config.splits import normalise_splits
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.scores import load_mask, load_score, load_strided
 from wsss_lightning.nets import resnet38
 from wsss_lightning.ops.affinity import confident_cells

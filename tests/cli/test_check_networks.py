@@ -59,14 +59,15 @@ def complaint(*words):
 )
 def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypatch):
     devices = set()
-    build = wsss_lightning.cli.check_networks.build
+    build = wsss_lightning.cli.check_networks.instantiate
 
-    def watched(node, key):
-        module = build(node, key)
-        devices.update(parameter.device.type for parameter in module.parameters())
+    def watched(node, **arguments):
+        module = build(node, **arguments)
+        if isinstance(module, torch.nn.Module):
+            devices.update(parameter.device.type for parameter in module.parameters())
         return module
 
-    monkeypatch.setattr(wsss_lightning.cli.check_networks, "build", watched)
+    monkeypatch.setattr(wsss_lightning.cli.check_networks, "instantiate", watched)
     checked(*words)
     assert devices == {"meta"}
 
@@ -95,7 +96,7 @@ def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypa
         (["backbone.weights=nowhere.pth"], ["backbone.weights", "nowhere.pth"]),
         (
             ["refine=irn", "refine.module.net.feature_layers=[2,3,9,5]"],
-            ["refine.module.net.feature_layers", 9],
+            ["refine.module.net.feature_layers is [2, 3, 9, 5]"],
         ),
         (["refine=irn", "refine.walk.steps=-1"], ["refine.walk.steps", -1]),
         (["method.optimizer.lr=-1"], ["optimizer", "-1"]),

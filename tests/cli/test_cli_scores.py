@@ -11,7 +11,7 @@ from PIL import Image
 from wsss_lightning.cli import checks
 from wsss_lightning.cli.run import show_scores
 from wsss_lightning.config.folder import conf_folder
-from wsss_lightning.config.schema import normalise_splits
+from wsss_lightning.config.splits import normalise_splits
 from wsss_lightning.errors import InputError
 from wsss_lightning.pipelines.base import supervision_of
 from wsss_lightning.results.annotation import count_annotation

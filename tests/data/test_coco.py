@@ -103,7 +103,7 @@ def test_a_crowd_is_background_or_ignored_and_an_object_in_it_stays(coco, tmp_pa
 
 def test_what_was_written_is_read_with_tags_boxes_and_images(coco, tmp_path):
     write_voc_layout({"train": coco}, tmp_path / "voc")
-    data = VOCDataset(tmp_path / "voc", "train", with_boxes=True, **READ)
+    data = VOCDataset(tmp_path / "voc", "train", **READ).view(with_boxes=True)
     data.check()
     assert data.names == ["COCO_002", "COCO_005"]
     assert data.tags.tolist() == [[1, 1], [1, 1]]
@@ -177,7 +177,7 @@ def test_splits_that_share_file_names_need_folders_of_their_own(coco, tmp_path):
     assert not (tmp_path / "voc").exists()
     write_voc_layout(splits, tmp_path / "voc", split_folders=True)
     lists = {s: f"ImageSets/Segmentation/{s}.txt" for s in splits}
-    val = VOCDataset(tmp_path / "voc", "val", with_boxes=True, **{**READ, "lists": lists})
+    val = VOCDataset(tmp_path / "voc", "val", **{**READ, "lists": lists}).view(with_boxes=True)
     val.check()
     assert val.names == ["val/COCO_002", "val/COCO_005"]
     assert val.tags.tolist() == [[0, 1], [0, 1]]

@@ -3,22 +3,20 @@ import pytest
 from facts import assert_names
 from PIL import Image
 
+from wsss_lightning.data.duplicates import difference_signs, near_duplicates, same_pixels
 from wsss_lightning.data.report import (
-    SIDE,
+    THUMBNAIL_SIDE,
     ImageReport,
     TrainTestScale,
     always_tagged,
     conflicts,
-    difference_signs,
-    near_duplicates,
     rare_classes,
-    same_pixels,
+    thumbnail,
 )
 
 
-def seen_of(name: str, picture: Image.Image) -> ImageReport:
-    grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    return ImageReport(name, digest=repr(picture.tobytes()), thumbnail=np.asarray(grey))
+def report_of(name: str, image: Image.Image) -> ImageReport:
+    return ImageReport(name, digest=repr(image.tobytes()), thumbnail=thumbnail(image))
 
 
 def photo(seed: int, size=(96, 80)) -> Image.Image:
@@ -28,9 +26,9 @@ def photo(seed: int, size=(96, 80)) -> Image.Image:
 
 
 def test_a_picture_that_rises_to_the_right_has_the_signs_of_that():
-    levels = np.tile(np.arange(SIDE, dtype=np.float32), (SIDE, 1))
+    levels = np.tile(np.arange(THUMBNAIL_SIDE, dtype=np.float32), (THUMBNAIL_SIDE, 1))
     signs = difference_signs(4 * levels)
-    half = SIDE * (SIDE - 1)
+    half = THUMBNAIL_SIDE * (THUMBNAIL_SIDE - 1)
     assert not signs[:half].any()  # downwards
     assert (signs[half:] == 1).all()
     assert not difference_signs(levels).any()  # steps of one level are noise
@@ -46,20 +44,20 @@ def test_a_picture_that_rises_to_the_right_has_the_signs_of_that():
     ],
 )
 def test_another_version_of_a_photo_looks_the_same_and_other_photos_do_not(change):
-    first = [seen_of(f"a{i}", photo(i)) for i in range(40)]
-    second = [seen_of(f"b{i}", photo(100 + i)) for i in range(40)]
-    second.append(seen_of("copy", change(photo(7))))
+    first = [report_of(f"a{i}", photo(i)) for i in range(40)]
+    second = [report_of(f"b{i}", photo(100 + i)) for i in range(40)]
+    second.append(report_of("copy", change(photo(7))))
     assert near_duplicates(first, second) == [("a7", "copy")]
 
 
 def test_pictures_without_contrast_are_not_compared():
     flat = Image.new("RGB", (20, 20), "grey")
     other = Image.new("RGB", (21, 20), "grey")
-    assert near_duplicates([seen_of("a", flat)], [seen_of("b", other)]) == []
+    assert near_duplicates([report_of("a", flat)], [report_of("b", other)]) == []
 
 
 def test_equal_pixels_are_found_in_groups():
-    names = [seen_of("a", photo(1)), seen_of("b", photo(2)), seen_of("c", photo(1))]
+    names = [report_of("a", photo(1)), report_of("b", photo(2)), report_of("c", photo(1))]
     assert same_pixels(names) == [["a", "c"]]
 
 
@@ -89,7 +87,7 @@ def test_classes_that_every_image_is_tagged_with_are_named():
 
 
 @pytest.mark.parametrize(
-    ("long_side", "scales", "told"),
+    ("long_side", "scales", "facts"),
     [
         (
             None,
@@ -103,11 +101,11 @@ def test_classes_that_every_image_is_tagged_with_are_named():
         (200, [1.0], [200]),
     ],
 )
-def test_images_that_are_seen_in_sizes_that_were_not_learnt_are_told(long_side, scales, told):
-    sight = TrainTestScale(
+def test_whole_images_outside_the_training_range_give_a_warning(long_side, scales, facts):
+    scale = TrainTestScale(
         "fit.segmenter.long_side", (224, 384), "test.long_side", long_side, scales
     )
-    complaint = sight.complaint(500)
-    assert bool(complaint) == bool(told)
-    if told:
-        assert_names(complaint, *told)
+    warning = scale.warning(500)
+    assert bool(warning) == bool(facts)
+    if facts:
+        assert_names(warning, *facts)

@@ -34,7 +34,7 @@ def test_a_fact_is_the_digest_and_header_of_a_file(fact, path):
 
 def test_a_file_that_has_not_changed_is_not_read_again(fact, monkeypatch):
     before = fact()
-    monkeypatch.setattr(file_facts, "_look", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(file_facts, "_read", lambda path: pytest.fail("read again"))
     assert fact() == before
 
 

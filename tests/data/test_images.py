@@ -22,7 +22,7 @@ def test_the_stored_pixels_can_be_had_as_they_are(tmp_path):
     header = read_header(tmp_path / "a.png")
     assert header == Header(20, 12, 6)
     assert header.stored == (20, 12)
-    stored = np.asarray(read_rgb(tmp_path / "a.png", turn=False))
+    stored = np.asarray(read_rgb(tmp_path / "a.png", apply_orientation=False))
     np.testing.assert_array_equal(stored, np.asarray(picture().transpose(STORED[6])))
 
 

@@ -23,7 +23,7 @@ NAMES = [f"x{i}" for i in range(len(SIZES))]
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory):
+def open_split(tmp_path_factory):
     root = tmp_path_factory.mktemp("voc")
     for folder in ("images", "masks"):
         (root / folder).mkdir()
@@ -35,21 +35,26 @@ def reader(tmp_path_factory):
         save_mask(root / f"masks/{name}.png", rng.integers(0, 3, size, np.uint8))
     (root / "train.txt").write_text("\n".join(NAMES))
     (root / "tags.csv").write_text("\n".join(["image,cat,dog", *(f"{n},1,0" for n in NAMES)]))
-    return partial(
-        VOCDataset,
-        root=root,
-        classes=["cat", "dog"],
-        lists={"train": "train.txt", "val": "train.txt"},
-        tags="tags.csv",
-        mask_ids=None,
-        image_dir="images",
-        mask_dir="masks",
-        annotation_dir="none",
-        on_missing_labels="error",
-    )
+
+    def open_split(split, mask_dir="masks", **contents) -> VOCDataset:
+        dataset = VOCDataset(
+            root,
+            split,
+            classes=["cat", "dog"],
+            lists={"train": "train.txt", "val": "train.txt"},
+            tags="tags.csv",
+            mask_ids=None,
+            image_dir="images",
+            mask_dir=mask_dir,
+            annotation_dir="none",
+            on_missing_labels="error",
+        )
+        return dataset.view(**contents)
+
+    return open_split
 
 
-def module(reader, **changes) -> DataModule:
+def module(open_split, **changes) -> DataModule:
     transform = TrainTransform(
         crop_size=8,
         long_side=[8, 20],
@@ -72,7 +77,7 @@ def module(reader, **changes) -> DataModule:
         "num_workers": 0,
         "seed": 0,
     }
-    return DataModule(reader, **{**usual, **changes})
+    return DataModule(open_split, **{**usual, **changes})
 
 
 def epoch(loader, number: int) -> list:
@@ -105,7 +110,7 @@ def test_what_was_done_changes_no_batch_that_is_left(sizes, batch_size, data):
     whole = list(SameSizeBatchSampler(sizes, batch_size))
     sampler = SameSizeBatchSampler(sizes, batch_size, done)
     assert list(sampler) == [batch for batch in whole if not set(batch) <= done]
-    assert set(range(len(sizes))) - done <= set(sampler.all_left)
+    assert set(range(len(sizes))) - done <= set(sampler.indices)
 
 
 @given(
@@ -177,7 +182,7 @@ def test_processes_share_whole_images_out_without_padding(length, processes):
     batches = [batch for sampler in samplers for batch in sampler]
     # the same batches as alone, so that results are the same to the last bit
     assert sorted(batches) == sorted(SameSizeBatchSampler(sizes, 3))
-    assert all(sampler.all_left == samplers[0].all_left for sampler in samplers)
+    assert all(sampler.indices == samplers[0].indices for sampler in samplers)
     # Lightning leaves a process whose length is 0 out of what all do together
     assert {len(sampler) for sampler in samplers} == {max(len(s.batches) for s in samplers)}
 
@@ -192,14 +197,14 @@ def test_the_usual_sampler_would_count_images_twice(length):
     assert len(usual) == length + 1
 
 
-def test_a_batch_that_processes_cannot_share_evenly_is_refused(reader):
+def test_a_batch_that_processes_cannot_share_evenly_is_refused(open_split):
     with several(2) as of_all, raises_naming(InputError, "batch_size", 5, 2):
-        of_all(lambda: module(reader, batch_size=5).train_dataloader())
+        of_all(lambda: module(open_split, batch_size=5).train_dataloader())
 
 
-def test_samples_are_bit_identical_for_any_number_of_workers(reader):
+def test_samples_are_bit_identical_for_any_number_of_workers(open_split):
     def seen(workers):
-        loader = module(reader, num_workers=workers, supervision="masks").train_dataloader()
+        loader = module(open_split, num_workers=workers, target="masks").train_dataloader()
         return [*epoch(loader, 0), *epoch(loader, 1)]
 
     alone, helped = seen(0), seen(2)
@@ -210,15 +215,15 @@ def test_samples_are_bit_identical_for_any_number_of_workers(reader):
             assert torch.equal(one[key], other[key])
 
 
-def test_an_image_is_changed_anew_each_epoch_and_each_seed(reader):
+def test_an_image_is_changed_anew_each_epoch_and_each_seed(open_split):
     def crop_of(name, loader, number):
         for batch in epoch(loader, number):
             if name in batch["name"]:
                 return batch["image"][batch["name"].index(name)]
         raise AssertionError(f"{name} did not come")
 
-    loader = module(reader, batch_size=1).train_dataloader()
-    other_seed = module(reader, batch_size=1, seed=1).train_dataloader()
+    loader = module(open_split, batch_size=1).train_dataloader()
+    other_seed = module(open_split, batch_size=1, seed=1).train_dataloader()
     first = crop_of("x0", loader, 0)
     assert torch.equal(first, crop_of("x0", loader, 0))
     assert not torch.equal(first, crop_of("x0", loader, 1))
@@ -231,46 +236,46 @@ def test_no_sample_draws_the_numbers_that_shuffle_the_epoch():
     assert not np.array_equal(order, np.random.default_rng([3, 0, 0]).permutation(50))
 
 
-def test_an_incomplete_batch_is_dropped_unless_it_is_the_only_one(reader):
-    assert [len(b["name"]) for b in module(reader).train_dataloader()] == [2, 2]
-    assert [len(b["name"]) for b in module(reader, batch_size=8).train_dataloader()] == [5]
+def test_an_incomplete_batch_is_dropped_unless_it_is_the_only_one(open_split):
+    assert [len(b["name"]) for b in module(open_split).train_dataloader()] == [2, 2]
+    assert [len(b["name"]) for b in module(open_split, batch_size=8).train_dataloader()] == [5]
 
 
-def test_training_carries_masks_only_if_they_supervise(reader):
-    assert "mask" not in next(iter(module(reader).train_dataloader()))
-    batch = next(iter(module(reader, supervision="masks").train_dataloader()))
+def test_training_carries_masks_only_if_they_supervise(open_split):
+    assert "mask" not in next(iter(module(open_split).train_dataloader()))
+    batch = next(iter(module(open_split, target="masks").train_dataloader()))
     assert batch["mask"].shape == (2, 8, 8)
     assert batch["image"].shape == (2, 3, 8, 8)
 
 
-def test_pseudo_masks_are_for_training_and_never_for_validation(reader, tmp_path):
+def test_pseudo_masks_are_for_training_and_never_for_validation(open_split, tmp_path):
     for name, size in zip(NAMES, SIZES, strict=True):
         save_mask(tmp_path / f"{name}.png", np.full(size, 2, np.uint8))
-    data = module(reader, supervision="masks", masks=tmp_path)
+    data = module(open_split, target="masks", masks=tmp_path)
     for batch in data.train_dataloader():
         assert set(batch["mask"].unique().tolist()) <= {2, 255}
     for loader in (data.val_dataloader(), data.test_dataloader()):
         assert {int(x) for b in loader for x in b["mask"].unique()} == {0, 1, 2}
 
 
-def test_training_carries_the_maps_of_all_folders_in_their_order(reader, tmp_path):
+def test_training_carries_the_maps_of_all_folders_in_their_order(open_split, tmp_path):
     for folder, value, count in (("low", 0.0, 1), ("high", 1.0, 2)):
         for name, size in zip(NAMES, SIZES, strict=True):
             score = np.full((count, *size), value, np.float32)
             save_score(tmp_path / folder / f"{name}.npz", score, np.arange(count), bits=8)
     scores = [tmp_path / "low", tmp_path / "high"]
-    for batch in module(reader, scores=scores).train_dataloader():
+    for batch in module(open_split, scores=scores).train_dataloader():
         for maps in batch["score"]:
             assert maps.shape == (3, 8, 8)
             # what lies outside an image is zero
             assert [set(one.unique().tolist()) - {0.0} for one in maps] == [set(), {1.0}, {1.0}]
 
 
-def test_validation_sees_whole_images_as_they_are(reader):
-    data = reader(split="val")
+def test_validation_sees_whole_images_as_they_are(open_split):
+    data = open_split(split="val")
     whole = {data.names[i]: data[i] for i in range(len(data))}
     names = []
-    for batch in module(reader, supervision="masks").val_dataloader():
+    for batch in module(open_split, target="masks").val_dataloader():
         for i, name in enumerate(batch["name"]):
             names.append(name)
             assert torch.equal(batch["image"][i], whole[name]["image"])
@@ -278,13 +283,13 @@ def test_validation_sees_whole_images_as_they_are(reader):
     assert sorted(names) == NAMES
 
 
-def test_prediction_leaves_out_what_is_done_and_needs_no_masks(reader):
-    data = module(partial(reader, mask_dir="none"), predict="train", skip={"x0", "x2", "x4"})
+def test_prediction_leaves_out_what_is_done_and_needs_no_masks(open_split):
+    data = module(partial(open_split, mask_dir="none"), predict="train", skip={"x0", "x2", "x4"})
     batches = list(data.predict_dataloader())
     assert [batch["name"] for batch in batches] == [["x3"], ["x1"]]
-    assert data.whole["predict"] == ["x3", "x1"]
+    assert data.expected_names["predict"] == ["x3", "x1"]
     assert all("mask" not in batch for batch in batches)
-    everything = module(reader, predict="train", skip=NAMES)
+    everything = module(open_split, predict="train", skip=NAMES)
     assert list(everything.predict_dataloader()) == []
 
 
@@ -296,9 +301,9 @@ def test_prediction_leaves_out_what_is_done_and_needs_no_masks(reader):
         ("predict_dataloader", ["split", "predict"]),
     ],
 )
-def test_a_loader_says_what_it_lacks(reader, loader, facts):
+def test_a_loader_says_what_it_lacks(open_split, loader, facts):
     with raises_naming(ValueError, *facts):
-        getattr(module(reader, transform=None, val=None), loader)()
+        getattr(module(open_split, transform=None, val=None), loader)()
 
 
 class _Notes(pl.LightningModule):
@@ -339,9 +344,9 @@ def quiet_trainer(**how) -> pl.Trainer:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_lightning_tells_the_epoch_and_predicts_each_image_once(reader):
+def test_lightning_tells_the_epoch_and_predicts_each_image_once(open_split):
     notes = _Notes()
-    data = module(reader, batch_size=1, predict="train", skip={"x3"})
+    data = module(open_split, batch_size=1, predict="train", skip={"x3"})
     quiet_trainer(max_epochs=3).fit(notes, data)
     assert [sorted(names) for names in notes.trained] == [NAMES] * 3
     assert len({tuple(names) for names in notes.trained}) == 3
@@ -350,9 +355,9 @@ def test_lightning_tells_the_epoch_and_predicts_each_image_once(reader):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_lightning_predicts_nothing_when_all_is_done(reader):
+def test_lightning_predicts_nothing_when_all_is_done(open_split):
     notes = _Notes()
-    data = module(reader, predict="train", skip=NAMES)
+    data = module(open_split, predict="train", skip=NAMES)
     quiet_trainer().predict(notes, data, return_predictions=False)
     assert notes.predicted == []
 
@@ -361,7 +366,7 @@ def test_lightning_predicts_nothing_when_all_is_done(reader):
 def test_an_order_that_goes_on_leaves_out_what_was_seen(batches, epoch, past):
     whole = EpochSampler(12, seed=5, batch_size=4)
     whole.set_epoch(epoch)
-    rest = EpochSampler(12, seed=5, batch_size=4, begun=(3, batches))
+    rest = EpochSampler(12, seed=5, batch_size=4, start=(3, batches))
     # before Lightning tells the epoch, since workers read ahead by then
     assert list(rest) == list(whole)[past:]
     assert len(rest) == 3 * 4

@@ -6,6 +6,7 @@ import torch
 from facts import raises_naming
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision import tv_tensors
 
 from wsss_lightning.data.batch import Sample, collate
 from wsss_lightning.data.transforms import TrainTransform, shift_hsv
@@ -33,16 +34,11 @@ def transform(crop_size: int, **changes) -> TrainTransform:
 
 
 def sample_of(labels: torch.Tensor) -> Sample:
-    """An image and a score map whose levels tell the label of each pixel."""
+    """An image and a score map whose levels give the label of each pixel."""
     image = (labels / 20).float().expand(3, -1, -1).clone()
-    return Sample(
-        image=image,
-        tags=torch.tensor([1.0, 0.0]),
-        name="a",
-        mask=labels.clone(),
-        score=(labels / 20).float()[None].clone(),
-        boxes=torch.zeros(1, 5),
-    )
+    sample = Sample(image=image, tags=torch.tensor([1.0, 0.0]), name="a", mask=labels.clone())
+    sample["score"] = (labels / 20).float()[None].clone()
+    return sample
 
 
 def bars(height: int, width: int, thick: int = 1) -> torch.Tensor:
@@ -179,13 +175,13 @@ def test_equal_generators_make_equal_samples_whatever_the_global_state():
     assert not torch.equal(first["image"], other["image"])
 
 
-def test_the_given_sample_stays_as_it_is_and_its_boxes_are_left_behind():
+def test_the_given_sample_stays_as_it_is():
     sample = sample_of(bars(12, 12))
-    image = sample["image"].clone()
+    sample["boxes"] = torch.tensor([[1.0, 2, 3, 5, 9]])
+    before = {key: value.clone() for key, value in sample.items() if key != "name"}
     out = changed(transform(8, scale=[0.5, 2.0], flip=True, **JITTER), sample)
-    assert torch.equal(sample["image"], image)
-    assert "boxes" in sample
-    assert set(out) == {"image", "tags", "name", "mask", "score"}
+    assert all(torch.equal(sample[key], value) for key, value in before.items())
+    assert set(out) == {"image", "tags", "name", "mask", "score", "boxes"}
 
 
 def test_an_image_without_mask_and_one_without_maps_go_through():
@@ -193,6 +189,62 @@ def test_an_image_without_mask_and_one_without_maps_go_through():
     assert set(changed(transform(5, long_side=[7, 7]), sample)) == {"image", "tags", "name"}
     sample["score"] = torch.zeros(0, 9, 9)
     assert changed(transform(5, long_side=[7, 7]), sample)["score"].shape == (0, 5, 5)
+
+
+def boxes_around(mask: torch.Tensor, count: int) -> dict[int, list[int]]:
+    """Naive reference: x0, y0, x1, y1 of each label 1 to count that has pixels."""
+    found = {}
+    for label in range(1, count + 1):
+        rows, columns = (mask == label).nonzero(as_tuple=True)
+        if len(rows):
+            corners = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            found[label] = [int(x) for x in corners]
+    return found
+
+
+@given(data=st.data(), crop=st.integers(1, 30), flip=st.booleans(), seed=st.integers(0, 9999))
+def test_boxes_stay_around_their_objects_and_vanish_with_them(data, crop, flip, seed):
+    side = st.integers(0, 19)
+    mask = torch.zeros(20, 20, dtype=torch.int64)
+    mask[:2, :2] = 1  # later rectangles cover earlier ones only if they share pixels
+    x, y = data.draw(side), data.draw(side)
+    mask[y : y + 6, x : x + 4] = 2
+    before = boxes_around(mask, 2)
+    sample = sample_of(mask)
+    sample["boxes"] = torch.tensor([[label, *box] for label, box in before.items()]).float()
+    out = changed(transform(crop, flip=flip), sample, seed)
+    after = {int(label): [int(v) for v in box] for label, *box in out["boxes"].tolist()}
+    assert out["boxes"].dtype == torch.float32
+    seen = boxes_around(out["mask"], 2)
+    if set(before) == {1, 2} and (x > 1 or y > 1):  # the rectangles do not overlap
+        assert after == seen
+
+
+def test_boxes_are_resized_in_fractions_of_pixels():
+    sample = sample_of(bars(10, 20))
+    sample["boxes"] = torch.tensor([[2.0, 4, 2, 9, 8], [1.0, 0, 0, 1, 10]])
+    out = changed(transform(10, long_side=[10, 10]), sample)
+    top = int((out["mask"] != IGNORE).any(1).nonzero()[0])
+    # the second box is half a pixel wide now
+    assert out["boxes"].tolist() == [[2.0, 2.0, top + 1, 4.5, top + 4]]
+
+
+def test_an_image_without_boxes_keeps_an_empty_table():
+    sample = sample_of(bars(10, 20))
+    sample["boxes"] = torch.zeros(0, 5)
+    assert changed(transform(8, long_side=[9, 12], flip=True), sample)["boxes"].shape == (0, 5)
+
+
+@pytest.mark.skipif(not hasattr(tv_tensors, "KeyPoints"), reason="needs a newer torchvision")
+@given(x=st.integers(0, 11), y=st.integers(0, 8), flip=st.booleans(), seed=st.integers(0, 9999))
+def test_points_stay_on_their_pixels(x, y, flip, seed):
+    labels = torch.zeros(9, 12, dtype=torch.int64)
+    labels[y, x] = 7
+    sample = sample_of(labels)
+    sample["points"] = tv_tensors.KeyPoints([[float(x), float(y)]], canvas_size=(9, 12))
+    out = changed(transform(14, flip=flip), sample, seed)
+    ((column, row),) = out["points"].int().tolist()
+    assert out["mask"][row, column] == 7
 
 
 @pytest.mark.parametrize(
@@ -268,7 +320,7 @@ def test_scales_are_drawn_at_equal_distances_where_a_step_is_given():
 
 
 def test_a_batch_stacks_maps_and_keeps_names_and_boxes_as_lists():
-    samples = [sample_of(bars(4, 5)), sample_of(bars(4, 5))]
+    samples = [Sample(**sample_of(bars(4, 5)), boxes=torch.zeros(1, 5)) for _ in range(2)]
     samples[1]["boxes"] = torch.zeros(3, 5)
     batch = collate(samples)
     assert batch["image"].shape == (2, 3, 4, 5)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsss_lightning.evaluation.error_analysis import BAND, ErrorType, causes, near_boundary
+from wsss_lightning.evaluation.error_analysis import BAND, ErrorType, error_types, near_boundary
 from wsss_lightning.ops.masks import IGNORE
 
 
@@ -16,7 +16,7 @@ def painted(size: int, *blocks: tuple[int, int, int, int, int]) -> torch.Tensor:
 
 
 def counted(prediction: torch.Tensor, truth: torch.Tensor) -> dict[ErrorType, int]:
-    found = causes(prediction, truth)
+    found = error_types(prediction, truth)
     return {cause: int((found == cause).sum()) for cause in ErrorType if (found == cause).any()}
 
 
@@ -60,7 +60,7 @@ def test_a_class_that_the_image_does_not_show_is_an_error_of_tags():
 def test_pixels_without_a_label_or_without_a_truth_are_told_apart():
     prediction, truth = TRUTH.clone(), TRUTH.clone()
     prediction[:2], truth[38:] = IGNORE, IGNORE
-    found = causes(prediction, truth)
+    found = error_types(prediction, truth)
     assert (found[:2] == ErrorType.UNLABELLED).all()
     assert (found[38:] == IGNORE).all()
     assert (found[2:38] == ErrorType.RIGHT).all()
@@ -81,7 +81,7 @@ def test_every_known_pixel_has_one_cause_and_only_wrong_ones_have_another_than_r
     rng = torch.Generator().manual_seed(seed)
     values = torch.tensor([0, 1, 2, IGNORE])
     prediction, truth = (values[torch.randint(4, (height, width), generator=rng)] for _ in range(2))
-    found = causes(prediction, truth, BAND)
+    found = error_types(prediction, truth, BAND)
     known = truth != IGNORE
     assert ((found == ErrorType.RIGHT) == ((prediction == truth) & known)).all()
     assert (found[known] <= max(ErrorType)).all()

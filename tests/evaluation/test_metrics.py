@@ -20,7 +20,7 @@ from wsss_lightning.evaluation.metrics import (
     precision_recall,
     score_parts,
 )
-from wsss_lightning.ops.cam import seed_mask
+from wsss_lightning.ops.cam import with_constant_background
 from wsss_lightning.ops.masks import IGNORE
 
 K = 4
@@ -183,6 +183,10 @@ def levels(thresholds: int) -> st.SearchStrategy:
     above = on.map(lambda x: np.nextafter(x, np.float32(1)))
     stored = st.integers(0, 255).map(lambda i: np.float32(i) / np.float32(255))
     return st.one_of(*(s.map(float) for s in (on, below, above, stored)), st.floats(0, 1, width=32))
+
+
+def seed_mask(score, background_score):
+    return with_constant_background(score, background_score).argmax(dim=-3)
 
 
 @given(thresholds=st.sampled_from([2, 4, 11, 61, 101]), data=st.data())

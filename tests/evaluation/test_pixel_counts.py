@@ -5,9 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.evaluation.error_analysis import WRONG, causes
+from wsss_lightning.evaluation.error_analysis import WRONG, error_types
 from wsss_lightning.evaluation.metrics import Confusion
-from wsss_lightning.evaluation.pixel_counts import TALLY, PixelCountWriter, load_pixel_counts
+from wsss_lightning.evaluation.pixel_counts import (
+    PIXEL_COUNTS_FILE,
+    PixelCountWriter,
+    load_pixel_counts,
+)
 from wsss_lightning.ops.masks import IGNORE
 
 
@@ -36,9 +40,9 @@ def test_what_is_read_back_adds_up_to_the_confusion_of_the_split(tmp_path_factor
     # every wrong pixel has one cause
     right = tally.matrices[:, :, :3].diagonal(axis1=1, axis2=2).sum(-1)
     assert (tally.wrong.sum(1) == tally.matrices.sum((1, 2)) - right).all()
-    assert tally.by_cause.sum((1, 2)).tolist() == tally.wrong.sum(0).tolist()
+    assert tally.by_error_type.sum((1, 2)).tolist() == tally.wrong.sum(0).tolist()
     for i, pair in enumerate(found):
-        expected = [int((causes(*pair) == cause).sum()) for cause in WRONG]
+        expected = [int((error_types(*pair) == cause).sum()) for cause in WRONG]
         assert tally.wrong[i].tolist() == expected
 
 
@@ -46,7 +50,7 @@ def test_a_damaged_file_is_named(tmp_path):
     writer = PixelCountWriter(2)
     writer.add("a", torch.zeros(2, 2, dtype=torch.int64), torch.ones(2, 2, dtype=torch.int64))
     writer.save(tmp_path)
-    path = tmp_path / TALLY
+    path = tmp_path / PIXEL_COUNTS_FILE
     path.write_bytes(path.read_bytes()[:60])
     with raises_naming(InputError, "images.npz"):
         load_pixel_counts(tmp_path)
@@ -59,3 +63,16 @@ def test_large_counts_are_exact(tmp_path):
     writer.save(tmp_path)
     assert load_pixel_counts(tmp_path).matrices.dtype == np.int64
     assert int(load_pixel_counts(tmp_path).matrices[0, 0, 0]) == 2**40 + 1
+
+
+def test_files_of_earlier_versions_are_read(tmp_path):
+    writer = PixelCountWriter(2)
+    writer.add("a", torch.zeros(2, 2, dtype=torch.int64), torch.ones(2, 2, dtype=torch.int64))
+    writer.save(tmp_path)
+    expected = load_pixel_counts(tmp_path).by_error_type
+    assert expected.any()
+    with np.load(tmp_path / PIXEL_COUNTS_FILE) as stored:
+        arrays = dict(stored)
+    arrays["by_cause"] = arrays.pop("by_error_type")
+    np.savez_compressed(tmp_path / PIXEL_COUNTS_FILE, **arrays)
+    assert (load_pixel_counts(tmp_path).by_error_type == expected).all()

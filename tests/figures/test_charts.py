@@ -29,7 +29,7 @@ def pixels_of(path, colour: str) -> np.ndarray:
 
 def test_a_line_rises_where_its_figures_do_and_each_has_its_colour(tmp_path):
     lines = {"up": [(0, 0.2), (1, 0.8)], "down": [(0, 0.8), (1, 0.2)]}
-    save_chart(line_chart(lines, "round", "mIoU", whole=True), tmp_path / "chart.png")
+    save_chart(line_chart(lines, "round", "mIoU", integer_x=True), tmp_path / "chart.png")
     height = Image.open(tmp_path / "chart.png").height
     for i, rises in enumerate((True, False)):
         rows, columns = pixels_of(tmp_path / "chart.png", COLOURS[i]).T
@@ -43,7 +43,7 @@ def test_a_line_rises_where_its_figures_do_and_each_has_its_colour(tmp_path):
     "points", [{"one": [(0, 0.5)]}, {"flat": [(0, 0.5), (3, 0.5)], "none": []}, {"a": [(5, 1.0)]}]
 )
 def test_a_single_point_and_a_flat_line_are_drawn(points, tmp_path):
-    save_chart(line_chart(points, "round", "mIoU", whole=True), tmp_path / "chart.png")
+    save_chart(line_chart(points, "round", "mIoU", integer_x=True), tmp_path / "chart.png")
     assert len(pixels_of(tmp_path / "chart.png", COLOURS[0]))
 
 

@@ -2,15 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_lightning.figures.image_grid import (
-    CAPTION,
-    MARGIN,
-    class_legend,
-    heat_overlay,
-    image_grid,
-    mask_overlay,
-    save_image,
-)
+from wsss_lightning.figures.image_grid import CAPTION, MARGIN, image_grid, save_image
+from wsss_lightning.figures.overlays import class_legend, heat_overlay, mask_overlay
 from wsss_lightning.ops.masks import IGNORE
 
 

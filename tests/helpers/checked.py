@@ -2,7 +2,8 @@
 
 from omegaconf import DictConfig, OmegaConf
 
-from wsss_lightning.config.schema import check_targets, check_values
+from wsss_lightning.config.ranges import check_values
+from wsss_lightning.config.targets import check_targets
 
 
 def check(cfg: DictConfig) -> None:

@@ -15,8 +15,9 @@ from wsss_lightning.methods.irn.module import IRNModule
 from wsss_lightning.methods.irn.network import BoundaryNet
 from wsss_lightning.methods.random_walk import RandomWalkPropagator, RandomWalkSettings
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.ops.affinity import half_disc, path_affinity, paths, transition
+from wsss_lightning.ops.affinity import half_disc, path_affinity, paths
 from wsss_lightning.ops.cam import with_power_background
+from wsss_lightning.ops.random_walk import transition
 
 ADAM = partial(torch.optim.Adam, lr=1e-2, weight_decay=0.0)
 PSA = {"background_power": 4.0, "background_score": None}

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import timm
 import torch
 import torchvision
-from facts import assert_names, raises_naming
+from facts import raises_naming
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
@@ -93,36 +93,32 @@ def test_options_reach_the_constructor_of_timm():
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with raises_naming(InputError, "backbone.name", "resnett50", "resnet50"):
+    with pytest.raises(ValueError, match=r"name must .*got resnett50; .*\bresnet50\?"):
         backbone("resnett50").build()
-    with raises_naming(InputError, "backbone.name", "resnet18.a1_in1", "a1_in1k"):
+    with pytest.raises(ValueError, match=r"name must .*got resnet18.a1_in1; .*\ba1_in1k\?"):
         backbone("resnet18.a1_in1").build()
 
 
 @pytest.mark.parametrize("stride", [0, 4, 12, 64])
 def test_only_three_output_strides_exist(stride):
-    with raises_naming(InputError, "output_stride", stride, 8, 16, 32):
+    with pytest.raises(ValueError, match=f"output_stride must be 8, 16 or 32, got {stride};"):
         backbone(output_stride=stride)
 
 
 def test_weights_come_from_one_place_only():
-    with raises_naming(InputError, "pretrained", "weights"):
+    with pytest.raises(ValueError, match=r"weights must .*pretrained is true, got x\.pth"):
         backbone(pretrained=True, weights="x.pth")
 
 
 @pytest.mark.parametrize("kind", ["cam", "segmentation"])
 def test_an_option_that_timms_network_lacks_is_an_input_error(kind):
-    with raises_naming(
-        InputError, "test_resnet", "stem_widht", "backbone=timm backbone.name=test_resnet"
-    ):
+    with pytest.raises(ValueError, match=r"stem_widht.*got test_resnet;|test_resnet.*stem_widht"):
         net_of(backbone(options={"stem_widht": 8}), kind)
 
 
 @pytest.mark.parametrize("kind", ["cam", "segmentation"])
 def test_options_are_not_dropped_where_no_timm_network_takes_them(kind):
-    with raises_naming(
-        InputError, "options", "{'stem_width': 8}", "backbone=timm backbone.name=resnet18"
-    ):
+    with pytest.raises(ValueError, match=r"options must .*resnet18.*got {'stem_width': 8}"):
         net_of(backbone("resnet18", options={"stem_width": 8}), kind)
 
 
@@ -135,7 +131,10 @@ def test_options_are_not_dropped_where_no_timm_network_takes_them(kind):
     ],
 )
 def test_a_network_without_maps_of_the_stride_is_an_input_error(name, stride):
-    with raises_naming(InputError, name, "backbone.output_stride"), torch.device("meta"):
+    with (
+        pytest.raises(ValueError, match=rf"output_stride {stride}.*got {name};"),
+        torch.device("meta"),
+    ):
         backbone(name, output_stride=stride).build()
 
 
@@ -244,7 +243,7 @@ def test_keys_that_do_not_fit_are_listed_with_the_file(tmp_path, whole, source, 
     path = written(tmp_path / "spoilt.pth", spoil(state, key))
     with raises_naming(InputError, *(str(fact).format(key=key) for fact in facts)) as caught:
         backbone(name, weights=path).build()
-    assert_names(caught.value, path, f"backbone.name={name}")
+    assert f"weights must be those of {name}, got {path};" in str(caught.value)
 
 
 def test_a_file_of_another_network_lists_a_few_keys_and_counts_the_rest(tmp_path):
@@ -291,7 +290,7 @@ def test_a_file_without_a_state_dict_is_an_input_error(tmp_path, content):
 
 
 def test_an_absent_file_is_an_input_error(tmp_path):
-    with raises_naming(InputError, "weights", "none.pth"):
+    with pytest.raises(InputError, match=r"weights must be an existing .*none.pth"):
         backbone(weights=tmp_path / "none.pth").build()
 
 
@@ -381,13 +380,13 @@ def test_frozen_parts_get_no_gradient_and_the_others_do():
 
 
 def test_a_misspelt_frozen_part_is_answered_with_the_nearest():
-    with raises_naming(InputError, "backbone.frozen", "model.layr1", "model.layer1"):
+    with pytest.raises(ValueError, match=r"frozen must .*got model.layr1; .*model.layer1\?"):
         backbone(frozen=["model.layr1"]).build()
 
 
 def test_a_layer_is_found_by_its_dotted_name():
     net = nn.Sequential(nn.Sequential(nn.ReLU()))
-    assert submodule(net, "0.0", "cam.layer") is net[0][0]
+    assert submodule(net, "0.0", "layer") is net[0][0]
 
 
 @pytest.mark.parametrize("build", ["backbone", "segmentation"])
@@ -410,5 +409,5 @@ def test_without_dilation_strides_and_sizes_stay(build):
 
 
 def test_resnet38_is_always_dilated():
-    with raises_naming(InputError, "backbone.dilated", "false", "ResNet38"):
+    with pytest.raises(ValueError, match=r"dilated must be true for resnet38"):
         Backbone("resnet38", 8, False, None, None, [], {}, dilated=False)

@@ -197,7 +197,7 @@ def test_the_importer_reads_deeplab_pytorch(tmp_path):
             ["ResNet38", "IRN", "DeepLab", "odd"],
         ),
         ({"odd": torch.zeros(1)}, "o.pth", ["o.pth", ".safetensors"]),
-        (None, "o.safetensors", ["IN", "in.pth"]),
+        (None, "o.safetensors", ["weights", "in.pth"]),
     ],
 )
 def test_the_importer_refuses_what_it_cannot_turn(tmp_path, state, target, facts):

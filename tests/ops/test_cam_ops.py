@@ -13,7 +13,6 @@ from wsss_lightning.ops.cam import (
     normalise_jointly,
     one_hot,
     present,
-    seed_mask,
     with_constant_background,
     with_power_background,
 )
@@ -125,21 +124,6 @@ def test_an_image_without_tags_is_all_background():
     score = torch.zeros(0, 2, 3)
     assert torch.equal(with_power_background(score, 4), torch.ones(1, 2, 3))
     assert torch.equal(with_constant_background(score, 0.3), torch.full((1, 2, 3), 0.3))
-    assert torch.equal(seed_mask(score, 0.3), torch.zeros(2, 3, dtype=torch.int64))
-
-
-def test_a_seed_is_the_strongest_class_and_background_wins_ties():
-    score = torch.tensor([[0.1, 0.3, 0.5, 0.9], [0.2, 0.2, 0.5, 1.0]]).reshape(1, 2, 1, 4)
-    assert seed_mask(score, 0.3).tolist() == [[[0, 0, 1, 2]]]
-    assert seed_mask(score, 0.3).dtype == torch.int64
-
-
-@given(seed=st.integers(0, 1000), low=st.floats(0, 1), high=st.floats(0, 1))
-def test_a_higher_background_score_only_turns_pixels_into_background(seed, low, high):
-    low, high = sorted((low, high))
-    score = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
-    loose, strict = seed_mask(score, low), seed_mask(score, high)
-    assert torch.equal(strict[strict > 0], loose[strict > 0])
 
 
 def test_masking_by_the_strongest_class_is_that_of_the_official_code():  # V3

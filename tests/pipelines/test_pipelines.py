@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 
 from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.config.folder import conf_folder
-from wsss_lightning.config.schema import normalise_splits
+from wsss_lightning.config.splits import normalise_splits
 from wsss_lightning.steps import scored_splits
 from wsss_lightning.utils.files import write_json
 

@@ -6,7 +6,7 @@ from facts import assert_names, raises_naming
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.error_analysis import WRONG, ErrorType
-from wsss_lightning.evaluation.pixel_counts import TALLY
+from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE
 from wsss_lightning.report.__main__ import main
 from wsss_lightning.report.annotation_cost import Costs
 from wsss_lightning.report.comparison import Comparison, example_images
@@ -57,7 +57,7 @@ def test_another_baseline_can_be_chosen(write_runs, tmp_path):
 
 def test_runs_whose_counts_are_gone_are_scored_but_not_judged(write_runs, tmp_path):
     write_runs(tmp_path, {"seam": 1.5, "cam": 1.0}, seeds=2, images=10)
-    (tmp_path / "seam_1/segmentation_miou/val" / TALLY).unlink()
+    (tmp_path / "seam_1/segmentation_miou/val" / PIXEL_COUNTS_FILE).unlink()
     comparison = compared(tmp_path)
     assert [one.verdict for one in comparison.ranking] == [None, None]
     (note,) = comparison.notes
@@ -78,18 +78,18 @@ def test_runs_of_one_seed_that_share_a_training_are_paired(write_runs, tmp_path)
 def test_correcting_an_error_type_gains_what_its_pixels_cost(tmp_path, write_runs):
     write_runs(tmp_path, {"cam": 1.0}, seeds=1, images=1, classes=1)
     matrix = np.array([[60, 20, 0], [10, 10, 0]])
-    by_cause = np.zeros((len(WRONG), 2, 3), np.int64)
-    by_cause[WRONG.index(ErrorType.SPILL), 0, 1] = 20
-    by_cause[WRONG.index(ErrorType.MISSED), 1, 0] = 10
+    by_error_type = np.zeros((len(WRONG), 2, 3), np.int64)
+    by_error_type[WRONG.index(ErrorType.SPILL), 0, 1] = 20
+    by_error_type[WRONG.index(ErrorType.MISSED), 1, 0] = 10
     np.savez(
-        tmp_path / "cam_0/segmentation_miou/val" / TALLY,
+        tmp_path / "cam_0/segmentation_miou/val" / PIXEL_COUNTS_FILE,
         names=np.array(["a"]),
         labels=np.array(2),
         filled=np.array([4]),
         cells=np.array([0, 1, 3, 4]),
         pixels=np.array([60, 20, 10, 10]),
-        by_cause=by_cause,
-        wrong=by_cause.sum((1, 2))[None],
+        by_error_type=by_error_type,
+        wrong=by_error_type.sum((1, 2))[None],
     )
     comparison = compared(tmp_path)
     found = comparison.error_breakdown(comparison.baseline, VAL)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from example_results import example_results
 
+from wsss_lightning.config.renamed import current_override
 from wsss_lightning.errors import InputError
 from wsss_lightning.results.schema import SCHEMA, RecipeRecord, read_results, write_results
-from wsss_lightning.results.upgrade import current_override
 
 RECORDS = Path(__file__).parents[2] / "experiments"
 RECORDED = sorted(RECORDS.glob("**/records/**/results.json"))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.steps import datasets as splits
-from wsss_lightning.steps.datasets import datasets_of, forget_splits
+from wsss_lightning.steps.datasets import datasets_of, forget_splits, name_keys
 
 
 @pytest.fixture
@@ -74,3 +74,16 @@ def test_data_sets_of_other_settings_are_other_splits(data):
     assert datasets_of(data) is datasets_of(data.copy())
     assert datasets_of(data) is not datasets_of(other)
     assert len(splits._opened) == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("set `mask_dir`, or `tags=xml`.", "set data.dataset.mask_dir, or data.dataset.tags=xml."),
+        ("Set `lists.val` below `root`", "Set data.dataset.lists.val below data.root"),
+        ("a `name` that is no parameter", "a `name` that is no parameter"),
+        ("`alone", "`alone"),
+    ],
+)
+def test_parameters_in_messages_become_configuration_keys(message, expected):
+    assert name_keys(message) == expected

@@ -810,9 +810,9 @@ def test_clusters_are_numbered_stored_and_judged(tmp_path, data):
     rows = np.array([[0, 0], [9, 9], [0, 1], [9, 8]], np.float32)
     save_features(stored / "features.npz", Features(NAMES, np.full(4, ABSENT), rows))
     how = {"algorithm": "kmeans", "n_init": 3, "max_iter": 10, "stability": 2}
-    looks = tmp_path / "looks.csv"
-    looks.write_text("name,class,look\n" + "".join(f"x{i},cat,{i // 2}\n" for i in range(4)))
-    told = OmegaConf.merge(data, {"subcategories": str(looks)})
+    table = tmp_path / "subcategories.csv"
+    table.write_text("name,class,subcategory\n" + "".join(f"x{i},cat,{i // 2}\n" for i in range(4)))
+    told = OmegaConf.merge(data, {"subcategories": str(table)})
     settings = OmegaConf.create(how)
     cluster(folder, features=stored, data=told, split="val", count=2, clusters=settings)
     (report,) = json.loads((folder / "classes.json").read_text()).values()

@@ -30,9 +30,9 @@ from wsss_lightning.utils import interrupts
 from wsss_lightning.utils.console import console
 from wsss_lightning.utils.files import sync_folder, write_json
 from wsss_lightning.utils.machine_errors import explain_machine_error
+from wsss_lightning.utils.text import shorten
 
 ALARMS = "alarms.json"  # file of a step: warnings shown whenever its result is used
-SHOWN = 3  # names in a message
 WEIGHTS = "weights"  # name of every key that gives a file of weights
 LEFTOVER = re.compile(r"\..+\.\d+")  # of a write that was killed
 
@@ -132,7 +132,7 @@ class StageCache:
             pass
         elif record["made_of"] != made_of:
             changed = [n for n, content in made_of.items() if record["made_of"].get(n) != content]
-            _warn(f"{name}: {_some(changed)} changed since it was done; it is done again.")
+            _warn(f"{name}: {shorten(changed)} changed since it was done; it is done again.")
         else:
             bad, touched = manifest.wrong(final, listed)
             if not bad:
@@ -141,7 +141,9 @@ class StageCache:
                         write_json(final / MANIFEST, manifest.refreshed(final, listed))
                 return True
             told = [f"{file} ({what})" for file, what in bad.items()]
-            _warn(f"{name}: damaged in {final.name}: {_some(told)}; what they hold is made again.")
+            _warn(
+                f"{name}: damaged in {final.name}: {shorten(told)}; what they hold is made again."
+            )
             _take_out(final, bad)
             final.rename(partial)
         return False
@@ -281,11 +283,6 @@ def _content(stage: Path) -> str:
 def _warn(message: str) -> None:
     # names of files may look like markup
     console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
 
 
 def by_content(plain: Any) -> Any:

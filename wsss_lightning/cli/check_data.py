@@ -23,21 +23,22 @@ from rich.table import Table
 from wsss_lightning.cli.checks import prepare_data
 from wsss_lightning.cli.command import run_command
 from wsss_lightning.cli.overrides import options_first
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.dataset import VOCDataset
+from wsss_lightning.data.duplicates import near_duplicates, same_pixels
 from wsss_lightning.data.report import (
     ImageReport,
     always_tagged,
     conflicts,
     examine,
-    near_duplicates,
     rare_classes,
-    same_pixels,
     summary,
     survey_masks,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.figures.image_grid import class_legend, image_grid, mask_overlay, save_image
+from wsss_lightning.figures.image_grid import image_grid, save_image
+from wsss_lightning.figures.overlays import class_legend, mask_overlay
+from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.utils.console import console, print_plain, track
 from wsss_lightning.utils.files import write_json
 
@@ -117,7 +118,7 @@ def check_data(cfg: DictConfig) -> dict[str, Any]:
             split: summary(examined.images, train.dataset.classes)
             for split, examined in splits.items()
         },
-        "problems": problems,
+        "problems": list(map(name_keys, problems)),
         "notes": notes,
     }
     write_json(folder / f"{NAME}.json", report)
@@ -131,11 +132,11 @@ def check_data(cfg: DictConfig) -> dict[str, Any]:
 def _examine(cfg: DictConfig, split: str) -> tuple[Examined, list[str], list[str]]:
     """Decode a split; return its images, problems and notes."""
     unreadable: dict[str, str] = {}
-    dataset = instantiate(cfg.data.dataset)(split=split, wrong=unreadable)
+    dataset = instantiate(cfg.data.dataset)(split=split, problems=unreadable)
     images = list(track(examine(dataset, cfg.workers), len(dataset), f"{NAME} {split}"))
     survey = survey_masks(dataset, images)
     problems = [*dict.fromkeys(unreadable.values())]
-    problems += dict.fromkeys(message for image in images for message in image.wrong)
+    problems += dict.fromkeys(message for image in images for message in image.problems)
     problems += survey.problems()
     return Examined(dataset, images), problems, [*dataset.notes, *survey.notes()]
 

@@ -14,6 +14,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from wsss_lightning.config.parameter_errors import parameters_as_keys, with_key
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import TagMethod, make_optimizer
 from wsss_lightning.methods.cam_predictor import CamPredictor
@@ -21,7 +22,7 @@ from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.weights import misfits, shapes_of
 from wsss_lightning.ops.resize import grid_side
-from wsss_lightning.steps.config_nodes import backbone_nodes, build, set_statistics
+from wsss_lightning.steps.config_nodes import backbone_nodes, set_statistics
 
 PARTS = ("backbone", "method", "pipeline", "refine", "segmenter")
 """Nodes of the configuration that hold networks."""
@@ -65,7 +66,8 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
         if is_chosen and source in built and target in built:
             _check_same_encoder(built[source], built[target], f"{target}.net.backbone")
     if tags:
-        instantiate(cfg.refine, _convert_="none").check()
+        with parameters_as_keys(cfg.refine):
+            instantiate(cfg.refine, _convert_="none").check()
 
 
 def fetch_weights(cfg: DictConfig, tags: bool) -> None:
@@ -81,7 +83,8 @@ def fetch_weights(cfg: DictConfig, tags: bool) -> None:
     modules = (OmegaConf.select(cfg, key) for key, _ in _modules(cfg, tags))
     nodes = [node for module in modules for node in backbone_nodes(module)]
     for node in {repr(node): node for node in nodes if node.pretrained}.values():
-        instantiate(node).build()
+        with parameters_as_keys(node):
+            instantiate(node).build()
 
 
 def _modules(cfg: DictConfig, tags: bool) -> Iterator[tuple[str, int]]:
@@ -97,38 +100,53 @@ def _modules(cfg: DictConfig, tags: bool) -> Iterator[tuple[str, int]]:
 
 
 def _checked(cfg: DictConfig, key: str, crop: int) -> Any:
-    layer = cfg.cam.layer if key in ("method", "pipeline.first") else None
+    cam = cfg.cam if key in ("method", "pipeline.first") else None
+    node = OmegaConf.select(cfg, key)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*non-meta parameter.*")
         try:
-            return _build_and_run(OmegaConf.select(cfg, key), key, crop, layer, "meta")
+            return _build_and_run(node, key, crop, cam, "meta")
         except Exception:  # a user's error, or an operation that the meta device lacks
-            return _build_and_run(OmegaConf.select(cfg, key), key, crop, layer, "cpu")
+            return _build_on_cpu(node, key, crop, cam)
 
 
-def _build_and_run(node: DictConfig, key: str, crop: int, layer: str | None, device: str) -> Any:
+def _build_on_cpu(node: DictConfig, key: str, crop: int, cam: DictConfig | None) -> Any:
+    """Build a module on the CPU; an error about backbone options says how to drop them."""
+    try:
+        return _build_and_run(node, key, crop, cam, "cpu")
+    except InputError as error:
+        options = {one.name for one in backbone_nodes(node) if one.options}
+        if not options or "options" not in str(error):
+            raise
+        names = " or ".join(f"backbone=timm backbone.name={name}" for name in sorted(options))
+        raise InputError(f"{error} {names} starts without options.") from error
+
+
+def _build_and_run(
+    node: DictConfig, key: str, crop: int, cam: DictConfig | None, device: str
+) -> Any:
     """Build a module without weights of the hub, and run its network on an image.
 
     Args:
         node: configuration of the module.
         key: of the node.
         crop: height of the image, pixels.
-        layer: name of a layer that must return feature maps; None: no layer is checked.
-        device: on which it is built.
+        cam: settings of CAMs, whose layer must return feature maps; None: no layer is checked.
+        device: on which the module is built.
     """
     plain = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
     for backbone in backbone_nodes(plain):
         backbone.pretrained = False
-    with torch.device(device), torch.no_grad():
-        module = build(plain, key).eval()
+    with torch.device(device), torch.no_grad(), parameters_as_keys(node):
+        module = instantiate(plain).eval()
         stride = module.net.backbone.output_stride
         # not square, because some networks accept a single size
         image = torch.zeros(2, 3, crop, grid_side(crop, 1.5, stride))
         try:
             module.net(image)
-        except InputError:
-            raise
         except Exception as error:  # networks may raise any exception
+            if with_key(str(error), node) or isinstance(error, InputError):
+                raise
             reason = str(error).rstrip(".")
             raise InputError(
                 f"{key} is built, but its network cannot process images of "
@@ -137,14 +155,10 @@ def _build_and_run(node: DictConfig, key: str, crop: int, layer: str | None, dev
             ) from error
         if isinstance(module, TagMethod):
             _check_stride(module.net.backbone, module.net.features(image), image)
-            if layer:
-                try:
-                    CamPredictor(module, CamSettings()).activation(image, layer)
-                except ValueError as error:
-                    if isinstance(error, InputError):
-                        raise
-                    raise InputError(f"cam.{error}.") from error
-    make_optimizer(module)
+            if cam is not None and cam.layer:
+                with parameters_as_keys(cam):
+                    CamPredictor(module, CamSettings()).activation(image, cam.layer)
+        make_optimizer(module)
     return module
 
 

@@ -7,7 +7,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from wsss_lightning.config.schema import check_seeds, check_targets, normalise_splits
+from wsss_lightning.config.ranges import check_seeds
+from wsss_lightning.config.splits import normalise_splits
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.errors import InputError
 from wsss_lightning.utils.console import console

@@ -1,7 +1,7 @@
-"""Configuration files of the user's, looked at before Hydra reads them.
+"""Checks of the user's own configuration files, before Hydra reads them.
 
-Hydra builds its own parts (callbacks, launchers, loggers of `logging`) before any code of ours
-runs, and YAML that refers to itself grows without bound when it is read.
+Hydra builds its own parts (callbacks, launchers, loggers of `logging`) before any code of this
+package runs, so the targets in these files are checked first.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,12 +10,8 @@ from typing import Any
 
 import yaml
 
-from wsss_lightning.config.schema import ALLOWED
+from wsss_lightning.config.targets import check_allowed
 from wsss_lightning.errors import InputError
-
-MOST_BYTES = 1 << 20
-MOST_NODES = 100_000  # with all references written out
-MOST_LEVELS = 50
 
 # what Hydra itself may build
 HYDRA = ("hydra.", "hydra_plugins.", "optuna.samplers.", "wsss_lightning.cli.sweep.Sweeps")
@@ -23,12 +19,13 @@ LOGGING = ("logging.", "colorlog.")
 
 
 def check_files(folders: Iterable[Path]) -> None:
-    """Look at the YAML of folders and of the groups in them, whichever are chosen.
+    """Check all YAML files of folders and of their groups, whether or not they are chosen.
+
+    A file that does not parse is left to Hydra, which reads it only if it is chosen.
 
     Raises:
-        InputError: a file is too large, nested too deep or refers to itself, or names something
-            to build that configuration must not build. One that does not parse is left to Hydra,
-            which needs it only if it is chosen.
+        InputError: a file names something that configuration must not build, is not UTF-8, or is
+            not a mapping whose `defaults` are a list.
     """
     for folder in folders:
         for pattern in ("*.y*ml", "*/*.y*ml", "*/*/*.y*ml"):
@@ -37,86 +34,39 @@ def check_files(folders: Iterable[Path]) -> None:
 
 
 def _check_file(path: Path) -> None:
-    if path.stat().st_size > MOST_BYTES:
-        raise InputError(
-            f"{path} has {path.stat().st_size} bytes, but a configuration file has at most "
-            f"{MOST_BYTES}; take it out of the folder of configuration files."
-        )
     try:
-        text = path.read_text(encoding="utf-8")
-        levels, nodes = extent(text)
-        if levels > MOST_LEVELS or nodes > MOST_NODES:
-            raise InputError(
-                f"{path} is nested in {levels} levels and has {nodes} nodes where references are "
-                f"written out, but at most {MOST_LEVELS} and {MOST_NODES} are read; write it "
-                "without anchors."
-            )
-        content = yaml.safe_load(text)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text ({error}); save it as UTF-8.") from error
-    # ValueError: numbers and dates that cannot be
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+        raise InputError(f"{path} is not a text file ({error}); save it as UTF-8.") from error
+    except (yaml.YAMLError, ValueError):  # ValueError: an impossible date
         return
     if content is not None and not isinstance(content, dict):
-        raise InputError(
-            f"{path} holds {str(content)[:80]}, but a configuration file has lines of KEY: VALUE; "
-            "mend it."
-        )
+        raise InputError(f"{path} holds no keys; write lines of KEY: VALUE.")
     if content and not isinstance(content.get("defaults", []), list):
         raise InputError(
-            f"{path} has defaults that are {content['defaults']}, but they are a list, as in "
-            "defaults: [voc_layout]; mend it, or leave it out."
+            f"defaults of {path} are {content['defaults']}, but must be a list, as in "
+            "defaults: [voc_layout]."
         )
-    for key, name, allowed in _built(content, ""):
-        if not name.startswith(allowed):
+    for key, name, value in _entries(content, ""):
+        place = f"{key} of {path}"
+        if name == "_target_" and not str(value).startswith(HYDRA):
+            check_allowed(place, str(value))
+        # what Python's `logging` builds
+        handler = name == "()" or (name == "class" and ".handlers." in f".{key}")
+        if handler and not str(value).startswith(LOGGING):
             raise InputError(
-                f"{path} sets {key} to {name[:80]}, but configuration may only build what starts "
-                f"with {', '.join(allowed)}; take it out, or read what it would run."
+                f"{place} is {value}, but the names of logging handlers begin with "
+                f"{' or '.join(LOGGING)}; name one of these."
             )
 
 
-def extent(text: str) -> tuple[int, int]:
-    """Levels and nodes of YAML with all references written out, told without writing them out.
-
-    Raises:
-        yaml.YAMLError: the text does not parse.
-    """
-    sizes: dict[str, int] = {}
-    opened: list[tuple[str | None, int]] = []  # anchor of an unfinished node, nodes before it
-    levels = nodes = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            # one that is not finished holds itself
-            nodes += sizes.get(event.anchor, MOST_NODES + 1)
-        elif isinstance(event, yaml.ScalarEvent):
-            nodes += 1
-            if event.anchor:
-                sizes[event.anchor] = 1
-        elif isinstance(event, yaml.CollectionStartEvent):
-            opened.append((event.anchor, nodes))
-            nodes += 1
-            levels = max(levels, len(opened))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, before = opened.pop()
-            if anchor:
-                sizes[anchor] = nodes - before
-        if levels > MOST_LEVELS or nodes > MOST_NODES:
-            break
-    return levels, nodes
-
-
-def _built(node: Any, key: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Key, name and what is allowed of what Hydra or `logging` would build."""
+def _entries(node: Any, key: str) -> Iterator[tuple[str, str, Any]]:
+    """Full key, last part and value of every entry of mappings, in lists too."""
     if isinstance(node, dict):
         for name, value in node.items():
-            place = f"{key}.{name}" if key else str(name)
-            if name == "_target_":
-                yield place, str(value), (*ALLOWED, *HYDRA)
-            elif name == "()" or (name == "class" and ".handlers." in f".{place}"):
-                yield place, str(value), LOGGING
-            yield from _built(value, place)
+            full = f"{key}.{name}" if key else str(name)
+            yield full, str(name), value
+            yield from _entries(value, full)
     elif isinstance(node, list):
         for i, item in enumerate(node):
-            yield from _built(item, f"{key}[{i}]")
+            yield from _entries(item, f"{key}[{i}]")

@@ -67,7 +67,7 @@ def explain_error(error: Exception, arguments: Iterable[str]) -> str:
     """
     cause = input_error_of(error)
     if cause is not None:
-        return strip_traceback(str(cause))
+        return _name_keys(strip_traceback(str(cause)))
     if isinstance(error, YAMLError):
         return f"A configuration file is not valid YAML; correct it:\n{error}"
     return explain_hydra_error(error, list(arguments))
@@ -85,6 +85,15 @@ def strip_traceback(message: str) -> str:
     if "Traceback (most" in message:
         return message.rpartition("InputError: ")[2].strip()
     return message
+
+
+def _name_keys(message: str) -> str:
+    """A message about a parameter of the data set, with the parameter's configuration key."""
+    if "`" not in message:
+        return message
+    from wsss_lightning.steps.datasets import name_keys
+
+    return name_keys(message)
 
 
 def check_overrides(arguments: Sequence[str]) -> None:
@@ -186,6 +195,12 @@ def _explain_choice(message: str, arguments: Sequence[str]) -> str | None:
     key = re.search(r"Could not (?:override|append to config|delete)[^']*'([\w./@]+)'", message)
     if key:
         return f"{key[1]} is not a key; {suggest_key(key[1], arguments)}"
+    unknown = re.search(r"Key '\w+' not in '\w+'", message)
+    place = re.search(r"full_key: ([\w.\[\]]+)", message)
+    if unknown and place:
+        file = re.search(r"In '([^']+)'", message)
+        source = f", which {file[1]}.yaml sets," if file else ""
+        return f"{place[1]}{source} is not a key; {suggest_key(place[1], arguments)}"
     return None
 
 

@@ -33,7 +33,7 @@ def convert(source: Path, target: Path) -> str:
     """
     if target.suffix != ".safetensors":
         raise InputError(f"{target} must end in .safetensors, the format that is written.")
-    state = read_weights(source, "IN")
+    state = read_weights(source)
     if not is_official(state):
         raise InputError(
             f"{source} is no checkpoint of the ResNet38 family, IRN or DeepLab: it has none of "

@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsss_lightning.cli.options import Kind, composed, expand_user, group_names, kind_of, quoted
+from wsss_lightning.config.renamed import translate_overrides
 from wsss_lightning.errors import InputError
 
 # options of Hydra that take a value
@@ -81,7 +82,7 @@ def read_overrides(options: Iterable[str], overrides: Iterable[str]) -> tuple[li
     Raises:
         InputError: an existing path contains `${`, which Hydra reads as a reference even in quotes.
     """
-    options, overrides = list(options), list(overrides)
+    options, overrides = list(options), translate_overrides(overrides)
     options = [
         _expand_option(before, option)
         for before, option in zip(["", *options], options, strict=False)

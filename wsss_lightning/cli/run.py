@@ -24,7 +24,8 @@ from wsss_lightning.cli.command import run_command
 from wsss_lightning.cli.error_messages import fail
 from wsss_lightning.cli.help import print_help
 from wsss_lightning.cli.overrides import as_typed
-from wsss_lightning.config.schema import check_targets, check_values
+from wsss_lightning.config.ranges import check_values
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.recipes import Difference, Recipe, differences, read_recipe, record, summary
 from wsss_lightning.utils.console import console, print_plain
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss_lightning.cli.options import composed, group_names, known_keys, options, user_config_dirs
+from wsss_lightning.config.renamed import new_key
 from wsss_lightning.errors import closest, did_you_mean
 
 # names of our keys in other programs: the end of a key, or a whole key
@@ -53,6 +54,9 @@ ALL_KEYS = "append --cfg job to print all keys."
 
 def suggest_key(key: str, arguments: Sequence[str]) -> str:
     """End of a message: the keys that may be meant by one that does not exist."""
+    new = new_key(key)
+    if new is not None:
+        return f"it was renamed to {new}."
     known, groups = known_keys(arguments), group_names()
     values = (a.partition("=")[2] for a in arguments if a.lstrip("+~").startswith(f"{key}="))
     value = next(values, "")

@@ -1,1 +1,1 @@
-"""What is read, written and fed to a network."""
+"""Datasets, transforms and files of scores and masks."""

@@ -1,6 +1,6 @@
-"""What flows from the data to the methods.
+"""What the data loaders yield.
 
-Letters: b images, c classes, k sub-categories a class, n a count of boxes or of maps, H W an image.
+Letters: b images, c classes, d sub-categories a class, n a count of boxes or maps, H W an image.
 """
 
 from collections.abc import Sequence
@@ -9,17 +9,20 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
+LISTS = ("name", "boxes", "score")  # entries of varying length, which cannot be stacked
+
 
 class Sample(TypedDict, total=False):
-    """One image.
+    """One image and its annotations, as `VOCDataset` reads and `TrainTransform` changes them.
 
-    image: float32 (3 H W), RGB in [0, 1].
-    tags: float32 (c), multi-hot.
-    name: file name without suffix.
-    mask: int64 (H W), 0 background, 1..c, 255 ignored; where masks are asked for.
-    boxes: float32 (n 5): class 1..c, x0, y0, x1, y1 in pixels, ends exclusive; likewise.
-    score: float32 (n H W), maps in [0, 1] that go through the same crops; where asked for.
-    sub_tags: float32 (ck), multi-hot sub-categories; likewise.
+    image: (3 H W) float32, RGB in [0, 1].
+    tags: (c) float32, multi-hot.
+    name: path below the folder of images, without suffix.
+    mask: (H W) int64, 0 background, 1 to c classes, 255 ignored; if requested.
+    boxes: (n 5) float32, label in 1 to c, then x0, y0, x1, y1 in pixels, ends exclusive; if
+        requested.
+    score: (n H W) float32, score maps in [0, 1]; if requested.
+    sub_tags: (c * d) float32, multi-hot sub-categories; if requested.
     """
 
     image: Tensor
@@ -34,8 +37,13 @@ class Sample(TypedDict, total=False):
 class Batch(TypedDict, total=False):
     """Samples of one size.
 
-    image: float32 (b 3 H W); tags: float32 (b c); mask: int64 (b H W); sub_tags: float32 (b ck);
-    name, boxes, score: lists of b.
+    image: (b 3 H W) float32, RGB in [0, 1].
+    tags: (b c) float32, multi-hot.
+    name: list of b names.
+    mask: (b H W) int64, 255 ignored.
+    boxes: list of b tensors (n 5).
+    score: list of b tensors (n H W).
+    sub_tags: (b c * d) float32, multi-hot.
     """
 
     image: Tensor
@@ -48,10 +56,10 @@ class Batch(TypedDict, total=False):
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack images, masks and vectors; keep names, boxes and scores, of varying number, as lists.
+    """Stack images, masks and tags; collect names, boxes and score maps in lists.
 
     Raises:
-        ValueError: images differ in size.
+        ValueError: the images differ in size.
     """
     sizes = {tuple(sample["image"].shape[-2:]) for sample in samples}
     if len(sizes) > 1:
@@ -62,5 +70,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
     batch: dict[str, Any] = {}
     for key in samples[0]:
         values = [sample[key] for sample in samples]  # type: ignore[literal-required]
-        batch[key] = values if key in ("name", "boxes", "score") else torch.stack(values)
+        batch[key] = values if key in LISTS else torch.stack(values)
     return Batch(**batch)  # type: ignore[typeddict-item]

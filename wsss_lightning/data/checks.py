@@ -1,184 +1,164 @@
-"""Checks whether masks can show what their images are tagged with, before work starts."""
+"""Checks of arguments, masks and boxes before work starts.
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+Letters: c classes, n images.
+"""
+
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from wsss_lightning.data.sources.masks import (
-    BACKGROUND,
-    IGNORED,
-    Colour,
-    MaskContent,
-    MaskReader,
-)
-from wsss_lightning.data.sources.names import some
-from wsss_lightning.ops.masks import IGNORE, voc_palette
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
-MANY: Final = 0.05  # share of pixels that no mapping names, above which masks are refused
-BLURRED: Final = 8  # ids without a name in an image; masks that were resampled or JPEG have more
+from wsss_lightning.data.images import read_header
+from wsss_lightning.data.mask_survey import MaskSurvey
+from wsss_lightning.data.sources.box_sources import BoxSource
+from wsss_lightning.data.sources.masks import BACKGROUND, IGNORED
+from wsss_lightning.data.sources.true_masks import TrueMasks
+from wsss_lightning.data.split_image import SplitImage
+from wsss_lightning.errors import InputError
+from wsss_lightning.ops.masks import IGNORE
+from wsss_lightning.utils.text import shorten
+
+NUM_SURVEYED: Final = 200
+"""Masks to inspect at most, and as many again of images tagged with classes these do not show."""
+NUM_MESSAGES: Final = 5
 
 
-@dataclass
-class MaskSurvey:
-    """Masks of a split, or a sample of them, compared with tags and VOC's colours.
+def check_arguments(
+    root: Path, image_dir: str, on_missing_labels: str, classes: Sequence[str]
+) -> None:
+    """Check arguments of `VOCDataset`.
 
     Args:
-        reader: by which labels are read.
-        split: named in messages.
+        root: folder of the dataset.
+        image_dir: folder of images, relative to `root`.
+        on_missing_labels: `error` or `background`.
+        classes: names without background.
+
+    Raises:
+        InputError: a folder is missing, or a value is invalid.
     """
+    if not root.is_dir():
+        raise InputError(
+            f"`root` is {root}, but there is no such folder; set `root=DIR` to the folder that "
+            f"holds {image_dir}."
+        )
+    if not (root / image_dir).is_dir():
+        raise InputError(
+            f"{root / image_dir} is missing; set `root=DIR` to the folder that holds it, or "
+            "`image_dir` to the folder of images."
+        )
+    if on_missing_labels not in ("error", "background"):
+        raise InputError(
+            f"`on_missing_labels` is {on_missing_labels}; set it to error, or to background to "
+            "keep images without labels as pure background."
+        )
+    wrong = {name for name in classes if classes.count(name) > 1 or not name.strip()}
+    reserved = {BACKGROUND, IGNORED} & set(classes)
+    if wrong or reserved or not 0 < len(classes) < IGNORE:
+        raise InputError(
+            f"`classes` is {list(classes)}; name 1 to {IGNORE - 1} classes, each once and without "
+            f"{BACKGROUND}, which is always label 0, and {IGNORED}."
+        )
 
-    reader: MaskReader
-    split: str
-    contents: list[MaskContent] = field(default_factory=list)
-    tagged: list[frozenset[int]] = field(default_factory=list)
 
-    def add(self, content: MaskContent, tagged: Iterable[int]) -> None:
-        """Args: tagged: labels 1..c that the image is tagged with."""
-        self.contents.append(content)
-        self.tagged.append(frozenset(tagged))
+def check_pseudo_masks(folder: Path, images: Sequence[SplitImage]) -> None:
+    """Check that each image has a pseudo mask of its size.
 
-    def unseen(self) -> dict[int, list[MaskContent]]:
-        """Masks of the images tagged with a class, of classes that none of these masks shows."""
-        masks: dict[int, list[MaskContent]] = {}
-        seen: set[int] = set()
-        for content, tagged in zip(self.contents, self.tagged, strict=True):
-            for label in tagged:
-                masks.setdefault(label, []).append(content)
-                if content.labels.get(label):
-                    seen.add(label)
-        return {label: masks[label] for label in sorted(masks) if label not in seen}
+    Raises:
+        InputError: a pseudo mask is missing, damaged or of another size.
+    """
+    for image in images:
+        path = folder / f"{image.name}.png"
+        image.check_mask_size(path, read_header(path).upright)
 
-    def problems(self) -> list[str]:
-        """Why these masks cannot be what the data set's classes say; empty where they may be."""
-        checks: list[Callable[[], str]] = [
-            self._forbidden,
-            self._palettes_differ,
-            self._palette_contradicts,
-            self._never_shown,
-            self._many_unnamed,
-        ]
-        return [problem for problem in (check() for check in checks) if problem]
 
-    def notes(self) -> list[str]:
-        """What a user should know, though work can start."""
-        unnamed, total = self._unnamed()
-        if not unnamed or self.reader.unmapped is not None:
+def check_true_masks(
+    masks: TrueMasks, images: Sequence[SplitImage], tags: Float[Tensor, "n c"]
+) -> list[str]:
+    """Check sizes of all true masks and pixels of some (`MaskSurvey`).
+
+    Returns:
+        Remarks for the user.
+
+    Raises:
+        InputError: only some images have masks; a mask is damaged, of another size, or contradicts
+            the tags or the classes.
+    """
+    if not masks.any_exists():
+        unused = masks.unused()
+        if not unused:
             return []
-        share = 100 * sum(unnamed.values()) / total
-        what = self.contents[0].describe(sorted(unnamed, key=lambda v: -unnamed[v]))
-        return [f"{what} of the masks have no name and are ignored ({share:.1f} % of pixels)"]
+        return [
+            f"no image has a mask in {masks.folder}, but the folder holds other files "
+            f"({shorten(unused)}); a mask has the name of its image"
+        ]
+    for image in images:
+        masks.check_exists(image)
+        fact = masks.fact(image)
+        if isinstance(fact, InputError):
+            raise fact
+        if fact is not None:
+            image.check_mask_size(masks.path(image), fact.header.upright)
+    survey = _survey(masks, images, tags)
+    survey.check()
+    return survey.notes()
 
-    def _forbidden(self) -> str:
-        for content in self.contents:
-            if content.labels.get(-1):
-                bad = [v for v in content.pixels if self.reader.label_of(v) == -1]
-                share = 100 * content.labels[-1] / sum(content.pixels.values())
-                return (
-                    f"{content.path} holds id {some(bad)} ({share:.1f} % of its pixels), but "
-                    f"labels are 0 (background) to {len(self.reader.classes)} and {IGNORE} "
-                    "(ignored); say what ids mean by data.dataset.mask_ids, as in "
-                    "{0: background, 8: cat}."
-                )
-        return ""
 
-    def _palettes_differ(self) -> str:
-        first: dict[int, tuple[Colour, Path]] = {}
-        for content in self.contents:
-            if content.is_grey():
-                continue
-            for number, colour in content.palette.items():
-                before, path = first.setdefault(number, (colour, content.path))
-                if before != colour:
-                    return (
-                        f"the id {number} has the colour {list(before)} in {path} and "
-                        f"{list(colour)} in {content.path}: each palette has an order of its own, "
-                        "so ids mean nothing; give the colour of each class by "
-                        "data.dataset.mask_colours, as in {background: [0, 0, 0], cat: [64, 0, 0]} "
-                        "(or save masks as grey levels, mode L, if their ids are right)."
-                    )
-        return ""
+def _survey(
+    masks: TrueMasks, images: Sequence[SplitImage], tags: Float[Tensor, "n c"]
+) -> MaskSurvey:
+    """Evenly spaced masks, then masks of images tagged with classes that those do not show."""
+    survey = MaskSurvey(masks.reader, masks.split)
 
-    def _palette_contradicts(self) -> str:
-        if self.reader.mapped:  # ids were given a meaning that may differ from VOC's
-            return ""
-        label_of = {colour: label for label, colour in enumerate(_voc_colours())}
-        for content in self.contents:
-            other = {
-                number: label_of[colour]
-                for number, colour in content.palette.items()
-                # palettes are filled up with black
-                if label_of.get(colour, number) != number and any(colour)
-            }
-            if other and not content.is_grey():
-                number, label = next(iter(other.items()))
-                share = 100 * content.pixels[number] / sum(content.pixels.values())
-                return (
-                    f"{content.path} has the id {number} ({share:.1f} % of its pixels) in the "
-                    f"colour {list(content.palette[number])}, by which Pascal VOC shows label "
-                    f"{label}: its palette is in another order. Give the colour of each class by "
-                    "data.dataset.mask_colours, as in {background: [0, 0, 0], cat: [64, 0, 0]}, or "
-                    "what each id means by data.dataset.mask_ids."
-                )
-        return ""
+    def add(indices: Iterable[int]) -> None:
+        for i in indices:
+            labels = (tags[i].nonzero().flatten() + 1).tolist()
+            survey.add(masks.reader.inspect(masks.path(images[i])), labels)
 
-    def _never_shown(self) -> str:
-        for label, masks in self.unseen().items():
-            pixels, labels = Counter[int](), Counter[int]()
-            for content in masks:
-                pixels.update(content.pixels)
-                labels.update(content.labels)
-            if len(masks) < 3 and labels[IGNORE] == 0 and not masks[0].unnamed:
-                continue  # of one or two images, the object may be too small
-            name = self.reader.classes[label - 1]
-            share = {value: 100 * n / pixels.total() for value, n in pixels.most_common(8)}
-            shown = ", ".join(
-                f"{masks[0].describe_one(value)} ({part:.1f} %)" for value, part in share.items()
-            )
-            kind = "colours" if masks[0].of_colours else "ids"
-            other = next((i for i in pixels if i != 0), 1)
-            hint = f"data.dataset.mask_ids, as in {{0: background, {other}: {name}}}"
-            if masks[0].of_colours:
-                hint = f"data.dataset.mask_colours, as in {{{name}: [128, 0, 0]}}"
-            return (
-                f"{len(masks)} images of {self.split} that are tagged {name} have masks without a "
-                f"pixel of {name}; their {kind} are {shown} of all pixels (such as "
-                f"{masks[0].path}). Say what {kind} mean by {hint}, or mend the tags."
-            )
-        return ""
+    first = np.linspace(0, len(images) - 1, min(NUM_SURVEYED, len(images))).astype(int).tolist()
+    add(first)
+    classes = [label - 1 for label in survey.never_shown()]
+    more = tags[:, classes].any(1).nonzero().flatten().tolist() if classes else []
+    add([i for i in more if i not in set(first)][:NUM_SURVEYED])
+    return survey
 
-    def _many_unnamed(self) -> str:
-        if self.reader.unmapped is not None:
-            return ""
-        unnamed, total = self._unnamed()
-        blurred = [c for c in self.contents if len(c.unnamed) > BLURRED]
-        if sum(unnamed.values()) <= MANY * total and 2 * len(blurred) <= len(self.contents):
-            return ""
-        worst = max(self.contents, key=lambda c: sum(c.unnamed.values()) / sum(c.pixels.values()))
-        most = sorted(worst.unnamed, key=lambda value: -worst.unnamed[value])
-        share = 100 * sum(worst.unnamed.values()) / sum(worst.pixels.values())
-        key = "mask_colours" if worst.of_colours else "mask_ids"
-        cause = (
-            f" So many in one mask ({len(worst.unnamed)}) come from JPEG or from resizing that "
-            "blends ids; save masks as PNG, and resize them by nearest neighbour."
-            if blurred
-            else ""
+
+def check_boxes(
+    boxes: BoxSource, images: Sequence[SplitImage], split: str, source: str, allow_none: bool
+) -> None:
+    """Check all boxes, and report all invalid ones together.
+
+    Args:
+        boxes: of the split.
+        images: of the split.
+        split: named in messages.
+        source: of the boxes, named in messages.
+        allow_none: images may be without boxes.
+
+    Raises:
+        InputError: a box is invalid, or an image has none.
+    """
+    boxes.check_file()
+    messages: list[str] = []
+    without: list[str] = []
+    for image in images:
+        problems = boxes.problems(image)
+        messages += problems
+        if not problems and not len(boxes.read(image)):
+            without.append(image.name)
+    if len(messages) > 1:
+        first = "\n  ".join(messages[:NUM_MESSAGES])
+        more = len(messages) - NUM_MESSAGES
+        rest = f"\n  and {more} more" if more > 0 else ""
+        raise InputError(f"{len(messages)} boxes of split {split!r} are invalid:\n  {first}{rest}")
+    if messages:
+        raise InputError(messages[0])
+    if without and not allow_none:
+        raise InputError(
+            f"{len(without)} images of {split} have no box in {source} ({shorten(without)}); draw "
+            "one, take them off the list, or set `on_missing_labels=background` to keep them as "
+            "pure background."
         )
-        return (
-            f"{worst.path} has {worst.describe(most)}, {share:.1f} % of its pixels, which "
-            f"data.dataset.{key} does not name; over {self.split} these are "
-            f"{100 * sum(unnamed.values()) / total:.1f} %. Name them there ({IGNORED} is a name "
-            f"too), or set data.dataset.unmapped={IGNORED} or {BACKGROUND}.{cause}"
-        )
-
-    def _unnamed(self) -> tuple[Counter[int], int]:
-        unnamed, total = Counter[int](), 0
-        for content in self.contents:
-            unnamed.update(content.unnamed)
-            total += sum(content.pixels.values())
-        return unnamed, total
-
-
-def _voc_colours() -> list[Colour]:
-    return [tuple(voc_palette()[i : i + 3]) for i in range(0, 768, 3)]  # type: ignore[misc]

@@ -1,4 +1,7 @@
-"""COCO's files written out in Pascal VOC's layout, which is what is read here."""
+"""Conversion of COCO annotations to the layout of Pascal VOC, which `VOCDataset` reads.
+
+Letters: H W an image.
+"""
 
 import contextlib
 import hashlib
@@ -17,6 +20,7 @@ from wsss_lightning.data.scores import save_mask
 from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.files import write_table, write_text
+from wsss_lightning.utils.text import shorten
 
 LISTS: Final = "ImageSets/Segmentation"
 MASKS: Final = "SegmentationClass"
@@ -24,18 +28,30 @@ IMAGES: Final = "JPEGImages"
 TAGS: Final = "tags.csv"
 
 Crowds = Literal["background", "ignore"]
-Watch = Callable[[Iterable[dict[str, Any]], int, str], Iterator[dict[str, Any]]]
+Track = Callable[[Iterable[dict[str, Any]], int, str], Iterator[dict[str, Any]]]
 
 
 class Split(NamedTuple):
-    """Files of a split as COCO has them."""
+    """Files of a split.
+
+    Attributes:
+        annotations: `instances_*.json`.
+        images: folder of the images.
+    """
 
     annotations: Path
     images: Path
 
 
 class Counts(NamedTuple):
-    """Of a split that was written."""
+    """Counts of a converted split.
+
+    Attributes:
+        images: all images.
+        tagged: images with at least one object.
+        objects: all objects, crowds included.
+        crowds: regions of uncounted objects.
+    """
 
     images: int
     tagged: int
@@ -47,35 +63,39 @@ def write_voc_layout(
     splits: Mapping[str, Split],
     root: Path,
     crowds: Crowds = "background",
-    watch: Watch | None = None,
+    track: Track | None = None,
     split_folders: bool = False,
 ) -> dict[str, Counts]:
-    """Write lists, tags, masks and links to images and boxes below `root`.
+    """Write lists, tags, masks, and links to images and boxes below `root`.
 
-    Labels are 1, 2, ... in the order of COCO's category ids, which have holes. Masks are painted in
-    the order of the annotations, later objects over earlier ones. `<split>.txt` lists the images
-    with an object, as most papers train and score on them (82081 and 40137 of COCO 2014), and
-    `<split>_all.txt` all. Masks that stand already, from the same annotations, are kept.
+    Labels are 1, 2, ... in the order of COCO's category ids, which have gaps. Later objects cover
+    earlier ones. `<split>.txt` lists the images with an object, on which most papers train and
+    evaluate (82081 and 40137 of COCO 2014); `<split>_all.txt` lists all. Existing masks of the
+    same annotations are kept.
 
     Args:
-        splits: files of each split, by the name that it gets.
-        root: folder to write into.
-        split_folders: give the images of each split a folder of its own, where splits number their
-            images alike.
-        crowds: regions of uncounted objects are painted as background, as the field does, or
-            ignored. They are tags either way.
-        watch: passes images on, of so many, of that split: a progress bar.
+        splits: files of each split, by its new name.
+        root: folder to write to.
+        crowds: label of regions of uncounted objects: `background`, as is usual, or `ignore`. They
+            are tags either way.
+        track: progress bar: returns its first argument, an iterable, given its length and the name
+            of the split.
+        split_folders: put the images of each split into a folder of its own; needed if splits
+            share file names.
+
+    Returns:
+        Counts of each split.
 
     Raises:
-        InputError: a file is absent or is not of COCO, images are absent, two images would have
-            one name, or the splits have different classes; before anything is written. Also an
-            object whose outline cannot be painted, or an image of another size than annotated.
+        InputError: a file is missing or not in COCO's format, images are missing, two images would
+            have the same name, or the splits have different classes. Nothing is written then. Also
+            if an object has no valid outline, or an image has another size than annotated.
     """
     opened = {name: _read(split) for name, split in splits.items()}
     classes = {name: _classes(coco) for name, coco in opened.items()}
     first = next(iter(classes))
-    for name, found in classes.items():
-        if found != classes[first]:
+    for name, own in classes.items():
+        if own != classes[first]:
             raise InputError(
                 f"{splits[name].annotations} has other categories than {splits[first].annotations};"
                 " give annotations of one data set."
@@ -87,7 +107,7 @@ def write_voc_layout(
     rows: list[list[object]] = []
     counts = {}
     for name, split in splits.items():
-        args = (name, split, opened[name], root, folders[name], crowds, watch, rows)
+        args = (name, split, opened[name], root, folders[name], crowds, track, rows)
         counts[name] = _write_split(*args)
     names = [str(one["name"]) for one in _categories(opened[first])]
     write_table(root / TAGS, [["image", *names], *rows])
@@ -101,9 +121,10 @@ def _write_split(
     root: Path,
     folder: str,
     crowds: Crowds,
-    watch: Watch | None,
+    track: Track | None,
     rows: list[list[object]],
 ) -> Counts:
+    """Write the files of one split, and append its rows of tags to `rows`."""
     for part in (LISTS, MASKS, IMAGES):
         (root / part).mkdir(parents=True, exist_ok=True)
     made_from = root / MASKS / f".{name}.json"
@@ -115,19 +136,20 @@ def _write_split(
             (root / MASKS / f"{folder}{_name(image)}.png").unlink(missing_ok=True)
         write_text(made_from, source)
     tagged, objects, regions = [], 0, 0
-    for image in watch(images, len(images), name) if watch else images:
+    for image in track(images, len(images), name) if track else images:
         stem = f"{folder}{_name(image)}"
-        drawn = coco.imgToAnns[image["id"]]
+        objects_of_image = coco.imgToAnns[image["id"]]
         _check_size(split.images / _file(image), image, split.annotations)
-        labels = {label_of[one["category_id"]] for one in drawn}
+        labels = {label_of[one["category_id"]] for one in objects_of_image}
         rows.append([stem, *(int(label in labels) for label in label_of.values())])
         tagged += [stem] if labels else []
-        regions += sum(bool(one.get("iscrowd")) for one in drawn)
-        objects += len(drawn)
+        regions += sum(bool(one.get("iscrowd")) for one in objects_of_image)
+        objects += len(objects_of_image)
         path = root / MASKS / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file():
-            save_mask(path, _mask(coco, image, drawn, label_of, crowds, split.annotations))
+            mask = _mask(coco, image, objects_of_image, label_of, crowds, split.annotations)
+            save_mask(path, mask)
         _link(root / IMAGES / f"{folder}{_file(image)}", split.images / _file(image))
     write_text(root / LISTS / f"{name}.txt", "".join(f"{stem}\n" for stem in tagged))
     every = [f"{folder}{_name(image)}" for image in images]
@@ -139,14 +161,15 @@ def _write_split(
 def _mask(
     coco: Any,
     image: dict[str, Any],
-    drawn: list[dict[str, Any]],
+    objects: list[dict[str, Any]],
     label_of: Mapping[int, int],
     crowds: Crowds,
     path: Path,
 ) -> UInt8[np.ndarray, "H W"]:
+    """Labels of an image; later objects cover earlier ones."""
     mask = np.zeros((image["height"], image["width"]), np.uint8)
-    # crowds first: an object that stands in one is still that object
-    for one in sorted(drawn, key=lambda one: not one.get("iscrowd")):
+    # crowds first, so that they do not cover objects
+    for one in sorted(objects, key=lambda one: not one.get("iscrowd")):
         if one.get("iscrowd") and crowds == "background":
             continue
         try:
@@ -154,8 +177,8 @@ def _mask(
             inside = coco.annToMask(one).astype(bool)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise InputError(
-                f"{path}: the object {one.get('id')} of {image['file_name']} has no outline that "
-                f"can be painted ({type(error).__name__}: {error}); mend it, or take it out."
+                f"{path}: the object {one.get('id')} of {image['file_name']} has no valid "
+                f"outline ({type(error).__name__}: {error}); correct or remove it."
             ) from error
         mask[inside] = IGNORE if one.get("iscrowd") else label_of[one["category_id"]]
     return mask
@@ -167,18 +190,18 @@ def _read(split: Split) -> Any:
     if not split.annotations.is_file():
         raise InputError(f"{split.annotations} is missing; give COCO's instances_*.json.")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it tells of its progress
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
             coco = COCO(str(split.annotations))
         for image in coco.imgs.values():
             if not all(isinstance(image[key], int) for key in ("id", "height", "width")):
-                raise TypeError(f"the sizes of {image['file_name']} are no numbers")
+                raise TypeError(f"id, height or width of {image['file_name']} is no integer")
         if not coco.imgs or not coco.cats:
             raise ValueError("it has no images, or no categories")
         _classes(coco)
         unknown = {one["category_id"] for one in coco.anns.values()} - set(coco.cats)
         unknown |= {one["image_id"] for one in coco.anns.values()} - set(coco.imgs)
         if unknown:
-            raise ValueError(f"objects are of categories or images {sorted(unknown)[:3]}, not told")
+            raise ValueError(f"objects refer to unknown categories or images {sorted(unknown)[:3]}")
     except (AssertionError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{split.annotations} cannot be read as instances of COCO ({type(error).__name__}: "
@@ -193,16 +216,16 @@ def _categories(coco: Any) -> list[dict[str, Any]]:
 
 
 def _classes(coco: Any) -> list[tuple[int, str]]:
-    found = [(one["id"], str(one["name"])) for one in _categories(coco)]
-    if len({name for _, name in found}) < len(found):
-        raise ValueError("two categories have one name")
-    if len(found) >= IGNORE:
-        raise ValueError(f"it has {len(found)} categories, but masks hold {IGNORE - 1}")
-    return found
+    classes = [(one["id"], str(one["name"])) for one in _categories(coco)]
+    if len({name for _, name in classes}) < len(classes):
+        raise ValueError("two categories have the same name")
+    if len(classes) >= IGNORE:
+        raise ValueError(f"it has {len(classes)} categories, but masks hold {IGNORE - 1}")
+    return classes
 
 
 def _file(image: Mapping[str, Any]) -> str:
-    """The path of an image below the folder of its split, with `/` between folders."""
+    """Path of an image relative to the folder of its split, with `/` between folders."""
     return PurePosixPath(str(image["file_name"]).replace("\\", "/")).as_posix()
 
 
@@ -211,17 +234,17 @@ def _name(image: Mapping[str, Any]) -> str:
 
 
 def _check_outline(one: Mapping[str, Any], image: Mapping[str, Any]) -> None:
-    """pycocotools paints a mask of any size, and takes two points for a box."""
+    """Refuse outlines that pycocotools misreads: other sizes, and two points, taken for a box."""
     outline = one["segmentation"]
     if isinstance(outline, Mapping):
         height, width = outline["size"]
         if (height, width) != (image["height"], image["width"]):
             raise ValueError(
-                f"its mask is of {width}x{height} pixels, but the image of "
+                f"its mask is of {width}x{height} pixels, but its image is of "
                 f"{image['width']}x{image['height']}"
             )
     elif not outline or any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
-        raise ValueError("a polygon has three points or more, as x, y, x, y, ...")
+        raise ValueError("a polygon needs three points or more, as x, y, x, y, ...")
 
 
 def _check_size(path: Path, image: Mapping[str, Any], annotations: Path) -> None:
@@ -237,15 +260,15 @@ def _check_size(path: Path, image: Mapping[str, Any], annotations: Path) -> None
 def _check_names(
     splits: Mapping[str, Split], opened: Mapping[str, Any], folders: Mapping[str, str]
 ) -> None:
-    """Masks and lists know images by their names without suffix, so each needs its own."""
+    """Check that no two images have the same name without suffix."""
     known: dict[str, tuple[str, str]] = {}
     for split in splits:
         for image in opened[split].imgs.values():
-            name, place = f"{folders[split]}{_name(image)}", (split, _file(image))
-            other = known.setdefault(name, place)
-            if other != place:
+            name, source = f"{folders[split]}{_name(image)}", (split, _file(image))
+            other = known.setdefault(name, source)
+            if other != source:
                 raise InputError(
-                    f"{other[1]} of {other[0]} and {place[1]} of {split} would have the same name "
+                    f"{other[1]} of {other[0]} and {source[1]} of {split} would have the same name "
                     f"{name}; "
                     + (
                         "rename one of them."
@@ -266,7 +289,7 @@ def _check_images(split: Split, coco: Any) -> None:
     if absent:
         raise InputError(
             f"{len(absent)} of {len(names)} images of {split.annotations.name} are not in "
-            f"{split.images} ({', '.join(sorted(absent)[:3])}); add them, or say where they are."
+            f"{split.images} ({shorten(sorted(absent))}); add them, or give their folder."
         )
 
 
@@ -275,7 +298,7 @@ def _digest(path: Path) -> str:
 
 
 def _link(path: Path, target: Path) -> None:
-    """A symbolic link that replaces what an earlier call left."""
+    """Create a symbolic link, or replace an older one."""
     target = target.resolve()
     if path.is_symlink() and path.resolve() == target:
         return

@@ -1,8 +1,8 @@
-"""What is known of files, remembered between runs: content digests and image headers.
+"""Digests and headers of image files, cached between runs.
 
-Reading every byte of a data set takes minutes on a large one. A file whose path, size, times and
-inode are those of the last time is not read again. The time of the inode's last change is among
-them, which no program can set back, so pixels changed in place are noticed.
+Reading every byte of a large dataset takes minutes. A file is not read again if its path, size,
+times and inode are unchanged. They include the time of the last inode change, which programs
+cannot set, so that pixels changed in place are detected.
 """
 
 import contextlib
@@ -15,24 +15,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
-from wsss_lightning.data.images import Header, header_of, is_whole, opened
+from wsss_lightning.data.images import Header, header_of, is_intact, opened
 from wsss_lightning.errors import InputError
 from wsss_lightning.utils.files import write_text
 
-CACHE: Final = "WSSS_CACHE"  # environment variable; the folder that generated data go to as well
-FORMAT: Final = 1  # of the stored file
-CHUNK: Final = 2**20  # bytes read at once
-SMALL: Final = 64 * 2**10  # bytes of a file that a thread of its own does not read faster
-THREADS: Final = 2 * (os.cpu_count() or 1)  # hashing releases Python's lock
+CACHE: Final = (
+    "WSSS_CACHE"  # environment variable: folder of the cache, which also holds generated datasets
+)
+FORMAT: Final = 1  # version of the stored file
+CHUNK: Final = 2**20  # bytes per read
+SMALL: Final = 64 * 2**10  # bytes; threads do not speed up reading of smaller files
+THREADS: Final = 2 * (os.cpu_count() or 1)  # hashing releases the GIL
 
 
 class Fact(NamedTuple):
-    """What is known of an image file.
+    """Digest and header of an image file.
 
     Attributes:
         digest: of its content.
-        height: as stored.
-        width: as stored.
+        height: as stored, pixels.
+        width: as stored, pixels.
         orientation: EXIF orientation, 1 to 8.
     """
 
@@ -46,33 +48,33 @@ class Fact(NamedTuple):
         return Header(self.height, self.width, self.orientation)
 
 
-Known = dict[str, tuple[list[int], Fact]]  # stat and fact of a file, by its path
-_loaded: dict[Path, tuple[list[int], Known]] = {}  # by the file that they are stored in
+Known = dict[str, tuple[list[int], Fact]]  # stat and fact of each file, by path
+_loaded: dict[Path, tuple[list[int], Known]] = {}  # stat and content of each cache file
 
 
 @final
 class FileFacts:
-    """Facts of the image files of a folder, stored in the user's cache.
+    """Digests and headers of the image files in a folder, with a cache on disk.
 
     Args:
         folder: of the files.
-        cache: folder to store the facts in; None: `$WSSS_CACHE`, or `~/.cache/wsss_lightning`.
-            Where it cannot be written, files are read again by the next run.
+        cache: folder of the cache; None: `$WSSS_CACHE`, or `~/.cache/wsss_lightning`. If it is not
+            writable, the next run reads all files again.
     """
 
     def __init__(self, folder: Path, cache: Path | None = None) -> None:
-        place = cache or Path(os.environ.get(CACHE) or "~/.cache/wsss_lightning").expanduser()
+        cache = cache or Path(os.environ.get(CACHE) or "~/.cache/wsss_lightning").expanduser()
         name = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]
-        self._stored = place / "files" / f"{name}.json"
+        self._stored = cache / "files" / f"{name}.json"
         self._below = f"{folder}{os.sep}"
         self._known: Known = {}
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             self._known = dict(_load(self._stored))
 
     def of(self, paths: Iterable[Path]) -> dict[Path, Fact | InputError]:
-        """Facts of files, or the error of one that cannot be used.
+        """Facts of files; an `InputError` for each file that cannot be used.
 
-        A file whose end is not that of its format is decoded once, in full.
+        A file without the end marker of its format is decoded once, to detect truncation.
         """
         facts: dict[Path, Fact | InputError] = {}
         unread: list[tuple[Path, list[int]]] = []
@@ -88,7 +90,7 @@ class FileFacts:
             else:
                 unread.append((path, stat))
         if unread:
-            results = _look_at([path for path, _ in unread], sum(stat[0] for _, stat in unread))
+            results = _read_all([path for path, _ in unread], sum(stat[0] for _, stat in unread))
             for (path, stat), result in zip(unread, results, strict=True):
                 facts[path] = result
                 if isinstance(result, Fact):
@@ -97,7 +99,7 @@ class FileFacts:
         return facts
 
     def _key(self, path: Path) -> str:
-        """The path below the folder; all of it where it is elsewhere."""
+        """The path relative to the folder, or the full path of a file elsewhere."""
         return str(path).removeprefix(self._below)
 
     def _store(self) -> None:
@@ -109,15 +111,15 @@ class FileFacts:
 
 
 def digests_of(paths: Iterable[Path]) -> list[str]:
-    """Content digest of each file, read in parallel."""
+    """Digest of the content of each file, read in parallel."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(_digest, paths))
 
 
 def _load(stored: Path) -> Known:
-    """Facts of a stored file, read once where all splits of a data set ask for it."""
-    stamp, known = _loaded.get(stored, ([], {}))
-    if stamp == _stat(stored):
+    """Content of a cache file, which all splits of a dataset share."""
+    stat, known = _loaded.get(stored, ([], {}))
+    if stat == _stat(stored):
         return known
     content = json.loads(stored.read_text(encoding="utf-8"))
     if content["format"] == FORMAT:
@@ -127,12 +129,12 @@ def _load(stored: Path) -> Known:
     return {}
 
 
-def _look_at(paths: Sequence[Path], size: int) -> Iterable[Fact | InputError]:
-    """Read files, in threads where they are large: those wait for each other on small ones."""
+def _read_all(paths: Sequence[Path], size: int) -> Iterable[Fact | InputError]:
+    """Read files, in threads if they are large; on small ones, threads wait for the GIL."""
     if size < SMALL * len(paths):
-        return map(_look, paths)
+        return map(_read, paths)
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(_look, paths))
+        return list(pool.map(_read, paths))
 
 
 def _digest(path: Path) -> str:
@@ -143,13 +145,13 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _look(path: Path) -> Fact | InputError:
+def _read(path: Path) -> Fact | InputError:
     try:
         content = path.read_bytes()
         with opened(path, io.BytesIO(content)) as image:
             header = header_of(image)
-            if not is_whole(content):
-                image.load()  # an unusual end may be a missing one
+            if not is_intact(content):
+                image.load()  # the file may be truncated
     except InputError as error:
         return error
     except OSError as error:

@@ -1,4 +1,7 @@
-"""One DataModule for all stages."""
+"""The DataModule of every training, validation and prediction.
+
+Letters: b images, c classes, d sub-categories a class, n maps, h w a crop, H W an image.
+"""
 
 import math
 import multiprocessing
@@ -25,64 +28,66 @@ from wsss_lightning.errors import InputError
 
 @final
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) pairs, shuffled anew each epoch; Lightning calls `set_epoch`.
+    """Yield (epoch, index) pairs in an order that depends on seed and epoch only.
 
-    A sample that knows its epoch draws the same random numbers in whatever worker it is made. An
-    epoch is whole batches, each shared out evenly over processes, so that a step sees the same
-    images however many there are; images that fill no batch wait for another epoch's order. Of
-    fewer images than a batch all make one, the first of them twice where processes need it.
+    The pair lets a sample draw the same random numbers in any worker process. An epoch consists of
+    full batches, each split evenly between processes, so that a step sees the same images for any
+    number of processes. Images that fill no batch are left out of this epoch; the next one has
+    another order. A dataset smaller than a batch forms one batch, in which the first images are
+    repeated if the processes need them.
 
     Args:
-        length: images.
+        length: number of images.
         seed: of the order.
         batch_size: of all processes together; a multiple of their number.
-        begun: an epoch, and how many of its batches a training has behind it that goes on there.
+        start: epoch and number of its batches that are already done, from which a resumed training
+            continues.
     """
 
     def __init__(
-        self, length: int, seed: int, batch_size: int, begun: tuple[int, int] = (0, 0)
+        self, length: int, seed: int, batch_size: int, start: tuple[int, int] = (0, 0)
     ) -> None:
         self.length, self.seed = length, seed
-        self.rank, self.processes = _process()
+        self.rank, self.processes = _rank_and_world_size()
         if length >= batch_size:
             self.count = length // batch_size * batch_size
         else:
             self.count = math.ceil(length / self.processes) * self.processes
-        epoch, past = begun[0], begun[1] * batch_size
-        self.begun = (epoch, past) if past < self.count else (epoch + 1, 0)
-        # workers read ahead before Lightning tells the epoch
-        self.epoch = self.begun[0]
+        epoch, past = start[0], start[1] * batch_size
+        self.start = (epoch, past) if past < self.count else (epoch + 1, 0)
+        # workers prefetch before Lightning calls `set_epoch`
+        self.epoch = self.start[0]
 
     def set_epoch(self, epoch: int) -> None:
+        """Choose the order of this epoch; Lightning calls it."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return self.count // self.processes
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        # the length is no index, so no sample's stream of numbers repeats this one
+        # samples use [seed, epoch, index]; the length is never an index, so the streams differ
         order = np.random.default_rng([self.seed, self.epoch, self.length]).permutation(self.length)
-        epoch, past = self.begun
+        epoch, past = self.start
         past = past if self.epoch == epoch else 0
-        shared = np.resize(order, self.count)[past:][self.rank :: self.processes]
-        return iter([(self.epoch, int(i)) for i in shared])
+        indices = np.resize(order, self.count)[past:][self.rank :: self.processes]
+        return iter([(self.epoch, int(i)) for i in indices])
 
 
 @final
 class SameSizeBatchSampler(Sampler[list[int]]):
-    """Each image once, in batches of one size, so that whole images can be stacked unpadded.
+    """Yield each image once, in batches of images of equal size, which need no padding.
 
-    Several processes share the batches out among themselves, none padded and none twice. Which
-    images meet in a batch depends neither on the number of processes nor on what was done before,
-    and so no result does, to the last bit. All processes state the length of the longest share:
-    Lightning leaves out a process whose length is 0, which then does not take part in collective
-    operations that the others wait in. The iterator of a shorter share, or of an empty one, ends
-    early.
+    Processes share the batches without padding or repetition. The composition of a batch depends
+    neither on the number of processes nor on what is already done, so results are bit-identical.
+    Every process reports the length of the longest share: Lightning excludes a process of length 0
+    from the loop, and the others would wait for it in collective operations. The iterator of a
+    shorter share ends early.
 
     Args:
         sizes: (H, W) of each image.
-        batch_size: at most so many images.
-        done: images whose batch is left out where it holds no other.
+        batch_size: maximum number of images in a batch.
+        done: images that need no prediction; batches of such images only are left out.
     """
 
     def __init__(
@@ -92,16 +97,16 @@ class SameSizeBatchSampler(Sampler[list[int]]):
         for i, size in enumerate(sizes):
             by_size[size].append(i)
         done = frozenset(done)
-        whole = [
+        batches = [
             batch
             for group in by_size.values()
             for start in range(0, len(group), batch_size)
             if not done.issuperset(batch := group[start : start + batch_size])
         ]
-        self.all_left = [i for batch in whole for i in batch]
-        rank, processes = _process()
-        self.batches = whole[rank::processes]
-        self.longest = math.ceil(len(whole) / processes)
+        self.indices = [i for batch in batches for i in batch]  # of all processes
+        rank, processes = _rank_and_world_size()
+        self.batches = batches[rank::processes]
+        self.longest = math.ceil(len(batches) / processes)
 
     def __len__(self) -> int:
         return self.longest
@@ -111,59 +116,65 @@ class SameSizeBatchSampler(Sampler[list[int]]):
 
 
 @final
-class _Augmented(Dataset[Sample]):
-    """A split as training sees it; its randomness depends on seed, epoch and index alone."""
+class _AugmentedSplit(Dataset[Sample]):
+    """A split with training transforms; randomness depends on seed, epoch and index only."""
 
     def __init__(
         self,
-        data: VOCDataset,
+        dataset: VOCDataset,
         transform: TrainTransform,
         seed: int,
         sub_tags: Mapping[str, Tensor] | None,
         scores: Sequence[Path],
     ) -> None:
-        self.data, self.transform, self.seed = data, transform, seed
+        self.dataset, self.transform, self.seed = dataset, transform, seed
         self.sub_tags, self.scores = sub_tags, scores
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.dataset)
 
-    def __getitem__(self, at: tuple[int, int]) -> Sample:
-        epoch, i = at
-        sample = self.data[i]
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, i = key
+        sample = self.dataset[i]
         if self.sub_tags is not None:
             sample["sub_tags"] = self.sub_tags[sample["name"]]
         if self.scores:
-            maps = [load_score(image_file(f, sample["name"], ".npz"))[0] for f in self.scores]
-            sample["score"] = torch.from_numpy(np.concatenate(maps))
+            files = [image_file(folder, sample["name"], ".npz") for folder in self.scores]
+            maps = np.concatenate([load_score(file)[0] for file in files])
+            sample["score"] = torch.from_numpy(maps)
         return self.transform(sample, np.random.default_rng([self.seed, epoch, i]))
 
 
 @final
 class DataModule(pl.LightningDataModule):
-    """Training crops, and whole images for validation and prediction.
+    """Batches of random crops for training, and of whole images for validation and prediction.
+
+    A training batch holds `image` (b 3 h w) in [0, 1], `tags` (b c), `name`, and `mask` (b h w),
+    `sub_tags` (b c * d) or `score` (list of b, n h w) if requested; h = w = `crop_size`. Other
+    batches hold whole images of one size (b 3 H W), with `mask` (b H W) if masks are the target.
 
     Args:
-        reader: builds a split, given `split` and what samples shall carry.
+        open_split: returns a `VOCDataset`, given `split`, `with_masks` and `masks`, the folder of
+            pseudo masks (`VOCDataset.view`).
         train: split to train on.
-        val: split to validate on; None: the data set has none.
-        transform: what training sees.
-        batch_size: of training, of all processes together.
-        eval_batch_size: of whole images.
-        num_workers: processes that read ahead.
-        seed: of order and transforms.
-        target: what training samples hold beside the image: `tags` or `masks`.
-        masks: folder of pseudo masks that stand for the true ones in training.
-        sub_tags: sub-categories of each training image by its name, which samples shall carry.
-        scores: folders of `save_score` files of the training images; samples carry the maps of all
-            of them in one `score`.
+        val: split to validate on; None: there is none.
+        transform: of training images; None if the module is not used for training.
+        batch_size: of training, over all processes.
+        eval_batch_size: of whole images, per process.
+        num_workers: data loading processes; 0 loads in this process.
+        seed: of the order and the transforms.
+        target: `masks` adds masks to training and validation samples; `tags` does not.
+        masks: folder of pseudo masks that replace the true masks in training.
+        sub_tags: (c * d) multi-hot sub-categories by image name, added to training samples.
+        scores: folders of score maps of the training images (`save_score`), added to training
+            samples as one `score` in the order of the folders.
         predict: split to predict.
-        skip: names that were predicted already; prediction leaves out batches of such.
+        skip: names of images that are already predicted; batches of such images are left out.
     """
 
     def __init__(
         self,
-        reader: Callable[..., VOCDataset],
+        open_split: Callable[..., VOCDataset],
         train: str,
         val: str | None,
         transform: TrainTransform | None,
@@ -179,90 +190,105 @@ class DataModule(pl.LightningDataModule):
         skip: Collection[str] = (),
     ) -> None:
         super().__init__()
-        self.reader, self.train, self.val, self.transform = reader, train, val, transform
+        self.open_split, self.train, self.val, self.transform = open_split, train, val, transform
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
         self.target, self.masks, self.sub_tags = target, masks, sub_tags
         self.scores = tuple(scores)
         self.predict, self.skip = predict, frozenset(skip)
-        self.whole: dict[str, list[str]] = {}  # names that a loader of whole images gives, by use
-        self.begun = (0, 0)  # an epoch, and how many of its batches were learnt from before
+        # names that the loaders of whole images yield over all processes, by "val" and "predict"
+        self.expected_names: dict[str, list[str]] = {}
+        self.start = (0, 0)  # epoch and its batches that a resumed training has done
 
     def state_dict(self) -> dict[str, int]:
-        """Of a checkpoint: where in the order of images training is."""
+        """Position in the order of images, for checkpoints."""
         trainer: Any = self.trainer
         progress = trainer.fit_loop.epoch_loop.batch_progress.current
         return {"epoch": trainer.current_epoch, "batches": progress.ready}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self.begun = state_dict["epoch"], state_dict["batches"]
+        """Continue at the position that `state_dict` returned."""
+        self.start = state_dict["epoch"], state_dict["batches"]
 
     def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of random crops, shuffled by `EpochSampler`.
+
+        Raises:
+            InputError: `batch_size` is no multiple of the number of processes.
+        """
         if self.transform is None:
             raise ValueError("the DataModule has no transform, but training needs one")
-        data = self.reader(split=self.train, masks=self.masks, with_masks=self.target == "masks")
-        _, processes = _process()
+        dataset = self.open_split(
+            split=self.train, masks=self.masks, with_masks=self.target == "masks"
+        )
+        _, processes = _rank_and_world_size()
         if self.batch_size % processes:
             raise InputError(
-                f"batch_size is {self.batch_size}, of all {processes} processes together, and they "
-                f"cannot share it evenly; set a multiple of {processes}, or other trainer.devices."
+                f"batch_size is {self.batch_size}, of all {processes} processes together, which "
+                f"cannot share it evenly; set a multiple of {processes}, or use another number of "
+                "devices."
             )
         return self._loader(
-            _Augmented(data, self.transform, self.seed, self.sub_tags, self.scores),
+            _AugmentedSplit(dataset, self.transform, self.seed, self.sub_tags, self.scores),
             batch_size=self.batch_size // processes,
-            sampler=EpochSampler(len(data), self.seed, self.batch_size, self.begun),
+            sampler=EpochSampler(len(dataset), self.seed, self.batch_size, self.start),
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
+        """Whole images of the validation split, each once over all processes."""
         if self.val is None:
             raise ValueError("the DataModule has no split to validate on")
-        data = self.reader(split=self.val, with_masks=self.target == "masks")
-        return self._whole(data, "val")
+        dataset = self.open_split(split=self.val, with_masks=self.target == "masks")
+        return self._whole_images(dataset, "val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
+        """The same as for validation."""
         return self.val_dataloader()
 
     def predict_dataloader(self) -> DataLoader[Batch]:
+        """Whole images of the split to predict, without those of `skip`."""
         if self.predict is None:
             raise ValueError("the DataModule has no split to predict")
-        data = self.reader(split=self.predict, with_masks=False)
-        return self._whole(data, "predict", self.skip)
+        dataset = self.open_split(split=self.predict, with_masks=False)
+        return self._whole_images(dataset, "predict", self.skip)
 
-    def _whole(self, data: VOCDataset, use: str, skip: Collection[str] = ()) -> DataLoader[Batch]:
-        sizes = [data.image_size(i) for i in range(len(data))]
-        done = [i for i, name in enumerate(data.names) if name in skip]
+    def _whole_images(
+        self, dataset: VOCDataset, use: str, skip: Collection[str] = ()
+    ) -> DataLoader[Batch]:
+        sizes = [dataset.image_size(i) for i in range(len(dataset))]
+        done = [i for i, name in enumerate(dataset.names) if name in skip]
         sampler = SameSizeBatchSampler(sizes, self.eval_batch_size, done)
-        self.whole[use] = [data.names[i] for i in sampler.all_left]
-        return self._loader(data, batch_sampler=sampler)
+        self.expected_names[use] = [dataset.names[i] for i in sampler.indices]
+        return self._loader(dataset, batch_sampler=sampler)
 
-    def _loader(self, data: Dataset[Any], **how: Any) -> DataLoader[Batch]:
+    def _loader(self, dataset: Dataset[Any], **arguments: Any) -> DataLoader[Batch]:
         return DataLoader(
-            dataset=data,
+            dataset=dataset,
             collate_fn=collate,
             num_workers=self.num_workers,
             multiprocessing_context=fork_context() if self.num_workers else None,
             persistent_workers=self.num_workers > 0,
             worker_init_fn=_exit_with_parent,
-            **how,
+            **arguments,
         )
 
 
 def _exit_with_parent(_worker: int) -> None:
-    """End with the process that reads; a worker that outlives it reports errors of its clean-up."""
-    _prctl_pr_set_pdeathsig(signal.SIGKILL)  # nothing happens but on Linux
+    """Let the kernel end this worker with its parent; otherwise its clean-up prints errors."""
+    _prctl_pr_set_pdeathsig(signal.SIGKILL)  # has an effect on Linux only
 
 
 def fork_context() -> Any:
-    """How processes are started that take over what this one holds, whoever started this one.
+    """The multiprocessing context `fork` where it exists, else `spawn`.
 
-    Those of joblib would start theirs in joblib's way, which pickles what it hands over.
+    Forked processes share the memory of their parent. It is requested explicitly because inside
+    a joblib worker the default context pickles everything.
     """
-    known = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("fork" if "fork" in known else "spawn")
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("fork" if "fork" in methods else "spawn")
 
 
-def _process() -> tuple[int, int]:
-    """Rank of this process, and how many take part in the run."""
+def _rank_and_world_size() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1

@@ -1,4 +1,4 @@
-"""Score maps and label maps on disk; each file is whole or absent.
+"""Files of score maps and label maps, written atomically.
 
 Letters: n maps, l labels, h w a strided map, H W an image.
 """
@@ -19,8 +19,8 @@ from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import voc_palette
 from wsss_lightning.utils.files import write_atomically
 
-# bits: type in the file, and in how many equal parts [0, 1] is divided: multiples of the 100 steps
-# between the thresholds 0.00, 0.01, ..., 1.00, so that these lie between parts and in none
+# by bits: dtype, and number of equal bins of [0, 1], a multiple of 100, so that the thresholds
+# 0.00, 0.01, ..., 1.00 are edges of bins
 STORED = {8: (np.uint8, 200), 16: (np.uint16, 65_000)}
 
 
@@ -31,60 +31,60 @@ def save_score(
     bits: int,
     strided: Float[Tensor | np.ndarray, "n h w"] | None = None,
 ) -> None:
-    """Store maps with 8 or 16 bits a pixel, compressed: an error of at most half a part.
+    """Save maps with 8 or 16 bits a pixel, compressed; the error is at most half a bin.
 
-    A score becomes the number of the part (i / parts, (i + 1) / parts] that it lies in, and comes
-    back as its middle; 0 and 1 have numbers of their own. So a stored score exceeds a threshold of
-    the usual grid just where the score itself does. If scores were rounded to multiples of 1 / 255,
-    0.2 would be one of them, and scores just above would become background.
+    A score is stored as the number of its bin (i / bins, (i + 1) / bins], and loaded as the centre
+    of the bin; 0 and 1 have numbers of their own. A loaded score therefore exceeds a threshold of
+    0.00, 0.01, ..., 1.00 exactly where the original does. Rounding to multiples of 1 / 255 would
+    turn scores just above 0.2 into 0.2, hence into background.
 
     Args:
         score: in [0, 1].
         keys: label of each map, 0 background.
-        bits: 8 (200 parts) or 16 (65,000 parts).
-        strided: IRN's strided CAMs of the same labels, stored beside the maps in single precision.
+        bits: 8 (200 bins) or 16 (65,000 bins).
+        strided: IRN's strided CAMs of the same labels, stored unchanged.
 
     Raises:
-        ValueError: a score lies outside [0, 1], or is NaN.
+        ValueError: a score is outside [0, 1], or NaN.
     """
     values = torch.as_tensor(score).detach().cpu().float().numpy()
     if values.size and not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(
             f"scores of {path.name} lie in [{values.min()}, {values.max()}], not [0, 1]"
         )
-    kind, parts = STORED[bits]
-    # compared in single precision, as thresholds are: 0.2 does not exceed a threshold of 0.2
-    edges = (np.arange(parts + 1) / parts).astype(np.float32)
-    number = np.ceil(values * parts).astype(np.int32)
+    dtype, bins = STORED[bits]
+    # in single precision, as thresholds are, so that 0.2 does not exceed a threshold of 0.2
+    edges = (np.arange(bins + 1) / bins).astype(np.float32)
+    number = np.ceil(values * bins).astype(np.int32)
     number -= (values <= edges.take(number - 1, mode="clip")) & (number > 0)
     number += values > edges[number]
-    number[values == 1] = parts + 1
+    number[values == 1] = bins + 1
     labels = torch.as_tensor(keys).cpu().numpy().astype(np.int64)
-    stored = {"score": number.astype(kind), "keys": labels, "parts": np.array(parts)}
+    stored = {"score": number.astype(dtype), "keys": labels, "parts": np.array(bins)}
     if strided is not None:
         stored["strided"] = torch.as_tensor(strided).detach().cpu().float().numpy()
     write_atomically(path, lambda file: np.savez_compressed(file, **stored))
 
 
 def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.ndarray, "n"]]:
-    """Maps in [0, 1] and the label of each.
+    """Load maps in [0, 1] and the label of each.
 
     Raises:
-        InputError: the file is absent, damaged or no file of `save_score`.
+        InputError: the file is missing, damaged or not written by `save_score`.
     """
     with _stored(path) as stored:
-        number, keys, parts = stored["score"], stored["keys"], int(stored["parts"])
-        if (number.dtype, parts) not in STORED.values() or number.ndim != 3:
-            raise ValueError(f"it holds {number.dtype} of shape {number.shape} in {parts} parts")
-        if len(number) != len(keys) or number.max(initial=0) > parts + 1:
+        number, keys, bins = stored["score"], stored["keys"], int(stored["parts"])
+        if (number.dtype, bins) not in STORED.values() or number.ndim != 3:
+            raise ValueError(f"it holds {number.dtype} of shape {number.shape} in {bins} bins")
+        if len(number) != len(keys) or number.max(initial=0) > bins + 1:
             raise ValueError(f"its {len(number)} maps and {len(keys)} keys do not fit")
-    middles = (np.arange(parts + 2, dtype=np.float64) - 0.5) / parts
-    middles[[0, -1]] = 0, 1
-    return middles.astype(np.float32)[number], keys
+    centres = (np.arange(bins + 2, dtype=np.float64) - 0.5) / bins
+    centres[[0, -1]] = 0, 1
+    return centres.astype(np.float32)[number], keys
 
 
 def load_strided(path: Path) -> Float32[np.ndarray, "n h w"] | None:
-    """IRN's strided CAM of each label that `load_score` names; None where none were stored.
+    """Load IRN's strided CAMs, of the labels that `load_score` returns; None if there are none.
 
     Raises:
         InputError: as of `load_score`.
@@ -102,43 +102,47 @@ def load_strided(path: Path) -> Float32[np.ndarray, "n h w"] | None:
 
 @contextmanager
 def _stored(path: Path) -> Iterator[Any]:
-    """Arrays of a file of `save_score`; what is wrong with them becomes an InputError."""
+    """Open a file of `save_score`; any error becomes an `InputError`."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             yield stored
     except FileNotFoundError as error:
         raise InputError(
-            f"{path} is missing, the score maps of an image; delete its folder, and the next run "
-            "makes it again."
+            f"{path} is missing, the score maps of an image; delete its folder and repeat the run."
         ) from error
-    except Exception as error:  # damage can raise almost anything from zipfile, zlib and numpy
+    except Exception as error:  # zipfile, zlib and numpy raise almost anything on damaged files
         raise InputError(
-            f"{path} cannot be read as score maps ({error}); delete its folder, and the next run "
-            "makes it again."
+            f"{path} cannot be read as score maps ({error}); delete its folder and repeat the run."
         ) from error
 
 
 def dense(
     score: Float[np.ndarray, "n H W"], keys: Integer[np.ndarray, "n"], num_labels: int
 ) -> Float32[np.ndarray, "l H W"]:
-    """All labels' maps, zero where none was stored."""
+    """Maps of all labels; zero for those without a map.
+
+    Args:
+        score: maps of some labels.
+        keys: label of each map.
+        num_labels: l.
+    """
     full = np.zeros((num_labels, *score.shape[1:]), np.float32)
     full[keys] = score
     return full
 
 
 def save_mask(path: Path, mask: UInt8[np.ndarray, "H W"]) -> None:
-    """Store labels as an index image with VOC's colours."""
+    """Save labels as an index image with the palette of VOC."""
     image = Image.fromarray(mask)
     image.putpalette(voc_palette())
     write_atomically(path, lambda file: image.save(file, format="PNG"))
 
 
 def load_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
-    """Labels of an index image of 8 bits.
+    """Load labels from an index image of 8 bits.
 
     Raises:
-        InputError: the file is absent, damaged or no such image.
+        InputError: the file is missing, damaged or no such image.
     """
     raw = read_ids(path)
     if raw.dtype != np.uint8:

@@ -1,43 +1,54 @@
-"""What training sees of an image: image, mask and maps change together.
+"""Training transforms: resize, colour jitter, horizontal flip and crop with padding.
 
-Letters: n maps, h w a crop, H W an image.
+Letters: n boxes or maps, h w a crop, H W an image.
 """
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, Final, TypeVar, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float
 from torch import Tensor
+from torchvision import ops, tv_tensors
 from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as images
+from torchvision.transforms.v2 import functional as F
 
 from wsss_lightning.data.batch import Sample
 from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import IGNORE
 
+MIN_BOX_SIDE: Final = 1.0  # pixels; boxes of which less is left inside a crop are dropped
+T = TypeVar("T", bound=tv_tensors.TVTensor)
+
 
 @final
 class TrainTransform:
-    """Resize, colour jitter, mirror, crop with padding; every draw comes from a given generator.
+    """Resize, jitter colours, flip and crop an image, and all annotations with it.
+
+    Annotations are `mask`, `boxes`, `score` and any entry of the sample that is a
+    `tv_tensors.TVTensor`, such as `KeyPoints`. Masks of floating point, such as `score`, are
+    interpolated and padded with 0. Every random number comes from the generator that is passed in,
+    in this order: size, colours, flip, position of the crop.
 
     Args:
         crop_size: side of the square crop, pixels.
-        long_side: range of the longer side, pixels, drawn uniformly; None: see `scale`.
-        scale: range of the factor of both sides, drawn uniformly; None: as it is.
-        scale_step: distance of factors that are drawn, from the smallest of `scale` to the
-            largest; None: any factor in the range.
-        flip: mirror every second image.
-        brightness, contrast, saturation: factors are drawn from 1 +- these.
-        hue: shift is drawn from +- this, in turns of the colour circle.
-        hsv: shifts of hue (turns), saturation and value (shares of their range) are drawn from +-
-            these; None: none. Factors above leave weak colours weak, these do not.
-        padding: colour around an image that is smaller than the crop, RGB in [0, 1]: the mean that
-            the network subtracts, so that padding is zero behind its normalisation.
+        long_side: range of the longer side after resizing, pixels, drawn uniformly; None: `scale`
+            gives the size.
+        scale: range of the factor of both sides, drawn uniformly; None: the image keeps its size.
+        scale_step: distance between the factors to draw from, starting at the lower end of
+            `scale`; None: any factor in the range.
+        flip: flip every second image horizontally.
+        brightness, contrast, saturation: factors are drawn from [1 - value, 1 + value].
+        hue: shift is drawn from [-hue, hue], in turns of the colour circle, at most 0.5.
+        hsv: shifts of hue (turns), saturation and value (both in [0, 1]) are drawn from
+            [-value, value]; None: no shift. Unlike the factors above, they also change pale
+            colours.
+        padding: colour outside the image, RGB in [0, 1]. Use the mean that the network subtracts,
+            so that the padding is zero after normalisation.
 
     Raises:
-        InputError: a range is empty, or two rules of size are given.
+        InputError: a range is empty or out of bounds, or both `long_side` and `scale` are given.
 
     Source: `voc12.data` and `tool.imutils` of the official PSA code.
     """
@@ -61,16 +72,16 @@ class TrainTransform:
         self.hsv = hsv
         self.factors = _factors(self.scale, scale_step)
         self.jitter = {
-            images.adjust_brightness: brightness,
-            images.adjust_contrast: contrast,
-            images.adjust_saturation: saturation,
+            F.adjust_brightness: brightness,
+            F.adjust_contrast: contrast,
+            F.adjust_saturation: saturation,
         }
         if crop_size < 1:
             raise InputError(f"crop_size is {crop_size}; set it to a number of pixels above 0.")
         if long_side is not None and scale is not None:
             raise InputError(
-                f"long_side is {list(long_side)} and scale is {list(scale)}, but one of them must "
-                "give the size; set the other to null."
+                f"long_side is {list(long_side)} and scale is {list(scale)}, but only one of them "
+                "can give the size; set the other to null."
             )
         if not 0 <= hue <= 0.5 or min(self.jitter.values()) < 0:
             raise InputError(
@@ -84,26 +95,28 @@ class TrainTransform:
             )
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample as training sees it, without boxes; the given one stays as it is."""
+        """Transform one image and its annotations; the input is not changed.
+
+        Args:
+            sample: `image` and, where present, `mask`, `boxes`, `score` and other tv_tensors.
+            rng: source of all random numbers.
+
+        Returns:
+            A sample of size (h w). Boxes are clipped to the crop, in fractions of pixels; those
+            with less than `MIN_BOX_SIDE` left on a side are dropped. Key points outside the crop
+            keep their coordinates.
+        """
         height, width = sample["image"].shape[-2:]
-        size = self._size(height, width, rng)
-        changed = _resized(sample, size) if size != (height, width) else sample.copy()
-        changed["image"] = self._recolour(changed["image"], rng)
-        mirrored = self.flip and rng.random() < 0.5
-        top, left = (self._place(side, rng) for side in size)
+        size = self._draw_size(height, width, rng)
+        parts = {key: _resize(part, size) for key, part in _to_tv_tensors(sample).items()}
+        parts["image"] = tv_tensors.Image(self._jitter_colours(_plain(parts["image"]), rng))
+        flip = self.flip and rng.random() < 0.5
+        top, left = (self._draw_offset(side, rng) for side in size)
+        for key, part in parts.items():
+            parts[key] = self._crop(F.horizontal_flip(part) if flip else part, top, left)
+        return _from_tv_tensors(sample, parts)
 
-        def cut(maps: Tensor, padding: Sequence[float]) -> Tensor:
-            return _crop(maps.flip(-1) if mirrored else maps, top, left, self.crop_size, padding)
-
-        changed["image"] = cut(changed["image"], self.padding)
-        if "mask" in changed:
-            changed["mask"] = cut(changed["mask"][None], (IGNORE,))[0]
-        if "score" in changed:
-            changed["score"] = cut(changed["score"], (0.0,))
-        changed.pop("boxes", None)
-        return changed
-
-    def _size(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
+    def _draw_size(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
         factor = 1.0
         if self.long_side is not None:
             low, high = self.long_side
@@ -114,14 +127,16 @@ class TrainTransform:
             factor = rng.uniform(*self.scale)
         return max(1, round(height * factor)), max(1, round(width * factor))
 
-    def _recolour(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+    def _jitter_colours(
+        self, image: Float[Tensor, "3 H W"], rng: np.random.Generator
+    ) -> Float[Tensor, "3 H W"]:
         changes = [
             (change, float(rng.uniform(max(0.0, 1 - x), 1 + x)))
             for change, x in self.jitter.items()
             if x
         ]
         if self.hue:
-            changes.append((images.adjust_hue, float(rng.uniform(-self.hue, self.hue))))
+            changes.append((F.adjust_hue, float(rng.uniform(-self.hue, self.hue))))
         for i in rng.permutation(len(changes)):
             change, value = changes[i]
             image = change(image, value)
@@ -129,31 +144,100 @@ class TrainTransform:
             image = shift_hsv(image, *(float(rng.uniform(-most, most)) for most in self.hsv))
         return image
 
-    def _place(self, side: int, rng: np.random.Generator) -> int:
-        """Where the crop begins: anywhere inside a larger side, anywhere around a smaller one."""
+    def _draw_offset(self, side: int, rng: np.random.Generator) -> int:
+        """First row or column of the crop; negative where the image is smaller than the crop."""
         spare = side - self.crop_size
         return int(rng.integers(min(spare, 0), max(spare, 0) + 1))
+
+    def _crop(self, part: T, top: int, left: int) -> T:
+        """Crop a square at (top, left), which may reach outside the image."""
+        height, width = F.get_size(part)
+        size = self.crop_size
+        before = max(-left, 0), max(-top, 0)
+        after = max(left + size - width, 0), max(top + size - height, 0)
+        fill: Any = self.padding
+        if isinstance(part, tv_tensors.Mask):
+            fill = 0.0 if part.is_floating_point() else IGNORE
+        padded = F.pad(part, [*before, *after], fill=fill)
+        return F.crop(padded, top + before[1], left + before[0], size, size)
 
 
 def shift_hsv(
     image: Float[Tensor, "3 H W"], hue: float, saturation: float, value: float
 ) -> Float[Tensor, "3 H W"]:
-    """Add to hue, saturation and value of every pixel; the latter two stay in [0, 1].
+    """Add constants to hue, saturation and value of every pixel; the latter two stay in [0, 1].
 
-    A channel of RGB is v (1 - s d), where d is 0 for the strongest channel, 1 for the weakest, and
-    follows from the hue between. Grey has no hue; it counts as red, as in OpenCV.
+    A channel of RGB is v (1 - s d). d is 0 for the strongest channel, 1 for the weakest, and
+    follows from the hue for the third. Grey has no hue and counts as red, as in OpenCV.
 
     Args:
         image: RGB in [0, 1].
-        hue: in turns of the colour circle, within +-0.5.
+        hue: in turns of the colour circle, in [-0.5, 0.5].
+        saturation, value: in [-1, 1].
+
+    Returns:
+        RGB in [0, 1].
     """
     red = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1).to(image)
-    image, red = (images.adjust_hue(colour, hue) for colour in (image, red))
+    image, red = (F.adjust_hue(colour, hue) for colour in (image, red))
     strongest = image.amax(0)
     spread = strongest - image.amin(0)
     depth = torch.where(spread > 0, (strongest - image) / spread.clamp(min=1e-12), 1 - red)
     saturated = (spread / strongest.clamp(min=1e-12) + saturation).clamp(0, 1)
     return (strongest + value).clamp(0, 1) * (1 - saturated * depth)
+
+
+def _to_tv_tensors(sample: Sample) -> dict[str, tv_tensors.TVTensor]:
+    """All entries that share the geometry of the image."""
+    parts: dict[str, tv_tensors.TVTensor] = {
+        key: value for key, value in sample.items() if isinstance(value, tv_tensors.TVTensor)
+    }
+    parts["image"] = tv_tensors.Image(sample["image"])
+    if "mask" in sample:
+        parts["mask"] = tv_tensors.Mask(sample["mask"][None])
+    if "score" in sample:
+        parts["score"] = tv_tensors.Mask(sample["score"])
+    if "boxes" in sample:
+        size = sample["image"].shape[-2:]
+        corners = sample["boxes"][:, 1:]
+        parts["boxes"] = tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=size)
+    return parts
+
+
+def _from_tv_tensors(sample: Sample, parts: dict[str, tv_tensors.TVTensor]) -> Sample:
+    """The sample with changed entries; those that `Sample` declares become plain tensors."""
+    changed: dict[str, Any] = {**sample, **parts}
+    changed["image"] = _plain(parts["image"])
+    if "mask" in parts:
+        changed["mask"] = _plain(parts["mask"])[0]
+    if "score" in parts:
+        changed["score"] = _plain(parts["score"])
+    if "boxes" in parts:
+        corners = _plain(parts["boxes"])
+        kept = ops.remove_small_boxes(corners, MIN_BOX_SIDE)
+        changed["boxes"] = torch.cat([sample["boxes"][:, :1], corners], dim=1)[kept]
+    return Sample(**changed)  # type: ignore[typeddict-item]
+
+
+def _resize(part: T, size: tuple[int, int]) -> T:
+    if isinstance(part, tv_tensors.Image):
+        resized = F.resize(
+            part, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True
+        )
+        # bicubic weights are partly negative, so values may leave [0, 1]
+        return tv_tensors.wrap(resized.clamp(0, 1), like=part)
+    if isinstance(part, tv_tensors.Mask):
+        # F.resize reads a mask at the corner of each pixel (NEAREST), half a pixel away from where
+        # the bicubic filter of the image is centred; NEAREST_EXACT reads it at the centre
+        soft = part.is_floating_point()
+        mode = InterpolationMode.BILINEAR if soft else InterpolationMode.NEAREST_EXACT
+        resized = F.resize_image(_plain(part), list(size), interpolation=mode, antialias=soft)
+        return tv_tensors.wrap(resized, like=part)
+    return F.resize(part, list(size))
+
+
+def _plain(part: Tensor) -> Tensor:
+    return part.as_subclass(Tensor)
 
 
 def _range(name: str, values: Sequence[float] | None) -> tuple[float, float] | None:
@@ -168,7 +252,7 @@ def _range(name: str, values: Sequence[float] | None) -> tuple[float, float] | N
 
 
 def _factors(scale: tuple[float, float] | None, step: float | None) -> list[float] | None:
-    """Factors of both sides at equal distances; None where any in the range can be drawn."""
+    """Evenly spaced factors of both sides; None where any factor in the range can be drawn."""
     if step is None:
         return None
     low, high = scale or (0.0, 0.0)
@@ -180,35 +264,3 @@ def _factors(scale: tuple[float, float] | None, step: float | None) -> list[floa
             "change one of them, or set scale_step to null."
         )
     return [low + i * step for i in range(count + 1)]
-
-
-def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
-    """All maps of a sample at another size; boxes stay behind."""
-    changed = sample.copy()
-    # bicubic weights are negative in places: values may leave [0, 1]
-    changed["image"] = images.resize_image(
-        sample["image"], list(size), interpolation=InterpolationMode.BICUBIC, antialias=True
-    ).clamp(0, 1)
-    if "mask" in sample:
-        # torch's plain NEAREST takes a cell's corner, half a cell beside where bicubic looks
-        changed["mask"] = images.resize_image(
-            sample["mask"][None], list(size), interpolation=InterpolationMode.NEAREST_EXACT
-        )[0]
-    if "score" in sample:
-        changed["score"] = images.resize_image(
-            sample["score"], list(size), interpolation=InterpolationMode.BILINEAR, antialias=True
-        )
-    return changed
-
-
-def _crop(
-    maps: Num[Tensor, "n H W"], top: int, left: int, size: int, padding: Sequence[float]
-) -> Num[Tensor, "n h w"]:
-    """A square from (top, left) on, which may lie outside; what is outside gets the padding."""
-    out = maps.new_empty(len(maps), size, size)
-    out[:] = maps.new_tensor(padding)[:, None, None]
-    height, width = maps.shape[-2:]
-    y0, x0 = max(top, 0), max(left, 0)
-    y1, x1 = min(top + size, height), min(left + size, width)
-    out[:, y0 - top : y1 - top, x0 - left : x1 - left] = maps[:, y0:y1, x0:x1]
-    return out

@@ -1,4 +1,4 @@
-"""Mean field with whole kernel matrices: what the lattice approximates, for small images.
+"""Mean field with full kernel matrices, which the lattice approximates; for small images.
 
 Letters: n images, l labels, m pixels, d features, H W an image.
 """
@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from wsss_lightning.densecrf.lattice import features
 from wsss_lightning.densecrf.parameters import CRFParameters
+from wsss_lightning.densecrf.torch_lattice import features
 from wsss_lightning.errors import InputError
 
-MOST_PIXELS: Final = 128 * 128  # their kernel takes 2 GiB
+MAX_PIXELS: Final = 128 * 128  # the kernel matrix takes 2 GiB
 
 
 def mean_field(
@@ -22,10 +22,10 @@ def mean_field(
     unaries: Sequence[Float[Tensor, "_ _ _"]],
     parameters: CRFParameters,
 ) -> list[Tensor]:
-    """Marginals of each image, computed in double precision; see `functional.crf.mean_field`.
+    """Marginals of each image, computed in double precision; see `densecrf.mean_field`.
 
     Raises:
-        InputError: an image has more pixels than a kernel matrix can hold.
+        InputError: an image has more than MAX_PIXELS pixels.
     """
     return [_one(image, unary, parameters) for image, unary in zip(images, unaries, strict=True)]
 
@@ -34,10 +34,10 @@ def _one(
     image: UInt8[Tensor, "H W 3"], unary: Float[Tensor, "l H W"], p: CRFParameters
 ) -> Float[Tensor, "l H W"]:
     labels, height, width = unary.shape
-    if height * width > MOST_PIXELS:
+    if height * width > MAX_PIXELS:
         raise InputError(
-            f"crf.engine is exact and the image has {height}x{width} pixels, but it takes "
-            f"{MOST_PIXELS} at most; choose crf.engine=native or torch."
+            f"image must have at most {MAX_PIXELS} pixels for the engine exact, got "
+            f"{height}x{width}; choose the engine native or torch"
         )
     energy = -unary.double().reshape(labels, -1)
     appearance, smoothness = features(image, p)
@@ -49,7 +49,7 @@ def _one(
 
 
 def normalised(feature: Float[Tensor, "m d"]) -> Float[Tensor, "m m"]:
-    """D^-1/2 K D^-1/2 of K = exp(-|f_i - f_j|^2 / 2) and D = diag(K 1), self term included."""
+    """D^-1/2 K D^-1/2 with K = exp(-|f_i - f_j|^2 / 2) and D = diag(K 1), self term included."""
     squared = torch.cdist(feature, feature, compute_mode="donot_use_mm_for_euclid_dist").square_()
     kernel = squared.mul_(-0.5).exp_()
     root = kernel.sum(1).rsqrt()

@@ -1,7 +1,7 @@
-"""Mean field in compiled loops: `mean_field.cpp`, compiled when first used and then kept.
+"""Mean field in C++: `mean_field.cpp`, compiled on first use and cached.
 
-The package stays pure Python: where there is no compiler, this engine is not to be had, and says
-why. The loops hold no lock of Python's, so threads run side by side.
+The package itself stays pure Python: without a compiler this engine is not available, and
+`unavailable` gives the reason. The loops release Python's lock, so threads run in parallel.
 
 Letters: n images, l labels, H W an image.
 """
@@ -30,7 +30,7 @@ from wsss_lightning.densecrf.parameters import CRFParameters
 from wsss_lightning.errors import InputError
 
 SOURCE: Final = Path(__file__).with_name("mean_field.cpp")
-# finite values only, but every sum in its order: -ffast-math would change labels
+# assume finite values but keep the order of sums: -ffast-math would change labels
 FLAGS: Final = (
     *("-std=c++17", "-O3", "-shared", "-fPIC", "-Wno-psabi", "-ffp-contract=fast"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffinite-math-only", "-fno-signed-zeros"),
@@ -46,7 +46,11 @@ def mean_field(
     parameters: CRFParameters,
     threads: int = 1,
 ) -> list[Tensor]:
-    """Marginals of each image; see `functional.crf.mean_field`."""
+    """Marginals of each image; see `densecrf.mean_field`.
+
+    Raises:
+        InputError: there is no C++ compiler, a kernel is too narrow, or there are over 256 labels.
+    """
     work = [(image, unary, parameters) for image, unary in zip(images, unaries, strict=True)]
     if threads < 2 or len(work) < 2:
         return [_one(*one) for one in work]
@@ -54,8 +58,8 @@ def mean_field(
         return list(pool.map(lambda one: _one(*one), work))
 
 
-def reason_why_not() -> str | None:
-    """None where this engine is to be had; else what is missing, and how to mend it."""
+def unavailable() -> str | None:
+    """Why this engine is not available and how to change that; None where it is available."""
     return _library()[1]
 
 
@@ -64,7 +68,7 @@ def _one(
 ) -> Float[Tensor, "l H W"]:
     library, reason = _library()
     if library is None:
-        raise InputError(f"crf.engine is native, but {reason}")
+        raise InputError(f"engine must be available on this machine, got native; {reason}")
     labels, height, width = unary.shape
     image = image.cpu().contiguous()
     energy = unary.detach().cpu().float().contiguous()
@@ -83,13 +87,13 @@ def _one(
         raise InputError(p.too_narrow(height, width))
     if status == TOO_MANY_LABELS:
         raise InputError(
-            f"the unary has {labels} labels, but crf.engine=native takes 256 at most; leave out "
-            "labels that are nowhere probable, or choose crf.engine=torch."
+            f"unary must have at most 256 labels for the engine native, got {labels}; leave out "
+            "labels that are improbable everywhere, or choose the engine torch"
         )
     if status == NO_MEMORY:
         raise MemoryError(
             f"the CRF of an image of {height}x{width} pixels and {labels} labels does not fit into "
-            "memory; make it smaller, leave out improbable labels, or lower workers."
+            "memory; make the image smaller, leave out improbable labels, or use fewer processes."
         )
     return marginal.to(unary.device)
 
@@ -114,14 +118,14 @@ def _library() -> tuple[ctypes.CDLL | None, str | None]:
             with FileLock(folder / f"{name}.lock"):
                 return _load(compiler, folder / name), None
         except CompileError as error:
-            return None, f"{compiler} cannot compile the CRF's loops: {error}"
-        except OSError as error:  # no room, no right to write or to run what lies there
+            return None, f"{compiler} cannot compile the CRF: {error}"
+        except OSError as error:  # disk full, or no permission to write or to load
             problem = str(error)
-    return None, f"the compiled loops can be kept nowhere: {problem}; set XDG_CACHE_HOME."
+    return None, f"the compiled library cannot be stored: {problem}; set XDG_CACHE_HOME."
 
 
 class CompileError(Exception):
-    """The compiler's last words."""
+    """The last line that the compiler printed."""
 
 
 def _load(compiler: str, made: Path) -> ctypes.CDLL:
@@ -135,12 +139,12 @@ def _load(compiler: str, made: Path) -> ctypes.CDLL:
 
 
 def _compile(compiler: str, made: Path) -> None:
-    """Make the file `made`, whole or not at all."""
-    log.info("compiling the CRF's loops, once on this machine (some seconds)")
-    said = ""
+    """Write the compiled library to `made` atomically."""
+    log.info("compiling the CRF, once on this machine (some seconds)")
+    output = ""
     with tempfile.TemporaryDirectory(dir=made.parent) as folder:
         new = Path(folder) / made.name
-        # not every compiler knows its own processor by the same word
+        # compilers differ in the flag for the own processor
         for processor in (["-march=native"], ["-mcpu=native"], []):
             command = [compiler, *FLAGS, *processor, str(SOURCE), "-o", str(new)]
             done = subprocess.run(command, capture_output=True, text=True)
@@ -149,13 +153,15 @@ def _compile(compiler: str, made: Path) -> None:
                     os.fsync(file.fileno())
                 new.replace(made)
                 return
-            said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-    raise CompileError(said)
+            output = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    raise CompileError(output)
 
 
 def _folders() -> Iterator[Path]:
-    """Where compiled loops are kept: the user's cache; for lack of it a temporary folder of this
-    process's own, since what lies there is run."""
+    """Folders for the compiled library: the user's cache, else a private temporary folder.
+
+    The temporary folder must be private to this process because the library is executed.
+    """
     cache_home = os.environ.get("XDG_CACHE_HOME")
     with contextlib.suppress(RuntimeError):  # no home
         yield (Path(cache_home) if cache_home else Path.home() / ".cache") / "wsss_lightning"
@@ -163,7 +169,7 @@ def _folders() -> Iterator[Path]:
 
 
 def _processor() -> str:
-    """What tells apart processors that share a home folder: code is compiled for just one."""
+    """Description of the processor: machines that share a home folder may need different code."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

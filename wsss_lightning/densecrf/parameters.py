@@ -1,14 +1,12 @@
-"""Widths and weights of the two kernels."""
+"""Parameters of the two kernels."""
 
 import math
 import numbers
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from wsss_lightning.errors import InputError
-
-# least and usual values; a kernel narrower than 0.1 reaches no neighbour, and a width of 1e-9
-# makes the lattice crash the process
+# lowest and usual values; a kernel narrower than 0.1 reaches no neighbour, and a width of 1e-9
+# would crash the lattice
 _RANGES: Final[dict[str, tuple[float, str]]] = {
     "theta_alpha": (0.1, "50 to 120 pixels"),
     "theta_beta": (0.1, "3 to 13 levels"),
@@ -23,8 +21,9 @@ _RANGES: Final[dict[str, tuple[float, str]]] = {
 class CRFParameters:
     """Kernel widths and weights, named as in the paper.
 
-    k(i, j) = w1 exp(-|p|^2 / 2 theta_alpha^2 - |I|^2 / 2 theta_beta^2) + w2 exp(-|p|^2 / 2
-    theta_gamma^2), p the difference of positions in pixels and I that of colours in levels 0..255.
+    k(i, j) = w1 exp(-|p|^2 / 2 theta_alpha^2 - |I|^2 / 2 theta_beta^2)
+    + w2 exp(-|p|^2 / 2 theta_gamma^2), with p the difference of positions in pixels and I that of
+    colours in levels 0..255.
 
     Args:
         theta_alpha: width of the appearance kernel in space, pixels, 0.1 or more.
@@ -35,8 +34,8 @@ class CRFParameters:
         iterations: of mean field; 0 leaves softmax(-unary).
 
     Raises:
-        InputError: a width is below 0.1, a weight is negative, a value is not finite, or the
-            number of iterations is not a whole one.
+        ValueError: a width is below 0.1, a weight is negative, a value is not finite, or the
+            number of iterations is not a whole number.
 
     Source: Kraehenbuehl & Koltun 2011, eq. 3.
     """
@@ -54,15 +53,15 @@ class CRFParameters:
             whole = name == "iterations"
             kind = numbers.Integral if whole else numbers.Real
             if not (isinstance(value, kind) and math.isfinite(value) and float(value) >= lowest):
-                raise InputError(
-                    f"crf.{name} is {value!r}; set a {'whole' if whole else 'finite'} number of "
-                    f"{lowest} or more ({usual} is usual)."
+                raise ValueError(
+                    f"{name} must be a {'whole' if whole else 'finite'} number of {lowest} or "
+                    f"more, got {value}; {usual} is usual"
                 )
 
     def too_narrow(self, height: int, width: int) -> str:
-        """What to say of kernels whose lattice has more points than 64 bits can number."""
+        """Error message for kernels whose lattice has more points than 64 bits can number."""
         return (
-            f"crf.theta_alpha={self.theta_alpha}, theta_beta={self.theta_beta} and theta_gamma="
-            f"{self.theta_gamma} are too narrow for an image of {height}x{width} pixels: their "
-            "lattice would have too many points; widen them."
+            f"theta_alpha {self.theta_alpha}, theta_beta {self.theta_beta} and theta_gamma "
+            f"{self.theta_gamma} of the CRF are too narrow for an image of {height}x{width} "
+            "pixels: the lattice would have too many points; set larger widths."
         )

@@ -1,7 +1,7 @@
-"""Mean field by pydensecrf, the code that published numbers were made with.
+"""Mean field by pydensecrf, the library behind published results.
 
-The library runs in a process of its own (`reference_worker.py`), since it answers what it cannot do
-by ending the process: that costs one image, not the run.
+The library runs in a separate process (`pydensecrf_worker.py`) because it ends its process on
+errors: that costs one image instead of the run.
 
 Letters: n images, l labels, H W an image.
 """
@@ -28,7 +28,7 @@ WORKER = "wsss_lightning.densecrf.pydensecrf_worker"
 
 
 class EngineError(RuntimeError):
-    """The process of the library died over an image; the next image gets a new one."""
+    """The process of the library ended while it processed an image; the next image starts one."""
 
 
 def mean_field(
@@ -36,11 +36,11 @@ def mean_field(
     unaries: Sequence[Float[Tensor, "_ _ _"]],
     parameters: CRFParameters,
 ) -> list[Tensor]:
-    """Marginals of each image; see `functional.crf.mean_field`.
+    """Marginals of each image; see `densecrf.mean_field`.
 
     Raises:
         InputError: pydensecrf is not installed.
-        EngineError: it took its process down.
+        EngineError: the process of pydensecrf ended.
     """
     return [_one(image, unary, parameters) for image, unary in zip(images, unaries, strict=True)]
 
@@ -59,7 +59,7 @@ def _one(
 
 
 class Worker:
-    """A process that answers requests one after the other, and is replaced when it dies."""
+    """A process that answers requests one after another, and is restarted if it ends."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -77,14 +77,13 @@ class Worker:
             except (OSError, EOFError, pickle.UnpicklingError) as error:
                 status = self.stop()
                 raise EngineError(
-                    f"pydensecrf ended its process with status {status} over an image of "
-                    f"{request['unary'].shape[1:]} pixels; choose crf.engine=auto for it."
+                    f"pydensecrf ended its process with status {status} on an image of "
+                    f"{request['unary'].shape[1:]} pixels; choose the engine auto"
                 ) from error
         if isinstance(answer, ImportError):
             raise InputError(
-                "crf.engine is pydensecrf, which is not installed; choose crf.engine=auto, or "
-                "pip install 'wsss-lightning[crf]' (it is compiled, and needs a C++ compiler and "
-                "Python below 3.13)."
+                "engine must be installed, got pydensecrf; choose auto, or run pip install "
+                "'wsss-lightning[crf]' (needs a C++ compiler and Python below 3.13)."
             ) from answer
         if isinstance(answer, Exception):
             raise answer
@@ -96,7 +95,9 @@ class Worker:
         self.process.kill()
         status = self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(OSError):  # what was not read cannot be written any more
+            with contextlib.suppress(
+                OSError
+            ):  # unread data cannot be written after the process ended
                 if pipe is not None:
                     pipe.close()
         self.process = None
@@ -115,7 +116,7 @@ class Worker:
         return self.process
 
 
-# of this process: one that was forked must not share the pipes of its parent's
+# by process id: a forked process must not share the pipes of its parent
 _workers: dict[int, Worker] = {}
 
 

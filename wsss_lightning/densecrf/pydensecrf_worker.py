@@ -1,4 +1,4 @@
-"""The process that runs pydensecrf: requests come in by stdin, marginals go out by stdout."""
+"""The process that runs pydensecrf: reads requests from stdin, writes marginals to stdout."""
 
 import os
 import pickle
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def main() -> None:
-    """Answer pickled requests until there are no more; an error is an answer too."""
+    """Answer pickled requests until stdin ends; errors are sent as answers."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the library prints must not come between
+    os.dup2(2, 1)  # output of the library goes to stderr
     while True:
         try:
             request = pickle.load(sys.stdin.buffer)
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def infer(image: Any, unary: Any, gaussian: Any, bilateral: Any, iterations: int) -> Any:
-    """Marginals (l H W) of one image, both kernels with symmetric normalisation."""
+    """Marginals (l H W) of one image, with symmetric normalisation of both kernels."""
     import numpy as np
     from pydensecrf import densecrf
 
@@ -33,7 +33,7 @@ def infer(image: Any, unary: Any, gaussian: Any, bilateral: Any, iterations: int
     model.setUnaryEnergy(unary.reshape(labels, -1))
     model.addPairwiseGaussian(**gaussian)
     model.addPairwiseBilateral(rgbim=image, **bilateral)
-    # copied: the library's buffer is laid out with labels fastest
+    # copied because labels are the fastest dimension of the library's buffer
     marginals = np.array(model.inference(iterations), np.float32, order="C")
     return marginals.reshape(unary.shape)
 

@@ -1,4 +1,4 @@
-"""Whether refinement did harm, told without true masks.
+"""Detection of damage by refinement, without true masks.
 
 Letters: H W an image.
 """
@@ -11,19 +11,18 @@ from torch import Tensor
 def refinement_damage(
     before: Integer[Tensor, "H W"], after: Integer[Tensor, "H W"], area_factor: float
 ) -> str | None:
-    """What speaks against a refined label map, or None.
+    """Whether a refined label map lost a label or changed the area of one too much.
 
-    A label that the refined map lost altogether, or whose area changed by more than `area_factor`
-    either way. The CRF knows nothing of classes: where colours mislead it, a small object vanishes
-    in what is around it, or floods it.
+    The CRF knows colours but no classes. Where colours mislead it, a small object disappears in its
+    surroundings or spreads over them.
 
     Args:
-        before: labels without refinement, those of an image's tags and background.
-        after: labels with it.
-        area_factor: 1 or more.
+        before: labels without refinement, those of the image's tags and background.
+        after: labels with refinement.
+        area_factor: largest factor, 1 or more, by which the area of a label may grow or shrink.
 
     Returns:
-        "lost", "area" or None.
+        "lost" if a label is gone, "area" if an area changed by more than `area_factor`, else None.
     """
     labels, areas = torch.unique(before, return_counts=True)
     refined = torch.stack([(after == label).sum() for label in labels])

@@ -1,4 +1,4 @@
-"""mIoU as the field counts it: one confusion matrix over a split, no mean over images; mAP and F1.
+"""Metrics as the field computes them: mIoU from one confusion matrix over a split, mAP, F1.
 
 Letters: k labels with background first, c = k - 1 classes, t thresholds, H W an image.
 """
@@ -26,16 +26,16 @@ from wsss_lightning.ops.masks import IGNORE
 
 @final
 class Confusion(Metric):
-    """Pixels by true label (rows) and predicted label (columns), int64.
+    """Confusion matrix: pixels by true label (rows) and predicted label (columns), int64.
 
-    The last column counts predictions of IGNORE: they are misses, since a map that abstains where
-    it is hard must not gain by it. Pixels whose true label is IGNORE do not count.
+    The last column counts predictions of IGNORE. They are misses, so that leaving difficult pixels
+    unlabelled does not raise the score. Pixels whose true label is IGNORE do not count.
 
     Args:
         num_labels: k.
 
     Raises:
-        InputError: on `update`, a label is neither IGNORE nor one of 0 .. k - 1.
+        InputError: on `update`, a label is neither IGNORE nor in 0 to k - 1.
 
     Source: counts as SEAM's `evaluation.py`, where a prediction of 255 is a miss.
     """
@@ -50,7 +50,7 @@ class Confusion(Metric):
         self.add_state("matrix", zero, dist_reduce_fx="sum")
 
     def update(self, prediction: Integer[Tensor, "*size"], truth: Integer[Tensor, "*size"]) -> None:
-        # not in place: a state made in inference mode could not be updated outside it
+        # not in place, which would fail outside inference mode on a state created inside it
         counted = count_pixels(prediction, truth, self.num_labels)
         self.matrix = self.matrix + counted.to(self.matrix)
 
@@ -61,15 +61,15 @@ class Confusion(Metric):
 def count_pixels(
     prediction: Integer[Tensor, "*size"], truth: Integer[Tensor, "*size"], num_labels: int
 ) -> Int[Tensor, "k k+1"]:
-    """What `Confusion` counts, of one prediction.
+    """Confusion matrix of one prediction, as in `Confusion`.
 
     Raises:
-        InputError: a label is neither IGNORE nor one of 0 .. k - 1.
+        InputError: a label is neither IGNORE nor in 0 to k - 1.
     """
     prediction, truth = prediction.long(), truth.long()
     _check(prediction, "prediction", num_labels)
     _check(truth, "truth", num_labels)
-    # torchmetrics counts distinct labels only: one out of range would count as another
+    # torchmetrics would count a label out of range as another one, hence the checks above
     counted = multiclass_confusion_matrix(
         torch.where(prediction == IGNORE, num_labels, prediction),
         truth,
@@ -81,15 +81,15 @@ def count_pixels(
 
 
 def iou(matrix: Int[Tensor, "*batch k _"]) -> Float[Tensor, "*batch k"]:
-    """TP / (TP + FP + FN) of every label, float64; NaN for one that no pixel truly shows.
+    """IoU of every label: TP / (TP + FP + FN), float64.
 
     Args:
-        matrix: pixels by true label (rows) and predicted label, with or without the column of
-            predictions of IGNORE.
+        matrix: pixels by true label (rows) and predicted label (columns), with or without the
+            column of IGNORE.
 
     Returns:
-        Values in [0, 1]. A label that is predicted but never true is NaN too, not 0: its pixels
-        already count against the labels they truly show.
+        Values in [0, 1]; NaN for labels without true pixels. If such a label is predicted, its
+        pixels already count against their true labels.
     """
     labels = matrix.shape[-2]
     exact = matrix.double()
@@ -99,10 +99,10 @@ def iou(matrix: Int[Tensor, "*batch k _"]) -> Float[Tensor, "*batch k"]:
 
 
 def miou(matrix: Int[Tensor, "k _"]) -> float:
-    """Mean of `iou` over the labels that the split truly shows, in [0, 1].
+    """Mean of `iou` over the labels that have true pixels, in [0, 1].
 
-    On the splits of VOC these are all 21. On a small split without some class, an evaluator that
-    averages over all labels (SEAM's) counts a zero that nobody could have avoided.
+    On the splits of VOC these are all 21. On a small split without some class, evaluators that
+    average over all labels (SEAM's) count an unavoidable zero.
 
     Source: the bincount evaluators of SC-CAM and DeepLab-PyTorch.
     """
@@ -112,16 +112,15 @@ def miou(matrix: Int[Tensor, "k _"]) -> float:
 def precision_recall(
     matrix: Int[Tensor, "*batch k k"],
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """How much of what is called an object is the right one, and how much of objects is found.
+    """Precision and recall of object pixels, over all classes together.
 
-    A pixel is right where its class is; background is neither found nor missed.
+    A pixel is correct if its class is; background counts neither way.
 
     Args:
-        matrix: pixels by true label (rows) and predicted label.
+        matrix: pixels by true label (rows) and predicted label (columns).
 
     Returns:
-        Precision and recall, in [0, 1], float64; precision is NaN where nothing is called an
-        object.
+        Precision and recall in [0, 1], float64. Precision is NaN if no object is predicted.
     """
     exact = matrix.double()
     right = exact.diagonal(dim1=-2, dim2=-1)[..., 1:].sum(-1)
@@ -130,25 +129,25 @@ def precision_recall(
 
 @final
 class ThresholdCurve(Metric):
-    """Confusion matrices of seeds under every constant background score, in one pass.
+    """Confusion matrices of seeds at every constant background score, in one pass.
 
-    A pixel is background where its strongest class does not exceed the threshold. Per true label
-    and strongest class, pixels are counted by their score; sums from above give each threshold.
+    A pixel is background if its highest score does not exceed the threshold. Pixels are counted by
+    true label, best class and score; cumulative sums give the matrix of each threshold.
 
     Args:
         num_labels: k.
-        thresholds: how many, evenly over [0, 1]: i / (t - 1).
+        thresholds: t, evenly spaced over [0, 1]: i / (t - 1).
 
     Raises:
         InputError: fewer than 2 thresholds; on `update`, the scores are not of k - 1 classes, or a
-            true label is neither IGNORE nor one of 0 .. k - 1.
+            true label is neither IGNORE nor in 0 to k - 1.
     """
 
     full_state_update = False
     counts: Tensor
 
     def __init__(self, num_labels: int, thresholds: int) -> None:
-        # `counts` of several parts may be added up between two results
+        # `counts` of several processes may be added between two results
         super().__init__(compute_with_cache=False)
         self.num_labels = num_labels
         if thresholds < 2:
@@ -169,13 +168,13 @@ class ThresholdCurve(Metric):
             )
         truth = truth.long()
         _check(truth, "truth", self.num_labels)
-        strongest, which = score.max(dim=-3)
-        # rounded to the scores' precision, as the constant background map would be
-        thresholds = self.thresholds.to(strongest)
-        # bin i: above the thresholds 0 .. i - 1, not above threshold i
-        bins = torch.bucketize(strongest.contiguous(), thresholds)
+        best, index_of_best = score.max(dim=-3)
+        # in the precision of the scores, as a constant background map would be
+        thresholds = self.thresholds.to(best)
+        # bin i: above thresholds 0 to i - 1, not above threshold i
+        bins = torch.bucketize(best.contiguous(), thresholds)
         counted = truth != IGNORE
-        index = torch.stack([truth, which + 1, bins])[:, counted]
+        index = torch.stack([truth, index_of_best + 1, bins])[:, counted]
         shape = self.counts.shape
         flat = (index[0] * shape[1] + index[1]) * shape[2] + index[2]
         pixels = torch.bincount(flat, minlength=self.counts.numel()).view(shape)
@@ -188,9 +187,9 @@ class ThresholdCurve(Metric):
         return matrix
 
     def best(self) -> tuple[float, float]:
-        """The threshold with the highest mIoU (the lowest of equals), and that mIoU.
+        """The threshold with the highest mIoU (the lowest of several), and that mIoU.
 
-        Both are NaN where no pixel was counted.
+        Both are NaN if no pixel was counted.
         """
         values = iou(self.compute()).nanmean(-1)
         if values.isnan().all():
@@ -200,9 +199,9 @@ class ThresholdCurve(Metric):
 
 
 def score_parts(key: str) -> tuple[str, str, str]:
-    """Step, split and metric of a score's key, such as `round_1/seeds/train/iou_tv/monitor`.
+    """Step, split and metric of a key in `results.json`: `round_1/seeds/train/iou_tv/monitor`.
 
-    Names of steps and of classes may hold a `/`; those of splits and of other metrics do not.
+    Names of steps and classes may contain `/`; those of splits and other metrics do not.
     """
     place, iou_of, name = key.partition("/iou_")
     if not iou_of:
@@ -212,13 +211,13 @@ def score_parts(key: str) -> tuple[str, str, str]:
 
 
 def is_held_out(i: int, share: float) -> bool:
-    """Whether image i of a split is among the evenly spread share that chooses the threshold.
+    """Whether image i of a split belongs to the evenly spaced share that selects the threshold.
 
-    Of n images these are ceil(n * share), the first among them; of a tenth, every tenth.
+    Of n images, ceil(n * share) belong to it, including the first.
 
     Args:
-        share: in [0, 1], as the decimal number that it was written as: 0.1 is a tenth, though no
-            floating point number is.
+        i: index of the image.
+        share: in [0, 1]; read as a decimal number, so that 0.1 is exactly a tenth.
     """
     exact = Fraction(str(share))
     return math.ceil((i + 1) * exact) > math.ceil(i * exact)
@@ -226,10 +225,10 @@ def is_held_out(i: int, share: float) -> bool:
 
 @final
 class TagMetrics(Metric):
-    """Macro mAP and F1 of tags: means over the classes that the split shows.
+    """mAP and macro F1 of tags: means over the classes that the split shows.
 
-    A class without a positive image has no average precision, and its F1 is 0 whatever is
-    predicted; both are left out, as `miou` leaves labels out that no pixel truly shows.
+    A class without a positive image has no average precision, and its F1 is 0 for any prediction.
+    It is left out, as `miou` leaves out labels without true pixels.
 
     Args:
         num_classes: c.
@@ -239,7 +238,7 @@ class TagMetrics(Metric):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        # torchmetrics wants two labels at least
+        # the multilabel metrics of torchmetrics need at least two labels
         metrics: dict[str, Metric | MetricCollection] = (
             {"precision": BinaryAveragePrecision(), "counts": BinaryStatScores()}
             if num_classes == 1
@@ -254,16 +253,18 @@ class TagMetrics(Metric):
         self.metrics.update(probability, tags)
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
-        """`map` and `f1` in [0, 1]; NaN where no image has a tag."""
-        with warnings.catch_warnings():  # of classes without a positive, which are left out
+        """`map` and `f1` in [0, 1]; NaN if no image has a tag."""
+        with (
+            warnings.catch_warnings()
+        ):  # about classes without a positive image, which are left out
             warnings.filterwarnings("ignore", message="No positive samples")
             values = self.metrics.compute()
         true, false, _, missed, positive = values["counts"].reshape(-1, 5).unbind(1)
         f1 = 2 * true / (2 * true + false + missed)
-        shown = positive > 0
+        present = positive > 0
         return {
-            "map": values["precision"].reshape(-1)[shown].mean(),
-            "f1": f1[shown].mean(),
+            "map": values["precision"].reshape(-1)[present].mean(),
+            "f1": f1[present].mean(),
         }
 
     def reset(self) -> None:
@@ -276,5 +277,5 @@ def _check(labels: Int[Tensor, "*size"], what: str, num_labels: int) -> None:
     if outside.numel():
         raise InputError(
             f"the {what} holds label {int(outside[0])}, but labels are 0..{num_labels - 1} and "
-            f"{IGNORE} (ignored); set num_classes to the data's, or mend the masks."
+            f"{IGNORE} (ignored); set num_classes to that of the dataset, or correct the masks."
         )

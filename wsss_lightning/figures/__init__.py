@@ -1,1 +1,1 @@
-"""Pictures and charts."""
+"""Image grids, overlays and charts."""

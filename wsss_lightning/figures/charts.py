@@ -1,4 +1,4 @@
-"""Charts of figures in [0, 1], shown in percent."""
+"""Charts of metrics in [0, 1], shown in percent."""
 
 import html
 import io
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as Canvas
 
 from wsss_lightning.utils.files import write_atomically
 
-# Okabe & Ito's colours, which the colour blind can tell apart
+# Okabe and Ito's palette, which is distinguishable with colour blindness
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#565656")
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -29,13 +29,13 @@ STYLE: Any = {
     "axes.axisbelow": True,
     "grid.color": "#e6e8eb",
     "axes.edgecolor": "#9aa3ad",
-    "svg.hashsalt": "wsss_lightning",  # the same chart is the same text
-    "text.parse_math": False,  # names of data sets and classes may hold `$`
+    "svg.hashsalt": "wsss_lightning",  # makes the SVG text deterministic
+    "text.parse_math": False,  # names may contain `$`
 }
 MARKERS = "osD^vP*X"
 DASHES = ("-", ":", "--", "-.")
-LABEL = 26  # letters of a line of a name that stands beside a chart
-TICK = 12  # letters of a line below an axis
+LABEL = 26  # characters per line of a name next to a chart
+TICK = 12  # characters per line of a tick label
 Points = Sequence[Sequence[float]]
 
 
@@ -43,36 +43,38 @@ Points = Sequence[Sequence[float]]
 def steps_chart(
     methods: Mapping[str, Mapping[tuple[str, str], float]], splits: Sequence[str]
 ) -> Canvas:
-    """From step to step of each method: mIoU on each split, small multiples.
+    """Bar charts of the mIoU of every step, one chart per method.
 
     Args:
-        methods: of each, mIoU in [0, 1] by (name of the step, split).
+        methods: mIoU in [0, 1] by (step, split), for each method.
         splits: one or two.
     """
-    most = max((len({step for step, _ in found}) for found in methods.values()), default=1)
+    most = max((len({step for step, _ in values}) for values in methods.values()), default=1)
     columns = min(2 if most < 8 else 1, len(methods))
     rows = -(-len(methods) // columns)
     width = 4.4 * columns if most < 8 else max(8.8, 0.4 * most)
     canvas, axes = _axes(rows, columns, width, 2.4 * rows + 0.4)
-    highest = max((v for found in methods.values() for v in found.values()), default=1.0)
-    for ax, (name, found) in zip(axes, methods.items(), strict=False):
-        steps = list(dict.fromkeys(step for step, _ in found))
+    highest = max((v for values in methods.values() for v in values.values()), default=1.0)
+    for ax, (name, values) in zip(axes, methods.items(), strict=False):
+        steps = list(dict.fromkeys(step for step, _ in values))
         for i, (split, colour) in enumerate(zip(splits, COLOURS, strict=False)):
-            there = [x for x, step in enumerate(steps) if (step, split) in found]
-            heights = [100 * found[steps[x], split] for x in there]
-            place = 0.4 * (i - (len(splits) - 1) / 2)
-            bars = ax.bar([x + place for x in there], heights, 0.38, color=colour)
+            positions = [x for x, step in enumerate(steps) if (step, split) in values]
+            heights = [100 * values[steps[x], split] for x in positions]
+            offset = 0.4 * (i - (len(splits) - 1) / 2)
+            bars = ax.bar([x + offset for x in positions], heights, 0.38, color=colour)
             ax.bar_label(bars, fmt="%.0f", fontsize=9, color="#444")
         title = _plain(textwrap.fill(name, 44))
         ax.set_title(title, fontsize=11, loc="left", fontweight="bold")
         if most > 4:
-            turned = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"}
-            ax.set_xticks(range(len(steps)), [_plain(step) for step in steps], fontsize=9, **turned)
+            rotated = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"}
+            ax.set_xticks(
+                range(len(steps)), [_plain(step) for step in steps], fontsize=9, **rotated
+            )
         else:
             ticks = [_plain(textwrap.fill(step, TICK)) for step in steps]
             ax.set_xticks(range(len(steps)), ticks, fontsize=9)
         ax.set_ylim(0, 115 * highest)
-        ax.set_xlim(-0.6, most - 0.4)  # bars of all methods are as wide
+        ax.set_xlim(-0.6, most - 0.4)  # equal width of bars in all charts
         ax.grid(axis="x", visible=False)
     for ax in axes[len(methods) :]:
         ax.set_visible(False)
@@ -85,18 +87,18 @@ def steps_chart(
 @mpl.rc_context(STYLE)
 def line_chart(
     lines: Mapping[str, Points],
-    across: str,
-    upright: str,
+    x_label: str,
+    y_label: str,
     colours: Mapping[str, str] | None = None,
-    whole: bool = False,
+    integer_x: bool = False,
 ) -> Canvas:
-    """Lines through points.
+    """Line chart.
 
     Args:
-        lines: points of each line, by its name.
-        across, upright: what the axes show.
-        colours: of each line; those that share one differ in their dashes.
-        whole: only whole numbers stand below (rounds).
+        lines: points (x, y) of each line, y in [0, 1].
+        x_label, y_label: of the axes.
+        colours: of each line; lines of the same colour differ in their dashes.
+        integer_x: label the x axis with integers only, and mark the points.
     """
     canvas, (ax,) = _axes(1, 1, 7.2, 3.8)
     colours = colours or dict(zip(lines, cycle(COLOURS), strict=False))
@@ -105,12 +107,12 @@ def line_chart(
         xs, ys = [x for x, _ in points], [100 * y for _, y in points]
         dash = DASHES[drawn.count(colours[name]) % len(DASHES)]
         drawn.append(colours[name])
-        marker = "o" if whole else None
+        marker = "o" if integer_x else None
         label, colour = _plain(name), colours[name]
         ax.plot(xs, ys, dash, label=label, linewidth=1.8, marker=marker, color=colour)
-    ax.set_xlabel(_plain(across))
-    ax.set_ylabel(_plain(upright))
-    if whole:
+    ax.set_xlabel(_plain(x_label))
+    ax.set_ylabel(_plain(y_label))
+    if integer_x:
         ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     _legend(ax, len(lines))
     return canvas
@@ -120,30 +122,30 @@ def line_chart(
 def cost_chart(
     points: Mapping[str, tuple[float, float, float | None]],
     colours: Mapping[str, str],
-    upright: str,
+    y_label: str,
 ) -> Canvas:
-    """mIoU against hours of annotation, each method at the hours that it cost.
+    """Scatter chart of mIoU against hours of annotation.
 
-    Methods of the same cost stand above each other and may cover each other. They differ in their
-    markers, each smaller than the one below it, in the width of their error bars, and by a line
-    to their names.
+    Points of the same cost may overlap. Each next marker and error bar is therefore smaller and
+    thinner, and a line connects each point with the name of its method.
 
     Args:
-        points: of each method, hours, mIoU in [0, 1], and half its interval where known.
+        points: hours, mIoU in [0, 1] and half the width of its interval (None: unknown), for each
+            method.
         colours: of each method.
-        upright: which mIoU.
+        y_label: which mIoU is shown.
     """
     lines = {name: textwrap.fill(name, LABEL) for name in points}
     height = sum(1 + text.count("\n") for text in lines.values())
     canvas, (ax,) = _axes(1, 1, 7.2, max(4.2, 0.6 + 0.19 * height))
-    below: dict[float, int] = {}  # methods that were drawn at these hours
-    for i, (name, (spent, value, half)) in enumerate(points.items()):
-        depth = min(below.setdefault(spent, 0), 4)
-        below[spent] += 1
-        reach = 0.0 if half is None else half
-        ends = [[100 * min(reach, value)], [100 * min(reach, 1 - value)]]
+    drawn: dict[float, int] = {}  # number of points at these hours
+    for i, (name, (hours, value, half)) in enumerate(points.items()):
+        depth = min(drawn.setdefault(hours, 0), 4)
+        drawn[hours] += 1
+        width = 0.0 if half is None else half
+        ends = [[100 * min(width, value)], [100 * min(width, 1 - value)]]
         ax.errorbar(
-            spent,
+            hours,
             100 * value,
             yerr=None if half is None else ends,
             fmt=MARKERS[i % len(MARKERS)],
@@ -155,16 +157,16 @@ def cost_chart(
             color=colours[name],
             zorder=3 + 0.01 * i,
         )
-    every = [spent for spent, _, _ in points.values()]
-    if min(every) > 0 and max(every) / min(every) > 5:
+    all_hours = [hours for hours, _, _ in points.values()]
+    if min(all_hours) > 0 and max(all_hours) / min(all_hours) > 5:
         ax.set_xscale("log")
-        subs = (1, 2, 5) if max(every) / min(every) < 1000 else (1,)
+        subs = (1, 2, 5) if max(all_hours) / min(all_hours) < 1000 else (1,)
         ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
         ax.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
         ax.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     ax.margins(x=0.08)
     ax.set_xlabel("hours of annotation")
-    ax.set_ylabel(_plain(upright))
+    ax.set_ylabel(_plain(y_label))
     _name_beside(ax, points, lines, colours)
     return canvas
 
@@ -175,17 +177,17 @@ def _name_beside(
     lines: Mapping[str, str],
     colours: Mapping[str, str],
 ) -> None:
-    """Names of points in a column right of the axes, in the order of their heights."""
+    """Write the names of points to the right of the axes, ordered by height."""
     order = sorted(points, key=lambda name: -points[name][1])
     room = np.array([1 + lines[name].count("\n") for name in order], float)
     low, high = ax.get_ylim()
     wanted = np.array([(100 * points[name][1] - low) / (high - low) for name in order])
     places = _spread(wanted, room / max(room.sum(), 21))
     for name, place in zip(order, places.tolist(), strict=True):
-        spent, value, _ = points[name]
+        hours, value, _ = points[name]
         ax.annotate(
             _plain(lines[name]),
-            (spent, 100 * value),
+            (hours, 100 * value),
             (1.03, place),
             textcoords="axes fraction",
             va="center",
@@ -195,7 +197,12 @@ def _name_beside(
 
 
 def _spread(wanted: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Places near the wanted ones, from the top down, that leave each its room within [0, 1]."""
+    """Positions in [0, 1] close to the wanted ones, which descend, without overlap.
+
+    Args:
+        wanted: desired positions, highest first.
+        room: height of each item.
+    """
     places, edge = wanted.copy(), 1.0
     for i, size in enumerate(room):
         places[i] = min(wanted[i], edge - size / 2)
@@ -209,14 +216,14 @@ def _spread(wanted: np.ndarray, room: np.ndarray) -> np.ndarray:
 
 @mpl.rc_context(STYLE)
 def stacked_chart(
-    methods: Mapping[str, Sequence[float]], parts: Sequence[str], across: str
+    methods: Mapping[str, Sequence[float]], parts: Sequence[str], x_label: str
 ) -> Canvas:
-    """Shares of each method, one bar each.
+    """Stacked bar chart, one bar per method.
 
     Args:
-        methods: shares in [0, 1] by part, of each.
-        parts: their names.
-        across: what the shares are of.
+        methods: shares in [0, 1] of the parts, for each method.
+        parts: names of the parts.
+        x_label: what the shares refer to.
     """
     canvas, (ax,) = _axes(1, 1, 7.2, 1.2 + 0.42 * len(methods))
     names = list(methods)
@@ -227,29 +234,34 @@ def stacked_chart(
         left = [a + b for a, b in zip(left, widths, strict=True)]
     ax.set_yticks(rows, [_plain(textwrap.fill(name, LABEL)) for name in names], fontsize=9)
     ax.invert_yaxis()
-    ax.set_xlabel(across)
+    ax.set_xlabel(x_label)
     ax.grid(axis="y", visible=False)
     ax.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     return canvas
 
 
 def as_svg(canvas: Canvas, title: str) -> str:
-    """Text to stand inside a page: as wide as that allows, and readable aloud."""
+    """SVG text to embed in an HTML page, scaled to its width.
+
+    Args:
+        canvas: the chart.
+        title: for screen readers.
+    """
     text = io.StringIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():
-        # the browser has fonts for letters that this one lacks
+        # the browser has fonts for the glyphs that are missing here
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         metadata = {"Date": None, "Creator": None}
         canvas.savefig(text, format="svg", transparent=True, metadata=metadata)
-    drawn = text.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', drawn, count=1)
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
-    return drawn.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
 
 
 def save_chart(canvas: Canvas, path: Path) -> None:
-    """As PNG."""
+    """Save as PNG."""
     with mpl.rc_context(STYLE):
         write_atomically(
             path,
@@ -263,7 +275,7 @@ def _axes(rows: int, columns: int, width: float, height: float) -> tuple[Canvas,
 
 
 def _plain(text: str) -> str:
-    """A name as a legend shows it, which leaves out those that begin with an underscore."""
+    """Text that matplotlib shows as is: legends hide names that begin with an underscore."""
     return re.sub(r"^_", "\u200b_", text)
 
 

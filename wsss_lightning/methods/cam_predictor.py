@@ -122,7 +122,7 @@ class CamPredictor(pl.LightningModule):
             ValueError: there is no such layer, or its output is not a map.
         """
         outputs: list[Tensor] = []
-        handle = submodule(self.method.net, layer, "cam.layer").register_forward_hook(
+        handle = submodule(self.method.net, layer, "layer").register_forward_hook(
             lambda _module, _inputs, output: outputs.append(_deepest(output))
         )
         try:

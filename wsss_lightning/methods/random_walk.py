@@ -18,8 +18,9 @@ from torch import Tensor
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.data.scores import load_score, load_strided
 from wsss_lightning.data.stage_files import image_file
-from wsss_lightning.ops.affinity import BORDERS, Offset, random_walk
+from wsss_lightning.ops.affinity import BORDERS, Offset
 from wsss_lightning.ops.cam import normalise_over_labels
+from wsss_lightning.ops.random_walk import random_walk
 
 
 @dataclass(frozen=True)

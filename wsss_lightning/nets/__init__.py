@@ -1,1 +1,1 @@
-"""Networks; they normalise the image themselves."""
+"""Networks and their weights; networks normalise the image themselves."""

@@ -1,4 +1,4 @@
-"""Backbones by name: the torchvision-like encoders of segmentation_models_pytorch, and timm's."""
+"""Backbones by name: encoders of segmentation_models_pytorch and of timm."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from wsss_lightning.nets.weights import (
     shapes_of,
 )
 
-# what a classification network has after its features
+# how the names of layers after the features begin in classification networks
 HEADS = ("fc.", "classifier.", "head.", "last_linear.")
 
-# so that decoders of segmentation_models_pytorch find it by its name, as they find their own
+# registered so that decoders of segmentation_models_pytorch find them by name
 smp.encoders.encoders["resnet38"] = {"encoder": ResNet38, "pretrained_settings": {}, "params": {}}
 smp.encoders.encoders["resnet101_caffe"] = {
     "encoder": CaffeResNet,
@@ -37,27 +37,29 @@ smp.encoders.encoders["resnet101_caffe"] = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """What a backbone is built from; networks call `build`, or `load` on an encoder of theirs.
+    """Settings of a backbone. Networks call `build`, or `load` on an encoder that they built.
 
     Args:
         name: of segmentation_models_pytorch (torchvision's names, such as resnet50) or of timm,
-            where a tag behind a dot chooses between several weights (resnet18.a1_in1k). `tu-` in
-            front means timm's network where both have one.
-        output_stride: 8, 16 or 32 pixels of the image a cell of the last map; below 32, strides
-            become dilations.
-        pretrained: take the ImageNet weights of the hub.
-        weights: local .safetensors or .pth file of a classification network of this name; loaded
-            strictly, its classification head left out. For resnet38: an official checkpoint; for
-            resnet101_caffe: one of deeplab-pytorch.
-        freeze_norm: keep batch norms at their stored statistics; None: just where there are
-            weights to keep, since small batches spoil good statistics.
-        frozen: parts that are not trained, by their names inside the encoder.
+            where a tag after a dot selects one of several weights (resnet18.a1_in1k). The prefix
+            `tu-` selects timm's network where both libraries have one.
+        output_stride: of the last map, 8, 16 or 32; below 32, strides become dilations.
+        pretrained: load ImageNet weights from the hub.
+        weights: local .safetensors or .pth file of a classification network of this name, loaded
+            strictly but without its head. For resnet38: an official checkpoint; for
+            resnet101_caffe: a checkpoint of deeplab-pytorch.
+        freeze_norm: keep batch norms at their stored statistics; None: only with pretrained
+            weights, whose statistics small batches would spoil.
+        frozen: names of layers of the encoder that are not trained.
         options: further arguments of timm's constructor.
-        mean: of red, green and blue in [0, 1], subtracted from images; None: what the weights of
-            this name (and tag) were trained with, be they of the hub, of a file or random.
-        std: of each channel, that images are then divided by; likewise.
-        dilated: make up for the strides that `output_stride` leaves out by dilation; False: leave
-            the kernels as they are, as the official IRN code does, so each sees a smaller field.
+        mean: of red, green and blue in [0, 1], subtracted from images; None: the mean that weights
+            of this name (and tag) were trained with, wherever the weights come from.
+        std: divisor of each channel, in (0, 1]; None: likewise.
+        dilated: compensate the strides that `output_stride` removes by dilation. False: keep the
+            kernels, as in the official IRN code, so that their receptive field is smaller.
+
+    Raises:
+        ValueError: values are out of range or contradict each other.
     """
 
     name: str
@@ -73,42 +75,44 @@ class Backbone:
 
     def __post_init__(self) -> None:
         if self.output_stride not in (8, 16, 32):
-            raise InputError(
-                f"backbone.output_stride is {self.output_stride}; set 8, 16 or 32 (8 gives the "
-                "finest maps and is the slowest)."
+            raise ValueError(
+                f"output_stride must be 8, 16 or 32, got {self.output_stride}; 8 gives the finest "
+                "maps and is the slowest"
             )
         if self.pretrained and self.weights:
-            raise InputError(
-                f"backbone.pretrained=true and backbone.weights={self.weights} exclude each "
-                "other; set one of them."
+            raise ValueError(
+                f"weights must be null where pretrained is true, got {self.weights}; set only one "
+                "of both"
             )
         if self.pretrained and self.name == "resnet38":
-            raise InputError(
-                "backbone.pretrained is true, but no hub has ResNet38; set backbone.weights=FILE "
-                "to an official .pth of PSA, SEAM or SC-CAM, or of ImageNet in their layout."
+            raise ValueError(
+                "pretrained must be false for resnet38, which no hub has, got True; set weights to "
+                "an official .pth file of PSA, SEAM or SC-CAM, or of ImageNet in their layout"
             )
         if not self.dilated and self.name == "resnet38":
-            raise InputError(
-                "backbone.dilated is false, but ResNet38 is dilated in every official code; set it "
-                "to true, or choose another backbone."
+            raise ValueError(
+                "dilated must be true for resnet38, which every official code dilates, got False; "
+                "choose another backbone to leave dilation out"
             )
-        for key, values in (("mean", self.mean), ("std", self.std)):
-            low = "above 0" if key == "std" else "0 or more"
+        for name, values, interval in (("mean", self.mean, "[0, 1]"), ("std", self.std, "(0, 1]")):
             if values is not None and not (
                 len(values) == 3
                 and all(0 <= value <= 1 for value in values)
-                and (key == "mean" or min(values) > 0)
+                and (name == "mean" or min(values) > 0)
             ):
-                raise InputError(
-                    f"backbone.{key} is {list(values)}; give three numbers for red, green and blue "
-                    f"in [0, 1], each {low} and at most 1, such as "
-                    f"{list(getattr(IMAGENET, key))}, or null for those of the weights. Divide "
-                    "numbers of levels 0..255 by 255."
+                raise ValueError(
+                    f"{name} must be three numbers in {interval}, of red, green and blue, got "
+                    f"{list(values)}; ImageNet's are {list(getattr(IMAGENET, name))}, null takes "
+                    "those of the weights, and numbers of levels 0..255 are divided by 255"
                 )
 
     @property
     def encoder_name(self) -> str:
-        """The name as segmentation_models_pytorch writes it: timm's networks behind `tu-`."""
+        """The name in segmentation_models_pytorch, which prefixes timm's networks with `tu-`.
+
+        Raises:
+            ValueError: neither library knows the name.
+        """
         if self.name in smp.encoders.get_encoder_names():
             return self.name
         bare = self.name.removeprefix("tu-").split(".")[0]
@@ -116,26 +120,26 @@ class Backbone:
             self._check_tag()
             return f"tu-{self.name.removeprefix('tu-')}"
         known = [*smp.encoders.get_encoder_names(), *timm.list_models()]
-        raise InputError(
-            f"backbone.name is {self.name}, which neither segmentation_models_pytorch nor timm "
-            f"knows; {did_you_mean(self.name, known)}"
+        raise ValueError(
+            "name must be a network of segmentation_models_pytorch or timm, got "
+            f"{self.name}; {did_you_mean(self.name, known)}"
         )
 
     def _check_tag(self) -> None:
         architecture, _, tag = self.name.removeprefix("tu-").partition(".")
         tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
         if tag and tag not in tags:
-            raise InputError(
-                f"backbone.name is {self.name}, but timm's {architecture} has no weights called "
-                f"{tag}; {did_you_mean(tag, tags)}"
+            raise ValueError(
+                f"name must end with a tag of timm's weights of {architecture}, got {self.name}; "
+                f"{did_you_mean(tag, tags)}"
             )
 
     @property
     def encoder_weights(self) -> Any:
-        """What segmentation_models_pytorch calls `encoder_weights`.
+        """The argument `encoder_weights` of segmentation_models_pytorch.
 
         Raises:
-            InputError: the hub has no ImageNet weights of this name.
+            ValueError: the hub has no ImageNet weights of this name.
         """
         if not self.pretrained:
             return None
@@ -146,14 +150,14 @@ class Backbone:
             offered: Sequence[str] = ()
         else:
             offered = list(smp.encoders.encoders[name]["pretrained_settings"])
-            # 5k: ImageNet's classes and 4,000 more
+            # 5k: ImageNet's classes and 4,000 others
             for weights in ("imagenet", "imagenet+5k"):
                 if weights in offered:
                     return weights
-        others = f" (but {', '.join(offered)})" if offered else ""
-        raise InputError(
-            f"backbone.pretrained is true, but the hub has no ImageNet weights of {self.name}"
-            f"{others}; set backbone.pretrained=false, or backbone.weights=FILE."
+        others = f" (only {', '.join(offered)})" if offered else ""
+        raise ValueError(
+            f"pretrained must be false for {self.name}, of which the hub has no ImageNet weights"
+            f"{others}, got True; set weights to a file instead"
         )
 
     @cached_property
@@ -161,7 +165,7 @@ class Backbone:
         """Mean and std by which images are normalised.
 
         Raises:
-            InputError: as of `known_statistics`.
+            InputError: as in `known_statistics`.
         """
         if self.mean is not None and self.std is not None:
             return Statistics(tuple(self.mean), tuple(self.std))
@@ -174,16 +178,16 @@ class Backbone:
 
     @property
     def known_options(self) -> Mapping[str, Any]:
-        """`options`, for an encoder that heeds them.
+        """`options`, for an encoder that accepts them.
 
         Raises:
-            InputError: the encoder is not timm's; segmentation_models_pytorch would drop them.
+            ValueError: the encoder is not timm's; segmentation_models_pytorch would ignore them.
         """
         if self.options and not self.encoder_name.startswith("tu-"):
-            raise InputError(
-                f"backbone.options is {dict(self.options)}, but {self.name}, a network of "
-                f"segmentation_models_pytorch, takes none. {self._other_options()}"
-                f"backbone.name=tu-{self.name} is timm's network, where it has one."
+            raise ValueError(
+                f"options must be empty for {self.name}, a network of segmentation_models_pytorch, "
+                f"got {dict(self.options)}; tu-{self.name} names timm's "
+                "network, where it has one"
             )
         return self.options
 
@@ -194,74 +198,66 @@ class Backbone:
         return self.freeze_norm
 
     def build(self) -> nn.Module:
-        """An encoder: image (b 3 H W) -> maps of stride 1, 2, 4, ..., the last the deepest."""
+        """Build the encoder: image (b 3 H W) -> maps of stride 1, 2, 4, ..., the deepest last.
+
+        Raises:
+            ValueError: the library cannot build it with these settings, or `weights` do not fit.
+        """
+        name, weights, options = self.encoder_name, self.encoder_weights, self.known_options
         try:
             encoder = smp.encoders.get_encoder(
-                self.encoder_name,
-                depth=5,
-                weights=self.encoder_weights,
-                output_stride=self.output_stride,
-                **self.known_options,
+                name, depth=5, weights=weights, output_stride=self.output_stride, **options
             )
-        except InputError:
-            raise
-        except Exception as error:  # networks raise what they like at what they do not support
-            wanted = f"backbone.output_stride {self.output_stride}"
-            advice = (
-                "backbone.output_stride=32 fits more networks; those fit whose stages halve the "
-                "size of their maps, as stages of ResNet and ConvNeXt do."
+        except Exception as error:  # of any type: networks differ in how they refuse arguments
+            message = (
+                f"name must be a network that can be built with output_stride {self.output_stride} "
+                f"and options {dict(options)}, got {self.name}; its library reports: "
+                f"{str(error).rstrip('.!')}; output_stride 32 suits more networks, 8 and 16 suit "
+                "networks whose stages halve the size of their maps, such as ResNet and ConvNeXt"
             )
-            raise self.failure(wanted, error, advice) from error
+            raise self.failure(message, error) from error
         return self.load(encoder)
 
-    def failure(self, wanted: str, error: Exception, advice: str) -> InputError:
-        """What to raise where a library cannot build this network.
+    def failure(self, message: str, error: Exception) -> ValueError:
+        """The error to raise where a library cannot build this network.
 
         Args:
-            wanted: what it was asked for, besides name and options.
-            error: that it raised.
-            advice: what to change, a sentence.
+            message: unless the weights could not be fetched.
+            error: raised by the library.
         """
         if self.pretrained and isinstance(error, OSError):
-            return InputError(
-                f"backbone.pretrained is true, but the weights of {self.name} cannot be fetched "
-                f"({error}); connect to the hub once, or set backbone.pretrained=false and "
-                "backbone.weights=FILE."
+            return ValueError(
+                f"pretrained must be false unless the hub can be reached, got True; fetching the "
+                f"weights of {self.name} failed ({error}): connect to the hub once, or set weights "
+                "to a file"
             )
-        reason = str(error).rstrip(".!")
-        return InputError(
-            f"backbone {self.name} cannot be built with {wanted} and backbone.options "
-            f"{dict(self.options)}: {reason}. {self._other_options()}{advice}"
-        )
-
-    def _other_options(self) -> str:
-        """How to choose the network without options that another one's file sets."""
-        if not self.options:
-            return ""
-        return f"backbone=timm backbone.name={self.name} begins without options. "
+        return ValueError(message)
 
     def load(self, encoder: nn.Module) -> nn.Module:
-        """Undilate an encoder, load `weights` and freeze parts, as these arguments ask.
+        """Apply `dilated`, `weights` and `frozen` to an encoder.
 
         Args:
             encoder: built with the name, output stride and options of this backbone.
+
+        Raises:
+            ValueError: `weights` do not fit, or the encoder has no layer of a name in `frozen`.
         """
         if not self.dilated:
             _undilate(encoder)
         if self.weights:
             load_weights(encoder, Path(self.weights), self.name, self.options)
         for part in self.frozen:
-            submodule(encoder, part, "backbone.frozen").requires_grad_(False)
+            submodule(encoder, part, "frozen").requires_grad_(False)
         return encoder
 
     def keep(self, encoder: nn.Module) -> None:
-        """Put batch norms that must not learn back to evaluation; after every `train()`."""
+        """Set frozen batch norms to evaluation mode; call it after every `train()`."""
         if self.keeps_norm:
             freeze_batch_norm(encoder)
 
 
 def _undilate(encoder: nn.Module) -> None:
-    """Set the dilation of all convolutions to 1, and keep the size of their maps."""
+    """Set the dilation of all convolutions to 1 and keep the size of their maps."""
     for part in encoder.modules():
         if isinstance(part, nn.Conv2d) and part.dilation != (1, 1):
             down, across = (int(side) for side in part.padding)
@@ -269,26 +265,41 @@ def _undilate(encoder: nn.Module) -> None:
             part.dilation = (1, 1)
 
 
-def submodule(module: nn.Module, name: str, key: str) -> nn.Module:
-    """`module.get_submodule` that answers a slip, made in `key`, with the nearest name."""
+def submodule(module: nn.Module, name: str, parameter: str) -> nn.Module:
+    """`module.get_submodule`, with an error that names the closest match.
+
+    Args:
+        module: the network.
+        name: of the layer, with dots.
+        parameter: of the caller that gave the name, for the error.
+
+    Raises:
+        ValueError: there is no such layer.
+    """
     named = dict(module.named_modules())
     if name not in named:
-        raise InputError(
-            f"{key} is {name}, but the network has no such layer; {_nearest(name, named)}"
+        raise ValueError(
+            f"{parameter} must name a layer of the network, got {name}; {_nearest(name, named)}"
         )
     return named[name]
 
 
 def _nearest(name: str, named: Mapping[str, nn.Module]) -> str:
-    # a deep network has hundreds of layers: list the upper ones only
+    # deep networks have hundreds of layers: list the upper levels only
     return did_you_mean(name, [n for n in named if n and (n.count(".") < 2 or len(named) < 40)])
 
 
 def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str, Any]) -> None:
-    """Load a file of the classification network `name` into its encoder, strictly.
+    """Load the file of a classification network into its encoder, strictly.
+
+    Args:
+        encoder: to load into.
+        path: of the file.
+        name: of the network.
+        options: of timm's constructor.
 
     Raises:
-        InputError: keys or shapes differ; the message lists them.
+        InputError: the file cannot be read; keys or shapes differ.
     """
     state = read_weights(path)
     if isinstance(encoder, (ResNet38, CaffeResNet)) and is_official(state):
@@ -296,20 +307,20 @@ def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str
     wanted = shapes_of(encoder)
     given = {key: key for key in state if not key.startswith(HEADS)}
     if hasattr(encoder, "model") and not set(given) & set(wanted):
-        # timm names the stages of a feature network blocks_0 where the whole one says blocks.0,
-        # and the encoder puts `model.` before both
+        # timm's feature networks name stages blocks_0 instead of blocks.0, and the encoder adds
+        # the prefix `model.`
         by_dots = {key.removeprefix("model.").replace("_", "."): key for key in wanted}
         given = {by_dots.get(key.replace("_", "."), key): key for key in given}
         if set(given) - set(wanted):
-            # feature networks lack the layers behind the last stage
+            # feature networks lack the layers after the last stage
             whole = timm.create_model(name.removeprefix("tu-"), pretrained=False, **options)
-            behind = set(whole.state_dict())
-            given = {o: key for o, key in given.items() if o in wanted or key not in behind}
+            known = set(whole.state_dict())
+            given = {o: key for o, key in given.items() if o in wanted or key not in known}
     by_ours = {ours: state[key] for ours, key in given.items()}
     wrong = misfits(by_ours, wanted, set(given) - set(wanted))
     if wrong:
         raise InputError(
-            f"{path} does not fit backbone.name={name}: {wrong}. Give the file of this "
-            "very network, or set backbone.name to the one the file was made from."
+            f"weights must be those of {name}, got {path}; {wrong}. Set the file of exactly this "
+            "network, or the name of the network that the file was made from."
         )
     nn.Module.load_state_dict(encoder, by_ours, strict=False)

@@ -1,4 +1,4 @@
-"""Mean and standard deviation that a network subtracts and divides by: those of its weights.
+"""Mean and standard deviation of the images that a network's weights were trained with.
 
 Letters: b images, H W an image.
 """
@@ -24,10 +24,10 @@ from wsss_lightning.errors import InputError
 
 
 class Statistics(NamedTuple):
-    """Of each channel of RGB in [0, 1].
+    """Statistics of each channel of RGB in [0, 1].
 
-    mean: subtracted first.
-    std: divided by then.
+    mean: subtracted from the image.
+    std: divides the difference.
     """
 
     mean: tuple[float, ...]
@@ -35,17 +35,17 @@ class Statistics(NamedTuple):
 
 
 IMAGENET = Statistics(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-"""Of torchvision's networks, and of all official codes of PSA, SEAM, SC-CAM and IRN."""
+"""Of torchvision's networks, and of the official codes of PSA, SEAM, SC-CAM and IRN."""
 
 CAFFE = Statistics((122.675 / 255, 116.669 / 255, 104.008 / 255), (1 / 255, 1 / 255, 1 / 255))
-"""Of deeplab-pytorch (`configs/voc12.yaml`): levels 0 to 255 of which only a mean is subtracted."""
+"""Of deeplab-pytorch (`configs/voc12.yaml`): only a mean is subtracted from levels 0 to 255."""
 
 DPN = Statistics(IMAGENET_DPN_MEAN, IMAGENET_DPN_STD)
 INCEPTION = Statistics(IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD)
 
-# encoders of segmentation_models_pytorch that were not trained with ImageNet's, by how their names
-# begin. Its package holds these numbers no longer, its hub beside the weights; they are those of
-# `encoders/_legacy_pretrained_settings.py` of its repository. resnet101_caffe is our own
+# encoders of segmentation_models_pytorch that were trained with other statistics than ImageNet's,
+# by the prefix of their name. The numbers are those of `encoders/_legacy_pretrained_settings.py` in
+# its repository: newer versions store them beside the weights in the hub. resnet101_caffe is ours
 OF_ENCODERS = {
     "resnet101_caffe": CAFFE,
     "dpn": DPN,
@@ -57,7 +57,7 @@ OF_ENCODERS = {
 
 @final
 class Normalise(nn.Module):
-    """(image - mean) / std; the buffers are no part of a checkpoint, but of the configuration."""
+    """(image - mean) / std; the buffers belong to the configuration, not to the checkpoint."""
 
     mean: Tensor
     std: Tensor
@@ -68,22 +68,22 @@ class Normalise(nn.Module):
             self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-        # channels last runs convolutions up to ten times faster on CPUs, and never slower
+        # channels-last convolutions are up to ten times faster on CPUs and never slower
         image = image.contiguous(memory_format=torch.channels_last)
         return (image - self.mean) / self.std
 
 
 def known_statistics(encoder_name: str, weights: str | None) -> Statistics:
-    """What the pretrained weights of an encoder were trained with.
+    """Statistics that the pretrained weights of an encoder were trained with.
 
     Args:
-        encoder_name: as segmentation_models_pytorch writes it, timm's networks behind `tu-`; a tag
-            behind a dot names one of timm's several weights, the first of which is the default.
-        weights: the weights of segmentation_models_pytorch's hub that are taken, whose settings
-            are read there; None: those that the name stands for, without the hub.
+        encoder_name: in segmentation_models_pytorch, with the prefix `tu-` for timm's networks; a
+            tag after a dot names one of timm's several weights, by default the first.
+        weights: name of the weights in segmentation_models_pytorch's hub, whose settings are
+            fetched; None: statistics of the name, without the hub.
 
     Raises:
-        InputError: the hub cannot be reached, or weights want images in another order of channels.
+        InputError: the hub cannot be reached, or the weights need another order of channels.
     """
     if encoder_name.startswith("tu-"):
         return _of_timm(encoder_name.removeprefix("tu-"))
@@ -94,28 +94,29 @@ def known_statistics(encoder_name: str, weights: str | None) -> Statistics:
         settings = smp.encoders.get_preprocessing_params(encoder_name, weights)
     except Exception as error:  # of connections, of the hub and of its cache
         raise InputError(
-            f"backbone.pretrained is true, but the settings of {encoder_name}'s weights cannot be "
-            f"fetched ({error}); connect to the hub once, or set backbone.pretrained=false and "
-            "backbone.weights=FILE."
+            "pretrained must be false unless the hub can be reached, got True; fetching the "
+            f"settings of {encoder_name}'s weights failed ({error}): connect to the hub once, or "
+            "set weights to a file"
         ) from error
     return from_settings(encoder_name, settings)
 
 
 def from_settings(name: str, settings: Mapping[str, Any]) -> Statistics:
-    """Statistics for RGB in [0, 1] from those that a library gives for its weights.
+    """Convert the statistics of a library's weights to RGB in [0, 1].
 
     Args:
-        settings: `mean`, `std`, `input_space` and `input_range`, as of
+        name: of the network, for messages.
+        settings: `mean`, `std`, `input_space` and `input_range`, as in
             `smp.encoders.get_preprocessing_params`.
 
     Raises:
-        InputError: the weights want another order of channels, or a range that does not begin at 0.
+        InputError: the weights need another order of channels, or a range that starts above 0.
     """
     low, high = settings["input_range"]
     if settings["input_space"] != "RGB" or low != 0:
         raise InputError(
-            f"the pretrained weights of {name} want {settings['input_space']} images in [{low}, "
-            f"{high}], but networks here see RGB in [0, 1]; choose another backbone."
+            f"the pretrained weights of {name} need {settings['input_space']} images in [{low}, "
+            f"{high}], but images are RGB in [0, 1] here; choose another backbone."
         )
     scaled = ([value / high for value in settings[key]] for key in ("mean", "std"))
     return Statistics(*map(tuple, scaled))

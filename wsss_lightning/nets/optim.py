@@ -1,4 +1,4 @@
-"""Parameter groups and decay of the learning rate, as the field sets them."""
+"""Parameter groups of optimisers, and the decay of the learning rate."""
 
 from typing import Any
 
@@ -12,26 +12,36 @@ def parameter_groups(
     backbone: nn.Module,
     lr: float,
     weight_decay: float,
-    head_multiplier: float,
-    bias_multiplier: float,
+    head_lr_multiplier: float,
+    bias_lr_multiplier: float,
     decay_biases: bool,
 ) -> list[dict[str, Any]]:
-    """Split parameters by backbone or head, and by bias or not.
+    """Groups of backbone and head, each split into weights and biases.
 
-    Parameters that need no gradient are left out, and so are groups that remain empty.
+    Parameters without gradient and empty groups are left out.
 
     Args:
+        net: the whole network.
         backbone: part of `net` that is trained at `lr`.
-        head_multiplier: learning rate of all other parts, in units of `lr`.
-        bias_multiplier: learning rate of biases, in units of their part's learning rate.
+        lr: learning rate.
+        weight_decay: of weights.
+        head_lr_multiplier: learning rate of all other parts, in units of `lr`, 0 or more.
+        bias_lr_multiplier: learning rate of biases, in units of their part's, 0 or more.
         decay_biases: whether weight decay applies to biases.
 
-    Source: `get_parameter_groups` of the official PSA code has multipliers of 10 and 2, and no
-    weight decay of biases; `train_cam.py` of the official IRN code has 10 and 1, with weight decay.
+    Raises:
+        ValueError: a multiplier is negative.
+
+    Source: `get_parameter_groups` of the official PSA code has multipliers of 10 and 2 and no
+    weight decay of biases; `train_cam.py` of the official IRN code has 10 and 1 with weight decay.
     """
+    if not head_lr_multiplier >= 0:
+        raise ValueError(f"head_lr_multiplier must be >= 0, got {head_lr_multiplier}; 10 is PSA's")
+    if not bias_lr_multiplier >= 0:
+        raise ValueError(f"bias_lr_multiplier must be >= 0, got {bias_lr_multiplier}; 2 is PSA's")
     inside = {id(parameter) for parameter in backbone.parameters()}
     groups = []
-    for is_backbone, part_multiplier in ((True, 1.0), (False, head_multiplier)):
+    for is_backbone, part_multiplier in ((True, 1.0), (False, head_lr_multiplier)):
         for is_bias in (False, True):
             chosen = [
                 parameter
@@ -40,21 +50,21 @@ def parameter_groups(
                 and (id(parameter) in inside) == is_backbone
                 and name.endswith("bias") == is_bias
             ]
-            rate = lr * part_multiplier * (bias_multiplier if is_bias else 1)
+            rate = lr * part_multiplier * (bias_lr_multiplier if is_bias else 1)
             decay = weight_decay if decay_biases or not is_bias else 0.0
             groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
     return [group for group in groups if group["params"]]
 
 
 def polynomial(optimizer: Optimizer, total_steps: int, power: float) -> PolynomialLR:
-    """lr_t = lr_0 (1 - t / total_steps) ** power, one t a step; 0 after the last."""
+    """lr_t = lr_0 (1 - t / total_steps) ** power at step t; 0 after the last."""
     return PolynomialLR(optimizer, total_iters=max(1, total_steps), power=power)
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
-    """Batch norms normalise by their stored statistics and no longer update them.
+    """Set batch norms to evaluation mode: they use their stored statistics and do not update them.
 
-    `train()` undoes this, so a module that wants it calls it at the end of its own `train`.
+    `train()` undoes this, so call it at the end of a module's own `train`.
     """
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):

@@ -1,4 +1,4 @@
-"""ResNet38, model A1 of Wu et al.: the wide network of PSA, SEAM and SC-CAM.
+"""ResNet38, model A1 of Wu et al., the backbone of PSA, SEAM and SC-CAM.
 
 Names of layers are those of the official checkpoints.
 
@@ -28,21 +28,24 @@ RESIDUAL = {
 }
 # name: channels in, out; dropout
 BOTTLENECKS = {"b6": (1024, 2048, 0.3), "b7": (2048, 4096, 0.5)}
-# blocks whose activated input is a map of the encoder
+# blocks whose activated input is one of the encoder's maps
 TAPPED = ("b3", "b4", "b5", "b6")
 
 
 @final
 class ResNet38(nn.Module, EncoderMixin):
-    """Pre-activation residual network, 105 million parameters, whose maps stay at stride 8.
+    """Pre-activation residual network of output stride 8 with 105 million parameters.
 
-    It keeps the contract of segmentation_models_pytorch's encoders, so that its decoders for
-    stride 8 go on it. Batch norms never learn scale and shift, as in all official codes; whether
-    they keep their statistics is the backbone's `freeze_norm`.
+    It implements the encoder interface of segmentation_models_pytorch, so decoders for stride 8
+    accept it. Scale and shift of batch norms are not trained, as in all official codes; the
+    backbone's `freeze_norm` decides about their statistics.
 
     Args:
-        depth: of that contract; there is only 5.
-        output_stride: pixels of the image a cell of the last map; there is only 8.
+        depth: number of stages; only 5 is supported.
+        output_stride: of the last map; only 8 is supported.
+
+    Raises:
+        ValueError: `depth` or `output_stride` is another one.
 
     Source: Wu et al. 2019, "Wider or deeper"; `network/resnet38d.py` of the official PSA code.
     """
@@ -51,9 +54,9 @@ class ResNet38(nn.Module, EncoderMixin):
         super().__init__()
         if depth != 5 or output_stride != STRIDE:
             raise ValueError(
-                f"resnet38 has maps of stride {STRIDE} behind five stages, not of stride "
-                f"{output_stride} behind {depth}; set backbone.output_stride={STRIDE}, and for "
-                "segmentation segmenter=deeplab_v3_plus"
+                f"resnet38 has output_stride {STRIDE} and five stages, not output_stride "
+                f"{output_stride} and {depth} stages; set output_stride={STRIDE}, and for "
+                "segmentation a decoder for stride 8, such as DeepLab-v3+"
             )
         self._depth, self._in_channels, self._output_stride = depth, 3, STRIDE
         inside = {name: shape[0] for name, shape in (RESIDUAL | BOTTLENECKS).items()}
@@ -71,7 +74,7 @@ class ResNet38(nn.Module, EncoderMixin):
                 part.requires_grad_(False)
 
     def make_dilated(self, output_stride: int) -> None:
-        """Part of the contract; the network is dilated as it is."""
+        """Part of the encoder interface; this network is always dilated."""
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Any]:
         """The image, then activated maps of strides 2, 4, 8, 8, 8, called conv2 to conv6."""
@@ -85,7 +88,7 @@ class ResNet38(nn.Module, EncoderMixin):
 
 @final
 class Residual(nn.Module):
-    """x + conv2b1(relu(norm(conv2a(a)))), a = relu(norm(x)); x becomes conv1(a) at a new shape."""
+    """x + conv2b1(relu(norm(conv2a(a)))), a = relu(norm(x)); conv1(a) for x if shapes differ."""
 
     def __init__(
         self, inside: int, middle: int, outside: int, stride: int, first: int, second: int
@@ -104,7 +107,7 @@ class Residual(nn.Module):
     def forward(
         self, x: Float[Tensor, "b d h w"]
     ) -> tuple[Float[Tensor, "b _ _ _"], Float[Tensor, "b d h w"]]:
-        """The sum, and what was activated before the first convolution."""
+        """The sum, and the activated input."""
         activated = self.relu_branch2a(self.bn_branch2a(x))
         branch = self.relu_branch2b1(self.bn_branch2b1(self.conv_branch2a(activated)))
         branch = self.conv_branch2b1(branch)
@@ -134,7 +137,7 @@ class Bottleneck(nn.Module):
     def forward(
         self, x: Float[Tensor, "b d h w"]
     ) -> tuple[Float[Tensor, "b _ h w"], Float[Tensor, "b d h w"]]:
-        """The sum, and what was activated before the first convolution."""
+        """The sum, and the activated input."""
         activated = self.relu_branch2a(self.bn_branch2a(x))
         branch = self.relu_branch2b1(self.bn_branch2b1(self.conv_branch2a(activated)))
         branch = self.conv_branch2b1(self.dropout_2b1(branch))

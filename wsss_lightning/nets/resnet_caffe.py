@@ -1,4 +1,4 @@
-"""ResNet as its authors released it for Caffe: the backbone of DeepLab-v2's published weights.
+"""The original ResNet for Caffe, the backbone of DeepLab-v2's published weights.
 
 Names of layers are those of the checkpoints of deeplab-pytorch.
 
@@ -17,17 +17,19 @@ from torch import Tensor, nn
 
 @final
 class CaffeResNet(nn.Module, EncoderMixin):
-    """Residual network of bottlenecks that have their stride in the first 1x1 convolution.
+    """Residual network of bottlenecks with the stride in the first 1x1 convolution.
 
-    It differs from torchvision's ResNet in the place of that stride (torchvision: the 3x3
-    convolution), in the max-pooling, which rounds sizes up, and in the order of channels: the
-    weights were trained on BGR, so the network reverses the RGB that it is given. It keeps the
-    contract of segmentation_models_pytorch's encoders.
+    Three differences to torchvision's ResNet: the stride is not in the 3x3 convolution; max-pooling
+    rounds sizes up; the weights were trained on BGR, so the network reverses the channels of its
+    RGB input. It implements the encoder interface of segmentation_models_pytorch.
 
     Args:
         blocks: number of bottlenecks in each of the four stages; [3, 4, 23, 3] is ResNet101.
-        depth: of that contract; only 5 is supported.
+        depth: number of strides; only 5 is supported.
         output_stride: of the deepest map; `make_dilated` turns strides into dilations.
+
+    Raises:
+        ValueError: `depth` is another one.
 
     Source: `libs/models/resnet.py` and `deeplabv2.py` of deeplab-pytorch.
     """
@@ -41,7 +43,7 @@ class CaffeResNet(nn.Module, EncoderMixin):
     def __init__(self, blocks: Sequence[int], depth: int = 5, output_stride: int = 32) -> None:
         super().__init__()
         if depth != 5:
-            raise ValueError(f"CaffeResNet has maps of five strides, not of {depth}")
+            raise ValueError(f"depth must be 5, got {depth}")
         self._depth, self._in_channels, self._output_stride = depth, 3, output_stride
         self._out_channels = [3, 64, 256, 512, 1024, 2048]
         pool = nn.MaxPool2d(3, 2, padding=1, ceil_mode=True)
@@ -55,7 +57,7 @@ class CaffeResNet(nn.Module, EncoderMixin):
             self.add_module(f"layer{number}", _named(**stage))
 
     def get_stages(self) -> dict[int, Sequence[nn.Module]]:
-        """Stages by the stride of their maps, as `EncoderMixin.make_dilated` reads them."""
+        """Stages by the stride of their maps, for `EncoderMixin.make_dilated`."""
         return {16: [self.layer4], 32: [self.layer5]}
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Any]:
@@ -70,7 +72,7 @@ class CaffeResNet(nn.Module, EncoderMixin):
 
 @final
 class Bottleneck(nn.Module):
-    """relu(shortcut(x) + increase(relu(conv3x3(relu(reduce(x)))))), a norm behind each."""
+    """relu(shortcut(x) + increase(relu(conv3x3(relu(reduce(x)))))), each followed by a norm."""
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()

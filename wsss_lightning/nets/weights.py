@@ -1,4 +1,4 @@
-"""Files of weights: reading them safely, official layouts, and telling what does not fit.
+"""Weight files: safe reading, layouts of official checkpoints, and reports of mismatches.
 
 Letters: c classes, k = c + 1 with background first.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from wsss_lightning.errors import InputError
 from wsss_lightning.nets.resnet38 import ResNet38
 
-# heads of the official ResNet38 networks, and what ours calls them
+# layers of the heads of official ResNet38 networks: our names of them
 OFFICIAL_HEADS: dict[str, dict[str, str]] = {
     "ImageNet": {},
     "PSA": {"fc8": "head"},
@@ -24,7 +24,7 @@ OFFICIAL_HEADS: dict[str, dict[str, str]] = {
     "SC-CAM": {"fc8_20": "head", "fc8_200": "sub_head"},
 }
 
-# layers of DeepLab-v1 in semantic-segmentation-codebase, and what ours calls them
+# layers of DeepLab-v1 in semantic-segmentation-codebase: our names of them
 DEEPLAB_V1 = {
     "conv_fov": "head.0",
     "bn_fov": "head.1",
@@ -33,11 +33,11 @@ DEEPLAB_V1 = {
     "cls_conv": "head.7",
 }
 
-# a tensor that only one layout has: ResNet38's classifiers, IRN's boundaries, DeepLab-v1,
-# deeplab-pytorch (with `base.` in front where the network is multi-scale)
+# tensors that identify a layout: ResNet38's classifiers, IRN's boundary network, DeepLab-v1,
+# deeplab-pytorch (with the prefix `base.` in multi-scale networks)
 RESNET38_MARK = "conv1a.weight"
 IRN_MARK = "fc_edge6.weight"
-# a tensor of both of IRN's networks; without IRN_MARK, a file is of the classifier
+# in both networks of IRN; a file without IRN_MARK is the classifier's
 IRN_BACKBONE_MARK = "resnet50.conv1.weight"
 DEEPLAB_V1_MARK = "conv_fov.weight"
 DEEPLAB_V2_MARKS = ("layer1.conv1.conv.weight", "base.layer1.conv1.conv.weight")
@@ -46,14 +46,14 @@ MARKS = (RESNET38_MARK, IRN_MARK, IRN_BACKBONE_MARK, DEEPLAB_V1_MARK, *DEEPLAB_V
 
 @dataclass(frozen=True)
 class Official:
-    """An official checkpoint, in our names.
+    """An official checkpoint with our names of layers.
 
     Args:
-        network: whose layout it has; a key of OFFICIAL_HEADS, IRN, IRN's classifier, DeepLab-v1 or
+        network: that it belongs to: a key of OFFICIAL_HEADS, IRN, IRN's classifier, DeepLab-v1 or
             DeepLab-v2.
         encoder: tensors of the backbone.
-        heads: tensors of what stands on it, as our networks call them.
-        left_out: keys of the file that no network here has.
+        heads: tensors of the other layers.
+        left_out: keys of the file that our networks lack.
     """
 
     network: str
@@ -63,20 +63,20 @@ class Official:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """As `load_state_dict` of our network takes it."""
+        """State dict of our network."""
         return {f"encoder.{key}": value for key, value in self.encoder.items()} | {**self.heads}
 
 
-def read_weights(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
-    """Tensors of a .safetensors or .pth file, read without running any code of theirs.
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors or .pth file, read without running code in the file.
 
     Raises:
-        InputError: the file is absent or holds something else.
+        InputError: the file does not exist or holds something else.
     """
     if not path.is_file():
         raise InputError(
-            f"{key} is {path}, but there is no such file; give the path of a "
-            ".safetensors or .pth file, or leave it out for random weights."
+            f"weights must be an existing .safetensors or .pth file, got {path}; correct the path, "
+            "or leave it out for random weights"
         )
     try:
         if path.suffix == ".safetensors":
@@ -84,25 +84,25 @@ def read_weights(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
-            f"{path} cannot be read as weights ({error}); expected .safetensors, or .pth with "
-            "plain tensors (torch.save(model.state_dict(), ...))."
+            f"{path} cannot be read as weights ({error}); use a .safetensors file, or a .pth file "
+            "of plain tensors (torch.save(model.state_dict(), ...))."
         ) from error
     state = state.get("state_dict", state.get("model", state)) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"{path} holds no state dict; save one by model.state_dict().")
+        raise InputError(f"{path} holds no state dict; save the result of model.state_dict().")
     return state
 
 
 def is_official(state: Mapping[str, Tensor]) -> bool:
-    """Whether a file has the layout of an official network that `read_official` reads."""
+    """Whether `read_official` knows the layout of a file."""
     return any(key.removeprefix("module.") in MARKS for key in state)
 
 
 def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
-    """Tell which official network a state is of, and name its tensors as ours.
+    """Identify the official network of a state dict, and rename its tensors to ours.
 
     Raises:
-        InputError: keys or shapes are not those of one official network.
+        InputError: keys or shapes differ from those of every official network.
     """
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     if IRN_MARK in plain:
@@ -131,7 +131,7 @@ def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
 
 
 def _read_irn(state: Mapping[str, Tensor]) -> Official:
-    """IRN's boundary branch on ResNet50; the file holds most of its tensors under several names."""
+    """IRN's boundary branch on ResNet50; the file holds most tensors under several names."""
     heads, left_out = {}, []
     for key, value in state.items():
         branch = re.fullmatch(r"fc_edge(\d)\.(?:([01])\.)?(weight|bias)", key)
@@ -145,7 +145,7 @@ def _read_irn(state: Mapping[str, Tensor]) -> Official:
 
 
 def _read_irn_classifier(state: Mapping[str, Tensor], path: Path) -> Official:
-    """IRN's classifier on ResNet50, whose file holds its tensors under two or three names each."""
+    """IRN's classifier on ResNet50; the file holds each tensor under two or three names."""
     known = ("resnet50.", "stage", "backbone.", "classifier.weight", "newly_added.")
     unknown = sorted(key for key in state if not key.startswith(known))
     if unknown or "classifier.weight" not in state:
@@ -182,7 +182,7 @@ def _read_deeplab_v1(state: Mapping[str, Tensor], path: Path) -> Official:
 
 
 def _read_deeplab_v2(state: Mapping[str, Tensor], path: Path) -> Official:
-    """A network of deeplab-pytorch: DeepLab-v2, or what it begins with, which has a head `fc`."""
+    """A network of deeplab-pytorch: DeepLab-v2, or its initial weights, which have a head `fc`."""
     plain = {key.removeprefix("base."): value for key, value in state.items()}
     encoder = {key: value for key, value in plain.items() if re.match(r"layer[1-5]\.", key)}
     heads = {key: value for key, value in plain.items() if key.startswith("aspp.")}
@@ -201,40 +201,45 @@ def _refuse_unknown(keys: Iterable[str], path: Path, layout: str) -> None:
         )
 
 
-def load_network(net: nn.Module, path: Path, key: str) -> None:
-    """Load a whole network strictly: an official checkpoint, or a state of its own.
+def load_network(net: nn.Module, path: Path) -> None:
+    """Load a whole network strictly, from an official checkpoint or from its own state dict.
 
     Args:
-        net: what is loaded.
+        net: to load into.
         path: of the file.
-        key: of the configuration, for messages.
 
     Raises:
-        InputError: keys or shapes differ; the message lists them.
+        InputError: the file cannot be read; keys or shapes differ.
     """
-    state = read_weights(path, key)
+    state = read_weights(path)
     if is_official(state):
         state = read_official(state, path).state
     wrong = misfits(state, shapes_of(net), set(state) - set(shapes_of(net)))
     if wrong:
         raise InputError(
-            f"{path} does not fit {key}: {wrong}. Give the file of this very network, with as many "
-            "classes and the same layers."
+            f"weights must be those of this network, got {path}; {wrong}. Set a file of a network "
+            "with the same layers and as many classes."
         )
-    net.load_state_dict(state, strict=False)  # counters of batches may lack, and nothing else
+    net.load_state_dict(state, strict=False)  # only counters of batches may be missing
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor in the state of a module."""
+    """Shape of every tensor in the state dict of a module."""
     return {key: tuple(value.shape) for key, value in module.state_dict().items()}
 
 
 def misfits(
     given: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]], unexpected: Iterable[str]
 ) -> str:
-    """Missing and unexpected keys and other shapes, a few of each; empty where all fits."""
+    """Report of missing keys, unexpected keys and shapes that differ; empty where all fit.
+
+    Args:
+        given: tensors of the file.
+        wanted: shape of each tensor of the network.
+        unexpected: keys of the file that the network lacks.
+    """
     lists = {
-        # counters of batches are missing in older files
+        # older files lack the counters of batches
         "missing": sorted(k for k in set(wanted) - set(given) if "num_batches_tracked" not in k),
         "unexpected": sorted(unexpected),
         "of another shape": [

@@ -1,13 +1,12 @@
-"""Which pixels belong together: pairs, their labels and losses, and the walk along them.
+"""Affinities of pixel pairs, and the labels and losses by which they are learnt.
 
-An affinity is stored once a pair: [n, y, x] is that of pixel (y, x) with the pixel `offsets[n]`
-further on, zero where there is no such pair.
+An affinity is stored once for each pair: [n, y, x] belongs to pixel (y, x) and the pixel at
+(y, x) + `offsets[n]`. It is zero where there is no such pair.
 
 Letters: b images, d channels, k maps, n offsets, h w a map.
 """
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, final
 
 import torch
@@ -16,7 +15,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import IGNORE
 
 Offset = tuple[int, int]
@@ -25,7 +23,7 @@ BORDERS: Final = ("padded", "window")
 
 
 def half_disc(radius: int) -> list[Offset]:
-    """(dy, dx) shorter than `radius`, one of each two that differ in sign: 34 for radius 5.
+    """Offsets (dy, dx) shorter than `radius`, one of each pair of opposite signs: 34 for radius 5.
 
     Source: `get_indices_of_pairs` of the official PSA code, in its order.
     """
@@ -35,10 +33,10 @@ def half_disc(radius: int) -> list[Offset]:
 
 
 def paths(radius: int) -> list[list[Offset]]:
-    """The pixels between (0, 0) and each offset of the half disc, both ends included.
+    """The pixels from (0, 0) to each offset of the half disc, both ends included.
 
-    A pixel is on the path if it lies in the rectangle the ends span, less than one pixel beside the
-    line through them. The offset comes first in its path; short paths come first.
+    A pixel is on the path if it lies in the rectangle between both ends and less than one pixel
+    from the line through them. Each path begins with the offset; short paths come first.
 
     Source: Ahn et al. 2019 (IRN), fig. 3; `PathIndex` of the official code, in its order.
     """
@@ -56,25 +54,28 @@ def paths(radius: int) -> list[list[Offset]]:
 
 
 def pairs(size: tuple[int, int], offsets: Sequence[Offset], border: str) -> Bool[Tensor, "n h w"]:
-    """Which pairs there are.
+    """Where a pair exists.
 
     Args:
         size: height and width of the map.
-        offsets: of the second pixel of a pair.
-        border: `padded`, all whose second pixel is in the map; `window`, as the official codes:
-            only where all offsets would be, so that pixels near the border have few neighbours and
-            some corners none.
+        offsets: of the second pixel of each pair.
+        border: `padded`: every pair whose second pixel lies in the map. `window`, as in the
+            official codes: only where all offsets lie in the map, so pixels near the border have
+            few neighbours and some corners have none.
+
+    Raises:
+        ValueError: `border` is neither.
 
     Source: `get_indices_of_pairs` of the official PSA code is `window`.
     """
     if border not in BORDERS:
-        raise InputError(f"border is {border}; set it to {' or to '.join(BORDERS)}.")
+        raise ValueError(f"border must be {' or '.join(BORDERS)}, got {border}")
     height, width = size
     down, across = torch.arange(height)[:, None], torch.arange(width)
     if border == "window":
         reach = _reach(offsets)
-        here = (down < height - reach) & (across >= reach) & (across < width - reach)
-        return here.expand(len(offsets), height, width)
+        inside = (down < height - reach) & (across >= reach) & (across < width - reach)
+        return inside.expand(len(offsets), height, width)
     return torch.stack(
         [(down + dy < height) & (across + dx >= 0) & (across + dx < width) for dy, dx in offsets]
     )
@@ -83,51 +84,57 @@ def pairs(size: tuple[int, int], offsets: Sequence[Offset], border: str) -> Bool
 def feature_affinity(
     features: Float[Tensor, "b d h w"], radius: int, border: str
 ) -> Float[Tensor, "b n h w"]:
-    """a_ij = exp(-mean_d |f_i - f_j|) of the pairs nearer than `radius`, in (0, 1].
+    """a_ij = exp(-mean_d |f_i - f_j|) of all pairs closer than `radius`.
 
-    The differences, d values a pair, are made again when gradients want them instead of kept.
+    The differences, d values for each pair, are recomputed in the backward pass.
 
     Args:
         features: unbounded.
         radius: pixels of the map.
-        border: as of `pairs`.
+        border: as in `pairs`.
+
+    Returns:
+        Affinities in (0, 1]; zero where there is no pair.
 
     Source: Ahn & Kwak 2018 (AffinityNet), eq. 4; `network/resnet38_aff.py` of the official code.
     """
-    there = pairs(_size(features), half_disc(radius), border).to(features.device)
-    return _FeatureAffinity.apply(features, radius) * there
+    exists = pairs(_size(features), half_disc(radius), border).to(features.device)
+    return _FeatureAffinity.apply(features, radius) * exists
 
 
 def path_affinity(
     boundary: Float[Tensor, "b h w"], radius: int, border: str
 ) -> Float[Tensor, "b n h w"]:
-    """a_ij = 1 - the strongest boundary on the path between i and j; offsets as of `paths`.
+    """a_ij = 1 - the strongest boundary on the path between i and j; offsets as in `paths`.
 
     Args:
         boundary: probability of a boundary between classes, in [0, 1].
         radius: pixels of the map.
-        border: as of `pairs`.
+        border: as in `pairs`.
+
+    Returns:
+        Affinities in [0, 1]; zero where there is no pair.
 
     Source: Ahn et al. 2019 (IRN), eq. 3; `edge_to_affinity` of the official code.
     """
     offsets = [path[0] for path in paths(radius)]
-    there = pairs(_size(boundary), offsets, border).to(boundary.device)
-    return _PathAffinity.apply(boundary, radius) * there
+    exists = pairs(_size(boundary), offsets, border).to(boundary.device)
+    return _PathAffinity.apply(boundary, radius) * exists
 
 
 def confident_labels(
     low: Float[Tensor, "k h w"], high: Float[Tensor, "k h w"], prefer_class: bool
 ) -> Int[Tensor, "h w"]:
-    """Labels that hold under much and under little background; IGNORE elsewhere.
+    """Labels that agree under much and under little background; IGNORE elsewhere.
 
-    A class only where even `low`, friendly to background, says so; background only where even
-    `high`, friendly to classes, says so.
+    A pixel is a class where `low`, which favours background, shows that class. It is background
+    where `high`, which favours classes, shows background.
 
     Args:
-        low: probabilities with background (1 - max) ** alpha of a low alpha, background first.
-        high: of a high alpha. Both are zero outside the image.
-        prefer_class: what a pixel is that is a class in `low` and background in `high`: the class,
-            as in IRN, or else background, as in PSA.
+        low: probabilities with the background (1 - max) ** alpha of a low alpha, background first.
+        high: likewise of a high alpha. Both are zero outside the image.
+        prefer_class: label of a pixel that is a class in `low` and background in `high`: True, the
+            class, as in IRN; False, background, as in PSA.
 
     Source: Ahn & Kwak 2018 (AffinityNet), sec. 3.2; `VOC12AffDataset` of the official code, and
     `step/cam_to_ir_label.py` of IRN's.
@@ -143,9 +150,9 @@ def confident_labels(
 def confident_cells(
     low: Float[Tensor, "k H W"], high: Float[Tensor, "k H W"], stride: int
 ) -> Int[Tensor, "h w"]:
-    """`confident_labels` of marginals that are averaged over cells of stride x stride pixels first.
+    """`confident_labels` of marginals averaged over cells of stride x stride pixels.
 
-    Cells at the right and bottom may be cut: pixels beyond them count as zero.
+    Pixels beyond the right and the bottom border count as zero.
 
     Source: `AvgPool2d` in the transforms of `VOC12AffDataset` of the official PSA code.
     """
@@ -158,21 +165,21 @@ def confident_cells(
 def pair_labels(
     label: Int[Tensor, "b h w"], offsets: Sequence[Offset], border: str
 ) -> tuple[Bool[Tensor, "b n h w"], Bool[Tensor, "b n h w"], Bool[Tensor, "b n h w"]]:
-    """Which pairs are both background, both of one class, and of two labels.
+    """Which pairs are both background, both of one class, and of two different labels.
 
-    Pairs with an ignored pixel are none of them.
+    Pairs with an ignored pixel are in none of the three.
 
     Args:
         label: 0 background, IGNORE where unknown.
-        offsets: of the second pixel of a pair.
-        border: as of `pairs`.
+        offsets: of the second pixel of each pair.
+        border: as in `pairs`.
 
     Source: `ExtractAffinityLabelInRadius` of the official PSA code.
     """
-    other = torch.stack(list(_beyond(label, offsets, IGNORE)), 1)
+    other = torch.stack(list(shifted(label, offsets, IGNORE)), 1)
     first = label[:, None]
-    there = pairs(_size(label), offsets, border).to(label.device)
-    known = (first != IGNORE) & (other != IGNORE) & there
+    exists = pairs(_size(label), offsets, border).to(label.device)
+    known = (first != IGNORE) & (other != IGNORE) & exists
     same = (first == other) & known
     return same & (first == 0), same & (first != 0), known & ~same
 
@@ -185,7 +192,7 @@ def affinity_loss(
 
     Args:
         affinity: in [0, 1].
-        labels: of `pair_labels`; a kind that the batch lacks is worth 0.
+        labels: from `pair_labels`; a kind without pairs in the batch contributes 0.
 
     Returns:
         The three terms, weighted.
@@ -205,79 +212,6 @@ def affinity_loss(
     }
 
 
-def random_walk(
-    maps: Float[Tensor, "b k h w"],
-    affinity: Float[Tensor, "b n h w"],
-    offsets: Sequence[Offset],
-    beta: float,
-    steps: int,
-) -> Float[Tensor, "b k h w"]:
-    """maps P^steps, P_ij = a_ij^beta / sum_i a_ij^beta with a_ii = 1: what flows to each pixel.
-
-    A pixel of the outcome is a weighted mean of the maps, for the columns of P add up to 1. The
-    maps are multiplied by the sparse P once a step, which costs (2 n + 1) k h w a step. Official
-    codes square the whole P, (h w)^3 a squaring: cheaper only where h w is less than
-    sqrt(steps / log2(steps) * (2 n + 1) * k), about 80 pixels for 256 steps, n = 34 and k = 3.
-    P takes 8 bytes an entry, so 8 (2 n + 1) b h w in all: 6.5 MB for a map of 94 x 125, where the
-    whole P takes 550 MB and its square as much again.
-
-    Args:
-        maps: what is spread; each on its own.
-        affinity: in [0, 1], as `feature_affinity` or `path_affinity` gives it.
-        offsets: of its pairs.
-        beta: exponent; the larger, the less flows between unlike pixels.
-        steps: of the walk.
-
-    Returns:
-        Maps within the range of `maps`.
-
-    Raises:
-        InputError: `beta` is negative, or `steps` is below 0.
-
-    Source: Ahn & Kwak 2018 (AffinityNet), eq. 9-11.
-    """
-    if beta < 0 or steps < 0:
-        raise InputError(
-            f"refine.beta is {beta} and refine.steps is {steps}; set both to 0 or more (8 and 256 "
-            "are PSA's)."
-        )
-    k = maps.shape[1]
-    flow = transition(affinity, offsets, beta)
-    spread = maps.transpose(0, 1).reshape(k, -1).T.contiguous().to(affinity.dtype)
-    for _ in range(steps):
-        spread = flow @ spread
-    return spread.T.reshape(k, len(maps), *maps.shape[-2:]).transpose(0, 1).to(maps.dtype)
-
-
-def transition(
-    affinity: Float[Tensor, "b n h w"], offsets: Sequence[Offset], beta: float
-) -> Tensor:
-    """The transpose of `random_walk`'s P, sparse (CSR), all images along its diagonal.
-
-    Its rows are the columns of P and add up to 1.
-    """
-    b, _, h, w = affinity.shape
-    weights = affinity.detach() ** beta * (affinity.detach() > 0)
-    around, parts = [(0, 0)], [torch.ones_like(weights[:, 0])]
-    for (dy, dx), weight in zip(offsets, weights.unbind(1), strict=True):
-        around += [(dy, dx), (-dy, -dx)]
-        # the same weight as the second pixel of the pair sees it
-        parts += [weight, next(_beyond(weight, [(-dy, -dx)], 0.0))]
-    order = sorted(range(len(around)), key=around.__getitem__)  # columns in rising order
-    values = torch.stack([parts[i] for i in order], -1).reshape(b * h * w, -1)
-    # an error of a column's sum counts at every step, so it must not be that of single precision
-    values = (values.double() / values.double().sum(1, keepdim=True)).to(values)
-    steps = torch.tensor([around[i][0] * w + around[i][1] for i in order], dtype=torch.int32)
-    pixel = torch.arange(b * h * w, dtype=torch.int32, device=values.device)
-    some = values > 0
-    rows = F.pad(some.sum(1).cumsum(0), (1, 0)).to(torch.int32)
-    columns = (pixel[:, None] + steps.to(values.device))[some]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse .* beta state")
-        warnings.filterwarnings("ignore", message="Sparse invariant checks")
-        return torch.sparse_csr_tensor(rows, columns, values[some], (b * h * w,) * 2)
-
-
 def _reach(offsets: Sequence[Offset]) -> int:
     return max((max(abs(dy), abs(dx)) for dy, dx in offsets), default=0)
 
@@ -286,8 +220,8 @@ def _size(maps: Tensor) -> tuple[int, int]:
     return (maps.shape[-2], maps.shape[-1])
 
 
-def _beyond(maps: Tensor, offsets: Sequence[Offset], fill: float) -> Any:
-    """For each offset the maps' values that far on, `fill` where that is outside."""
+def shifted(maps: Tensor, offsets: Sequence[Offset], fill: float) -> Iterator[Tensor]:
+    """For each offset the values of the maps at pixel + offset, `fill` outside of the maps."""
     reach = _reach(offsets)
     height, width = _size(maps)
     padded = F.pad(maps, (reach,) * 4, value=fill)
@@ -296,7 +230,7 @@ def _beyond(maps: Tensor, offsets: Sequence[Offset], fill: float) -> Any:
 
 
 def _overlap(size: tuple[int, int], offset: Offset) -> tuple[Any, Any]:
-    """Where both pixels of a pair are in the map: places of the first, and of the second."""
+    """Slices of the first and of the second pixels of all pairs that lie in the map."""
     (height, width), (dy, dx) = size, offset
     first = (..., slice(0, max(0, height - dy)), slice(max(0, -dx), max(0, width - max(0, dx))))
     second = (..., slice(dy, None), slice(max(0, dx), max(0, width + min(0, dx))))
@@ -305,7 +239,7 @@ def _overlap(size: tuple[int, int], offset: Offset) -> tuple[Any, Any]:
 
 @final
 class _FeatureAffinity(torch.autograd.Function):
-    """exp(-mean_d |f_i - f_j|); 1 where j is outside, which the caller takes out."""
+    """exp(-mean_d |f_i - f_j|); 1 where j is outside, which the caller sets to 0."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, radius: int) -> Tensor:
@@ -336,7 +270,7 @@ class _FeatureAffinity(torch.autograd.Function):
 
 @final
 class _PathAffinity(torch.autograd.Function):
-    """1 - max over the path, a wall of 1 being outside; gradients go to the first strongest."""
+    """1 - max over the path, 1 outside the map; gradients go to the first maximum."""
 
     @staticmethod
     def forward(ctx: Any, boundary: Tensor, radius: int) -> Tensor:
@@ -345,7 +279,7 @@ class _PathAffinity(torch.autograd.Function):
         affinity = boundary.new_empty(b, len(lines), h, w)
         strongest = torch.empty(affinity.shape, dtype=torch.uint8, device=boundary.device)
         for n, line in enumerate(lines):
-            values = torch.stack(list(_beyond(boundary, line, 1.0)), 1)
+            values = torch.stack(list(shifted(boundary, line, 1.0)), 1)
             peak, strongest[:, n] = values.max(1)
             affinity[:, n] = 1 - peak
         ctx.save_for_backward(strongest)

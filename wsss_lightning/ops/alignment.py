@@ -1,15 +1,15 @@
-"""Where the cells of a network's maps lie on the image: our geometry and those of official codes.
+"""Alignment of a network's maps with the image: three conventions.
 
 A convolution padded on both sides has the centre of cell i at pixel stride * i of its input.
 
-aligned: views of stride * n + 1 pixels, whose maps `cells_to_image` brings back to where they were
-    seen: an object and its map have the same centre.
-psa: the code of PSA, which SC-CAM and SEAM share. Views of round(side * scale) pixels; maps are
-    enlarged to the image with half-pixel centres, which put cell i at pixel
-    stride * i + (stride - 1) / 2: maps lie too low, by 3.5 pixels at a stride of 8. Across, the
-    mirrored view errs to the other side, and maps are wider instead.
-irn: the code of IRN. Views as in psa; maps are enlarged to a multiple of 16 pixels and cut, which
-    puts cell i at pixel 16 * i + 7.5: maps lie too low, by 7.5 pixels at a stride of 16.
+aligned: inputs of stride * n + 1 pixels. `cells_to_image` maps each cell to its own pixel, so an
+    object and its map have the same centre.
+psa: the code of PSA, which SC-CAM and SEAM share. Inputs of round(side * scale) pixels; maps are
+    upsampled with half-pixel centres, which put cell i at pixel stride * i + (stride - 1) / 2.
+    Maps are shifted down by 3.5 pixels at a stride of 8. Horizontally the flipped input is shifted
+    the other way, so the sum of both is wider instead.
+irn: the code of IRN. Inputs as in psa; maps are upsampled to a multiple of 16 pixels and cropped,
+    which puts cell i at pixel 16 * i + 7.5. Maps are shifted down by 7.5 pixels at a stride of 16.
 
 Letters: b images, n maps, h w a map, H W an image.
 """
@@ -28,8 +28,8 @@ from torchvision.transforms.v2 import functional as images
 from wsss_lightning.ops.resize import cells_to_image, grid_side
 
 ALIGNMENTS: Final = ("aligned", "irn", "psa")
-STRIDED: Final = 4  # pixels of the image a cell of IRN's strided CAM
-MULTIPLE: Final = 16  # pixels that IRN's enlarged maps are a multiple of, whatever the stride
+STRIDED: Final = 4  # stride of IRN's strided CAM, in pixels of the image
+MULTIPLE: Final = 16  # IRN upsamples maps to a multiple of this, whatever the stride
 
 Size = tuple[int, int]
 
@@ -37,12 +37,12 @@ Size = tuple[int, int]
 def view_of(
     image: Float[Tensor, "b 3 H W"], scale: float, alignment: str, stride: int
 ) -> Float[Tensor, "b 3 _ _"]:
-    """The image as a network sees it at a scale of its size.
+    """The image, resized to the network's input at a scale of its size.
 
     Args:
         image: RGB in [0, 1].
         scale: above 0.
-        alignment: one of `ALIGNMENTS`; those of official codes resize images of 8 bits.
+        alignment: one of `ALIGNMENTS`; `psa` and `irn` resize 8-bit images.
         stride: of the network's deepest map.
 
     Source: `VOC12ClsDatasetMSF` of the official PSA code, `pil_rescale` of IRN's.
@@ -57,9 +57,9 @@ def view_of(
 
 
 def _resize_8_bit(image: Float[Tensor, "b 3 H W"], size: Size) -> Float[Tensor, "b 3 _ _"]:
-    """Pillow's bicubic resizing of images of 8 bits.
+    """Pillow's bicubic resizing of 8-bit images.
 
-    torchvision's differs from it by one level in up to 1 % of the values.
+    torchvision's result differs by one level in up to 1 % of the values.
     """
     if tuple(image.shape[-2:]) == size:
         return image
@@ -72,7 +72,7 @@ def _resize_8_bit(image: Float[Tensor, "b 3 H W"], size: Size) -> Float[Tensor, 
 
 
 def map_sizes(size: Size, alignment: str) -> dict[str, Size]:
-    """Names of what `place` returns, and their height and width for an image of a size."""
+    """Height and width of each map that `place` returns, by name, for an image of a size."""
     sizes = {"score": size}
     if alignment == "irn":
         sizes["strided"] = _strided_size(size, STRIDED)
@@ -82,26 +82,26 @@ def map_sizes(size: Size, alignment: str) -> dict[str, Size]:
 def place(
     maps: Float[Tensor, "b n h w"], view: Size, size: Size, alignment: str, stride: int, flip: bool
 ) -> dict[str, Tensor]:
-    """Maps of a view on the image that it shows.
+    """Resample the maps of a network's input to the pixels of the image.
 
     Args:
-        maps: of the views of several images; with `flip`, behind them those of the mirrored views.
+        maps: of several images; with `flip`, followed by those of the flipped images.
         view: height and width of the network's input.
         size: height and width of the image.
         alignment: one of `ALIGNMENTS`.
         stride: of the network's deepest map.
-        flip: add the maps of the mirrored views.
+        flip: add the maps of the flipped images.
 
     Returns:
-        `score` (b n H W), and for `irn` also `strided`, with a cell every `STRIDED` pixels.
+        `score` (b n H W), and for `irn` also `strided`, with one cell for every `STRIDED` pixels.
 
     Source: `infer_cls.py` of the official PSA code, `step/make_cam.py` of IRN's.
     """
     if alignment == "aligned":
         placed = cells_to_image(maps, view, size, stride)
-        return {"score": _add_mirrored(placed) if flip else placed}
-    # half-pixel centres are symmetric: maps enlarged before they are mirrored back are the same
-    added = (_add_mirrored(maps) if flip else maps).float()
+        return {"score": _add_flipped(placed) if flip else placed}
+    # half-pixel centres are symmetric, so flipping before or after upsampling is the same
+    added = (_add_flipped(maps) if flip else maps).float()
     if alignment == "psa":
         return {"score": _half_pixel(added, size)}
     height, width = (cells * MULTIPLE for cells in _strided_size(size, MULTIPLE))
@@ -115,13 +115,13 @@ def _half_pixel(maps: Float[Tensor, "b n h w"], size: Size) -> Float[Tensor, "b 
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
-def _add_mirrored(maps: Float[Tensor, "bb n h w"]) -> Float[Tensor, "b n h w"]:
-    plain, mirrored = maps.chunk(2)
-    return plain + mirrored.flip(-1)
+def _add_flipped(maps: Float[Tensor, "bb n h w"]) -> Float[Tensor, "b n h w"]:
+    plain, flipped = maps.chunk(2)
+    return plain + flipped.flip(-1)
 
 
 def _strided_size(size: Size, stride: int) -> Size:
-    """Cells that begin on an image, down and across.
+    """Numbers of cells that begin in an image, vertically and horizontally.
 
     Source: `get_strided_size` of the official IRN code.
     """

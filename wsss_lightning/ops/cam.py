@@ -1,43 +1,44 @@
-"""Class activation to scores, and scores to labels.
+"""Class activation maps to scores.
 
 Letters: b images, c classes, k = c + 1 with background first, d channels, h w a map.
 """
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 
 def present(tags: Float[Tensor, "b c"]) -> Float[Tensor, "b k 1 1"]:
-    """Which labels an image may show: its tags, and background always."""
+    """Multi-hot labels that an image may show: its tags, and always background."""
     return F.pad(tags, (1, 0), value=1.0)[..., None, None]
 
 
 def gather_present(
     maps: Float[Tensor, "b k h w"], tags: Float[Tensor, "b c"]
 ) -> tuple[Float[Tensor, "b l h w"], Float[Tensor, "b l 1 1"]]:
-    """The maps of background and tagged classes only, and which of them are.
+    """The maps of background and of the tagged classes, and a mask of these.
 
-    Losses that ignore absent classes need not compute them: of VOC's 21 labels an image shows 2.5.
+    Losses that ignore absent classes are cheaper without them: an image of VOC has 2.5 of 21
+    labels on average.
 
     Args:
         maps: of every label.
         tags: multi-hot.
 
     Returns:
-        Maps of as many labels l as the image with the most tags has, background first; images with
-        fewer are filled up by maps of other classes, and the second says 0 there, 1 elsewhere.
+        Maps of l labels, as many as the image with the most tags has, background first. Images with
+        fewer tags are filled with maps of other classes. The mask is 0 for these, 1 otherwise.
     """
-    here = present(tags)
-    most = 1 + max(1, int(tags.sum(1).max()))  # one class at least, absent where none is tagged
-    order = here.argsort(dim=1, descending=True, stable=True)[:, :most]
+    labels = present(tags)
+    most = 1 + max(1, int(tags.sum(1).max()))  # at least one class, even where no image has a tag
+    order = labels.argsort(dim=1, descending=True, stable=True)[:, :most]
     chosen = maps.gather(1, order.expand(-1, -1, *maps.shape[-2:]))
-    return chosen, here.gather(1, order)
+    return chosen, labels.gather(1, order)
 
 
 def one_hot(cam: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
-    """Keep the strongest class of each pixel, and ties; background stays as it is.
+    """Zero all classes but the strongest of each pixel, ties included; keep the background.
 
     Source: `max_onehot` of the official SEAM code.
     """
@@ -49,10 +50,10 @@ def one_hot(cam: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
 def max_normalise(
     cam: Float[Tensor, "*batch h w"], eps: float = 1e-5
 ) -> Float[Tensor, "*batch h w"]:
-    """Stretch each map over [0, 1): relu(x - min - eps) / (max - min + eps) of x = relu(cam).
+    """Scale each map to [0, 1): relu(x - min - eps) / (max - min + eps) with x = relu(cam).
 
-    A map without positive evidence stays zero: divided by its own tiny maximum, noise would become
-    a confident seed.
+    A map without positive evidence stays zero. Dividing it by its own tiny maximum would turn
+    noise into a confident seed.
 
     Args:
         cam: raw class activation, unbounded.
@@ -71,7 +72,7 @@ def max_normalise(
 def normalise_jointly(
     maps: Float[Tensor, "*batch n h w"], eps: float = 1e-5
 ) -> Float[Tensor, "*batch n h w"]:
-    """Divide all n maps of a class by their common maximum: x / (max + eps) of x = relu(maps).
+    """Divide the n maps of a class by their common maximum: x / (max + eps) with x = relu(maps).
 
     Args:
         maps: raw maps of the sub-categories of a class, unbounded.
@@ -87,7 +88,7 @@ def normalise_jointly(
 
 
 def channel_weights(gradient: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d"]:
-    """Importance of each channel: the mean of the score's gradient over the map.
+    """Weight of each channel: the mean gradient of the score over the map.
 
     Source: Selvaraju et al. 2017, eq. 1.
     """
@@ -97,14 +98,14 @@ def channel_weights(gradient: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d"]:
 def grad_cam(
     activation: Float[Tensor, "b d h w"], gradient: Float[Tensor, "b d h w"]
 ) -> Float[Tensor, "b h w"]:
-    """relu(sum_d weight_d * activation_d), weights being the mean gradients.
+    """relu(sum_d weight_d * activation_d) with weight_d the mean gradient of channel d.
 
-    With pooling and a linear head after the layer this is the CAM divided by h * w.
+    Where average pooling and a linear head follow the layer, this is the CAM divided by h * w.
 
     Args:
         activation: output of the layer.
-        gradient: of one class's logit (not its probability, whose gradient vanishes where the
-            network is sure) with respect to `activation`.
+        gradient: of one class's logit with respect to `activation`; the gradient of the probability
+            would vanish for confident predictions.
 
     Source: Selvaraju et al. 2017, eq. 2.
     """
@@ -114,7 +115,7 @@ def grad_cam(
 def with_constant_background(
     score: Float[Tensor, "*batch c h w"], background_score: float
 ) -> Float[Tensor, "*batch k h w"]:
-    """Put a constant map for the background before those of the classes.
+    """Prepend a constant background map.
 
     Args:
         score: in [0, 1].
@@ -126,11 +127,11 @@ def with_constant_background(
 def with_power_background(
     score: Float[Tensor, "*batch c h w"], power: float
 ) -> Float[Tensor, "*batch k h w"]:
-    """Put (1 - max_c score) ** power before the maps of the classes.
+    """Prepend the background map (1 - max_c score) ** power.
 
     Args:
         score: in [0, 1].
-        power: alpha of the paper; the larger, the less background.
+        power: alpha of the paper, above 0; the larger, the less background.
 
     Source: Ahn & Kwak 2018 (AffinityNet), eq. 2.
     """
@@ -139,15 +140,8 @@ def with_power_background(
 
 
 def normalise_over_labels(score: Float[Tensor, "k h w"]) -> Float[Tensor, "k h w"]:
-    """Scores of all labels as probabilities: each pixel's divided by their sum."""
+    """Divide the scores of each pixel by their sum, so that they are probabilities of labels."""
     return score / score.sum(0, keepdim=True).clamp(min=1e-6)
-
-
-def seed_mask(
-    score: Float[Tensor, "*batch c h w"], background_score: float
-) -> Int[Tensor, "*batch h w"]:
-    """The strongest class, or background where it does not exceed the background's score."""
-    return with_constant_background(score, background_score).argmax(dim=-3)
 
 
 def _strongest(score: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch 1 h w"]:

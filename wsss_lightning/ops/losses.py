@@ -1,4 +1,4 @@
-"""Losses of the methods.
+"""Losses that several methods share.
 
 Letters: b images, c classes, k = c + 1 with background first, h w a map.
 """
@@ -12,14 +12,14 @@ from wsss_lightning.ops.cam import one_hot
 
 
 def tag_loss(logits: Float[Tensor, "b c"], tags: Float[Tensor, "b c"]) -> Float[Tensor, ""]:
-    """Multilabel soft margin: -mean_c [y log s(x) + (1 - y) log s(-x)], s the logistic function.
+    """Multi-label soft margin: -mean_c [y log s(x) + (1 - y) log s(-x)], s the logistic function.
 
     Args:
         logits: unbounded.
         tags: multi-hot.
 
-    Source: `F.multilabel_soft_margin_loss` of the official PSA, IRN and SEAM codes; equal to
-    binary cross-entropy with logits, whose stable form is taken here.
+    Source: `F.multilabel_soft_margin_loss` in the official PSA, IRN and SEAM codes. It equals
+    binary cross-entropy with logits, which is used here because it is numerically stable.
     """
     return F.binary_cross_entropy_with_logits(logits, tags)
 
@@ -27,12 +27,13 @@ def tag_loss(logits: Float[Tensor, "b c"], tags: Float[Tensor, "b c"]) -> Float[
 def min_pooling_loss(
     refined: Float[Tensor, "b c h w"], fraction: float = 0.25
 ) -> Float[Tensor, ""]:
-    """Mean of max_c refined over the `fraction` of pixels where it is least: background is quiet.
+    """Mean of max_c refined over the `fraction` of pixels where it is lowest.
 
-    Its authors found that it leaves the best mIoU as it is and moves the threshold that gives it.
+    It lowers activations in the background. The authors of SEAM found that the best mIoU stays the
+    same, but at another threshold.
 
     Args:
-        refined: maps of the present classes, zero for the others; unbounded, below 0 counts as 0.
+        refined: maps of the present classes, zero for the others; unbounded, negative counts as 0.
         fraction: of the pixels, in (0, 1].
 
     Source: `adaptive_min_pooling_loss` of the official SEAM code; not in the paper.
@@ -49,12 +50,12 @@ def equivariance_loss(
     """ER: mean over all classes, present or not, of |full - small|.
 
     Args:
-        full: scores of the full view at the small view's size, in [0, 1], zero where absent.
-        small: scores of the small view, likewise.
-        num_classes: all classes count; where only some are given, the others are zero.
+        full: scores of the full-size image at the size of `small`, in [0, 1], zero where absent.
+        small: scores of the downscaled image, likewise.
+        num_classes: number of all classes; those that are not given count as zero.
 
-    Source: Wang et al. 2020 (SEAM), eq. 4, as the official code has it: absent classes, which can
-    differ in nothing, make the mean small.
+    Source: Wang et al. 2020 (SEAM), eq. 4, as in the official code: absent classes, whose maps are
+    equal, lower the mean.
     """
     b, _, h, w = full.shape
     return (full - small).abs().sum() / (b * num_classes * h * w)
@@ -66,16 +67,16 @@ def cross_refinement_loss(
     hard_fraction: float,
     num_labels: int,
 ) -> Float[Tensor, ""]:
-    """ECR: mean of the hardest |one_hot(cam) - refined|, cam of one view, refined of the other.
+    """ECR: mean of the largest |one_hot(cam) - refined|, cam of one view, refined of the other.
 
-    The cam is a target: it gets no gradient, its background is 1 - max over classes. The background
-    of `refined` is what the network makes it.
+    `cam` is the target and gets no gradient; its background is 1 - max over classes. The background
+    of `refined` is the network's own.
 
     Args:
         cam: scores in [0, 1], zero where absent; the first channel is replaced.
         refined: scores in [0, 1], zero where absent.
-        hard_fraction: of all values of an image, num_labels * h * w, in (0, 1].
-        num_labels: all labels count; where only some are given, the others have no error.
+        hard_fraction: of all num_labels * h * w values of an image, in (0, 1].
+        num_labels: number of all labels; those that are not given count as no error.
 
     Source: Wang et al. 2020 (SEAM), sec. 3.4, eq. 9; one-hot, background and mining as in the
     official code.

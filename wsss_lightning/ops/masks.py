@@ -12,15 +12,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 IGNORE: Final = 255
-"""Label of pixels that count neither in a loss nor in a score."""
+"""Label of pixels that neither losses nor metrics count."""
 
 
 def pseudo_mask(marginal: Float[Tensor, "k H W"], confidence: float) -> UInt8[Tensor, "H W"]:
-    """The most probable label; IGNORE where its probability lies below `confidence`.
+    """The most probable label of each pixel; IGNORE where its probability is below `confidence`.
 
     Args:
         marginal: probabilities, sum 1 over k.
-        confidence: in [0, 1]; 0 ignores nothing.
+        confidence: in [0, 1]; 0 ignores no pixel.
     """
     probability, label = marginal.max(dim=0)
     return torch.where(probability < confidence, IGNORE, label).to(torch.uint8)
@@ -28,7 +28,7 @@ def pseudo_mask(marginal: Float[Tensor, "k H W"], confidence: float) -> UInt8[Te
 
 @cache
 def voc_palette() -> bytes:
-    """Colours of labels 0 to 255, 768 bytes: the bits of a label over red, green and blue.
+    """RGB colours of labels 0 to 255 as 768 bytes; the bits of a label set those of its colour.
 
     Source: `VOClabelcolormap` of the VOC development kit.
     """

@@ -1,8 +1,8 @@
-"""Sizes of maps and images, such that maps do not shift.
+"""Resizing that keeps maps aligned with the image.
 
-Two conventions meet here. Pixels are squares: an image is resized with half-pixel centres, as
-torchvision and Pillow do, and what is known of each pixel is resized likewise. Cells of a feature
-map are points, which lie at every `stride`-th pixel of the network's input.
+Two conventions meet here. Pixels are squares: images and per-pixel maps are resized with half-pixel
+centres, as in torchvision and Pillow. Cells of a feature map are points at every `stride`-th pixel
+of the network's input.
 
 Letters: b images, n maps, h w a map, H W an image.
 """
@@ -25,11 +25,11 @@ def resize(maps: Float[Tensor, "b n h w"], scale: float) -> Float[Tensor, "b n _
 
 
 def resize_to(maps: Float[Tensor, "b n h w"], size: tuple[int, int]) -> Float[Tensor, "b n _ _"]:
-    """Bilinear, corners aligned: the outermost cells lie on the outermost pixels.
+    """Bilinear, corners aligned: the outermost cells are at the outermost pixels.
 
-    A convolution padded on both sides has the centre of cell i at pixel stride * i, so this is how
-    its maps lie on an input of stride * n + 1 pixels; without aligned corners they would shift by
-    half a cell. Where the input is an image at another size, `cells_to_image` brings maps back.
+    A convolution padded on both sides has the centre of cell i at pixel stride * i, so this aligns
+    its maps with an input of stride * n + 1 pixels. Without aligned corners they would shift by
+    half a cell. Where the input is a resized image, use `cells_to_image` instead.
     """
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
@@ -39,26 +39,26 @@ def resize_to(maps: Float[Tensor, "b n h w"], size: tuple[int, int]) -> Float[Te
 def cells_to_image(
     maps: Float[Tensor, "b n h w"], view: tuple[int, int], size: tuple[int, int], stride: int
 ) -> Float[Tensor, "b n H W"]:
-    """Bilinear, from the cells of a network's maps to the pixels of the image that it saw resized.
+    """Bilinear, from the cells of a network's maps to the pixels of the image before resizing.
 
-    The view is the image resized with half-pixel centres, so pixel y of H lies at
-    v = (y + 1/2) V / H - 1/2 of V. Maps whose cells end on the view's last pixel are those of
-    padded convolutions, with cell i at pixel s * i; other maps are those of patches and unpadded
-    pooling (VGG, ConvNeXt), with cell i in the centre of its s pixels, s * i + (s - 1) / 2.
-    Pixels beyond the outermost cells have the value of the outermost cell.
+    The network's input is the image resized with half-pixel centres, so pixel y of H is at
+    v = (y + 1/2) V / H - 1/2 of V. If the last cell is at the last pixel of the input, the maps
+    come from padded convolutions and cell i is at pixel s * i. Otherwise they come from patches or
+    unpadded pooling (VGG, ConvNeXt) and cell i is in the centre of its s pixels, at
+    s * i + (s - 1) / 2. Pixels beyond the outermost cells take their values.
 
     Args:
-        maps: of the view.
+        maps: of the network's input.
         view: height and width of the network's input, `grid_side` of the image's.
         size: height and width of the image.
-        stride: of the network's deepest map; maps of earlier layers are finer.
+        stride: of the network's deepest map; maps of earlier layers have a smaller one.
     """
     down, across = (
         _cell_coordinates(*sides, stride).to(maps.device)
         for sides in zip(maps.shape[-2:], view, size, strict=True)
     )
     grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)
-    # single precision at least: coordinates with 8 or 11 bits would move maps by whole pixels
+    # at least single precision: half-precision coordinates are off by whole pixels
     sampled = F.grid_sample(
         maps.float(),
         grid.expand(len(maps), -1, -1, -1),
@@ -70,7 +70,7 @@ def cells_to_image(
 
 
 def _cell_coordinates(cells: int, view: int, side: int, stride: int) -> Float[Tensor, "_"]:
-    """Where each of `side` pixels lies among the cells; -1 is the first cell, 1 the last."""
+    """Coordinate of each of `side` pixels among the cells; -1 is the first cell, 1 the last."""
     if cells == 1:
         return torch.zeros(side)
     pixel = (torch.arange(side, dtype=torch.float64) + 0.5) * view / side - 0.5
@@ -82,9 +82,9 @@ def _cell_coordinates(cells: int, view: int, side: int, stride: int) -> Float[Te
 
 
 def resized_mean(maps: Float[Tensor, "b n h w"], size: tuple[int, int]) -> Float[Tensor, "b n"]:
-    """resize_to(maps, size).mean((-2, -1)), without the large maps: resizing is linear.
+    """resize_to(maps, size).mean((-2, -1)), computed without resizing, which is linear.
 
-    It differs from the mean of the cells, since those at the rim stand for fewer pixels.
+    It differs from the mean of the cells, since cells at the border cover fewer pixels.
     """
     down, across = (
         _shares(cells, side, maps) for cells, side in zip(maps.shape[-2:], size, strict=True)
@@ -93,12 +93,12 @@ def resized_mean(maps: Float[Tensor, "b n h w"], size: tuple[int, int]) -> Float
 
 
 def _shares(cells: int, side: int, like: Tensor) -> Float[Tensor, "_"]:
-    """How much each of a row of cells counts among `side` pixels; adds up to 1."""
+    """Weight of each cell in the mean of `side` pixels; sums to 1."""
     each = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
     pixels = F.interpolate(each, size=side, mode="linear", align_corners=True)
     return pixels[0].mean(-1)
 
 
 def grid_side(side: int, scale: float, stride: int) -> int:
-    """The side stride * n + 1, n >= 1, nearest to side * scale: cells end on its last pixel."""
+    """The side stride * n + 1, n >= 1, nearest to side * scale: its last pixel is a cell."""
     return stride * max(1, round((side * scale - 1) / stride)) + 1

@@ -9,7 +9,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.cache.stage_cache import StageCache
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.errors import InputError
 from wsss_lightning.steps.cams import cams, validate_tags

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Le
 from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.cache.stage_cache import StageCache
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import BOXES
 from wsss_lightning.pipelines.base import SEGMENTER_KEYS, Experiment, Scores, learns_from
 from wsss_lightning.steps.boxes import box_labels, relabel
@@ -19,10 +20,10 @@ from wsss_lightning.steps.train import train
 def boxes(
     cfg: DictConfig,
     cache: StageCache,
-    rounds: int,
-    min_change: float | None,
-    training: str,
-    epochs: int | None,
+    rounds: Annotated[int, Ge(0)],
+    min_change: Annotated[float, Ge(0), Le(1), "0.01 is a hundredth of the pixels"] | None,
+    training: Literal["scratch", "finetune"],
+    epochs: Annotated[int, Ge(1)] | None,
 ) -> Scores:
     """Make labels from boxes, and refine them by a network in rounds.
 

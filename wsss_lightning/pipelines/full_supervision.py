@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from wsss_lightning.cache.stage_cache import StageCache
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import MASKS
 from wsss_lightning.pipelines.base import Experiment, Scores, learns_from
 

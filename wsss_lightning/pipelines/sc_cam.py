@@ -1,7 +1,9 @@
 """Image-level labels -> rounds of clustering and classification -> as `image_labels`."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Le
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsss_lightning.cache.stage_cache import StageCache
@@ -17,9 +19,9 @@ from wsss_lightning.steps.previews import cluster_previews
 def sc_cam(
     cfg: DictConfig,
     cache: StageCache,
-    rounds: int,
-    init_from: str,
-    peak: float | None,
+    rounds: Annotated[int, Ge(1), "the paper has 3"],
+    init_from: Literal["backbone", "last_round"],
+    peak: Annotated[float, Ge(0), Le(1), "0.7 is a start"] | None,
     clusters: DictConfig,
     first: DictConfig,
     first_schedule: DictConfig,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 from hydra.utils import get_class
 from omegaconf import DictConfig
@@ -36,7 +36,7 @@ class Affinity(Refiner):
         name: str,
         label: str,
         labels: DictConfig,
-        init_from: str,
+        init_from: Literal["backbone", "classifier"],
         module: DictConfig,
         schedule: DictConfig,
         walk: DictConfig,

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import final
+from typing import Annotated, final
 
+from annotated_types import Ge
 from omegaconf import DictConfig
 
 from wsss_lightning.cache.stage_cache import StageCache
@@ -32,7 +33,7 @@ class CRF(Refiner):
         parameters: DictConfig,
         background_power: float | None,
         background_score: float | None,
-        area_factor: float | None,
+        area_factor: Annotated[float, Ge(1), "5 is a start"] | None,
     ) -> None:
         super().__init__(name, label)
         self.parameters, self.area_factor = parameters, area_factor

@@ -167,7 +167,7 @@ class Comparison:
         if not of_runs:
             return None
         matrix = np.sum([counts.matrices.sum(0) for counts in of_runs], axis=0).astype(float)
-        by_type = np.sum([counts.by_cause for counts in of_runs], axis=0).astype(float)
+        by_type = np.sum([counts.by_error_type for counts in of_runs], axis=0).astype(float)
         corrected = np.stack([matrix - wrong for wrong in by_type])
         labels = matrix.shape[0]
         corrected[:, range(labels), range(labels)] += by_type.sum(-1)

@@ -17,16 +17,16 @@ from jaxtyping import UInt8
 from omegaconf import OmegaConf
 from PIL import Image
 
-from wsss_lightning.config.schema import check_targets
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import load_mask, load_score
 from wsss_lightning.errors import InputError
-from wsss_lightning.evaluation.error_analysis import WRONG, causes
-from wsss_lightning.figures.image_grid import class_legend, heat_overlay, mask_overlay
-from wsss_lightning.ops.masks import voc_palette
+from wsss_lightning.evaluation.error_analysis import WRONG, error_types
+from wsss_lightning.figures.overlays import class_legend, heat_overlay, label_colours, mask_overlay
 from wsss_lightning.report.comparison import ERROR_NAMES
 from wsss_lightning.report.methods import DataSet, Method
 from wsss_lightning.report.runs import RunResult, Step
+from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.steps.labels import step_label
 from wsss_lightning.steps.previews import evenly_spaced
 from wsss_lightning.utils.files import write_atomically
@@ -157,7 +157,7 @@ class ImageSource:
             if truth is None:
                 return []
             mask = load_mask(folder / f"{name}.png")
-            types = causes(torch.from_numpy(mask).long(), torch.from_numpy(truth).long())
+            types = error_types(torch.from_numpy(mask).long(), torch.from_numpy(truth).long())
             errors = (types == error_type).numpy()
             overlay = mask_overlay(image, mask)
             overlay[errors] = (0.25 * overlay[errors] + 0.75 * np.array(RED)).astype(np.uint8)
@@ -169,7 +169,7 @@ class ImageSource:
         dataset = next(iter(self._datasets.values()), None)
         if dataset is None:
             return {}
-        colours = np.frombuffer(voc_palette(), np.uint8).reshape(-1, 3)
+        colours = label_colours()
         labels = class_legend(self._shown_masks, dataset.classes)
         return {name: "#" + bytes(colours[label].tolist()).hex() for name, label in labels.items()}
 
@@ -251,7 +251,7 @@ def open_images(data: DataSet, folder: Path) -> tuple[ImageSource | None, str]:
         source = ImageSource(data, folder)
         source.dataset(data.splits[-1])
     except InputError as error:
-        return None, f"There are no images: {error}"
+        return None, f"There are no images: {name_keys(str(error))}"
     return source, ""
 
 

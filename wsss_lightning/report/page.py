@@ -23,6 +23,7 @@ from wsss_lightning.report.comparison import (
 from wsss_lightning.report.images import Example, ImageSource, Tile, open_images
 from wsss_lightning.report.methods import Method
 from wsss_lightning.report.page_charts import MAX_CHARTED, charts_of, compared_metric
+from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.steps.labels import step_label
 from wsss_lightning.utils.console import track
 
@@ -107,7 +108,7 @@ def section(comparison: Comparison, folder: Path) -> Section:
             examples = _examples(comparison, source, charted)
             worst = _worst(comparison, source, charted)
         except InputError as error:
-            comparison.notes.append(f"Some images are missing: {error}")
+            comparison.notes.append(f"Some images are missing: {name_keys(str(error))}")
     return Section(
         comparison=comparison,
         columns=tables.columns(comparison),

@@ -81,7 +81,9 @@ def _rounds(methods: list[Method], colours: Colours) -> Canvas | None:
                 lines[name] = [(number, mean(mious)) for number, mious in points if mious]
                 line_colours[name] = colours[method.name]
     return (
-        charts.line_chart(lines, "round", "mIoU (%)", line_colours, whole=True) if lines else None
+        charts.line_chart(lines, "round", "mIoU (%)", line_colours, integer_x=True)
+        if lines
+        else None
     )
 
 

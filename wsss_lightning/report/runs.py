@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.evaluation.pixel_counts import TALLY, PixelCounts, load_pixel_counts
+from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE, PixelCounts, load_pixel_counts
 from wsss_lightning.results.schema import FILE_NAME, Results, read_results
 
 Step = tuple[str, str]
@@ -75,7 +75,7 @@ class RunResult:
 
     def pixel_counts_file(self, step: Step) -> Path:
         """File of the pixel counts of each image, whether or not it exists."""
-        return self.stage(f"{step[0]}_miou/{step[1]}") / TALLY
+        return self.stage(f"{step[0]}_miou/{step[1]}") / PIXEL_COUNTS_FILE
 
     def pixel_counts(self, step: Step) -> PixelCounts | None:
         """Pixel counts of each image; None if the run's stages were deleted.

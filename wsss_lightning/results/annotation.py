@@ -4,7 +4,7 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.evaluation.metrics import is_held_out
 from wsss_lightning.results.schema import Annotation

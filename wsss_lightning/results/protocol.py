@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import BOXES, MASKS, TAGS, Supervision
 from wsss_lightning.results.schema import (
     Protocol,

@@ -3,20 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from wsss_lightning.config.renamed import current_name
+from wsss_lightning.config.renamed import current_name, current_override, new_target
 
 _SUPERVISION: Final = {"true masks": "masks"}
-_DATASETS: Final = {
-    "wsss_lightning.data.voc_layout.VOCLayout": "wsss_lightning.data.dataset.VOCDataset"
-}
 _DATASET_KEYS: Final = {"untagged": "on_missing_labels"}
 _WEIGHTS: Final = {"of the hub": "hub"}
-_VALUES: Final = {
-    ("pipeline.training", "afresh"): "scratch",
-    ("pipeline.training", "continued"): "finetune",
-    ("pipeline.init_from", "initial"): "backbone",
-    ("pipeline.init_from", "last"): "last_round",
-}
 
 
 def upgrade_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,14 +32,6 @@ def upgrade_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
         "key": content.get("key"),
         "trainings": content.get("trained"),
     }
-
-
-def current_override(override: str) -> str:
-    """A command-line argument with the current name of its key, and of its value."""
-    left, equals, value = override.partition("=")
-    prefix = left[: len(left) - len(left.lstrip("+~"))]
-    key = current_name(left.removeprefix(prefix))
-    return f"{prefix}{key}{equals}{_VALUES.get((key, value), value)}"
 
 
 def _protocol(old: Mapping[str, Any], data_digest: str) -> dict[str, Any]:
@@ -95,7 +78,7 @@ def _weights(old: Mapping[str, Any]) -> str | None:
 def _dataset(old: Mapping[str, Any]) -> dict[str, Any]:
     node = {_DATASET_KEYS.get(key, key): value for key, value in old.items()}
     if "_target_" in node:
-        node["_target_"] = _DATASETS.get(node["_target_"], node["_target_"])
+        node["_target_"] = new_target(node["_target_"]) or node["_target_"]
     return node
 
 

@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from wsss_lightning.cache.step import step
+from wsss_lightning.config.parameter_errors import parameters_as_keys
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import load_mask, load_score, save_mask
 from wsss_lightning.data.stage_files import finished_images, image_file
@@ -96,10 +97,8 @@ def random_walk_settings(node: DictConfig) -> tuple[RandomWalkSettings, int]:
     batch_size = settings.pop("batch_size")
     if batch_size < 1:
         raise InputError(f"refine.walk.batch_size is {batch_size}, but must be 1 or more.")
-    try:
+    with parameters_as_keys(node):
         return RandomWalkSettings(**settings), batch_size
-    except ValueError as error:
-        raise InputError(f"refine.walk.{error}.") from error
 
 
 def _label_image(name: str, *, folder: Path, low: Path, high: Path, prefer_class: bool) -> None:

@@ -5,15 +5,10 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.dataset import VOCDataset
-from wsss_lightning.data.report import (
-    TrainTestScale,
-    always_tagged,
-    median_long_side,
-    rare_classes,
-    shared_files,
-)
+from wsss_lightning.data.duplicates import shared_files
+from wsss_lightning.data.report import TrainTestScale, always_tagged, median_long_side, rare_classes
 from wsss_lightning.data.supervision import BOXES, MASKS, TAGS, Supervision
 from wsss_lightning.methods.sc_cam.files import read_subcategories
 from wsss_lightning.steps.datasets import datasets_of, forget_splits
@@ -55,7 +50,7 @@ def check_data(
     _warn_of_splits(data, train, last)
     if scales and len(last):
         side = median_long_side(last)
-        for warning in filter(None, (scale.complaint(side) for scale in scales)):
+        for warning in filter(None, (scale.warning(side) for scale in scales)):
             warn(f"{last.split}: {warning}")
     return "-".join(digests)
 
@@ -106,10 +101,10 @@ def _describe(name: str, dataset: VOCDataset) -> None:
     print_plain(f"{where}: {len(dataset)} images, {tagged} tagged, {masks}", "dim")
     if dataset.with_boxes:
         counts = dataset.count_boxes()
-        left_out = f", {counts.left_out} without width or height left out"
+        left_out = f", {counts.empty} without width or height left out"
         print_plain(
-            f"{where}: {counts.boxes} boxes from {dataset.boxes_from}, {counts.cut} clipped to the "
-            f"image, {counts.unboxed} tags without a box{left_out if counts.left_out else ''}",
+            f"{where}: {counts.boxes} boxes from {dataset.boxes_from}, {counts.clipped} clipped to the "
+            f"image, {counts.tags_without_box} tags without a box{left_out if counts.empty else ''}",
             "dim",
         )
     for note in dataset.notes:

@@ -3,40 +3,17 @@
 from collections.abc import Iterator
 from typing import Any
 
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from wsss_lightning.config.parameter_errors import parameters_as_keys
 from wsss_lightning.densecrf.api import choose, mean_field
 from wsss_lightning.densecrf.parameters import CRFParameters
-from wsss_lightning.errors import InputError
 
 
 def settings_of(node: DictConfig) -> dict[str, Any]:
     """A node as keyword arguments."""
     return {str(key): value for key, value in OmegaConf.to_container(node, resolve=True).items()}  # type: ignore[union-attr]
-
-
-def build(node: Any, key: str, **arguments: Any) -> Any:
-    """Build what a node describes.
-
-    Args:
-        node: with a `_target_`.
-        key: of the node in the configuration, for messages.
-        arguments: further arguments of the constructor.
-
-    Raises:
-        InputError: the constructor rejects a value.
-    """
-    try:
-        return instantiate(node, **arguments)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, InputError):
-            raise cause from error
-        if isinstance(cause, ValueError):
-            raise InputError(f"{key}: {cause}.") from error
-        raise
 
 
 def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
@@ -49,12 +26,13 @@ def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
 
     settings = settings_of(node)
     engine = settings.pop("engine")
-    parameters = CRFParameters(**settings)
-    choose(engine, [])
-    if engine in ("native", "pydensecrf"):
-        mean_field(
-            torch.zeros(1, 1, 3, dtype=torch.uint8), torch.zeros(2, 1, 1), parameters, engine
-        )
+    with parameters_as_keys(node):
+        parameters = CRFParameters(**settings)
+        choose(engine, [])
+        if engine in ("native", "pydensecrf"):
+            mean_field(
+                torch.zeros(1, 1, 3, dtype=torch.uint8), torch.zeros(2, 1, 1), parameters, engine
+            )
     return parameters, engine
 
 
@@ -75,7 +53,8 @@ def set_statistics(node: DictConfig) -> None:
     """Write the mean and std of each backbone's weights into its node."""
     for backbone in backbone_nodes(node):
         if backbone.get("mean") is None or backbone.get("std") is None:
-            statistics = instantiate(backbone).statistics
+            with parameters_as_keys(backbone):
+                statistics = instantiate(backbone).statistics
             with open_dict(backbone):
                 backbone.mean, backbone.std = list(statistics.mean), list(statistics.std)
 

@@ -1,6 +1,8 @@
 """Data sets of a run: each split is read once per process, however many steps use it."""
 
+import inspect
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -51,6 +53,18 @@ def datasets_of(data: DictConfig) -> Splits:
     if key not in _opened:
         _opened[key] = Splits(instantiate(data.dataset))
     return _opened[key]
+
+
+def name_keys(message: str) -> str:
+    """Replace parameters of `VOCDataset`, which messages put in backticks, by configuration keys."""
+    parameters = inspect.signature(VOCDataset).parameters
+
+    def key(match: re.Match[str]) -> str:
+        name, rest = match.groups()
+        prefix = "data" if name == "root" else "data.dataset"
+        return f"{prefix}.{name}{rest}" if name in parameters else match[0]
+
+    return re.sub(r"`(\w+)([^`]*)`", key, message)
 
 
 def forget_splits() -> None:

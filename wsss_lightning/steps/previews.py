@@ -10,13 +10,8 @@ from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.scores import load_mask, load_score
 from wsss_lightning.data.stage_files import class_file_names, image_file
 from wsss_lightning.figures.charts import line_chart, save_chart
-from wsss_lightning.figures.image_grid import (
-    class_legend,
-    heat_overlay,
-    image_grid,
-    mask_overlay,
-    save_image,
-)
+from wsss_lightning.figures.image_grid import image_grid, save_image
+from wsss_lightning.figures.overlays import class_legend, heat_overlay, mask_overlay
 from wsss_lightning.methods.sc_cam.files import CLUSTERS, FEATURES, load_clusters, load_features
 from wsss_lightning.steps.datasets import datasets_of
 from wsss_lightning.steps.runtime import name_of
@@ -101,7 +96,7 @@ def round_chart(folder: Path, *, points: Points, title: str) -> None:
         points: (round, score) of each line, by its name.
         title: of the chart.
     """
-    chart = line_chart(points, "round", "mIoU (%)", whole=True)
+    chart = line_chart(points, "round", "mIoU (%)", integer_x=True)
     chart.suptitle(title, fontsize=11)
     save_chart(chart, folder / "rounds.png")
 

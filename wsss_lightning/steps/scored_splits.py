@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from wsss_lightning.config.schema import splits_of
+from wsss_lightning.config.splits import splits_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.steps.datasets import datasets_of
 

@@ -20,7 +20,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsss_lightning.cache.code_digest import CodeGraph, targets_in
-from wsss_lightning.config.schema import check_targets
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.errors import InputError
 from wsss_lightning.training.distributed import PerStageDDP, silence_lightning
 

@@ -88,7 +88,7 @@ def of_run(folder, count, side=None):
     from omegaconf import OmegaConf
 
     cfg = OmegaConf.load(folder / "hydra/config.yaml")
-    reader = instantiate(cfg.data.dataset)(split=cfg.data.train, with_masks=False)
+    reader = instantiate(cfg.data.dataset)(split=cfg.data.train).view(with_masks=False)
     for i in range(0, len(reader), max(1, len(reader) // count)):
         score, _ = load_score(folder / "seeds" / cfg.data.train / f"{reader.names[i]}.npz")
         image, maps = reader.image(i), torch.from_numpy(score)

@@ -53,7 +53,7 @@ def main():
     cfg = OmegaConf.load(args.run / "hydra/config.yaml")
     split, data = cfg.data.train, cfg.data
     seeds = (args.run / "seeds" / split).resolve()
-    reader = instantiate(data.dataset)(split=split, with_masks=False)
+    reader = instantiate(data.dataset)(split=split).view(with_masks=False)
     parameters = OmegaConf.merge(cfg.crf, {"engine": "auto"})
     background = cfg.seeds.background_score
     with tempfile.TemporaryDirectory() as temporary:

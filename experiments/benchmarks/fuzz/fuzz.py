@@ -36,7 +36,8 @@ from yaml import YAMLError
 from wsss_lightning.cli.config_files import check_files
 from wsss_lightning.cli.error_messages import explain_error
 from wsss_lightning.config.folder import conf_folder
-from wsss_lightning.config.schema import check_targets, check_values
+from wsss_lightning.config.ranges import check_values
+from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.images import opened
 from wsss_lightning.data.scores import load_mask
@@ -56,7 +57,7 @@ XML = (
 )
 CSV = "image,bird,cat,dog\nimg,1,0,0\nother,0,1,1\n"
 BOXES = "image,class,x0,y0,x1,y1\nimg,cat,1,2,30,40\n"
-LOOKS = "name,class,look\nimg,cat,tabby\n"
+SUBCATEGORIES = "name,class,subcategory\nimg,cat,tabby\n"
 YAML = """defaults: [voc_layout]
 name: mine
 num_classes: 3
@@ -176,7 +177,7 @@ def seeds(rng: random.Random) -> dict[str, list[bytes]]:
     tags = {"img": np.array([1, 0, 0], np.float32), 2007000032: np.array([0, 1, 1], np.float32)}
     return {
         "xml": [XML.encode()],
-        "csv": [CSV.encode(), BOXES.encode(), LOOKS.encode()],
+        "csv": [CSV.encode(), BOXES.encode(), SUBCATEGORIES.encode()],
         "png": [
             saved(grey, format="PNG"),
             saved(coloured, format="PNG", optimize=True),

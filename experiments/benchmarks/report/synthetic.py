@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from wsss_lightning.evaluation.error_analysis import WRONG
-from wsss_lightning.evaluation.pixel_counts import TALLY
+from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE
 from wsss_lightning.report.verdict import dataset_miou
 from wsss_lightning.results.schema import (
     Annotation,
@@ -67,20 +67,20 @@ def _write(
     folder: Path, names: list[str], labels: int, cells: np.ndarray, counts: np.ndarray
 ) -> dict[str, float]:
     folder.mkdir(parents=True)
-    by_cause = np.zeros((len(WRONG), labels, labels + 1), np.int64)
+    by_error_type = np.zeros((len(WRONG), labels, labels + 1), np.int64)
     # spill and missed parts
-    np.add.at(by_cause[4].reshape(-1), cells[:, 1], counts[:, 1])
-    np.add.at(by_cause[3].reshape(-1), cells[:, 2], counts[:, 2])
+    np.add.at(by_error_type[4].reshape(-1), cells[:, 1], counts[:, 1])
+    np.add.at(by_error_type[3].reshape(-1), cells[:, 2], counts[:, 2])
     wrong = np.zeros((len(names), len(WRONG)), np.int64)
     wrong[:, 4], wrong[:, 3] = counts[:, 1], counts[:, 2]
     np.savez_compressed(
-        folder / TALLY,
+        folder / PIXEL_COUNTS_FILE,
         names=np.array(names),
         labels=np.array(labels),
         filled=np.full(len(names), 4),
         cells=cells.ravel().astype(np.int32),
         pixels=counts.ravel(),
-        by_cause=by_cause,
+        by_error_type=by_error_type,
         wrong=wrong,
     )
     matrix = np.zeros(labels * (labels + 1))

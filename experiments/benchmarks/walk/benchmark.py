@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_lightning.ops.affinity import feature_affinity, half_disc, random_walk
+from wsss_lightning.ops.affinity import feature_affinity, half_disc
+from wsss_lightning.ops.random_walk import random_walk
 
 RADIUS, BETA = 5, 8.0
 

@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.data.scores import load_mask, save_mask
-from wsss_lightning.data.synthetic.world import CLASSES, generate
+from wsss_lightning.data.synthetic.generate import generate
+from wsss_lightning.data.synthetic.shapes import CLASSES
 from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.files import write_text
 

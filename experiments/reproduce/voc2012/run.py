@@ -54,7 +54,7 @@ def check_resnet38(path: Path) -> None:
     Raises:
         InputError: it cannot be read, or holds another network.
     """
-    state = read_weights(path, "--resnet38")
+    state = read_weights(path)
     network = read_official(state, path).network if is_official(state) else "another network"
     if network != "ImageNet":
         raise InputError(
@@ -97,7 +97,7 @@ def check_data(cfg: DictConfig, incomplete: bool) -> None:
         if images != count:
             faults.append(f"{split} lists {images} images, VOC 2012 has {count}")
     ours, plain = cfg.data, cfg.data.copy()
-    plain.reader.mask_dir = "SegmentationClass"
+    plain.dataset.mask_dir = "SegmentationClass"
     own, other = datasets_of(ours)("val"), datasets_of(plain)("val")
     for read in (own, other):
         for i in range(len(read)):
@@ -105,8 +105,8 @@ def check_data(cfg: DictConfig, incomplete: bool) -> None:
     changed = sum(not np.array_equal(own.mask(i), other.mask(i)) for i in range(len(own)))
     if changed:
         faults.append(
-            f"{changed} masks of val in {ours.reader.mask_dir} are not those of SegmentationClass, "
-            f"with which papers score; copy these to {ours.reader.mask_dir}"
+            f"{changed} masks of val in {ours.dataset.mask_dir} are not those of SegmentationClass, "
+            f"with which papers score; copy these to {ours.dataset.mask_dir}"
         )
     for fault in faults:
         report("data", fault, "yellow")

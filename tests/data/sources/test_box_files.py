@@ -122,7 +122,7 @@ def test_objects_of_coco_without_a_side_are_left_out_and_counted(written):
         for i, box in enumerate([[1, 2, 0.0, 4], [1, 2, 3, 0], [1, 2, 3, 4], [1, 2, -3, 0]])
     ]
     table = read_coco(written("a.json", coco(annotations=things)))
-    assert table.left_out == 2
+    assert table.num_empty == 2
     kept, negative = table.boxes["b.jpg"]
     assert clip_and_round(kept, 9, 9) == (1, 2, 4, 6)
     assert clip_and_round(negative, 9, 9) is None  # refused by who knows the image

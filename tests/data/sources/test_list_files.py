@@ -58,17 +58,17 @@ def names(listed) -> list[str]:
 def test_a_name_with_blanks_is_found_however_its_path_is_written(folder, listed, written):
     found = listed(folder("my photo (2).jpg", "my.jpg"), written)
     assert names(found) == ["my photo (2)"]
-    assert found.absent == []
+    assert found.missing == []
 
 
 def test_a_line_is_never_cut_at_a_blank_to_find_another_image(folder, listed):
-    assert listed(folder("a.jpg"), "a copy\n").absent == ["a copy"]
+    assert listed(folder("a.jpg"), "a copy\n").missing == ["a copy"]
 
 
 def test_a_number_behind_a_name_that_is_not_there_leaves_no_image_out(folder, listed):
     found = listed(folder("a.jpg"), "a 1\nb -1\nc 0 0\n")
     assert names(found) == ["a"]
-    assert found.absent == ["b -1", "c 0 0"]
+    assert found.missing == ["b -1", "c 0 0"]
 
 
 def test_a_class_list_of_voc_gives_the_images_that_show_the_class(folder, listed):
@@ -92,7 +92,7 @@ def test_images_of_sub_folders_keep_their_folder_as_part_of_their_name(folder, l
     assert names(listed(index, "0002\n")) == ["val/0002"]
     with raises_naming(InputError, "line 1", "0001", "train/0001.jpg", "val/0001.jpg"):
         listed(index, "0001\n")
-    assert listed(index, "test/0002\n").absent == ["test/0002"]  # of another folder
+    assert listed(index, "test/0002\n").missing == ["test/0002"]  # of another folder
 
 
 def test_composed_and_decomposed_names_are_the_same(folder, listed):
@@ -128,7 +128,7 @@ def test_a_format_that_is_not_read_is_named(folder):
     assert "a.heic" in index.why_absent("a.heic")
 
 
-def test_hidden_files_and_links_that_lead_back_are_left_out(folder, listed, tmp_path):
+def test_hidden_files_and_links_that_lead_back_are_skipped(folder, listed, tmp_path):
     folder("x/a.jpg", "x/._a.jpg")
     (tmp_path / "JPEGImages/x/back").symlink_to(tmp_path / "JPEGImages")
     index = ImageIndex(tmp_path / "JPEGImages", tmp_path / "masks")
@@ -136,7 +136,7 @@ def test_hidden_files_and_links_that_lead_back_are_left_out(folder, listed, tmp_
 
 
 def test_a_path_above_the_folder_of_images_is_not_followed(folder, listed):
-    assert listed(folder("a.jpg"), "../JPEGImages/../a.jpg\n").absent == ["../JPEGImages/../a.jpg"]
+    assert listed(folder("a.jpg"), "../JPEGImages/../a.jpg\n").missing == ["../JPEGImages/../a.jpg"]
 
 
 def test_a_split_whose_list_is_null_does_not_exist(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from facts import assert_names, raises_naming
 from PIL import Image
 
-from wsss_lightning.data.checks import MaskSurvey
+from wsss_lightning.data.mask_survey import MaskSurvey
 from wsss_lightning.data.sources.masks import MaskReader
 from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import voc_palette
@@ -39,7 +39,7 @@ def problems(tmp_path):
         for i, (mask, labels) in enumerate(zip(masks, tags, strict=True)):
             image = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
             image.save(tmp_path / f"{i}.png")
-            survey.add(reader.look(tmp_path / f"{i}.png"), labels)
+            survey.add(reader.inspect(tmp_path / f"{i}.png"), labels)
         return survey.problems()
 
     return look
@@ -196,4 +196,4 @@ def test_a_mask_of_16_bits_keeps_its_ids(tmp_path):
     Image.fromarray(np.array([[0, 300, 65535]], np.uint16)).save(tmp_path / "a.png")
     reader = MaskReader(["cat"], {0: "background", 300: "cat"}, None, "background")
     assert reader.read(tmp_path / "a.png").tolist() == [[0, 1, 0]]
-    assert reader.look(tmp_path / "a.png").unnamed == {65535: 1}
+    assert reader.inspect(tmp_path / "a.png").unnamed == {65535: 1}

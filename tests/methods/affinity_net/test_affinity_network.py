@@ -7,7 +7,8 @@ from official import layout, recipe
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.affinity_net.network import AffinityNet
 from wsss_lightning.nets.backbones import Backbone
-from wsss_lightning.ops.affinity import feature_affinity, half_disc, transition
+from wsss_lightning.ops.affinity import feature_affinity, half_disc
+from wsss_lightning.ops.random_walk import transition
 
 
 def affinity_net(

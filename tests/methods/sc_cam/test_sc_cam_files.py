@@ -56,37 +56,35 @@ def test_a_file_that_is_absent_or_damaged_is_named(tmp_path, content):
         load_features(path)
 
 
-TABLE = (
-    "name,instance,class,look\na,1,cat,2\nb,1,cat,0\nb,2,cat,1\nc,1,dog,0\nz,1,cat,3\nc,2,bird,1\n"
-)
+TABLE = "name,instance,class,subcategory\na,1,cat,2\nb,1,cat,0\nb,2,cat,1\nc,1,dog,0\nz,1,cat,3\nc,2,bird,1\n"
 
 
-def test_known_looks_are_those_of_images_with_one(tmp_path):
-    path = tmp_path / "looks.csv"
+def test_known_subcategories_are_those_of_images_with_one(tmp_path):
+    path = tmp_path / "subcategories.csv"
     path.write_text(TABLE)
-    looks = read_subcategories(path, ["a", "b", "c", "d"], ["cat", "dog"])
-    # b shows two cats of different looks, and z and birds are of no interest
-    assert looks.tolist() == [[2, ABSENT], [ABSENT, ABSENT], [ABSENT, 0], [ABSENT, ABSENT]]
+    found = read_subcategories(path, ["a", "b", "c", "d"], ["cat", "dog"])
+    # b shows two cats of different sub-categories, and z and birds are of no interest
+    assert found.tolist() == [[2, ABSENT], [ABSENT, ABSENT], [ABSENT, 0], [ABSENT, ABSENT]]
 
 
-def test_a_table_of_looks_that_cannot_be_used_is_told(tmp_path):
-    path = tmp_path / "looks.csv"
-    with raises_naming(InputError, "looks.csv", "data.subcategories=null"):
+def test_a_table_of_subcategories_that_cannot_be_used_is_told(tmp_path):
+    path = tmp_path / "subcategories.csv"
+    with raises_naming(InputError, "subcategories.csv", "data.subcategories=null"):
         read_subcategories(path, ["a"], ["cat"])
-    path.write_text("name,class,looks\n")
-    with raises_naming(InputError, "look", "looks"):
+    path.write_text("name,class,subcategori\n")
+    with raises_naming(InputError, "subcategory", "subcategori"):
         read_subcategories(path, ["a"], ["cat"])
 
 
 @pytest.mark.parametrize(
     ("content", "facts"),
     [
-        (b"name,class,look\n\xff\xfe", ["CSV"]),
-        (b"name,class,look\nb,cat\n", ["line 2"]),
-        (b"name,class\nb,cat\n", ["look"]),
+        (b"name,class,subcategory\n\xff\xfe", ["CSV"]),
+        (b"name,class,subcategory\nb,cat\n", ["line 2"]),
+        (b"name,class\nb,cat\n", ["subcategory"]),
     ],
 )
-def test_a_table_of_looks_that_does_not_fit_is_refused(tmp_path, content, facts):
-    (tmp_path / "looks.csv").write_bytes(content)
-    with raises_naming(InputError, "looks.csv", *facts):
-        read_subcategories(tmp_path / "looks.csv", ["b"], ["cat"])
+def test_a_table_of_subcategories_that_does_not_fit_is_refused(tmp_path, content, facts):
+    (tmp_path / "subcategories.csv").write_bytes(content)
+    with raises_naming(InputError, "subcategories.csv", *facts):
+        read_subcategories(tmp_path / "subcategories.csv", ["b"], ["cat"])

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from wsss_lightning.methods.simple_does_it.boxes import (
     Prediction,
     clip_marginal,
-    clip_to_boxes,
     core,
     denoised,
     front_box,
@@ -90,7 +89,6 @@ def test_an_image_without_boxes_is_background():
     assert painted(2, 2) == [[0, 0], [0, 0]]
     assert not paint_cores(boxes_of(), canvas(2, 2), 0.2, "side").any()
     assert (front_box(boxes_of(), 2, 2) == -1).all()
-    assert not clip_to_boxes(labels_of([1, X]), boxes_of(), class_wise=False).any()
 
 
 # inner boxes
@@ -164,36 +162,6 @@ def test_centres_are_labelled_as_boxes_are_and_the_same_pixels_are_background(bo
 
 
 # clipping
-
-
-def test_outside_of_all_boxes_is_background_and_inside_any_class_stays():
-    labels = labels_of([1, 1, 2, 2], [1, X, X, 2])
-    boxes = boxes_of((1, 1, 0, 3, 2))
-    expected = [[0, 1, 2, 0], [0, X, X, 0]]
-    assert clip_to_boxes(labels, boxes, class_wise=False).tolist() == expected
-
-
-def test_class_wise_a_class_stays_only_in_boxes_of_its_own():
-    labels = labels_of([1, 1, 2, 2], [2, 2, 1, X])
-    boxes = boxes_of((1, 0, 0, 3, 2), (2, 2, 0, 4, 2))
-    expected = [[1, 1, 2, 2], [0, 0, 1, X]]
-    assert clip_to_boxes(labels, boxes, class_wise=True).tolist() == expected
-
-
-def test_a_class_without_any_box_is_clipped_class_wise():
-    labels = labels_of([3, 1])
-    assert clip_to_boxes(labels, boxes_of((1, 0, 0, 2, 1)), class_wise=True).tolist() == [[0, 1]]
-    assert clip_to_boxes(labels, boxes_of((1, 0, 0, 2, 1)), class_wise=False).tolist() == [[3, 1]]
-
-
-@given(boxes=BOXES, class_wise=st.booleans(), seed=st.integers(0, 99))
-def test_clipping_twice_is_clipping_once_and_boxes_themselves_stay(boxes, class_wise, seed):
-    labels = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, (8, 9), np.uint8))
-    once = clip_to_boxes(labels, boxes, class_wise)
-    assert torch.equal(clip_to_boxes(once, boxes, class_wise), once)
-    full = paint_boxes(boxes, canvas(8, 9))
-    assert torch.equal(clip_to_boxes(full, boxes, class_wise), full)
-    assert not once[full == 0].any()
 
 
 MARGINAL = torch.tensor([[0.1, 0.0, 0.0], [0.7, 0.5, 1.0], [0.2, 0.5, 0.0]])[:, None]

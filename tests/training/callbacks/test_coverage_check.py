@@ -15,7 +15,7 @@ class _Data(pl.LightningDataModule):
     def __init__(self, given):
         super().__init__()
         self.given = given
-        self.whole = {"val": NAMES, "predict": NAMES}
+        self.expected_names = {"val": NAMES, "predict": NAMES}
 
     def _loader(self):
         return DataLoader([{"name": name} for name in self.given], batch_size=2)

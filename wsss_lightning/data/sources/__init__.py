@@ -1,1 +1,1 @@
-"""Files that describe a data set: lists, tags, boxes and masks, as tools and people write them."""
+"""Lists, tags, boxes and masks of a dataset, in the formats of common tools."""

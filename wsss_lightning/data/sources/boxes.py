@@ -1,8 +1,7 @@
-"""Boxes as files hold them, in one convention.
+"""Files of boxes, in one convention.
 
-Ours: x0, y0, x1, y1 in pixels from 0, ends exclusive, so x1 - x0 is the width. Files differ: VOC's
-XML counts from 1 and includes the ends; COCO gives a corner, width and height from 0; masks have
-pixels.
+Ours: x0, y0, x1, y1 in pixels from 0, ends exclusive, so that x1 - x0 is the width. VOC's XML
+counts from 1 and includes the ends; COCO gives a corner, width and height from 0.
 
 Letters: n boxes, H W an image.
 """
@@ -15,28 +14,30 @@ from typing import Any, Final, NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
+import torch
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import parse
 from jaxtyping import Integer, UInt8
+from torchvision import ops
 
 from wsss_lightning.data.sources.text import read_table
 from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import IGNORE
 
 SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
-MOST_XML: Final = 1 << 24  # bytes
+MAX_XML_SIZE: Final = 1 << 24  # bytes
 COLUMNS: Final = ("image", "class", "x0", "y0", "x1", "y1")
 
 
 class RawBox(NamedTuple):
-    """A box as somebody drew it.
+    """A box as its file holds it, neither rounded nor clipped.
 
     Attributes:
         name: of its class.
-        corners: x0, y0, x1, y1, of our convention but for rounding; None where they are no numbers.
+        corners: x0, y0, x1, y1 in our convention; None if they are not numbers.
         difficult: marked as such in VOC's XML.
-        numbers: as the file has them.
-        where: which box of the file it is, where one file holds those of many images.
+        numbers: as written in the file, for messages.
+        where: line or object in the file, for messages; empty if the file has boxes of one image.
     """
 
     name: str
@@ -47,11 +48,11 @@ class RawBox(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """Of one image, in VOC's XML.
+    """An annotation of one image in VOC's XML.
 
     Attributes:
         boxes: of its objects.
-        size: (H, W) of the image that was annotated; None where the file does not say.
+        size: (H, W) of the annotated image; None if the file does not give it.
     """
 
     boxes: list[RawBox]
@@ -62,23 +63,23 @@ class BoxTable(NamedTuple):
     """Boxes of many images in one file.
 
     Attributes:
-        boxes: by image, as the file writes its name.
-        sizes: (H, W) of images that the file knows, likewise.
-        left_out: objects without height or width, which COCO's own files hold.
+        boxes: by image name, as written in the file.
+        sizes: (H, W) by image name, where the file gives it.
+        num_empty: objects without height or width, which are left out.
     """
 
     boxes: dict[str, list[RawBox]]
     sizes: dict[str, tuple[int, int]]
-    left_out: int = 0
+    num_empty: int = 0
 
 
 def read_xml(path: Path) -> Annotation:
-    """Boxes of an annotation in VOC's XML, which counts from 1 and includes the ends.
+    """Read an annotation in VOC's XML, which counts from 1 and includes the ends.
 
-    A namespace is ignored, and entities are not expanded.
+    Namespaces are ignored, and entities are not expanded.
 
     Raises:
-        InputError: the file is absent, does not parse, or declares entities.
+        InputError: the file is missing, too large or invalid, or declares entities.
 
     Source: VOC development kit; a few of VOC's own files hold decimals.
     """
@@ -87,10 +88,10 @@ def read_xml(path: Path) -> Annotation:
         if isinstance(element.tag, str):
             element.tag = element.tag.rpartition("}")[2]
     boxes = []
-    # an <object> has <part>s with names and boxes of their own; only direct children are meant
+    # an <object> has <part>s with names and boxes of their own, so only direct children count
     for node in root.findall("object"):
-        written = [(node.findtext(f"bndbox/{side}") or "").strip() for side in SIDES]
-        numbers = _numbers(written)
+        texts = [(node.findtext(f"bndbox/{side}") or "").strip() for side in SIDES]
+        numbers = _numbers(texts)
         corners = None
         if numbers is not None:
             x0, y0, x1, y1 = numbers
@@ -100,41 +101,35 @@ def read_xml(path: Path) -> Annotation:
                 (node.findtext("name") or "").strip(),
                 corners,
                 (node.findtext("difficult") or "").strip() == "1",
-                ", ".join(written),
+                ", ".join(texts),
             )
         )
     return Annotation(boxes, _size(root.findtext("size/height"), root.findtext("size/width")))
 
 
 def _parse_xml(path: Path) -> Element:
-    _check_length(path)
+    if path.is_file() and path.stat().st_size > MAX_XML_SIZE:  # its tree takes ten times as much
+        raise InputError(
+            f"{path} has {path.stat().st_size} bytes, but the annotation of one image has at most "
+            f"{MAX_XML_SIZE}; give each image a file of its own."
+        )
     try:
         return parse(path).getroot()
     except FileNotFoundError as error:
         raise InputError(
-            f"{path} is missing; add it, or take tags from elsewhere (data.dataset.tags), and boxes "
-            "(data.dataset.boxes)."
+            f"{path} is missing; add it, or set `tags` and `boxes` to other sources."
         ) from error
     except DefusedXmlException as error:
         raise InputError(
             f"{path} declares entities, which are not expanded; save it without a DOCTYPE."
         ) from error
-    # an encoding that Python lacks, or text that is not of the one declared
+    # an unknown encoding, or text in another encoding than declared
     except (ParseError, LookupError, ValueError) as error:
-        raise InputError(f"{path} does not parse as XML ({error}); mend the file.") from error
-
-
-def _check_length(path: Path) -> None:
-    """An annotation is of one image; a tree of it in memory is ten times as large."""
-    if path.is_file() and path.stat().st_size > MOST_XML:
-        raise InputError(
-            f"{path} has {path.stat().st_size} bytes, but the annotation of one image has at most "
-            f"{MOST_XML}; give each image a file of its own."
-        )
+        raise InputError(f"{path} cannot be parsed as XML ({error}); correct the file.") from error
 
 
 def _size(height: Any, width: Any) -> tuple[int, int] | None:
-    """(H, W); None where the file has none, or the 0 that some tools write in its place."""
+    """(H, W); None if missing, or 0, which some tools write for an unknown size."""
     try:
         size = int(float(height)), int(float(width))
     except (TypeError, ValueError, OverflowError):
@@ -143,13 +138,12 @@ def _size(height: Any, width: Any) -> tuple[int, int] | None:
 
 
 def read_coco(path: Path) -> BoxTable:
-    """Boxes of a COCO file: corner, width and height from 0; crowds are left out.
+    """Read boxes of a COCO file: corner, width and height from 0.
 
-    Objects whose height or width is 0 have no pixel. COCO 2014 has one, so they are left out and
-    counted.
+    Crowds are left out. So are objects with a height or width of 0, of which COCO 2014 has one.
 
     Raises:
-        InputError: the file is not of COCO.
+        InputError: the file is not in COCO's format.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -158,119 +152,130 @@ def read_coco(path: Path) -> BoxTable:
             raise ValueError("two images have the same id or file_name")
         categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         boxes: dict[str, list[RawBox]] = {name: [] for name in names.values()}
-        left_out = 0
+        num_empty = 0
         for entry in content["annotations"]:
             if entry.get("iscrowd", 0):
                 continue
-            numbers = _numbers(list(entry["bbox"]))
             corners = None
-            if numbers is not None:
+            if (numbers := _numbers(list(entry["bbox"]))) is not None:
                 x, y, width, height = numbers
                 if min(width, height) == 0 <= max(width, height):
-                    left_out += 1
+                    num_empty += 1
                     continue
                 corners = (x, y, x + width, y + height)
-            written = ", ".join(map(str, entry["bbox"]))
+            text = ", ".join(map(str, entry["bbox"]))
             where = f"object {entry.get('id', '?')} of {names[entry['image_id']]}"
-            drawn = RawBox(categories[entry["category_id"]], corners, False, written, where)
-            boxes[names[entry["image_id"]]].append(drawn)
+            box = RawBox(categories[entry["category_id"]], corners, False, text, where)
+            boxes[names[entry["image_id"]]].append(box)
         sizes = {
             names[image["id"]]: size
             for image in content["images"]
             if (size := _size(image.get("height"), image.get("width"))) is not None
         }
-    # RecursionError: lists in lists in lists
+    # RecursionError: deeply nested lists
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as boxes of COCO ({type(error).__name__}: {error}); expected "
             "images (id, file_name), categories (id, name) and annotations (image_id, category_id, "
             "bbox)."
         ) from error
-    return BoxTable(boxes, sizes, left_out)
+    return BoxTable(boxes, sizes, num_empty)
 
 
 def read_csv(path: Path) -> BoxTable:
-    """Boxes of a CSV file, in our own convention.
+    """Read boxes of a CSV file, in our convention.
 
     Raises:
-        InputError: the file is no text, or a line is not of the columns of the first.
+        InputError: the file is not text, its header differs from `COLUMNS`, or a line has another
+            number of cells.
     """
     rows = read_table(path)
     header = [word.lower() for word in rows[0].cells]
     if header != list(COLUMNS):
         raise InputError(
             f"{path} begins with {','.join(header)[:80]}, but the first line of boxes "
-            f"is {','.join(COLUMNS)} (pixels from 0, ends exclusive); mend it."
+            f"is {','.join(COLUMNS)} (pixels from 0, ends exclusive); correct the line."
         )
     boxes: dict[str, list[RawBox]] = {}
     for line, cells in rows[1:]:
         if len(cells) != len(COLUMNS):
             raise InputError(
                 f"{path}, line {line}, is {','.join(cells)[:80]}, but {','.join(COLUMNS)} are "
-                "expected; mend the line."
+                "expected; correct the line."
             )
-        name, label, *written = cells
-        drawn = RawBox(label, _numbers(written), False, ", ".join(written), f"line {line}")
-        boxes.setdefault(name, []).append(drawn)
+        name, label, *texts = cells
+        box = RawBox(label, _numbers(texts), False, ", ".join(texts), f"line {line}")
+        boxes.setdefault(name, []).append(box)
     return BoxTable(boxes, {})
 
 
 def boxes_of_instances(
     instances: Integer[np.ndarray, "H W"], mask: UInt8[np.ndarray, "H W"]
 ) -> Integer[np.ndarray, "n 5"]:
-    """Class, x0, y0, x1, y1 around each instance; its class is that of most of its pixels.
+    """Bounding box of each instance, with the class of most of its pixels.
 
     Args:
         instances: number of each object; 0 background, 255 ignored.
-        mask: labels 0..c; ignored pixels do not vote, and an instance of only such has no box.
+        mask: labels 0 to c; ignored pixels have no vote. An instance whose pixels are all ignored
+            has no box.
+
+    Returns:
+        Label, x0, y0, x1, y1, ends exclusive. The boxes are tighter than drawn ones by the ignored
+        rim.
 
     Raises:
         ValueError: most pixels of an instance are background.
 
-    Source: Dai et al. 2015 (BoxSup). Tighter than drawn boxes by the ignored rim.
+    Source: Dai et al. 2015 (BoxSup).
     """
-    found = []
+    labels: list[int] = []
+    areas: list[np.ndarray] = []
     for number in np.unique(instances):
         if number in (0, IGNORE):
             continue
-        here = instances == number
-        votes = np.bincount(mask[here & (mask != IGNORE)].ravel(), minlength=1)
+        area = instances == number
+        votes = np.bincount(mask[area & (mask != IGNORE)].ravel(), minlength=1)
         if not votes.any():
             continue
         label = int(votes.argmax())
         if label == 0:
             raise ValueError(f"instance {number} lies on background")
-        rows, columns = np.flatnonzero(here.any(1)), np.flatnonzero(here.any(0))
-        found.append((label, columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-    return np.array(found, np.int64).reshape(-1, 5)
+        labels.append(label)
+        areas.append(area)
+    if not labels:
+        return np.zeros((0, 5), np.int64)
+    # torchvision includes the ends
+    corners = ops.masks_to_boxes(torch.from_numpy(np.stack(areas))).long().numpy()
+    corners[:, 2:] += 1
+    return np.concatenate([np.array(labels)[:, None], corners], axis=1)
 
 
-def clip_and_round(drawn: RawBox, height: int, width: int) -> tuple[int, int, int, int] | None:
-    """Corners in whole pixels, cut to the image; None where no pixel is left.
+def clip_and_round(box: RawBox, height: int, width: int) -> tuple[int, int, int, int] | None:
+    """Corners in whole pixels inside the image; None if no pixel remains.
 
-    Halves are rounded up, so a box keeps its size wherever it lies; one that rounding would leave
-    without a pixel keeps the one where it begins.
+    Halves are rounded up, so that the size of a box does not depend on its position. A box that
+    rounding would reduce to nothing keeps the pixel where it starts.
     """
-    if drawn.corners is None:
+    if box.corners is None:
         return None
-    x0, y0, x1, y1 = drawn.corners
-    left, right = _whole(x0, x1)
-    top, bottom = _whole(y0, y1)
+    x0, y0, x1, y1 = box.corners
+    left, right = _round_interval(x0, x1)
+    top, bottom = _round_interval(y0, y1)
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def exceeds_image(drawn: RawBox, height: int, width: int) -> bool:
+def exceeds_image(box: RawBox, height: int, width: int) -> bool:
     """Whether a part of a box lies outside its image."""
-    if drawn.corners is None:
+    if box.corners is None:
         return False
-    x0, y0, x1, y1 = drawn.corners
-    left, right = _whole(x0, x1)
-    top, bottom = _whole(y0, y1)
+    x0, y0, x1, y1 = box.corners
+    left, right = _round_interval(x0, x1)
+    top, bottom = _round_interval(y0, y1)
     return left < 0 or top < 0 or right > width or bottom > height
 
 
-def _whole(start: float, stop: float) -> tuple[int, int]:
+def _round_interval(start: float, stop: float) -> tuple[int, int]:
     first, last = math.floor(start + 0.5), math.floor(stop + 0.5)
     if first == last and start < stop:
         first = math.floor(start)
@@ -278,9 +283,9 @@ def _whole(start: float, stop: float) -> tuple[int, int]:
     return first, last
 
 
-def _numbers(written: Sequence[Any]) -> tuple[float, float, float, float] | None:
+def _numbers(texts: Sequence[Any]) -> tuple[float, float, float, float] | None:
     try:
-        a, b, c, d = (float(word) for word in written)
+        a, b, c, d = (float(text) for text in texts)
     except (TypeError, ValueError):
         return None
     return (a, b, c, d) if all(map(math.isfinite, (a, b, c, d))) else None

@@ -1,6 +1,6 @@
-"""Names of images and classes, found however a file writes them.
+"""Names of images and classes, matched in the many ways that files write them.
 
-An image is known by its path below the folder of images, without the suffix and with `/` between
+An image is named by its path below the folder of images, without suffix and with `/` between
 folders: `train/0001`. Its mask and annotation have the same name below their own folders.
 """
 
@@ -10,32 +10,26 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, final
+from typing import final
 
 from wsss_lightning.data.images import SUFFIXES
 from wsss_lightning.errors import InputError, did_you_mean
-
-SHOWN: Final = 5  # names in a message
-
-
-def some(items: Sequence[Any]) -> str:
-    """The first few of what may be thousands."""
-    return ", ".join(map(str, items[:SHOWN])) + (", ..." if len(items) > SHOWN else "")
+from wsss_lightning.utils.text import shorten
 
 
 @final
 class FolderIndex:
-    """Files below a folder, its sub-folders included, found by name without regard to their suffix.
+    """Files in a folder and its sub-folders, found by name without suffix.
 
     Args:
-        folder: to look in; a folder that does not exist holds no files.
-        suffixes: of the files that count, lower case.
+        folder: to search; it may be missing.
+        suffixes: of the files to index, lower case.
     """
 
     def __init__(self, folder: Path, suffixes: Sequence[str]) -> None:
         self.folder = folder
         self._files: dict[str, list[str]] = {}  # paths below the folder, by name
-        self.other_suffixes: dict[str, str] = {}  # of files that do not count, by name
+        self.other_suffixes: dict[str, str] = {}  # of files that are not indexed, by name
         self._folded: defaultdict[str, list[str]] = defaultdict(list)
         self._stems: defaultdict[str, list[str]] = defaultdict(list)
         for relative in _files_below(folder):
@@ -52,32 +46,33 @@ class FolderIndex:
 
     @property
     def names(self) -> Collection[str]:
+        """Names of all indexed files."""
         return self._files.keys()
 
     def paths(self, name: str) -> list[Path]:
-        """Files of this name."""
+        """Files with this name and any suffix."""
         return [self.folder / relative for relative in self._files[name]]
 
     def names_like(self, name: str) -> list[str]:
-        """The name itself, else names that differ from it by capitals only."""
+        """The name itself if it is indexed, else names that differ in case only."""
         return [name] if name in self._files else self._folded.get(name.casefold(), [])
 
     def names_ending(self, stem: str) -> list[str]:
-        """Names in any sub-folder whose last part is this, without regard to capitals."""
+        """Names in any sub-folder whose last part is `stem`, ignoring case."""
         return self._stems.get(stem.casefold(), [])
 
 
 @final
 class ImageIndex:
-    """Images of a data set, found by what lists and tables call them.
+    """Images of a dataset, found by the names that lists and tables use.
 
-    A name may be written with or without its suffix, with folders before it, with the separators
-    of Windows, in composed or decomposed Unicode, and with other capitals where that is unique.
+    A name may include its suffix, leading folders, Windows separators, composed or decomposed
+    Unicode, and different case where that is unique.
 
     Args:
         folder: of the images, with any sub-folders.
-        mask_folder: of the true masks; where it is the folder of images, a PNG beside a photo of
-            the same name is its mask.
+        mask_folder: of the true masks. If it is the folder of images, a PNG next to a photo of the
+            same name is its mask.
     """
 
     def __init__(self, folder: Path, mask_folder: Path) -> None:
@@ -85,51 +80,51 @@ class ImageIndex:
         self._index = FolderIndex(folder, SUFFIXES)
         self._with_masks = folder.absolute() == mask_folder.absolute()
 
-    def find(self, written: str) -> list[tuple[str, Path]]:
-        """Name and file of each image that a file may mean by `written`; best none or one."""
+    def find(self, text: str) -> list[tuple[str, Path]]:
+        """Name and file of each image that `text` may refer to; ideally one."""
         # on Linux a backslash may be part of a name
-        for form in dict.fromkeys((written, written.replace("\\", "/"))):
+        for form in dict.fromkeys((text, text.replace("\\", "/"))):
             for parts in self._parts(form):
-                found = self._match(parts)
-                if found:
-                    return found
+                matches = self._match(parts)
+                if matches:
+                    return matches
         return []
 
-    def name(self, written: str, preferred: Collection[str] = ()) -> str | None:
-        """The name of the one image that is meant; None where there is none.
+    def name(self, text: str, preferred: Collection[str] = ()) -> str | None:
+        """Name of the image that `text` refers to; None if there is none.
 
         Args:
-            written: what a file calls it.
-            preferred: names of a split, to which a file of that split refers where several images
-                may be meant.
+            text: from a file.
+            preferred: names of a split, which take precedence if several images match.
 
         Raises:
-            InputError: several are meant.
+            InputError: several images match.
         """
-        names = {name for name, _ in self.find(written)}
+        names = {name for name, _ in self.find(text)}
         if len(names) > 1 and preferred:
             names.intersection_update(preferred)
         if len(names) > 1:
             raise InputError(
-                f"{written} may be {some(sorted(names))} in {self.folder}; write the folder before "
+                f"{text} may be {shorten(sorted(names))} in {self.folder}; write the folder before "
                 "the name."
             )
         return next(iter(names), None)
 
     def names_ending(self, stem: str) -> list[str]:
+        """Names in any sub-folder whose last part is `stem`, ignoring case."""
         return self._index.names_ending(stem)
 
-    def why_absent(self, written: str) -> str:
-        """A hint for a name that no image has; empty where there is none."""
-        name = _composed(PurePosixPath(written.replace("\\", "/")).name)
+    def why_absent(self, text: str) -> str:
+        """A hint why no image has this name; empty if there is none."""
+        name = _composed(PurePosixPath(text.replace("\\", "/")).name)
         suffix = self._index.other_suffixes.get(name)
         if suffix is not None or "." in name:
             stem = name.rpartition(".")[0] if suffix is None else name
             suffix = suffix or self._index.other_suffixes.get(stem)
             if suffix is not None:
-                return f"{stem}.{suffix} is there, but images end in {', '.join(SUFFIXES)}"
-        likely = did_you_mean(name, self._index.names)
-        return likely if likely.startswith("did you mean") else ""
+                return f"{stem}.{suffix} exists, but images end in {', '.join(SUFFIXES)}"
+        hint = did_you_mean(name, self._index.names)
+        return hint if hint.startswith("did you mean") else ""
 
     def _paths(self, name: str) -> list[Path]:
         paths = self._index.paths(name)
@@ -138,7 +133,7 @@ class ImageIndex:
         return paths
 
     def _parts(self, form: str) -> Iterator[tuple[str, ...]]:
-        """The path below the folder of images, as the whole of it or from its last mention on."""
+        """The path as given, then the part that follows the last mention of the image folder."""
         folder = str(self.folder.absolute())
         path = PurePosixPath(_composed(form.strip()))
         if path.is_relative_to(folder):
@@ -152,63 +147,67 @@ class ImageIndex:
             yield parts[mentions[-1] + 1 :]
 
     def _match(self, parts: tuple[str, ...]) -> list[tuple[str, Path]]:
-        written = "/".join(parts)
-        bare = _without_suffix(written, SUFFIXES)
+        text = "/".join(parts)
+        bare = _without_suffix(text, SUFFIXES)
         # a dot may be part of a name: `b.v2`, and even `b.jpg` of a file `b.jpg.jpg`
-        for name in (written, bare):
+        for name in (text, bare):
             if name is None:
                 continue
             names = self._index.names_like(name)
             if not names and len(parts) == 1:
                 names = self._index.names_ending(name)
-            found = [(n, path) for n in names for path in self._paths(n)]
-            if found:
-                exact = [(n, p) for n, p in found if p.name.casefold() == parts[-1].casefold()]
-                return exact or found
+            matches = [(n, path) for n in names for path in self._paths(n)]
+            if matches:
+                exact = [(n, p) for n, p in matches if p.name.casefold() == parts[-1].casefold()]
+                return exact or matches
         return []
 
 
 @final
 class Companions:
-    """Files that belong to images: a mask or an annotation of the same name in another folder.
+    """Masks or annotations of images, found by the name of the image in another folder.
 
-    A file that lies directly in its folder also belongs to an image in a sub-folder, where only
-    one image has that name.
+    A file directly in its folder also belongs to an image in a sub-folder if only one image has
+    that name.
 
     Args:
         folder: of the files.
-        suffixes: that they may have; the first is the one that is expected.
-        images: whose files they are.
+        suffixes: allowed ones; the first is the usual one.
+        images: the images that the files belong to.
     """
 
     def __init__(self, folder: Path, suffixes: Sequence[str], images: ImageIndex) -> None:
         self.folder, self.suffixes = folder, suffixes
         self._index, self._images = FolderIndex(folder, suffixes), images
-        self.shared = folder.absolute() == images.folder.absolute()
+        self._is_image_folder = folder.absolute() == images.folder.absolute()
 
     def expected(self, name: str) -> Path:
-        """Where the file of an image would be."""
+        """Usual path of the file of an image."""
         return self.folder / f"{name}{self.suffixes[0]}"
 
     def find(self, name: str, image: Path) -> Path | None:
-        """The file of an image, if there is one.
+        """The file of an image; None if it is missing.
 
         Raises:
-            InputError: there are several.
+            InputError: several files match.
         """
         names = self._index.names_like(name)
         stem = name.rpartition("/")[2]
         if not names and len(self._images.names_ending(stem)) == 1:
             names = self._index.names_like(stem)
         paths = [path for n in names for path in self._index.paths(n)]
-        if self.shared:
+        if self._is_image_folder:
             paths = [path for path in paths if path != image]
         if len(paths) > 1:
             raise InputError(
-                f"{some([path.name for path in paths])} in {self.folder} all belong to the image "
-                f"{name}; leave one of them."
+                f"{shorten([path.name for path in paths])} in {self.folder} all belong to the "
+                f"image {name}; keep one of them."
             )
         return paths[0] if paths else None
+
+    def path(self, name: str, image: Path) -> Path:
+        """The file of an image, or its usual path if it is missing."""
+        return self.find(name, image) or self.expected(name)
 
     def unused(self, names: Iterable[str]) -> list[str]:
         """Names of files that belong to none of these images."""
@@ -218,24 +217,47 @@ class Companions:
 
 @final
 class ClassNames:
-    """Classes of a data set, found without regard to capitals and separators where that is unique.
+    """Classes of a dataset, matched without case and separators where that is unique.
 
     Args:
         names: in the order of labels 1, 2, ...
+        subset: skip other classes that files mention, rather than refuse them.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], subset: bool = False) -> None:
         self.names = list(names)
+        self.subset = subset
+        self.skipped: set[str] = set()
         self._folded: defaultdict[str, list[int]] = defaultdict(list)
         for i, name in enumerate(self.names):
             self._folded[_folded(name)].append(i)
 
     def index(self, word: str) -> int | None:
-        """Index of a class from 0; None where the word is none."""
+        """Index of a class from 0; None if the word is no class."""
         if word in self.names:
             return self.names.index(word)
-        found = self._folded.get(_folded(word), [])
-        return found[0] if len(found) == 1 else None
+        matches = self._folded.get(_folded(word), [])
+        return matches[0] if len(matches) == 1 else None
+
+    def require(self, word: str, source: str | Path) -> int | None:
+        """Index of a class from 0; None for another class, if only a subset is used.
+
+        Args:
+            word: from a file.
+            source: the file, and possibly the line, for the message.
+
+        Raises:
+            InputError: the word is no class, and `subset` is False.
+        """
+        index = self.index(word)
+        if index is None and not self.subset:
+            raise InputError(
+                f"{source} names the class {word!r}, which `classes` lacks; "
+                f"{did_you_mean(word, self.names)} To leave a class out, set `mask_ids`."
+            )
+        if index is None:
+            self.skipped.add(word)
+        return index
 
 
 def _folded(word: str) -> str:
@@ -247,18 +269,18 @@ def _composed(text: str) -> str:
 
 
 def _without_suffix(relative: str, suffixes: Sequence[str]) -> str | None:
-    """A path without its suffix, if it has one of these."""
+    """A path without its suffix; None if it has none of these suffixes."""
     stem, dot, suffix = relative.rpartition(".")
     known = f"{dot}{suffix}".lower() in suffixes
     return stem if known and stem and not stem.endswith("/") else None
 
 
 def _files_below(folder: Path) -> Iterator[str]:
-    """Paths of files relative to the folder, in order; hidden ones are left out."""
+    """Sorted paths of files relative to the folder, without hidden ones."""
     entered: set[str] = set()
 
     def walk(place: str, relative: str) -> Iterator[str]:
-        real = os.path.realpath(place)  # a link may lead back to a folder above it
+        real = os.path.realpath(place)  # a link may lead back to a parent folder
         if real in entered:
             return
         entered.add(real)

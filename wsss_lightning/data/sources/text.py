@@ -1,4 +1,4 @@
-"""Text files and tables, in the encodings and with the separators that people's tools write."""
+"""Text files and CSV tables, in the encodings and with the separators in common use."""
 
 import codecs
 import csv
@@ -10,7 +10,7 @@ from wsss_lightning.errors import InputError
 
 SEPARATORS: Final = ",;\t|"
 _MARKS: Final = (
-    # UTF-32 first: its mark begins with that of UTF-16
+    # UTF-32 first: its byte order mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -21,11 +21,11 @@ _BINARY: Final = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 class Row(NamedTuple):
-    """A line of a table.
+    """A row of a table.
 
     Attributes:
-        line: its number in the file, from 1.
-        cells: without blanks around them.
+        line: number of the line in the file, from 1.
+        cells: stripped of blanks.
     """
 
     line: int
@@ -33,10 +33,10 @@ class Row(NamedTuple):
 
 
 def read_text(path: Path) -> str:
-    """Text of a file in UTF-8, in UTF-16 or UTF-32 (with a byte order mark), or in Windows-1252.
+    """Read text in UTF-8, UTF-16 or UTF-32 (with byte order mark), or Windows-1252.
 
     Raises:
-        InputError: the file holds something other than text.
+        InputError: the file is not text.
     """
     content = path.read_bytes()
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "")
@@ -44,7 +44,7 @@ def read_text(path: Path) -> str:
         text = content.decode(encoding) if encoding else _decode_unmarked(content)
         if _BINARY.search(text):
             raise ValueError("it holds control characters")
-    except ValueError as error:  # UnicodeDecodeError is one
+    except ValueError as error:  # includes UnicodeDecodeError
         raise InputError(f"{path} is not text ({error}); save it as UTF-8.") from error
     return text
 
@@ -59,7 +59,7 @@ def _decode_unmarked(content: bytes) -> str:
 
 
 def read_lines(path: Path) -> list[Row]:
-    """Lines that are not blank, each as one cell."""
+    """Lines that are not blank, as rows of one cell."""
     # str.splitlines would also split at characters that a name may hold
     lines = re.split(r"\r\n|\r|\n", read_text(path))
     return [Row(i, [line.strip()]) for i, line in enumerate(lines, start=1) if line.strip()]
@@ -68,16 +68,16 @@ def read_lines(path: Path) -> list[Row]:
 def read_table(path: Path) -> list[Row]:
     """Rows of a CSV file that are not blank.
 
-    The separator is a comma, a semicolon, a tab or a bar: the one that the first line holds most
-    often outside quotes. Spreadsheets may name it in a line `sep=;`.
+    The separator is the comma, semicolon, tab or bar that the first line holds most often outside
+    quotes. A line `sep=;`, as spreadsheets write it, overrides this.
 
     Raises:
         InputError: the file is empty, or is not CSV.
     """
     lines = re.split(r"\r\n|\r|\n", read_text(path))
     separator, skipped = "", 0
-    if named := re.fullmatch(r'"?sep=(.)"?', lines[0].strip()):
-        separator, skipped = named[1], 1
+    if match := re.fullmatch(r'"?sep=(.)"?', lines[0].strip()):
+        separator, skipped = match[1], 1
     if not separator:
         first = next((line for line in lines if line.strip()), "")
         bare = re.sub(r'"[^"]*"', "", first)
@@ -91,7 +91,8 @@ def read_table(path: Path) -> list[Row]:
                 rows.append(Row(reader.line_num + skipped, stripped))
     except csv.Error as error:
         raise InputError(
-            f"{path}, line {reader.line_num + skipped}, does not read as CSV ({error}); mend it."
+            f"{path}, line {reader.line_num + skipped}, cannot be read as CSV ({error}); correct "
+            "the line."
         ) from error
     if not rows:
         raise InputError(f"{path} is empty; write a header and a row for each image.")

@@ -48,15 +48,15 @@ class AffinityNet(nn.Module):
         self.backbone = backbone
         self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
-        self._taps = FeatureTap(self.encoder, feature_layers, "refine.module.net.feature_layers")
+        self._taps = FeatureTap(self.encoder, feature_layers)
         self.stride = self._taps.strides[0]
-        self.squeeze = self._taps.squeezed(feature_channels, "refine.module.net.feature_channels")
+        self.squeeze = self._taps.squeezed(feature_channels)
         self.embed = nn.Conv2d(sum(feature_channels), sum(feature_channels), 1, bias=False)
         for layer in self.squeeze:
             nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]
         nn.init.xavier_uniform_(self.embed.weight, gain=4)
         if weights:
-            load_network(self, Path(weights), "refine.module.net.weights")
+            load_network(self, Path(weights))
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it
 

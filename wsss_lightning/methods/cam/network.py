@@ -70,7 +70,7 @@ class CamNet(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.head = class_head(self.encoder.out_channels[-1], num_classes, head_init)
         if weights:
-            load_network(self, Path(weights), "method.net.weights")
+            load_network(self, Path(weights))
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it
 

@@ -64,7 +64,7 @@ class BoundaryNet(nn.Module):
         self.encoder = backbone.build()
         if frozen:
             self.encoder.requires_grad_(False)
-        self._taps = FeatureTap(self.encoder, feature_layers, "refine.module.net.feature_layers")
+        self._taps = FeatureTap(self.encoder, feature_layers)
         finest = min(self._taps.strides)
         if finest < stride:
             raise InputError(
@@ -76,11 +76,11 @@ class BoundaryNet(nn.Module):
                 f"refine.module.net.groups is {groups}, which does not divide all of feature_channels, "
                 f"{list(feature_channels)}; set a divisor (4 of 32 is usual)."
             )
-        self.squeeze = self._taps.squeezed(feature_channels, "refine.module.net.feature_channels")
+        self.squeeze = self._taps.squeezed(feature_channels)
         self.norm = nn.ModuleList(nn.GroupNorm(groups, channels) for channels in feature_channels)
         self.head = nn.Conv2d(sum(feature_channels), 1, 1)
         if weights:
-            load_network(self, Path(weights), "refine.module.net.weights")
+            load_network(self, Path(weights))
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it
 

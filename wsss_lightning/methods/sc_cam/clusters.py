@@ -1,4 +1,4 @@
-"""Sub-categories: clusters of the images of each class, as labels and as figures.
+"""Sub-categories of SC-CAM: clusters of the images of each class, and their quality.
 
 Letters: n images, c classes, d numbers of a feature, k clusters of a class.
 """
@@ -14,13 +14,11 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from torch import Tensor
 
-from wsss_lightning.errors import InputError
-
 ABSENT = -1
-"""In place of a cluster's number: the image lacks the class."""
+"""Cluster number of an image that lacks the class."""
 
-MOST_COMPARED = 5000
-"""Images between which silhouettes are measured; more are sampled, since all pairs count."""
+MAX_COMPARED = 5000
+"""Number of images above which silhouettes are computed on a sample, since they take all pairs."""
 
 
 def cluster(
@@ -31,29 +29,29 @@ def cluster(
     max_iter: int,
     seed: int,
 ) -> Int[np.ndarray, "n"]:
-    """Number of each image's cluster, 0..k - 1, by k-means under Euclidean distance.
+    """Cluster of each image, 0..k - 1, by k-means under Euclidean distance.
 
-    Fewer images than clusters become clusters of one image each.
+    If there are fewer images than clusters, each image is a cluster.
 
     Args:
         features: of the images of one class.
         count: k, at least 1.
-        algorithm: "kmeans", or "minibatch" for sets of 100,000 images and more.
-        n_init: beginnings, of which the best end counts.
-        max_iter: iterations of each, at most.
-        seed: of the beginnings.
+        algorithm: "kmeans", or "minibatch" for 100,000 images and more.
+        n_init: number of initialisations, of which the best result counts.
+        max_iter: maximum number of iterations of each.
+        seed: of the initialisations.
 
     Raises:
-        InputError: the algorithm is not known.
+        ValueError: the algorithm is unknown.
 
     Source: Chang et al. 2020 (SC-CAM), sec. 3.2; `create_pseudo_label.py` of the official code,
     whose `n_init` was 10 by the default of its time.
     """
     known = {"kmeans": KMeans, "minibatch": MiniBatchKMeans}
     if algorithm not in known:
-        raise InputError(
-            f"pipeline.clusters.algorithm is {algorithm}; set it to kmeans, or to minibatch for "
-            "very large sets."
+        raise ValueError(
+            f"algorithm must be {' or '.join(known)}, got {algorithm}; minibatch is for 100,000 "
+            "images and more"
         )
     if len(features) == 0:
         return np.zeros(0, np.int64)
@@ -64,9 +62,9 @@ def cluster(
 
 
 def _coordinates(features: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n _"]:
-    """The same points in at most n dimensions: all distances stay, and k-means needs no more.
+    """The same points in at most n dimensions with the same distances, which k-means depends on.
 
-    n points span n dimensions at most; the triangle of a QR decomposition holds their coordinates.
+    n points span at most n dimensions; the triangle of a QR decomposition holds their coordinates.
     """
     n, d = features.shape
     if 2 * n > d:
@@ -79,8 +77,8 @@ def sub_tags(clusters: Integer[np.ndarray, "n c"], count: int) -> Float[Tensor, 
     """Multi-hot sub-categories: entry `class * k + cluster` for each class of an image.
 
     Args:
-        clusters: number of the cluster within each class, or ABSENT.
-        count: k; clusters are numbered below it.
+        clusters: number of the cluster within each class, below k, or ABSENT.
+        count: k.
 
     Returns:
         As many ones in each row as the image has tags.
@@ -96,25 +94,25 @@ def sub_tags(clusters: Integer[np.ndarray, "n c"], count: int) -> Float[Tensor, 
 def silhouette(
     features: Num[np.ndarray, "n d"], clusters: Integer[np.ndarray, "n"], seed: int
 ) -> float | None:
-    """How much nearer images are to their own cluster than to the next: -1..1, higher is better.
+    """Mean silhouette, in [-1, 1]: how much closer images are to their own cluster than to others.
 
-    None where there is nothing to compare: fewer than two clusters, or one image in each.
+    None if there are fewer than two clusters, or if each image is a cluster.
 
     Source: Rousseeuw 1987.
     """
     found = len(np.unique(clusters))
     if not 1 < found < len(clusters):
         return None
-    sample = MOST_COMPARED if len(clusters) > MOST_COMPARED else None
+    sample = MAX_COMPARED if len(clusters) > MAX_COMPARED else None
     return float(silhouette_score(features, clusters, sample_size=sample, random_state=seed))
 
 
 def agreement(
     one: Integer[np.ndarray, "n"], others: Sequence[Integer[np.ndarray, "n"]]
 ) -> float | None:
-    """Mean adjusted Rand index of one clustering with others: 1 is the same, 0 chance.
+    """Mean adjusted Rand index of a clustering with others: 1 for equal ones, 0 for random ones.
 
-    None where there are no others, or no two images to compare.
+    None if there are no others or fewer than two images.
 
     Source: Hubert & Arabie 1985.
     """
@@ -128,30 +126,30 @@ def quality(
     clusters: Integer[np.ndarray, "n"],
     count: int,
     again: Sequence[Integer[np.ndarray, "n"]],
-    looks: Integer[np.ndarray, "n"] | None,
+    subcategories: Integer[np.ndarray, "n"] | None,
     seed: int,
 ) -> dict[str, Any]:
-    """How good the clusters of a class are.
+    """Quality of the clusters of a class.
 
     Args:
         features: of its images.
-        clusters: number of each image's cluster.
-        count: of clusters.
+        clusters: cluster of each image.
+        count: number of clusters.
         again: clusterings of the same features from other seeds.
-        looks: true sub-categories where they are known; ABSENT where not.
-        seed: of the sample of the silhouette.
+        subcategories: true sub-categories, ABSENT where unknown; None: all are unknown.
+        seed: of the sample for the silhouette.
 
     Returns:
-        images, sizes, silhouette, stability (agreement with `again`), and recovery (agreement with
-        `looks`); figures are None where there is nothing to compare.
+        images, sizes, silhouette, stability (agreement with `again`) and recovery (agreement with
+        `subcategories`); values are None where there is nothing to compare.
     """
-    told: dict[str, Any] = {
+    measures: dict[str, Any] = {
         "images": len(clusters),
         "sizes": np.bincount(clusters, minlength=count).tolist(),
         "silhouette": silhouette(features, clusters, seed),
         "stability": agreement(clusters, again),
     }
-    if looks is not None:
-        known = looks != ABSENT
-        told["recovery"] = agreement(clusters[known], [looks[known]])
-    return told
+    if subcategories is not None:
+        known = subcategories != ABSENT
+        measures["recovery"] = agreement(clusters[known], [subcategories[known]])
+    return measures

@@ -112,14 +112,14 @@ def _load(path: Path, what: str, *keys: str) -> list[np.ndarray]:
 def read_subcategories(
     path: Path, names: Sequence[str], classes: Sequence[str]
 ) -> Int64[np.ndarray, "n c"]:
-    """Known sub-categories, from a table with the columns name, class and look; others are free.
+    """Known sub-categories, from a table with the columns name, class and subcategory; others are free.
 
     Args:
         names: images in the order of the result; others in the table are passed over.
         classes: likewise.
 
     Returns:
-        A number of each image's look of each class; ABSENT where it has none, or several.
+        A number of each image's sub-category of each class; ABSENT where it has none, or several.
 
     Raises:
         InputError: the table is absent, or lacks a column.
@@ -134,27 +134,27 @@ def read_subcategories(
             columns, rows = table.fieldnames or [], list(table)
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path} does not read as CSV ({error}); save it as UTF-8.") from error
-    for column in ("name", "class", "look"):
+    for column in ("name", "class", "subcategory"):
         if column not in columns:
             raise InputError(
                 f"{path} has no column {column}; {did_you_mean(column, columns)} Its first "
-                "line must name the columns name, class and look."
+                "line must name the columns name, class and subcategory."
             )
     for line, row in enumerate(rows, start=2):
-        if None in (row["name"], row["class"], row["look"]):
+        if None in (row["name"], row["class"], row["subcategory"]):
             raise InputError(
                 f"{path}, line {line}, is shorter than the first line; give it a name, a class "
-                "and a look."
+                "and a subcategory."
             )
     place = {name: i for i, name in enumerate(names)}
     seen: dict[tuple[int, int], set[str]] = {}
     for row in rows:
         if row["name"] in place and row["class"] in classes:
             at = place[row["name"]], list(classes).index(row["class"])
-            seen.setdefault(at, set()).add(row["look"])
-    numbers = {look: i for i, look in enumerate(sorted({row["look"] for row in rows}))}
-    looks = np.full((len(names), len(classes)), ABSENT, np.int64)
+            seen.setdefault(at, set()).add(row["subcategory"])
+    numbers = {value: i for i, value in enumerate(sorted({row["subcategory"] for row in rows}))}
+    subcategories = np.full((len(names), len(classes)), ABSENT, np.int64)
     for at, found in seen.items():
         if len(found) == 1:
-            looks[at] = numbers[found.pop()]
-    return looks
+            subcategories[at] = numbers[found.pop()]
+    return subcategories

@@ -56,7 +56,7 @@ class SubCamNet(nn.Module):
         self.head = class_head(depth, num_classes, head_init)
         self.sub_head = class_head(depth, num_classes * sub_categories, head_init)
         if weights:
-            load_network(self, Path(weights), "method.net.weights")
+            load_network(self, Path(weights))
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it
 

@@ -1,4 +1,4 @@
-"""Refining maps by how alike pixels are: the pixel correlation module of SEAM.
+"""The pixel correlation module of SEAM: refinement of maps by the similarity of pixels.
 
 Letters: b images, k = c + 1 with background first, d channels, h w a map; n = h * w.
 """
@@ -11,16 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from wsss_lightning.errors import InputError
-
 EPS = 1e-5
 
 
 def suppress_non_max_classes(cam: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
-    """What is refined: each class relu(x - eps) / (max + eps), only the pixel's strongest kept.
+    """Normalise each class to relu(x - eps) / (max + eps) and keep the strongest of each pixel.
 
-    Background becomes 1 - max over classes, so all labels of a pixel add up to 1 (ties survive, and
-    add up to more). Nothing is learnt through it.
+    Background becomes 1 - max over classes, so the labels of a pixel sum to 1, or to more where
+    classes tie. No gradient flows through it.
 
     Args:
         cam: raw class activation, unbounded; its first channel is replaced.
@@ -41,28 +39,27 @@ def pixel_correlation(
 ) -> Float[Tensor, "b k h w"]:
     """refined_j = sum_i maps_i A_ij / (sum_i A_ij + eps), A_ij = relu(cos(f_i, f_j)).
 
-    The affinity A has n * n entries: 138 million for an image of 1000 x 750 pixels at stride 8.
-    It is never whole in memory, neither here nor in the backward pass, but made in blocks of its
-    columns and made again when gradients want it. A is symmetric, so one matrix product a block
-    gives both of a pair's gradients, and no transpose is stored.
+    The affinity A has n * n entries: 138 million for an image of 1000 x 750 pixels at stride 8. It
+    is computed in blocks of columns and recomputed in the backward pass, so it is never in memory
+    as a whole. A is symmetric, so one matrix product for each block gives the gradients of both
+    pixels of a pair, and no transpose is stored.
 
     Args:
-        maps: what is spread, such as `suppress_non_max_classes` of a cam.
-        features: of any length; made unit vectors here.
-        block_mib: MiB that a block of A may take; one column is made at least.
+        maps: what is propagated, such as `suppress_non_max_classes` of a cam.
+        features: of any norm; they are normalised here.
+        block_mib: MiB of one block of A, above 0; a block has at least one column.
 
     Returns:
-        Weighted means of `maps`; labels that add up to 1 at every pixel do so again.
+        Weighted means of `maps`; labels that sum to 1 at every pixel do so afterwards.
 
     Raises:
-        InputError: block_mib is not above 0.
+        ValueError: `block_mib` is not above 0.
 
     Source: Wang et al. 2020 (SEAM), eq. 8; `Net.PCM` of the official code.
     """
     if block_mib <= 0:
-        raise InputError(
-            f"method.net.block_mib is {block_mib}; set MiB above 0 (256 holds a whole affinity of "
-            "8000 pixels)."
+        raise ValueError(
+            f"block_mib must be > 0, got {block_mib}; 256 holds a whole affinity of 8000 pixels"
         )
     b, _, h, w = maps.shape
     unit = features / (features.norm(dim=1, keepdim=True) + EPS)
@@ -73,11 +70,11 @@ def pixel_correlation(
 
 @final
 class _Correlation(torch.autograd.Function):
-    """Blocks J of columns: [maps; 1] @ relu(unit^T unit_J) holds numerators and denominators."""
+    """For blocks J of columns, [maps; 1] @ relu(unit^T unit_J): numerators and denominators."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, unit: Tensor, columns: int) -> Tensor:
-        weighed = F.pad(maps, (0, 0, 0, 1), value=1.0)  # the row of ones adds up the weights
+        weighed = F.pad(maps, (0, 0, 0, 1), value=1.0)  # the row of ones sums the weights
         out, total = torch.empty_like(maps), maps.new_empty(len(maps), 1, maps.shape[-1])
         for part in _parts(maps.shape[-1], columns):
             sums = weighed @ _affinity(unit, part)

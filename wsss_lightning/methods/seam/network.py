@@ -56,17 +56,17 @@ class SeamNet(nn.Module):
         self.backbone, self.block_mib = backbone, block_mib
         self.normalise = Normalise(backbone.statistics)
         self.encoder = backbone.build()
-        self._taps = FeatureTap(self.encoder, feature_layers, "method.net.feature_layers")
+        self._taps = FeatureTap(self.encoder, feature_layers)
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(self.encoder.out_channels[-1], num_classes + 1, 1, bias=False)
-        self.squeeze = self._taps.squeezed(feature_channels, "method.net.feature_channels")
+        self.squeeze = self._taps.squeezed(feature_channels)
         self.embed = nn.Conv2d(3 + sum(feature_channels), embedding, 1, bias=False)
         nn.init.xavier_uniform_(self.head.weight)
         for layer in self.squeeze:
             nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]
         nn.init.xavier_uniform_(self.embed.weight, gain=4)
         if weights:
-            load_network(self, Path(weights), "method.net.weights")
+            load_network(self, Path(weights))
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it
 

@@ -21,8 +21,6 @@ from wsss_lightning.nets.normalisation import Normalise
 from wsss_lightning.nets.weights import load_network
 from wsss_lightning.ops.resize import resize_to
 
-_WEIGHTS = "segmenter.net.weights"
-
 
 class _DeepLab(nn.Module):
     """Encoder, statistics and batch norms of both networks; each adds its head.
@@ -48,7 +46,7 @@ class _DeepLab(nn.Module):
         """Set up batch norms and load weights, once all layers are there."""
         _set_norms(self, momentum, affine)
         if weights:
-            load_network(self, Path(weights), _WEIGHTS)
+            load_network(self, Path(weights))
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it
 

@@ -58,28 +58,26 @@ class SegmentationNet(nn.Module):
         dilation: dict[str, Any] = {}
         if architecture in DILATED:
             dilation["encoder_output_stride"] = output_stride or min(backbone.output_stride, 16)
-        name = backbone.encoder_name
+        name, weights = backbone.encoder_name, backbone.encoder_weights
+        options_of_backbone = backbone.known_options
         try:
             self.net = smp.create_model(
                 architecture,
                 encoder_name=name,
-                encoder_weights=backbone.encoder_weights,
+                encoder_weights=weights,
                 classes=num_classes + 1,
                 **dilation,
                 **options,
-                **backbone.known_options,
+                **options_of_backbone,
             )
-        except InputError:
-            raise
-        except Exception as error:  # networks raise what they like at what they do not support
-            wanted = (
-                f"segmenter.net.architecture {architecture}, segmenter.net.options {dict(options)}"
+        except Exception as error:  # of any type: networks differ in how they refuse arguments
+            message = (
+                f"options must suit architecture {architecture} and backbone {name} with options "
+                f"{dict(options_of_backbone)}, got {dict(options)}; the library reports: "
+                f"{str(error).rstrip('.!')}; unet suits most backbones, deeplabv3plus those that "
+                "dilate"
             )
-            advice = (
-                "Mend the options, or choose another architecture: unet fits most backbones, "
-                "deeplabv3plus those that dilate."
-            )
-            raise backbone.failure(wanted, error, advice) from error
+            raise backbone.failure(message, error) from error
         backbone.load(self.net.encoder)
         self.to(memory_format=torch.channels_last)
         self.train()  # Lightning trains a network in the mode in which it finds it

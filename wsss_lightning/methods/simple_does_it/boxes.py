@@ -1,7 +1,7 @@
-"""Simple Does It: label maps from boxes, and how a network's predictions are mended by them.
+"""Simple Does It: label maps from boxes, and relabelling of a network's predictions.
 
-A box is (class 1..c, x0, y0, x1, y1) in pixels from 0, ends exclusive. What of a box lies outside
-the image does not count; a box without a pixel inside leaves no trace.
+A box is (class 1..c, x0, y0, x1, y1) in pixels from 0, ends exclusive. Boxes are cropped to the
+image; a box without a pixel in the image has no effect.
 
 Letters: n boxes, k = c + 1 labels with background first, H W an image.
 """
@@ -9,9 +9,10 @@ Letters: n boxes, k = c + 1 labels with background first, H W an image.
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
@@ -23,7 +24,7 @@ Refine = Callable[..., Any]
 
 
 class Window(NamedTuple):
-    """Pixels of a box that lie in the image: `labels[window.rows, window.columns]`."""
+    """The pixels of a box in the image: `labels[window.rows, window.columns]`."""
 
     label: int
     rows: slice
@@ -39,7 +40,7 @@ class Window(NamedTuple):
 
 
 def windows(boxes: Float[Tensor, "n 5"], height: int, width: int) -> list[Window]:
-    """What of each box lies in the image, in the order of the boxes; coordinates are rounded."""
+    """The pixels of each box in the image, in the order of the boxes; coordinates are rounded."""
     found = []
     for label, x0, y0, x1, y1 in boxes.round().long().tolist():
         left, right = min(max(x0, 0), width), min(max(x1, 0), width)
@@ -49,13 +50,13 @@ def windows(boxes: Float[Tensor, "n 5"], height: int, width: int) -> list[Window
 
 
 def painting_order(boxes: Float[Tensor, "n 5"], height: int, width: int) -> list[int]:
-    """Indices of boxes, the back first: larger ones lie behind, and of equals the earlier."""
+    """Indices of boxes from back to front: by descending area, equal ones in their order."""
     areas = [w.height * w.width for w in windows(boxes, height, width)]
     return sorted(range(len(areas)), key=lambda i: -areas[i])
 
 
 def front_box(boxes: Float[Tensor, "n 5"], height: int, width: int) -> Int64[Tensor, "H W"]:
-    """Index of the box in front at each pixel, the smallest that covers it; -1 outside of all."""
+    """Index of the smallest box that covers each pixel; -1 outside of all boxes."""
     front = torch.full((height, width), -1)
     found = windows(boxes, height, width)
     for i in painting_order(boxes, height, width):
@@ -64,10 +65,11 @@ def front_box(boxes: Float[Tensor, "n 5"], height: int, width: int) -> Int64[Ten
 
 
 def paint_boxes(boxes: Float[Tensor, "n 5"], image: UInt8[Tensor, "H W 3"]) -> UInt8[Tensor, "H W"]:
-    """Each box filled with its class, the smaller in front; background outside of all.
+    """Each box filled with its class, smaller boxes in front; background elsewhere.
 
     Args:
-        image: only its size counts.
+        boxes: of the image.
+        image: only its size matters.
 
     Source: Khoreva et al. 2017, sec. 3.1, Box.
     """
@@ -79,13 +81,14 @@ def paint_boxes(boxes: Float[Tensor, "n 5"], image: UInt8[Tensor, "H W 3"]) -> U
 
 
 def core(window: Window, inner: float, of: str) -> Window:
-    """The centre of a box, one pixel at least.
+    """The centre of a box, at least one pixel.
 
     Args:
-        inner: share that it takes, in (0, 1].
-        of: `side`, of width and of height each; `area`, of their product.
+        window: the box.
+        inner: share of the centre, in (0, 1].
+        of: what `inner` is a share of: `side`, width and height each; `area`, their product.
     """
-    # as the decimal number that it was written as: 0.35 of 90 pixels is 31.5, not 31.499...
+    # exact decimal: 0.35 of 90 pixels is 31.5, not 31.499...
     factor = Fraction(str(inner)) if of == "side" else Fraction(math.sqrt(inner))
 
     def middle(side: slice) -> slice:
@@ -98,17 +101,21 @@ def core(window: Window, inner: float, of: str) -> Window:
 
 
 def paint_cores(
-    boxes: Float[Tensor, "n 5"], image: UInt8[Tensor, "H W 3"], inner: float, of: str
+    boxes: Float[Tensor, "n 5"],
+    image: UInt8[Tensor, "H W 3"],
+    inner: Annotated[float, Gt(0), Le(1), "the paper has 0.2"],
+    of: Literal["side", "area"],
 ) -> UInt8[Tensor, "H W"]:
-    """Box^i: only the centre of a box has its class, the rest of it is ignored.
+    """Box^i: the centre of a box has its class, the rest of the box is ignored.
 
-    Painted large to small, each box first ignored and then its centre, so a box in front also hides
-    the centres of those behind. Outside of all is background.
+    Boxes are filled from large to small, so a box in front also hides the centres of boxes behind
+    it. Pixels outside of all boxes are background.
 
     Args:
-        image: only its size counts.
+        boxes: of the image.
+        image: only its size matters.
         inner: share of a box that has its class, in (0, 1].
-        of: what `inner` is a share of, `side` or `area`; the paper's "20 %" is read both ways.
+        of: what `inner` is a share of, `side` or `area`; the paper's "20 %" can mean both.
 
     Source: Khoreva et al. 2017, sec. 3.1, Box^i; by side (margins of 0.4) in the public
     re-implementation.
@@ -130,8 +137,11 @@ def possible_labels(
     """Which labels a pixel may have: background anywhere, a class only inside boxes.
 
     Args:
+        boxes: of the image.
         num_labels: k, with background.
-        class_wise: a class only inside boxes of its own; otherwise inside any box.
+        height: of the image.
+        width: of the image.
+        class_wise: a class is possible only inside its own boxes; otherwise inside any box.
 
     Source: Khoreva et al. 2017, sec. 3.1: "any pixel outside the box annotations is reset to
     background", which says nothing of classes.
@@ -144,32 +154,17 @@ def possible_labels(
     return possible
 
 
-def clip_to_boxes(
-    labels: UInt8[Tensor, "H W"], boxes: Float[Tensor, "n 5"], class_wise: bool
-) -> UInt8[Tensor, "H W"]:
-    """Background wherever a label may not be (`possible_labels`); ignored pixels stay in boxes."""
-    height, width = labels.shape
-    known = [int(boxes[:, 0].max()) if len(boxes) else 0]
-    known.append(int(labels[labels != IGNORE].max()) if (labels != IGNORE).any() else 0)
-    possible = possible_labels(boxes, max(known) + 1, height, width, class_wise)
-    index = torch.where(labels == IGNORE, 0, labels).long()
-    allowed = possible.gather(0, index[None])[0]
-    in_a_box = front_box(boxes, height, width) >= 0
-    allowed = torch.where(labels == IGNORE, in_a_box, allowed)
-    return torch.where(allowed, labels, 0)
-
-
 def clip_marginal(
     marginal: Float[Tensor, "k H W"], possible: Bool[Tensor, "k H W"], fold: bool
 ) -> Float[Tensor, "k H W"]:
-    """Probabilities of the labels that a pixel may have, zero for all others.
+    """Set the probabilities of impossible labels to zero.
 
     Args:
         marginal: sum 1 over k.
-        possible: of `possible_labels`.
-        fold: what impossible classes had goes to the possible ones, in proportion: a dog in a box
-            of a cat that the network takes for a dog is still no background. Otherwise it is
-            dropped, and the rest scaled up. Where no class is possible, all is background.
+        possible: from `possible_labels`.
+        fold: distribute the probability of impossible classes over the possible ones, in
+            proportion: a cat that the network takes for a dog is not background. Otherwise drop it
+            and rescale the rest. Where no class is possible, background has probability 1.
 
     Returns:
         In [0, 1], sum 1 over k.
@@ -177,7 +172,7 @@ def clip_marginal(
     clipped = marginal * possible
     if fold:
         lost = 1 - clipped.sum(0)
-        # so little that it only counts where no possible class had any
+        # small enough to matter only where no possible class has any probability
         weight = clipped[1:] + 1e-6 * possible[1:]
         clipped[1:] += lost * weight / weight.sum(0).clamp(min=1e-6)
     total = clipped.sum(0)
@@ -189,12 +184,14 @@ def clip_marginal(
 def small_segments(
     labels: UInt8[Tensor, "H W"], boxes: Float[Tensor, "n 5"], min_fill: float
 ) -> Bool[Tensor, "n"]:
-    """Boxes of which the label of their class fills less than a share `least`.
+    """Boxes of which their class fills less than the share `min_fill`.
 
-    A segment inside its box has IoU = |segment| / |box| with it. Pixels of the same class count
+    A segment inside its box has IoU = |segment| / |box| with it. Pixels of the same class count,
     whichever box they belong to. A box without a pixel in the image is never small.
 
     Args:
+        labels: of the image.
+        boxes: of the image.
         min_fill: in [0, 1]; a segment of exactly this share is large enough.
 
     Source: Khoreva et al. 2017, sec. 3.1: IoU < 50 %.
@@ -203,7 +200,7 @@ def small_segments(
     for i, window in enumerate(windows(boxes, *labels.shape)):
         segment = int((labels[window.rows, window.columns] == window.label).sum())
         area = window.height * window.width
-        # the quotient is rounded as `min_fill` was; min_fill * area may exceed what it stands for
+        # compare quotients: min_fill * area could round up
         small[i] = area > 0 and segment / area < min_fill
     return small
 
@@ -214,24 +211,30 @@ def reset_small(
     initial: UInt8[Tensor, "H W"],
     min_fill: float,
 ) -> tuple[UInt8[Tensor, "H W"], Bool[Tensor, "H W"]]:
-    """Initial labels again where a box holds too small a segment (`small_segments`).
+    """Restore the initial labels of boxes with a small segment (`small_segments`).
 
-    Only where that box is in front: what a smaller box in it shows is judged by that box.
+    Only where that box is in front: a smaller box inside it is checked on its own.
+
+    Args:
+        labels: predicted.
+        boxes: of the image.
+        initial: labels of the first round.
+        min_fill: as in `small_segments`.
 
     Returns:
-        Labels, and the pixels that were reset.
+        Labels, and a mask of the pixels that were reset.
 
     Source: Khoreva et al. 2017, sec. 3.1.
     """
     front = front_box(boxes, *labels.shape)
-    # one more entry, which -1 finds: outside of all boxes nothing is reset
+    # the last entry is for index -1: pixels outside of all boxes are not reset
     small = torch.cat([small_segments(labels, boxes, min_fill), torch.zeros(1, dtype=torch.bool)])
     where = small[front]
     return torch.where(where, initial, labels), where
 
 
 class Prediction(NamedTuple):
-    """All that a rule of relabelling may look at.
+    """Inputs of a relabelling rule.
 
     image: RGB, levels 0..255.
     marginal: the network's probabilities, sum 1 over k.
@@ -246,7 +249,7 @@ class Prediction(NamedTuple):
 
 
 def naive(seen: Prediction, refine: Refine) -> UInt8[Tensor, "H W"]:
-    """The prediction as it is; neither boxes nor the CRF are asked.
+    """The prediction without changes; boxes and the CRF are not used.
 
     Source: Khoreva et al. 2017, sec. 3.1, Naive.
     """
@@ -258,21 +261,22 @@ def denoised(
     refine: Refine,
     class_wise: bool,
     fold: bool,
-    min_fill: float,
-    label_confidence: float,
+    min_fill: Annotated[float, Ge(0), Le(1), "the paper has 0.5"],
+    label_confidence: Annotated[float, Gt(0), Lt(1), "0.7 to 0.9 is usual"],
 ) -> UInt8[Tensor, "H W"]:
-    """Clip to the boxes, reset small segments, CRF, clip again (the CRF leaks over edges).
+    """Clip to the boxes, reset small segments, run the CRF and clip again.
 
-    The CRF begins with the network's probabilities of the labels that are possible, and where a box
-    was reset with its initial label. Pixels reset to "ignored" leave it to their neighbours there,
-    and are ignored again in the end.
+    The unary of the CRF is the network's probability of the possible labels, and the initial label
+    where a box was reset. Ignored pixels of reset boxes have equal probabilities in the CRF and are
+    ignored in the result.
 
     Args:
+        seen: prediction, boxes and initial labels.
         refine: the CRF.
-        class_wise: a class only inside boxes of its own; otherwise inside any box.
-        fold: probability of impossible classes goes to the possible ones (`clip_marginal`).
+        class_wise: a class is possible only inside its own boxes; otherwise inside any box.
+        fold: distribute the probability of impossible classes (`clip_marginal`).
         min_fill: share of a box that a segment must fill, in [0, 1].
-        label_confidence: probability that the CRF gives to a label that was reset, in (0, 1).
+        label_confidence: probability of a reset label in the unary, in (0, 1).
 
     Source: Khoreva et al. 2017, sec. 3.1.
     """
@@ -282,9 +286,9 @@ def denoised(
     prior = clip_marginal(marginal, possible, fold)
     labels, was_reset = reset_small(prior.argmax(0).to(torch.uint8), boxes, initial, min_fill)
     prior = torch.where(was_reset, _belief(labels, possible, label_confidence), prior)
-    here = prior.flatten(1).any(1)
+    present = prior.flatten(1).any(1)
     refined = torch.zeros_like(prior)
-    refined[here] = refine(image, unary_from_scores(prior[here]))
+    refined[present] = refine(image, unary_from_scores(prior[present]))
     labels = (refined * possible).argmax(0).to(torch.uint8)
     return torch.where(was_reset & (initial == IGNORE), IGNORE, labels)
 
@@ -292,7 +296,7 @@ def denoised(
 def _belief(
     labels: UInt8[Tensor, "H W"], possible: Bool[Tensor, "k H W"], label_confidence: float
 ) -> Float[Tensor, "k H W"]:
-    """`label_confidence` for the label, the rest for the other possible ones; equal where ignored."""
+    """Probabilities of labels: `label_confidence` for the given one, equal where it is ignored."""
     given = labels == torch.arange(len(possible))[:, None, None]
     others = (possible & ~given).sum(0).clamp(min=1)
     belief = torch.where(given, label_confidence, (1 - label_confidence) / others) * possible
@@ -300,13 +304,13 @@ def _belief(
 
 
 def smaller(seen: Prediction, refine: Refine) -> UInt8[Tensor, "H W"]:
-    """The seminar's reading: of each class the smaller of what is predicted and of its boxes.
+    """Of each class the smaller of its predicted region and its boxes.
 
-    Compared by area over the whole image, a tie going to the prediction; where classes meet, the
-    smaller region is in front. A class without any predicted pixel keeps its boxes, since it would
-    be lost for all rounds to come.
+    Regions are compared by their area in the whole image; at a tie the prediction wins. Where
+    classes overlap, the smaller region is in front. A class without predicted pixels keeps its
+    boxes, since later rounds could not recover it.
 
-    Source: the seminar's reading of the paper, which has no such rule.
+    Source: a seminar's interpretation of the paper, which has no such rule.
     """
     predicted = naive(seen, refine)
     height, width = predicted.shape
@@ -316,9 +320,9 @@ def smaller(seen: Prediction, refine: Refine) -> UInt8[Tensor, "H W"]:
         for window in windows(seen.boxes, height, width):
             if window.label == label:
                 painted[window.rows, window.columns] = True
-        here = predicted == label
-        regions.append((label, here if 0 < here.sum() <= painted.sum() else painted))
+        region = predicted == label
+        regions.append((label, region if 0 < region.sum() <= painted.sum() else painted))
     labels = torch.zeros_like(predicted)
-    for label, region in sorted(regions, key=lambda found: -int(found[1].sum())):
+    for label, region in sorted(regions, key=lambda pair: -int(pair[1].sum())):
         labels[region] = label
     return labels

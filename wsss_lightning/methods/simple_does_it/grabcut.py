@@ -1,17 +1,18 @@
-"""Segments of boxes by GrabCut, and what many slightly different runs of it agree upon.
+"""Segments of boxes by GrabCut, and the agreement of several perturbed runs.
 
-The paper's GrabCut+ takes the cost of edges from a learned boundary detector (HED), and its best
-labels take part in MCG's object proposals; neither is to be had here. These are OpenCV's GrabCut,
-whose edges are those of colour, and the paper's perturbation around it.
+The paper's GrabCut+ takes edge costs from a learned boundary detector (HED), and its best labels
+also use MCG's object proposals. Both are not available here: this is OpenCV's GrabCut, whose edges
+come from colour, with the paper's perturbation.
 
 Letters: n boxes, H W an image, h w a part of it.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le, Len, Predicate
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
@@ -20,23 +21,25 @@ from wsss_lightning.methods.simple_does_it.boxes import Window, painting_order, 
 from wsss_lightning.ops.masks import IGNORE
 
 COMPONENTS = 5
-"""Gaussians of each of GrabCut's colour models, which want a pixel each."""
+"""Number of Gaussians of each colour model of GrabCut; each needs at least one pixel."""
 
 
 def paint_grabcut(
     boxes: Float[Tensor, "n 5"],
     image: UInt8[Tensor, "H W 3"],
-    iterations: int,
-    context: float | None,
-    min_fill: float,
+    iterations: Annotated[int, Ge(1)],
+    context: Annotated[float, Gt(0)] | None,
+    min_fill: Annotated[float, Ge(0), Le(1), "0.15 is usual"],
 ) -> UInt8[Tensor, "H W"]:
-    """Each box filled with its GrabCut segment, the smaller box in front; background elsewhere.
+    """Each box filled with its GrabCut segment, smaller boxes in front; background elsewhere.
 
     Args:
-        iterations: of GrabCut.
-        context: width of the region around a box that counts as background, in sides of the box;
-            None: the whole image.
-        min_fill: a segment that fills less of its box gives way to the box, in [0, 1].
+        boxes: of the image.
+        image: RGB, levels 0..255.
+        iterations: of GrabCut, 1 or more.
+        context: width of the background region around a box, in sides of the box; None: the whole
+            image.
+        min_fill: if the segment fills less of its box, the whole box is filled; in [0, 1].
 
     Source: Khoreva et al. 2017, sec. 3.2, GrabCut.
     """
@@ -53,28 +56,40 @@ def paint_grabcut(
     return torch.from_numpy(labels)
 
 
+def _is_ascending(values: Sequence[float]) -> bool:
+    return list(values) == sorted(values)
+
+
+T = TypeVar("T")
+Range = Annotated[Sequence[T], Len(2, 2), Predicate(_is_ascending)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+
 def paint_agreement(
     boxes: Float[Tensor, "n 5"],
     image: UInt8[Tensor, "H W 3"],
-    iterations: int,
-    runs: int,
-    jitter: float,
-    context: Sequence[float],
-    agree: Sequence[float],
-    min_fill: float,
+    iterations: Annotated[int, Ge(1)],
+    runs: Annotated[int, Ge(1), "the paper has 150"],
+    jitter: Annotated[float, Ge(0), Le(1), "the paper has 0.05"],
+    context: Annotated[Range[Annotated[float, Gt(0)]], "the smaller first, such as [0.1, 0.6]"],
+    agree: Annotated[Range[Share], "the smaller first, such as [0.2, 0.7]"],
+    min_fill: Annotated[float, Ge(0), Le(1), "0.15 is usual"],
 ) -> UInt8[Tensor, "H W"]:
-    """What perturbed GrabCut runs agree upon; ignored where they do not.
+    """Labels on which perturbed GrabCut runs agree; ignored elsewhere.
 
-    A pixel of a box has its class where at least the upper share of the runs call it foreground,
-    stays as it is behind the box where fewer than the lower share do, and is ignored in between.
-    Where less than `least` of a box is class or ignored, the box is filled with its class.
+    A pixel of a box has its class where at least the upper share of the runs label it foreground.
+    It keeps the label behind the box where less than the lower share do, and is ignored in
+    between. If less than `min_fill` of a box is class or ignored, the whole box has its class.
 
     Args:
-        iterations: of GrabCut.
-        runs: of each box, 150 in the paper.
-        jitter: each coordinate moves by up to this share of its side, uniformly.
-        context: range of the width of the region that counts as background, in sides of the box.
+        boxes: of the image.
+        image: RGB, levels 0..255.
+        iterations: of GrabCut, 1 or more.
+        runs: number of runs for each box, 1 or more; 150 in the paper.
+        jitter: largest change of each coordinate, uniform, as a share of its side in [0, 1].
+        context: range of the width of the background region, in sides of the box, above 0.
         agree: lower and upper share, in [0, 1].
+        min_fill: as in `paint_grabcut`.
 
     Source: Khoreva et al. 2017, sec. 3.2, GrabCut+^i, on plain GrabCut.
     """
@@ -84,7 +99,7 @@ def paint_agreement(
     (low, high), (near, far) = agree, context
     for i in painting_order(boxes, *pixels.shape[:2]):
         window = found[i]
-        # numbers of a box depend on the box alone, not on how many others there are
+        # random numbers depend on the box alone, not on the number of boxes
         rng = np.random.default_rng(
             [window.label, window.rows.start, window.columns.start, window.height, window.width]
         )
@@ -94,7 +109,7 @@ def paint_agreement(
             width = float(rng.uniform(near, far))
             segment = grabcut(pixels, moved, iterations, width)
             votes += segment[window.rows, window.columns]
-        # a quotient is rounded as a share is, so that 7 of 10 are not fewer than 0.7
+        # compare quotients, so that 7 of 10 are not less than 0.7
         sure, likely = (votes / runs >= share for share in (high, low))
         if likely.size and likely.mean() < min_fill:
             sure[:] = True
@@ -107,7 +122,7 @@ def paint_agreement(
 def perturbed(
     window: Window, size: tuple[int, ...], jitter: float, rng: np.random.Generator
 ) -> Window:
-    """A box whose sides moved by up to a share `jitter` of its width and height."""
+    """A box with each side moved by up to a share `jitter` of its width or height."""
 
     def moved(side: slice, end: int) -> slice:
         shift = rng.uniform(-jitter, jitter, 2) * (side.stop - side.start)
@@ -121,10 +136,10 @@ def perturbed(
 def grabcut(
     image: UInt8[np.ndarray, "H W 3"], window: Window, iterations: int, context: float | None
 ) -> Bool[np.ndarray, "H W"]:
-    """Foreground of a box by GrabCut (Rother et al. 2004), never outside of it.
+    """Foreground of a box by GrabCut (Rother et al. 2004), inside the box only.
 
-    All of the box is foreground where there is too little to tell from: fewer pixels inside, or
-    fewer around it, than the colour models have Gaussians.
+    The whole box is foreground if the colour models have more Gaussians than there are pixels
+    inside the box or around it.
     """
     cv2 = opencv()
     segment = np.zeros(image.shape[:2], bool)
@@ -140,7 +155,7 @@ def grabcut(
         segment[window.rows, window.columns] = True
         return segment
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.setRNGSeed(0)  # the colour models begin with a random clustering
+    cv2.setRNGSeed(0)  # the colour models are initialised by a random clustering
     part = np.ascontiguousarray(image[rows, columns])
     cv2.grabCut(part, guess, None, *models, iterations, cv2.GC_INIT_WITH_MASK)
     segment[rows, columns] = (guess == cv2.GC_FGD) | (guess == cv2.GC_PR_FGD)
@@ -157,8 +172,8 @@ def opencv() -> Any:
         import cv2
     except ImportError as error:
         raise InputError(
-            f"GrabCut needs OpenCV ({error}); install it by pip install opencv-python-headless, or "
-            "take other labels (box_labels=paint)."
+            f"GrabCut needs OpenCV ({error}); run pip install opencv-python-headless, or choose "
+            "labels without GrabCut (box_labels=paint)."
         ) from error
     return cv2
 

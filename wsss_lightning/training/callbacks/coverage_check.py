@@ -8,8 +8,7 @@ from torch import distributed
 
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.utils.console import console
-
-SHOWN = 3  # names in a message
+from wsss_lightning.utils.text import shorten
 
 
 @final
@@ -50,13 +49,13 @@ class CoverageCheck(pl.Callback):
 
     def _check(self, trainer: pl.Trainer, use: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        wanted: Counter[str] = Counter(data.whole[use])
+        wanted: Counter[str] = Counter(data.expected_names[use])
         seen = Counter(_of_all_processes(self.seen))
         if seen != wanted:
             raise RuntimeError(
                 f"{seen.total()} images were seen where there are {wanted.total()}, each to be "
-                f"seen once, by {trainer.world_size} processes: {_some(wanted - seen)} not seen, "
-                f"{_some(seen - wanted)} too often. No figure of this stage is right; another "
+                f"seen once, by {trainer.world_size} processes: {_list(wanted - seen)} not seen, "
+                f"{_list(seen - wanted)} too often. No figure of this stage is right; another "
                 "sampler than the data module's is at work (trainer.use_distributed_sampler?)."
             )
         if trainer.world_size > 1 and trainer.is_global_zero and trainer.state.fn != "fit":
@@ -72,6 +71,5 @@ def _of_all_processes(names: list[str]) -> list[str]:
     return [name for part in parts for name in part]
 
 
-def _some(names: Counter[str]) -> str:
-    shown = ", ".join(sorted(names)[:SHOWN]) or "none"
-    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
+def _list(names: Counter[str]) -> str:
+    return shorten(sorted(names)) or "none"

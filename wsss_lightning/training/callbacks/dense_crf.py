@@ -30,7 +30,7 @@ class DenseCRF(pl.Callback):
 
     Args:
         num_classes: without background.
-        engine: of `functional.crf.mean_field`.
+        engine: of `densecrf.mean_field`.
         threads: that the engine `native` shares a batch's images between.
         output: key of the probabilities.
     """

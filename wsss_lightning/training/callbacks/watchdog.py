@@ -17,9 +17,9 @@ from wsss_lightning.data.batch import Batch
 from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.files import write_atomically
+from wsss_lightning.utils.text import shorten
 
 REPRO = "repro.pt"
-SHOWN = 3  # names in a message
 MANY = 0.1  # share of images from which on masks of one label are worth an alarm
 # shares of background that no data set of objects has (VOC 0.73, COCO some 0.65)
 LEAST, MOST = 0.05, 0.97
@@ -56,7 +56,7 @@ class NonFiniteLossGuard(pl.Callback):
         bad = _not_finite(module)
         if bad:
             cause = (
-                f"{_some(bad)} had no finite weights before it, so the gradient of the step before "
+                f"{shorten(bad)} had no finite weights before it, so the gradient of the step before "
                 f"was not finite (images {', '.join(self.before) or 'of an earlier start'})"
             )
         else:
@@ -76,7 +76,7 @@ class NonFiniteLossGuard(pl.Callback):
         if bad:
             names = ", ".join(self.batch["name"]) if self.batch is not None else "unknown"
             raise InputError(
-                f"the step {trainer.global_step} left no finite weights in {_some(bad)}, on the "
+                f"the step {trainer.global_step} left no finite weights in {shorten(bad)}, on the "
                 f"images {names}, though its loss was finite; the checkpoint before it stays. "
                 "Lower the learning rate (optimizer.lr), or set +trainer.gradient_clip_val=1."
             )
@@ -128,7 +128,7 @@ class PseudoMaskAlarms:
         if not self.predicted and len(self.of_one_label) > MANY * self.images:
             told.append(
                 f"{len(self.of_one_label)} of {self.images} masks are empty or of one label alone, "
-                f"though their images are tagged ({_some(self.of_one_label)})"
+                f"though their images are tagged ({shorten(self.of_one_label)})"
             )
         labelled = self.counts[:IGNORE].sum()
         if labelled == 0:
@@ -148,7 +148,7 @@ class PseudoMaskAlarms:
         ]
         if gone:
             kind = "prediction" if self.predicted else "mask"
-            told.append(f"no {kind} shows {_some(gone)}, though images are tagged so")
+            told.append(f"no {kind} shows {shorten(gone)}, though images are tagged so")
         return told
 
 
@@ -158,8 +158,3 @@ def _not_finite(module: pl.LightningModule) -> list[str]:
     # one answer from the device for all of them
     good = torch.stack([torch.isfinite(p).all() for _, p in named]).tolist() if named else []
     return [name for (name, _), fine in zip(named, good, strict=True) if not fine]
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

@@ -1,11 +1,11 @@
 """Mean field on the permutohedral lattice in tensor operations, on any device.
 
-Lattice points are found by sorting instead of hashing, and pixels and points exchange values as
-weighted bags, which sum in a fixed order: results do not vary from run to run, on GPUs either. All
-images of a batch share one lattice, in which each has a region of its own.
+Lattice points are found by sorting instead of hashing. Values move between pixels and points as
+weighted sums (bags) with a fixed order of summation, so results are reproducible, on GPUs too. All
+images of a batch share one lattice, in which each image has a separate region.
 
 Letters: n images, l labels, m pixels, d features, v = d + 1 corners of a simplex, k lattice points,
-r bags with e members in all.
+r bags with e members in total.
 """
 
 import math
@@ -20,7 +20,7 @@ from torch import Tensor
 from wsss_lightning.densecrf.parameters import CRFParameters
 from wsss_lightning.errors import InputError
 
-# energy of the labels that an image of a batch has less than others: their probability is zero
+# negative energy of labels that pad an image to the number of labels of its batch: probability 0
 ABSENT = 1e4
 
 
@@ -29,7 +29,11 @@ def mean_field(
     unaries: Sequence[Float[Tensor, "_ _ _"]],
     parameters: CRFParameters,
 ) -> list[Tensor]:
-    """Marginals of each image, differentiable in `unaries`; see `functional.crf.mean_field`."""
+    """Marginals of each image, differentiable in `unaries`; see `densecrf.mean_field`.
+
+    Raises:
+        InputError: a kernel is too narrow for an image.
+    """
     sizes = [image.shape[0] * image.shape[1] for image in images]
     most = max(len(unary) for unary in unaries)
     energy = torch.cat([-F.pad(u.flatten(1).T, (0, most - len(u)), value=ABSENT) for u in unaries])
@@ -46,8 +50,9 @@ def mean_field(
                     filters.append(kernel(torch.cat(kind), image_of, weight))
                 except OverflowError:
                     largest = max(images, key=lambda image: image.shape[0] * image.shape[1])
-                    told = parameters.too_narrow(largest.shape[0], largest.shape[1])
-                    raise InputError(told) from None
+                    raise InputError(
+                        parameters.too_narrow(largest.shape[0], largest.shape[1])
+                    ) from None
     marginal = energy.softmax(1)
     for _ in range(parameters.iterations):
         message = energy
@@ -64,7 +69,7 @@ def mean_field(
 def features(
     image: UInt8[Tensor, "H W 3"], p: CRFParameters
 ) -> tuple[Float[Tensor, "m 5"], Float[Tensor, "m 2"]]:
-    """Where each pixel lies for the appearance and for the smoothness kernel, in their widths.
+    """Features of each pixel for the appearance and the smoothness kernel, in their widths.
 
     Returns:
         (x, y, red, green, blue) and (x, y), row by row.
@@ -83,7 +88,7 @@ def features(
 
 @dataclass(frozen=True)
 class Bags:
-    """Weighted sums of rows of a table: row i of the result is that of bag i's members."""
+    """Weighted sums of rows of a table: row i of the result sums the members of bag i."""
 
     member: Int[Tensor, "e"]
     weight: Float[Tensor, "e"]
@@ -104,8 +109,8 @@ class Filter:
     """Splat onto lattice points, blur along each axis, slice back to pixels.
 
     Args:
-        neighbours: of each axis, the point behind and the point before each point; k stands for
-            one that is not there.
+        neighbours: for each axis, the next and the previous point of each point; k where there is
+            none.
     """
 
     splat: Bags
@@ -122,13 +127,15 @@ class Filter:
 
 
 def kernel(feature: Float[Tensor, "m d"], image_of: Int[Tensor, "m"], factor: float) -> Filter:
-    """factor D^-1/2 K D^-1/2 of K = exp(-|f_i - f_j|^2 / 2) and D = diag(K 1), approximately.
+    """factor D^-1/2 K D^-1/2 with K = exp(-|f_i - f_j|^2 / 2), D = diag(K 1), approximately.
 
     Args:
-        image_of: image that each pixel belongs to; different ones do not touch.
+        feature: of each pixel, in units of the kernel's widths.
+        image_of: index of the image of each pixel; different images do not interact.
+        factor: weight of the kernel.
 
     Raises:
-        OverflowError: features spread over more lattice points than 64 bits can number.
+        OverflowError: the features span more lattice points than 64 bits can number.
 
     Source: Adams, Baek & Davis 2010; normalisation of pydensecrf.
     """
@@ -148,7 +155,7 @@ def kernel(feature: Float[Tensor, "m d"], image_of: Int[Tensor, "m"], factor: fl
 
     gain = 1 / (1 + 2.0 ** -(v - 1))
     total = gain * weighted(weight)(weight.new_ones(m, 1))
-    # half of each factor before the splat, half behind the slice
+    # the square root of each factor before the splat and after the slice
     return weighted(weight * math.sqrt(factor * gain) / (total + 1e-20).sqrt())
 
 
@@ -161,8 +168,8 @@ def _lattice(
     d = feature.shape[1]
     v = d + 1
     base, rank, part = _simplex(feature)
-    # a point's key in mixed radix: quotients of its first d coordinates, then remainder, image
-    low = base[:, :d].amin(0) - 3  # corners and neighbours reach a little further
+    # key of a point in mixed radix: quotients of its first d coordinates, then remainder, image
+    low = base[:, :d].amin(0) - 3  # margin for corners and neighbours
     spans = [int(s) for s in base[:, :d].amax(0) - low + 4]
     if math.prod(spans) * v * (int(image_of.max()) + 1) >= 2**63:
         raise OverflowError
@@ -170,7 +177,7 @@ def _lattice(
     radix = math.prod(spans)
     stride = torch.tensor([*strides, 0], device=feature.device)
     first = ((base[:, :d] - low) * stride[:d]).sum(1) + image_of * (radix * v)
-    # from corner to corner the coordinate of the next lower rank steps back
+    # from one corner to the next, the coordinate of the next lower rank decreases
     back = stride[rank.argsort(dim=1)].flip(1)[:, :d]
     keys = torch.cat([first[:, None], first[:, None] + (radix - back).cumsum(1)], dim=1)
     points, corner = torch.unique(keys, return_inverse=True)
@@ -181,7 +188,7 @@ def _lattice(
     neighbours = []
     remains = points % (radix * v) >= radix
     for own in [*strides, 0]:
-        # one up along the axis: all coordinates less 1, but its own d more
+        # one step along the axis: all coordinates - 1, its own + d
         above = points + own + torch.where(remains, -radix, d * radix - sum(strides))
         neighbours.append(_lookup(points, above))
     return corner, weight, neighbours
@@ -190,11 +197,11 @@ def _lattice(
 def _simplex(
     feature: Float[Tensor, "m d"],
 ) -> tuple[Int[Tensor, "m v"], Int[Tensor, "m v"], Float[Tensor, "m v"]]:
-    """The nearest lattice point of remainder 0 and where each feature lies from it.
+    """The nearest lattice point of remainder 0, and the offset of each feature from it.
 
     Returns:
-        Its coordinates divided by v; the rank of each coordinate's distance, 0 the largest; and
-        these distances divided by v, in [-1, 1].
+        Coordinates of the point divided by v; ranks of the offsets, 0 the largest; offsets divided
+        by v, in [-1, 1].
     """
     d = feature.shape[1]
     v = d + 1
@@ -202,8 +209,8 @@ def _simplex(
     width = torch.tensor(math.sqrt(2 / 3) * v).item()  # rounded to single precision
     scale = [1 / math.sqrt((i + 1) * (i + 2)) * width for i in range(d)]
     c = feature * torch.tensor(scale, device=feature.device)
-    # summed from behind, one after the other: features on the border of two simplices must fall
-    # into the same one in every engine
+    # summed from the end, one after another, as in the other engines: otherwise features on the
+    # border of two simplices could fall into different ones
     sums = [torch.zeros_like(c[:, 0])]
     for i in range(d - 1, -1, -1):
         sums.append(sums[-1] + c[:, i])
@@ -220,7 +227,7 @@ def _simplex(
 def _lookup(
     points: Int[Tensor, "k"], above: Int[Tensor, "k"]
 ) -> tuple[Int[Tensor, "k"], Int[Tensor, "k"]]:
-    """Index of each key in the sorted `points`, and the inverse; k where there is none."""
+    """Index of each key in the sorted `points`, and the inverse index; k where there is none."""
     k = len(points)
     index = torch.searchsorted(points, above).clamp(max=k - 1)
     hit = points[index] == above

@@ -1,8 +1,8 @@
 import torch
 
 from wsss_lightning.densecrf.exact import normalised
-from wsss_lightning.densecrf.lattice import features, kernel, mean_field
 from wsss_lightning.densecrf.parameters import CRFParameters
+from wsss_lightning.densecrf.torch_lattice import features, kernel, mean_field
 
 NARROW = CRFParameters(4, 40, 1.5, w1=3, w2=2, iterations=2)
 
