@@ -1,14 +1,14 @@
-"""Fills the tables of READMEs with what was recorded, so that no result is typed by hand.
+"""Fills the tables of READMEs from recorded results, so that no result is typed by hand.
 
     python experiments/tables.py            # all READMEs of this repository
-    python experiments/tables.py --check    # say which are not what was recorded
+    python experiments/tables.py --check    # list the READMEs that differ from the records
 
-A table stands between two comments. The first says what it holds, as YAML: `records`, a folder
-that `python -m wsss_lightning.report --keep` wrote, relative to experiments/; `rows`, methods of
-the report by what they are called here; `columns`, headings and what stands below them: a score's
-key or several with blanks between, `hours` of annotation, `runs`, or `share METHOD` of a method's
-network on val. A row can also be a mapping: text by heading, and `method` for all other columns.
-With `score`, a score's key, rows are data sets of the records and columns methods.
+A table stands between two comments. The first one describes it in YAML: `records`, a folder that
+`python -m wsss_lightning.report --keep` wrote, relative to experiments/; `rows`, titles with names
+of methods in the report; `columns`, headings with contents: the keys of one or more scores,
+separated by blanks, `hours` of annotation, `runs`, or `share METHOD` of a method's network on val.
+A row may also be a mapping: text by heading, and `method` for all other columns.
+With `score`, the key of a score, rows are data sets of the records and columns are methods.
 """
 
 import argparse
@@ -22,7 +22,9 @@ from typing import TypeVar
 import yaml
 
 from wsss_lightning.report.annotation_cost import Costs, hours
-from wsss_lightning.report.runs import Method, find_runs, group
+from wsss_lightning.report.grouping import group
+from wsss_lightning.report.methods import Method
+from wsss_lightning.report.runs import find_runs
 from wsss_lightning.utils.files import write_text
 
 HERE = Path(__file__).parent
@@ -38,25 +40,25 @@ T = TypeVar("T")
 
 
 def filled(text: str) -> str:
-    """A README with its tables made anew."""
-    return TABLE.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+    """A README with its tables filled from the records."""
+    return TABLE.sub(lambda match: match[1] + table(match[2]) + match[3], text)
 
 
-def table(said: str) -> str:
-    """A Markdown table, as its comment says."""
-    wanted = yaml.safe_load(said)
-    data = recorded(HERE / wanted["records"])
-    rows = [row for row in wanted["rows"].values() if isinstance(row, dict)]
+def table(description: str) -> str:
+    """A Markdown table, described in YAML."""
+    spec = yaml.safe_load(description)
+    data = recorded(HERE / spec["records"])
+    rows = [row for row in spec["rows"].values() if isinstance(row, dict)]
     lines = [
-        ["", *wanted["columns"]],
-        ["---", *(_alignment(heading, rows) for heading in wanted["columns"])],
+        ["", *spec["columns"]],
+        ["---", *(_alignment(heading, rows) for heading in spec["columns"])],
     ]
-    for title, name in wanted["rows"].items():
-        if "score" in wanted:
-            methods = called(name, data, wanted["records"])
+    for title, name in spec["rows"].items():
+        if "score" in spec:
+            methods = by_name(name, data, spec["records"])
             row = [
-                figure(called(what, methods, name), wanted["score"])
-                for what in wanted["columns"].values()
+                percent(by_name(column, methods, name), spec["score"])
+                for column in spec["columns"].values()
             ]
         else:
             (methods,) = data.values()
@@ -64,51 +66,53 @@ def table(said: str) -> str:
             row = [
                 texts[heading]
                 if heading in texts
-                else cell(called(texts["method"], methods, wanted["records"]), what, methods)
-                for heading, what in wanted["columns"].items()
+                else cell(by_name(texts["method"], methods, spec["records"]), column, methods)
+                for heading, column in spec["columns"].items()
             ]
         lines.append([title, *row])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _alignment(heading: str, rows: list[dict[str, str]]) -> str:
-    """Columns of text begin at the left, all others end at the right."""
+    """Alignment of a column: text to the left, everything else to the right."""
     return "---" if rows and all(heading in row for row in rows) else "---:"
 
 
 @cache
 def recorded(folder: Path) -> dict[str, dict[str, Method]]:
-    """Methods by name, of each data set by name."""
-    found = group(find_runs([folder]))
-    return {data.name: {method.name: method for method in data.methods} for data in found}
+    """Methods by name, for each data set by name."""
+    data_sets = group(find_runs([folder]))
+    return {data.name: {method.name: method for method in data.methods} for data in data_sets}
 
 
-def called(name: str, held: dict[str, T], where: str) -> T:
-    if name not in held:
-        sys.exit(f"{where} has no {name}, but {', '.join(held)}")
-    return held[name]
+def by_name(name: str, known: dict[str, T], where: str) -> T:
+    """An entry by its name; exits with a message if there is none."""
+    if name not in known:
+        sys.exit(f"{where} has no {name}, but {', '.join(known)}")
+    return known[name]
 
 
-def cell(method: Method, what: str, methods: dict[str, Method]) -> str:
-    """What stands in a column of a method; nothing where it was not scored."""
-    if what == "runs":
+def cell(method: Method, column: str, methods: dict[str, Method]) -> str:
+    """Content of a method's cell; empty if it was not scored."""
+    if column == "runs":
         return str(len(method.runs))
-    if what == "hours":
-        spent = hours(method.runs[0].results["annotation"], Costs())
-        return f"{sum(spent.values()) - spent.get('held_out', 0):.1f}"
-    if what.startswith("share "):
-        one, whole = (m.figures(NETWORK) for m in (method, methods[what.removeprefix("share ")]))
+    if column == "hours":
+        by_kind = hours(method.runs[0].results.annotation, Costs())
+        return f"{sum(by_kind.values()) - by_kind.get('held_out', 0):.1f}"
+    if column.startswith("share "):
+        other = methods[column.removeprefix("share ")]
+        one, whole = (m.scores(NETWORK) for m in (method, other))
         return f"{100 * mean(one) / mean(whole):.0f} %" if one else ""
-    return " / ".join(map(partial(figure, method), what.split()))
+    return " / ".join(map(partial(percent, method), column.split()))
 
 
-def figure(method: Method, key: str) -> str:
-    """Mean over seeds in percent, and the range."""
-    values = [100 * value for value in method.figures(key)]
+def percent(method: Method, key: str) -> str:
+    """Mean of a score over seeds in percent, and its range."""
+    values = [100 * value for value in method.scores(key)]
     if not values:
         return "–"
-    told = f"{mean(values):.1f}"
-    return told if len(values) == 1 else f"{told} ({min(values):.1f} to {max(values):.1f})"
+    average = f"{mean(values):.1f}"
+    return average if len(values) == 1 else f"{average} ({min(values):.1f} to {max(values):.1f})"
 
 
 def main() -> None:
@@ -123,7 +127,7 @@ def main() -> None:
             stale.append(str(path))
             if not check:
                 write_text(path, new)
-    print("\n".join(stale) or "all tables are what was recorded")
+    print("\n".join(stale) or "all tables agree with the records")
     sys.exit(bool(stale) if check else 0)
 
 

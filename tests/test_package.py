@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wsss_lightning.cli import run as cli
+from wsss_lightning.cli.options import options as option_names
+from wsss_lightning.config.folder import conf_folder
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -41,8 +42,8 @@ def wheel(tmp_path_factory) -> Path:
 def test_the_wheel_holds_the_package_its_configuration_and_its_licence(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    for path in cli.conf_folder().rglob("*.yaml"):
-        assert f"wsss_lightning/conf/{path.relative_to(cli.conf_folder()).as_posix()}" in names
+    for path in conf_folder().rglob("*.yaml"):
+        assert f"wsss_lightning/conf/{path.relative_to(conf_folder()).as_posix()}" in names
     assert "wsss_lightning/cli/run.py" in names
     assert "wsss_lightning/functional/crf/mean_field.cpp" in names  # compiled on the user's machine
     assert any(name.endswith("/LICENSE") for name in names)
@@ -60,7 +61,7 @@ def test_the_installed_wheel_composes_and_helps_from_another_folder(wheel, tmp_p
     )
     assert where.startswith(str(site))
     told = python(*run, "--help", cwd=elsewhere, PYTHONPATH=str(site))
-    for name in cli.options("experiment"):
+    for name in option_names("experiment"):
         assert f"experiment={name} " in told
     told = python(*run, "experiment=cam", "--cfg", "job", cwd=elsewhere, PYTHONPATH=str(site))
     assert "name: cam" in told

@@ -1,10 +1,10 @@
-"""`python -m wsss_lightning experiment=cam`, and the console script."""
+"""Entry of `python -m wsss_lightning experiment=cam` and of the console script."""
 
 from wsss_lightning.utils import interrupts
 
 
 def main() -> None:
-    """Run the command line; imports take seconds, in which an interrupt is answered as well."""
+    """Run the command line; handle interrupts from the start, because imports take seconds."""
     interrupts.install()
     try:
         with interrupts.watched():

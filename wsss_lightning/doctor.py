@@ -1,4 +1,4 @@
-"""`python -m wsss_lightning.doctor`: the command in `wsss_lightning.cli.check_data`."""
+"""Former name of `python -m wsss_lightning.cli.check_data`."""
 
 from wsss_lightning.cli.check_data import main
 

@@ -1,18 +1,18 @@
-"""Labels over rounds, of finished runs: python rounds.py RUN... [--chart FILE]
+"""Labels after each round of finished runs: python rounds.py RUN... [--chart FILE]
 
 Prints mIoU as mean (range) over the seeds of each experiment; the chart shows the means.
 """
 
 import argparse
-import json
 import re
 from collections import defaultdict
 from pathlib import Path
 
 from wsss_lightning.figures.charts import line_chart, save_chart
+from wsss_lightning.report.runs import find_runs
 
 
-def told(values: list[float]) -> str:
+def mean_and_range(values: list[float]) -> str:
     percent = [100 * value for value in values]
     mean = sum(percent) / len(percent)
     return (
@@ -26,28 +26,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--chart", type=Path, help="a PNG")
-    words = parser.parse_args()
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for run in words.runs:
-        results = json.loads((run / "results.json").read_text())
-        name = results["experiment"]
-        for key, value in results["scores"].items():
+    arguments = parser.parse_args()
+    experiments: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in find_runs(arguments.runs):
+        for key, value in run.scores.items():
             if key.endswith(("/miou", "/coverage")):
-                found[name][key].append(value)
-    for name, scores in found.items():
+                experiments[run.experiment][key].append(value)
+    for name, scores in experiments.items():
         print(f"{name}, {len(next(iter(scores.values())))} seeds")
         for key, values in scores.items():
-            print(f"  {key:34} {told(values)}")
-    if words.chart:
+            print(f"  {key:34} {mean_and_range(values)}")
+    if arguments.chart:
         lines = {}
-        for name, scores in found.items():
+        for name, scores in experiments.items():
             by_round = [
                 (re.fullmatch(r"round_(\d+)/labels/train/miou", k), v) for k, v in scores.items()
             ]
             lines[name] = sorted((int(m[1]), sum(v) / len(v)) for m, v in by_round if m)
         drawn = {name: line for name, line in lines.items() if len(line) > 1}
         title = "mIoU of labels, train (%)"
-        save_chart(line_chart(drawn, "round", title, integer_x=True), words.chart)
+        save_chart(line_chart(drawn, "round", title, integer_x=True), arguments.chart)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import wsss_lightning
 from wsss_lightning.cache import code_digest
 from wsss_lightning.cache.code_digest import UNHASHED, CodeGraph, Part, targets_in
 from wsss_lightning.cache.stage_cache import StageCache
-from wsss_lightning.cli.run import digest_of, experiment, objective, results
+from wsss_lightning.cli.checks import objective
+from wsss_lightning.cli.run import collect_results, digest_of, run_pipeline
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.densecrf import native
 from wsss_lightning.densecrf.api import mean_field_batch
@@ -539,7 +540,7 @@ USES = {
     track: set(),
     translate_worker_errors: set(),
     StageCache: set(),
-    experiment: set(),
+    run_pipeline: set(),
     image_labels: set(),
     CRF: set(),
     PerStageDDP: set(),  # counts with the trainer that has it
@@ -573,7 +574,7 @@ def test_a_new_method_a_new_report_and_new_commands_change_no_key(copied, unchan
     folders = [p.parent for p in copied.rglob("__init__.py")]
     assert len(folders) > 5
     for folder in folders:
-        (folder / "added.py").write_text("import wsss_lightning.run\nprint(1)\n")
+        (folder / "added.py").write_text("import wsss_lightning.cli.run\nprint(1)\n")
     after = real_digests(copied)
     for folder in folders:
         (folder / "added.py").unlink()
@@ -592,11 +593,11 @@ def test_no_step_uses_the_report_or_the_command_line(copied):
     [
         (mean_field_batch, True),  # by the refiner
         (image_labels, True),
-        (results, True),  # writes the file
+        (collect_results, True),  # writes the file
         (Classifier, True),
         (SEAM, False),
         (objective, False),
-        (experiment, False),
+        (run_pipeline, False),
     ],
 )
 def test_the_results_of_a_run_count_with_all_code_that_made_them(

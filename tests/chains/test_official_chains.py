@@ -26,8 +26,8 @@ from official_files import (
 )
 
 from wsss_lightning.cache.stage_cache import StageCache
-from wsss_lightning.cli import run as cli
 from wsss_lightning.cli.check_networks import resolve_statistics
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.ranges import check_values
 from wsss_lightning.config.splits import normalise_splits
 from wsss_lightning.config.targets import check_targets
@@ -124,7 +124,7 @@ def chain(tmp_path, voc):
             "workers=0",
             "num_previews=1",
         ]
-        with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             cfg = compose("config", overrides=[*usual, *words])
         normalise_splits(cfg.data)
         check_values(cfg)

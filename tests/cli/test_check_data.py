@@ -1,4 +1,4 @@
-"""The data doctor's command: what it tells, writes and answers."""
+"""The command check_data: its report, its files and its exit code."""
 
 import json
 import shutil
@@ -18,11 +18,11 @@ ENDS = ("method=sc_cam", "pipeline=sc_cam", "pipeline.rounds=0")
 
 @pytest.fixture
 def examined(mine, tmp_path, monkeypatch, capfd):
-    """`examined(*words)`: exit code, doctor.json and the terminal of the doctor on `mine`."""
+    """`examined(*overrides)`: exit code, check_data.json and the terminal, on `mine`."""
 
-    def call(*words: str):
+    def call(*overrides: str):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["doctor", *mine, *words])
+        monkeypatch.setattr(sys, "argv", ["check_data", *mine, *overrides])
         GlobalHydra.instance().clear()
         code = 0
         try:
@@ -32,36 +32,36 @@ def examined(mine, tmp_path, monkeypatch, capfd):
         finally:
             GlobalHydra.instance().clear()
         out, err = capfd.readouterr()
-        found = list(tmp_path.glob("runs/doctor/*/doctor.json"))
+        found = list(tmp_path.glob("runs/check_data/*/check_data.json"))
         return code, json.loads(found[0].read_text()) if found else {}, out + err
 
     return call
 
 
 def test_a_data_set_without_fault_is_counted(examined, tmp_path):
-    code, told, out = examined()
+    code, report, out = examined()
     assert code == 0, out
-    assert told["problems"] == []
-    train = told["splits"]["train"]
+    assert report["problems"] == []
+    train = report["splits"]["train"]
     assert train["images"] == 6
     assert train["images_of_class"] == {"bird": 2, "cat": 3, "dog": 3}
     assert set(train["images_with_id"]) == {"0", "3", "8", "12", "255"}
     assert train["height"] == {"least": 56, "median": 60, "most": 64}
     assert 0 < train["ignored"] < 0.05
-    (picture,) = tmp_path.glob("runs/doctor/*/doctor.png")
+    (picture,) = tmp_path.glob("runs/check_data/*/check_data.png")
     with Image.open(picture) as picture_file:
         assert min(picture_file.size) > 200
 
 
 def test_a_data_set_without_a_validation_split_is_examined(examined, voc):
     (voc / "ImageSets/Segmentation/val.txt").unlink()
-    code, told, out = examined("data.dataset.lists.val=null")
+    code, report, out = examined("data.dataset.lists.val=null")
     assert code == 0, out
-    assert list(told["splits"]) == ["train"]
-    assert told["problems"] == []
+    assert list(report["splits"]) == ["train"]
+    assert report["problems"] == []
 
 
-def test_all_that_is_wrong_is_told_at_once(examined, voc):
+def test_all_that_is_wrong_is_report_at_once(examined, voc):
     images = voc / "JPEGImages"
     whole = (images / "train_0.jpg").read_bytes()
     (images / "train_0.jpg").write_bytes(whole[: len(whole) // 2])  # cut off
@@ -76,9 +76,9 @@ def test_all_that_is_wrong_is_told_at_once(examined, voc):
     mask = np.zeros((64, 64), np.uint8)
     mask[:20] = 8
     Image.fromarray(mask).save(voc / "SegmentationClass/train_5.png")
-    code, told, _ = examined()
+    code, report, _ = examined()
     assert code == 1
-    problems, notes = "\n".join(told["problems"]), "\n".join(told["notes"])
+    problems, notes = "\n".join(report["problems"]), "\n".join(report["notes"])
     assert_names(problems, "train_0.jpg")
     assert_names(problems, 1, "train", "JPEGImages", "train_1", near=200)
     assert_names(problems, "train_2.png", "5x4", near=100)
@@ -91,9 +91,9 @@ def test_all_that_is_wrong_is_told_at_once(examined, voc):
 def test_a_class_that_no_image_has_is_a_problem(examined, voc):
     rows = (voc / "tags.csv").read_text().replace(",0,1,1", ",0,1,0").replace(",0,0,1", ",0,1,0")
     (voc / "tags.csv").write_text(rows.replace(",1,0,1", ",1,0,0"))
-    code, told, _ = examined()
+    code, report, _ = examined()
     assert code == 1
-    assert_names("\n".join(told["problems"]), "train", "dog", near=60)
+    assert_names("\n".join(report["problems"]), "train", "dog", near=60)
 
 
 def test_what_cannot_be_used_at_all_is_answered_as_by_a_run(examined, voc):

@@ -7,9 +7,8 @@ from safetensors.torch import save_file
 
 import wsss_lightning.cli.check_networks
 from wsss_lightning.cli.check_networks import check_networks, fetch_weights, resolve_statistics
-from wsss_lightning.cli.run import cause_of
+from wsss_lightning.cli.error_messages import input_error_of
 from wsss_lightning.config.folder import conf_folder
-from wsss_lightning.data.supervision import TAGS
 from wsss_lightning.pipelines.base import supervision_of
 
 NO_OPTIONS = ["backbone=timm", "backbone.output_stride=32"]
@@ -23,7 +22,7 @@ def composed(*words):
 def checked(*words):
     cfg = composed(*words)
     resolve_statistics(cfg)
-    check_networks(cfg, tags=supervision_of(cfg.pipeline) is TAGS)
+    check_networks(cfg, tags=supervision_of(cfg.pipeline).uses_seeds)
     return cfg
 
 
@@ -31,7 +30,7 @@ def complaint(*words):
     """The message of the InputError behind whatever is raised."""
     with pytest.raises(Exception) as caught:  # noqa: PT011
         checked(*words)
-    slip = cause_of(caught.value)
+    slip = input_error_of(caught.value)
     assert slip is not None
     return str(slip)
 
@@ -60,10 +59,10 @@ def complaint(*words):
 )
 def test_networks_that_fit_are_built_without_storing_a_parameter(words, monkeypatch):
     devices = set()
-    built = wsss_lightning.cli.check_networks.instantiate
+    build = wsss_lightning.cli.check_networks.instantiate
 
     def watched(node, **arguments):
-        module = built(node, **arguments)
+        module = build(node, **arguments)
         if isinstance(module, torch.nn.Module):
             devices.update(parameter.device.type for parameter in module.parameters())
         return module
@@ -201,5 +200,5 @@ def test_the_hub_is_asked_for_backbones_of_trained_networks_only(monkeypatch, wo
         monkeypatch.setattr(smp.encoders, "get_preprocessing_params", settings)
         resolve_statistics(cfg)
     monkeypatch.setattr(wsss_lightning.cli.check_networks, "instantiate", Fetched)
-    fetch_weights(cfg, tags=supervision_of(cfg.pipeline) is TAGS)
+    fetch_weights(cfg, tags=supervision_of(cfg.pipeline).uses_seeds)
     assert sorted(fetched) == sorted(names)

@@ -8,10 +8,15 @@ from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from PIL import Image
 
-from wsss_lightning.cache.stage_cache import StageCache
-from wsss_lightning.cli import run as cli
+from wsss_lightning.cli import checks
+from wsss_lightning.cli.run import show_scores
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.splits import normalise_splits
 from wsss_lightning.errors import InputError
+from wsss_lightning.pipelines.base import supervision_of
+from wsss_lightning.results.annotation import count_annotation
+from wsss_lightning.results.protocol import protocol_of
+from wsss_lightning.results.schema import Splits
 from wsss_lightning.steps.datasets import forget_splits
 
 IMAGES = {"train": 30, "val": 11}
@@ -43,7 +48,7 @@ def configured(root):
         own += ["backbone.mean=[0,0,0]", "backbone.std=[1,1,1]"]
         if not any(word.startswith("experiment=") for word in words):
             own.append("experiment=cam")
-        with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             cfg = compose("config", overrides=[*own, *words])
         normalise_splits(cfg.data)
         return cfg
@@ -74,16 +79,18 @@ def add_masks(root, split):
 def test_held_out_masks_are_those_that_choose_a_threshold(configured, root, masks, words, held_out):
     for split in masks:
         add_masks(root, split)
-    told = cli.annotation(configured(*words))
-    assert told["held_out_masks"] == held_out
-    assert told["tag_questions"] == told["images"] == IMAGES["train"]
+    cfg = configured(*words)
+    units = count_annotation(cfg, supervision_of(cfg.pipeline))
+    assert units.held_out_masks == held_out
+    assert units.tag_questions == units.images == IMAGES["train"]
+    assert units.masks == (IMAGES["train"] if "experiment=full_supervision" in words else 0)
 
 
 def test_a_sweep_maximises_val_and_nothing_where_there_is_none(configured):
     scores = {"segmentation/train/miou": 0.9, "segmentation/val/miou": 0.4}
-    assert cli.objective(configured(), scores) == 0.4
-    assert cli.objective(configured("data.val=train"), scores) == 0.9
-    assert cli.objective(configured("data.val=null"), scores) is None
+    assert checks.objective(configured(), scores) == 0.4
+    assert checks.objective(configured("data.val=train"), scores) == 0.9
+    assert checks.objective(configured("data.val=null"), scores) is None
 
 
 @pytest.mark.parametrize(
@@ -98,26 +105,30 @@ def test_a_sweeper_that_would_find_no_score_is_refused(configured, root, monkeyp
     add_masks(root, "train")
     sweeper = SimpleNamespace(_target_="hydra_plugins.hydra_optuna_sweeper.OptunaSweeper")
     now = SimpleNamespace(mode=RunMode.MULTIRUN, sweeper=sweeper)
-    monkeypatch.setattr(cli.HydraConfig, "get", lambda: now)
+    monkeypatch.setattr(checks.HydraConfig, "get", lambda: now)
     with pytest.raises(InputError) as error:
-        cli.check_objective(configured(*words))
+        checks.check_objective(configured(*words))
     assert_names(error.value, "OptunaSweeper", *facts)
 
     add_masks(root, "val")
     forget_splits()
-    cli.check_objective(configured())  # raises nothing
+    checks.check_objective(configured())  # raises nothing
     sweeper._target_ = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-    cli.check_objective(configured(*words))  # a list of values needs no score
+    checks.check_objective(configured(*words))  # a list of values needs no score
+
+
+def protocol(cfg):
+    return protocol_of(cfg, supervision_of(cfg.pipeline))
 
 
 def test_the_protocol_says_that_there_is_no_validation_split(configured):
-    assert cli.protocol(configured("data.val=null"))["splits"] == {"train": "train", "val": None}
+    assert protocol(configured("data.val=null")).splits == Splits("train", None)
 
 
 def test_the_protocol_tells_true_masks_apart_whatever_is_learnt_from(configured, root):
     def digest(*words: str) -> str:
         forget_splits()
-        return cli.protocol(configured(*words))["masks_digest"]
+        return protocol(configured(*words)).true_masks_digest
 
     without = digest()
     add_masks(root, "train")
@@ -126,19 +137,19 @@ def test_the_protocol_tells_true_masks_apart_whatever_is_learnt_from(configured,
 
 def test_the_protocol_names_the_weights_that_each_network_begins_with(configured):
     own = ["+backbone@segmenter.net.backbone=resnet101", "segmenter.net.backbone.weights=a/b.pth"]
-    protocol = cli.protocol(configured("backbone.weights=c/d.safetensors", *own))
-    assert protocol["initial_weights"] == "d.safetensors"
-    assert protocol["segmentation"]["initial_weights"] == "b.pth"
+    weak = protocol(configured("backbone.weights=c/d.safetensors", *own))
+    assert weak.initial_weights == "d.safetensors"
+    assert weak.segmentation.initial_weights == "b.pth"
     whole = ["segmenter=deeplab_v2", "segmenter.net.weights=e/f.pth"]
-    protocol = cli.protocol(configured("experiment=full_supervision", *whole))
-    assert protocol["initial_weights"] == protocol["segmentation"]["initial_weights"] == "f.pth"
-    protocol = cli.protocol(configured("+backbone@segmenter.net.backbone=resnet18"))
-    assert protocol["segmentation"]["initial_weights"] == "random"
+    full = protocol(configured("experiment=full_supervision", *whole))
+    assert full.initial_weights == full.segmentation.initial_weights == "f.pth"
+    weak = protocol(configured("+backbone@segmenter.net.backbone=resnet18"))
+    assert weak.segmentation.initial_weights == "random"
 
 
 def test_the_protocol_tells_the_kernels_behind_the_segmentation_network(configured):
     def kernels(*words: str):
-        return cli.protocol(configured(*words))["segmentation"]["crf"]
+        return protocol(configured(*words)).segmentation.crf
 
     assert kernels() is None
     assert kernels("test.crf=true", "crf.theta_alpha=31")["theta_alpha"] == 31
@@ -149,7 +160,7 @@ def test_the_protocol_tells_the_kernels_behind_the_segmentation_network(configur
 
 
 def printed(capsys, cfg, scores, tmp_path) -> str:
-    cli.show(cfg, scores, StageCache(tmp_path, tmp_path, seed=0))
+    show_scores(cfg, scores, {}, tmp_path)
     return capsys.readouterr().out
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from wsss_lightning.cli import run as cli
+from wsss_lightning.cli.options import options
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.data.coco import Split, write_voc_layout
+from wsss_lightning.results.schema import Results
 
 pytestmark = pytest.mark.slow
 
@@ -28,18 +31,18 @@ WEAK = {
     "pseudo/train/miou",
 }
 PUBLISHED = ("_voc2012", "_coco2014")
-EXPERIMENTS = [name for name in cli.options("experiment") if not name.endswith(PUBLISHED)]
-RECIPES = [name for name in cli.options("experiment") if name.endswith(PUBLISHED)]
+EXPERIMENTS = [name for name in options("experiment") if not name.endswith(PUBLISHED)]
+RECIPES = [name for name in options("experiment") if name.endswith(PUBLISHED)]
 
 
 def on_generated_data(experiment: str) -> bool:
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", overrides=[f"experiment={experiment}"])
     return "generate" in cfg.data
 
 
 def composed(experiment: str) -> DictConfig:
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose("config", overrides=[f"experiment={experiment}"])
 
 
@@ -60,27 +63,16 @@ def few_rounds(experiment: str) -> list[str]:
 
 
 def check_contract(run, experiment: str) -> None:
-    """What `results.json`, the pictures and the terminal owe to the reader."""
+    """Check the content of `results.json`, the previews, and the score table."""
     results, scores = run.results, run.scores
     assert list(results) == [
-        "experiment",
-        "recipe",
-        "data",
-        "data_digest",
-        "seed",
-        "scores",
-        "protocol",
-        "annotation",
-        "words",
-        "reader",
-        "seconds",
-        "versions",
-        "key",
+        "schema",
+        *(field.name for field in fields(Results)),
     ]
     assert results["experiment"] == experiment
     assert results["seed"] == 0
     wanted = {"segmentation/val/miou"}
-    if results["protocol"]["trained_on"] == "tags":
+    if results["supervision"] == "tags":
         wanted |= WEAK
     assert wanted <= set(scores)
     # agreement and silhouettes of clusters may lie below 0
@@ -152,7 +144,7 @@ def test_pascal_voc_is_read_as_it_comes(here, voc):
     run = here("experiment=cam", "data=voc2012", f"data.root={voc}", *SMALL, "recipe=cam_voc2012")
     check_contract(run, "cam")
     assert run.results["data"] == "voc2012"
-    assert run.results["protocol"]["tags_from"] == "xml"
+    assert run.results["protocol"]["tags_source"] == "xml"
     # a run that names a published one is compared with it
     assert_names(run.out, "published", "cam_voc2012", near=100)
     assert run.results["recipe"]["name"] == "cam_voc2012"
@@ -210,8 +202,8 @@ def test_a_data_file_of_ones_own_gives_classes_and_the_mapping_of_mask_ids(here,
     check_contract(run, "cam")
     seen = {key for key in run.scores if key.startswith("pseudo/train/iou_")}
     assert seen == {f"pseudo/train/iou_{name}" for name in ("background", "bird", "cat", "dog")}
-    used = run.results["protocol"]["true_masks_of_train"]
-    assert used == ("tags and scoring" if tags == "masks" else "scoring only")
+    used = run.results["protocol"]["train_masks_used_for"]
+    assert used == (["tags", "scoring"] if tags == "masks" else ["scoring"])
 
 
 @pytest.mark.parametrize("refine", ["crf", "affinity"])

@@ -1,4 +1,4 @@
-"""Slips, as far as they are answered before or right after composition."""
+"""Messages about arguments that cannot be used, before or right after composition."""
 
 import subprocess
 import sys
@@ -9,7 +9,12 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from wsss_lightning.cli.error_messages import check_overrides, check_sweep, explain, repeated
+from wsss_lightning.cli.error_messages import (
+    check_overrides,
+    check_sweep,
+    explain_error,
+    repeated_keys,
+)
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError
 
@@ -26,7 +31,7 @@ def answer(*words):
     except InputError as error:
         return str(error)
     except (HydraException, OmegaConfBaseException) as error:
-        return explain(error, words)
+        return explain_error(error, words)
     return ""
 
 
@@ -94,7 +99,7 @@ SLIPS = {
     ("experiment=cam", "batch_size=4"): ["fit.method.batch_size", "fit.segmenter.batch_size"],
     ("experiment=cam", "gpus=2"): ["trainer.devices", "trainer=ddp"],
     ("experiment=cam", "num_workers=4"): ["workers"],
-    ("experiment=cam", "output_dir=x"): ["runs"],
+    ("experiment=cam", "out_dir=x"): ["output_dir"],
     ("experiment=cam", "zzz=1"): ["zzz", "--cfg job"],
     ("experiment=cam", "seed=1.5"): ["seed", 1.5, "4294967295"],
     ("experiment=cam", "fit.method.batch_size=x"): ["fit.method.batch_size", "x", "whole number"],
@@ -118,7 +123,7 @@ def test_a_slip_is_answered_with_what_was_meant(words):
     "words",
     [
         ("experiment=cam", "seed=1"),
-        ("experiment=cam", "~score", "--cfg", "job"),
+        ("experiment=cam", "~cam", "--cfg", "job"),
         ("-m", "experiment=cam", "hydra/sweeper=basic"),
         ("experiment=cam", "--info=defaults"),
         ("-cd", "x", "--config-dir=y", "-cdz", "-cjob"),
@@ -130,13 +135,13 @@ def test_words_that_hydra_takes_are_left_alone(words):
 
 
 def test_a_key_that_is_given_twice_is_noted_with_both_values():
-    (note,) = repeated(["seed=1", "workers=2", "seed=3", "workers=2"])
+    (note,) = repeated_keys(["seed=1", "workers=2", "seed=3", "workers=2"])
     assert "seed" in note
     assert "1 and as 3" in note
 
 
 def test_answers_need_no_pytorch():
-    modules = ["choices", "overrides", "run_names", "suggestions", "usage_errors", "cli"]
-    code = "; ".join(f"import wsss_lightning.{name}" for name in modules)
+    modules = ["options", "overrides", "run_names", "suggestions", "error_messages", "run", "sweep"]
+    code = "; ".join(f"import wsss_lightning.cli.{name}" for name in modules)
     code += "; import sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -51,7 +51,9 @@ def read(overrides, options=()):
     return found
 
 
-@pytest.mark.parametrize("key", ["data.root", "backbone.weights", "method.net.weights", "runs"])
+@pytest.mark.parametrize(
+    "key", ["data.root", "backbone.weights", "method.net.weights", "output_dir"]
+)
 def test_paths_of_any_letters_are_taken_as_they_are_typed(tmp_path, monkeypatch, key):
     monkeypatch.chdir(tmp_path)
     for name in NAMES:

@@ -57,7 +57,7 @@ def test_names_say_what_was_chosen():
 def test_names_need_no_quotes_and_are_short_enough(words):
     name = run_name(words)
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}", name)
-    assert name not in ("stages", "sweep", "doctor")
+    assert name not in ("stages", "sweep", "check_data")
 
 
 def test_different_commands_never_share_a_name():

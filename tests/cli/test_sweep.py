@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from wsss_lightning.cli import sweep
-from wsss_lightning.cli.sweep import SWEEP, Sweeps, recorded, records, take_slot, tell
+from wsss_lightning.cli.sweep import SWEEP, Sweeps, claim_devices, print_jobs, recorded, records
 from wsss_lightning.errors import InputError
 
 
@@ -19,8 +19,8 @@ def _apart(monkeypatch, tmp_path):
     """Locks of its own, no slot held, and an environment that is put back."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(sweep, "_held", [])
-    monkeypatch.setattr(sweep, "_numbers", [])
+    monkeypatch.setattr(sweep, "_locks", [])
+    monkeypatch.setattr(sweep, "_devices", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv(SWEEP, "this")
 
@@ -50,7 +50,7 @@ def test_what_became_of_each_job_is_told_in_order(tmp_path, capsys):
     assert [r["state"] for r in found] == ["failed", "interrupted", "failed", "done"]
     assert "traceback" not in found[0]
     assert "ZeroDivisionError" in found[2]["traceback"]
-    failed = tell(tmp_path)
+    failed = print_jobs(tmp_path)
     assert [f["cause"] for f in failed] == [
         "a key is wrong",
         "KeyboardInterrupt",
@@ -64,7 +64,7 @@ def test_what_became_of_each_job_is_told_in_order(tmp_path, capsys):
 
 def test_a_job_that_was_not_scored_says_so(tmp_path, capsys):
     job(tmp_path, "0_a", lambda record: record.update(objective=None))
-    assert tell(tmp_path) == []
+    assert print_jobs(tmp_path) == []
     assert "not scored" in capsys.readouterr().out
 
 
@@ -86,7 +86,7 @@ def test_overrides_that_look_like_markup_are_told_as_they_are(tmp_path, capsys):
         (tmp_path / name).mkdir()
         with recorded(tmp_path / name, ["seed=0", f"data.root=/[red]/{name}"]):
             pass
-    tell(tmp_path)
+    print_jobs(tmp_path)
     assert "data.root=/[red]/0001_b" in capsys.readouterr().out
 
 
@@ -123,13 +123,13 @@ def test_a_slot_is_the_first_group_of_which_nothing_is_taken(tmp_path):
     base = tmp_path / "tmp" / f"wsss_lightning-{os.getuid()}"
     base.mkdir()
     with FileLock(base / "gpu-1.lock"):
-        assert take_slot([[0, 1], [2, 3]], "gpu") == [2, 3]
+        assert claim_devices([[0, 1], [2, 3]], "gpu") == [2, 3]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,3"
     # kept for the process's next jobs, since CUDA does not look again
-    assert take_slot([[0, 1], [2, 3]], "gpu") == [2, 3]
+    assert claim_devices([[0, 1], [2, 3]], "gpu") == [2, 3]
     with FileLock(base / "gpu-0.lock", timeout=0):  # what was tried was let go
         pass
-    assert take_slot(None, "gpu") is None
+    assert claim_devices(None, "gpu") is None
 
 
 def test_who_finds_no_slot_waits_for_one(tmp_path):
@@ -144,7 +144,7 @@ def test_who_finds_no_slot_waits_for_one(tmp_path):
     assert holder.stdout is not None
     holder.stdout.readline()
     begun = time.monotonic()
-    assert take_slot([[0]], "gpu") == [0]
+    assert claim_devices([[0]], "gpu") == [0]
     assert time.monotonic() - begun > 0.5
     holder.wait()
 
@@ -154,7 +154,7 @@ def test_on_the_cpu_slots_are_cores():
     before = os.sched_getaffinity(0)
     core = min(before)
     try:
-        assert take_slot([[core]], "cpu") == [core]
+        assert claim_devices([[core]], "cpu") == [core]
         assert os.sched_getaffinity(0) == {core}
     finally:
         os.sched_setaffinity(0, before)

@@ -7,14 +7,16 @@ from checked import check
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from wsss_lightning.cli import run as cli
+from wsss_lightning.cli.help import print_help
+from wsss_lightning.cli.options import group_names, options
+from wsss_lightning.config.folder import conf_folder
 
-EXPERIMENTS = cli.options("experiment")
+EXPERIMENTS = options("experiment")
 OPTIONS = [
     f"{group}={name}"
-    for group in sorted(cli.group_names())
+    for group in sorted(group_names())
     if group != "experiment"
-    for name in cli.options(group)
+    for name in options(group)
 ]
 # what a user gives to data that is not generated
 GIVEN = {"root": "anywhere", "num_classes": 2, "dataset.classes": ["cat", "dog"]}
@@ -22,7 +24,7 @@ GIVEN = {"root": "anywhere", "num_classes": 2, "dataset.classes": ["cat", "dog"]
 
 def composed(*words: str) -> DictConfig:
     """As `job` gets it, with what is missing filled in."""
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", overrides=[*words])
     for key, value in GIVEN.items():
         parent, _, name = f"data.{key}".rpartition(".")
@@ -42,7 +44,7 @@ def test_every_experiment_composes_and_fits_what_it_builds(name):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((cli.conf_folder() / "refine/recipe").glob("*.yaml")), ids=lambda path: path.stem
+    "path", sorted((conf_folder() / "refine/recipe").glob("*.yaml")), ids=lambda path: path.stem
 )
 def test_settings_of_a_refiner_belong_to_a_published_experiment(path):
     experiment, refine = path.stem.rsplit("_", 1)
@@ -78,7 +80,7 @@ def test_every_option_of_every_group_goes_with_the_first_experiment(word):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_second_line_of_every_experiment_says_what_it_is(name):
-    path = cli.conf_folder() / f"experiment/{name}.yaml"
+    path = conf_folder() / f"experiment/{name}.yaml"
     package, line, *_ = path.read_text().splitlines()
     assert package == "# @package _global_"
     assert re.fullmatch(r"# [A-Z].{20,118}\.", line)
@@ -109,7 +111,7 @@ def test_methods_are_compared_by_one_segmentation_network(kind):
 
 
 def test_help_lists_every_experiment_and_every_option(capsys):
-    cli.print_help()
+    print_help()
     told = capsys.readouterr().out
     for name in EXPERIMENTS:
         assert f"experiment={name} " in told

@@ -8,7 +8,8 @@ from facts import raises_naming
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from wsss_lightning.cli import run as cli
+from wsss_lightning.cli.options import options
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.methods.base import TagMethod
 from wsss_lightning.methods.cam.network import CamNet
 from wsss_lightning.nets.backbones import Backbone
@@ -36,14 +37,14 @@ NODES = {"method": "method", "segmenter": "segmenter", "refine": "refine.module"
 
 
 def composed(*words):
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose("config", ["experiment=cam", *SMALL, *words])
 
 
 def chosen():
     """Every option of the groups whose nodes hold a module."""
     for group, node in NODES.items():
-        for name in cli.options(group):
+        for name in options(group):
             choice = f"{group}={name}"
             if OmegaConf.select(composed(choice), node) is not None:
                 yield choice

@@ -7,7 +7,7 @@ from checked import check
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from wsss_lightning.cli import run as cli
+from wsss_lightning.config.folder import conf_folder
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.skipif(not EXPERIMENTS.is_dir(), reason="experiments/ is not in the sdist")
@@ -22,7 +22,7 @@ STUDIES = [path for path in sorted(EXPERIMENTS.rglob("*.yaml")) if is_study(path
 
 def composed(path: Path, *words: str) -> DictConfig:
     """A study's configuration, Hydra's part with it."""
-    own = [f"hydra.searchpath=[file://{cli.conf_folder()}]", "hydra.mode=RUN", "data.root=anywhere"]
+    own = [f"hydra.searchpath=[file://{conf_folder()}]", "hydra.mode=RUN", "data.root=anywhere"]
     with initialize_config_dir(str(path.parent), version_base="1.3"):
         return compose(path.stem, overrides=[*own, *words], return_hydra_config=True)
 

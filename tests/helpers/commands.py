@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from wsss_lightning.cli import run as cli
+from wsss_lightning.config.folder import conf_folder
 
 # a command that is small enough for a test; what a test says comes behind and wins
 TINY = (
@@ -85,7 +86,7 @@ def start(
 ) -> subprocess.Popen:
     """`python -m wsss_lightning` with these words, from another folder."""
     folder.mkdir(exist_ok=True)
-    root = Path(cli.__file__).parents[1]
+    root = Path(cli.__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, *program, *words],
         cwd=folder,
@@ -143,8 +144,8 @@ def write_voc(root: Path) -> Path:
 
 def write_coco(root: Path) -> Path:
     """COCO 2014 as it is downloaded, of few and small images; its classes are those of the real."""
-    conf = OmegaConf.load(cli.conf_folder() / "data/coco2014.yaml")
-    categories = [{"id": 2 * i, "name": name} for i, name in enumerate(conf.reader.classes)]
+    conf = OmegaConf.load(conf_folder() / "data/coco2014.yaml")
+    categories = [{"id": 2 * i, "name": name} for i, name in enumerate(conf.dataset.classes)]
     rng = np.random.default_rng(0)
     (root / "annotations").mkdir(parents=True)
     for split, count in SPLITS.items():

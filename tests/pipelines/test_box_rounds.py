@@ -38,11 +38,11 @@ def test_each_round_leaves_its_labels_their_scores_and_how_much_they_changed(her
     with Image.open(run.folder / "pictures/labels/train.png") as strip:
         assert strip.width > 5 * 200  # image, truth, boxes, two rounds
     assert (run.folder / "pictures/rounds/rounds.png").is_file()
-    told = run.results["protocol"]
-    assert told["trained_on"] == "boxes"
-    assert told["boxes_from"] == "xml"
-    assert (told["labels"], told["relabelled_by"]) == ("paint_boxes", "denoised")
-    assert told["true_masks_of_train"] == "scoring only"
+    protocol = run.results["protocol"]
+    assert run.results["supervision"] == "boxes"
+    assert protocol["boxes_source"] == "xml"
+    assert (protocol["box_labels"], protocol["relabel"]) == ("paint_boxes", "denoised")
+    assert protocol["train_masks_used_for"] == ["scoring"]
     assert_names(run.out, "round 2", "labels", near=60)
 
 
@@ -90,7 +90,7 @@ def test_seeds_share_the_labels_of_round_0_and_nothing_behind_them(here, shared)
 def test_the_seminars_reading_is_a_choice_of_the_same_loop(here, shared):
     words = ("relabel=smaller", "pipeline.training=finetune", *ROUNDS)
     run = here("experiment=box", *TINY, *words, folder=shared)
-    assert run.results["protocol"]["relabelled_by"] == "smaller"
+    assert run.results["protocol"]["relabel"] == "smaller"
     record = json.loads((run.folder / "round_2/segmentation/stage.json").read_text())
     assert record["inputs"]["start"].startswith("fit-")
     assert record["inputs"]["epochs_before"] == 1
@@ -192,8 +192,8 @@ def test_boxes_of_all_sources_give_the_same_labels(here, mine, voc):
     for source in ("xml", "boxes.csv", "boxes_{split}.json", "masks"):
         run = here("experiment=grabcut", *mine[1:], f"data.dataset.boxes='{source}'")
         found.append(labels_of(run, 0))
-        used = run.results["protocol"]["true_masks_of_train"]
-        assert used == ("boxes and scoring" if source == "masks" else "scoring only")
+        used = run.results["protocol"]["train_masks_used_for"]
+        assert used == (["boxes", "scoring"] if source == "masks" else ["scoring"])
     assert found[0]
     assert all(labels == found[0] for labels in found)
 

@@ -7,9 +7,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from wsss_lightning.cache.stage_cache import StageCache
-from wsss_lightning.cli import run as cli
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.splits import normalise_splits
-from wsss_lightning.pipelines import scored_splits
+from wsss_lightning.steps import scored_splits
 from wsss_lightning.utils.files import write_json
 
 PIPELINES = {
@@ -44,7 +44,7 @@ def done(tmp_path):
     """`done(*words)`: the recorded run and the scores of a pipeline with these overrides."""
 
     def call(*words: str):
-        with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             cfg = compose("config", overrides=["data.root=absent", *words])
         normalise_splits(cfg.data)
         run = RecordingRun(tmp_path, tmp_path, seed=0)

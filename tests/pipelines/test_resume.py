@@ -319,7 +319,7 @@ def on_tmpfs(*words: str, folder: Path, options: str) -> Outcome:
     done = subprocess.run(
         ["unshare", "-Urm", "sh", "-c", mount, "-", sys.executable, "-m", "wsss_lightning", *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=300,

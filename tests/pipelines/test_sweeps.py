@@ -135,7 +135,7 @@ def test_optuna_tries_and_outlives_a_failure(here, tmp_path, trainer):
     ran = jobs(tmp_path / "sweep")
     assert len(ran) == 3
     for job in ran:
-        size = next(w for w in job["words"] if w.startswith("fit.method.batch_size"))
+        size = next(w for w in job["overrides"] if w.startswith("fit.method.batch_size"))
         assert job["state"] == ("failed" if size.endswith(f"={wrong}") else "done")
     assert {job["state"] for job in ran} == {"failed", "done"}
     assert told in done.err

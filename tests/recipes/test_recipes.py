@@ -92,6 +92,7 @@ NO_HYPERPARAMETERS = {
     "seeds.thresholds": "resolution of a curve",
     "seeds.held_out": "part of the scoring protocol",
     "refine.name": "a name",
+    "refine.label": "a name",
     "pipeline.segment": "whether the last stage runs",
     "pipeline.clusters.stability": "reports, changes no number",
     "fit.segmenter.validate_crf": "logs, changes no number",

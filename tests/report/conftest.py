@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from command_line import generated_data_cache, here, shared  # noqa: F401
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 

@@ -1,36 +1,34 @@
+from dataclasses import replace
+
 import pytest
 from facts import raises_naming
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.report.annotation_cost import SOURCES, Costs, hours, read_costs
+from wsss_lightning.results.schema import Annotation
 
-NONE = {
-    "images": 100,
-    "tag_questions": 2000,
-    "boxes": 0,
-    "masks": 0,
-    "objects_outlined": 0,
-    "held_out_masks": 0,
-}
+TAGS = Annotation(
+    images=100, tag_questions=2000, boxes=0, masks=0, objects_outlined=0, held_out_masks=0
+)
 
 
 def test_tags_cost_a_second_a_class_and_image():
-    assert hours(NONE, Costs()) == {"tags": 2000 / 3600}
+    assert hours(TAGS, Costs()) == {"tags": 2000 / 3600}
 
 
 def test_boxes_cost_tags_too():
-    assert hours({**NONE, "boxes": 250}, Costs()) == {"tags": 2000 / 3600, "boxes": 1750 / 3600}
+    assert hours(replace(TAGS, boxes=250), Costs()) == {"tags": 2000 / 3600, "boxes": 1750 / 3600}
 
 
 def test_masks_cost_by_their_objects_where_these_were_counted():
-    counted = hours({**NONE, "masks": 100, "objects_outlined": 280}, Costs())
+    counted = hours(replace(TAGS, masks=100, objects_outlined=280), Costs())
     assert counted == {"tags": 2000 / 3600, "masks": 280 * 79 / 3600}
-    uncounted = hours({**NONE, "masks": 100, "objects_outlined": None}, Costs())
+    uncounted = hours(replace(TAGS, masks=100, objects_outlined=None), Costs())
     assert uncounted == {"masks": 100 * 239.7 / 3600}
 
 
 def test_held_out_masks_are_counted_apart():
-    found = hours({**NONE, "held_out_masks": 10}, Costs())
+    found = hours(replace(TAGS, held_out_masks=10), Costs())
     assert found["held_out"] == pytest.approx(2397 / 3600)
 
 
@@ -51,11 +49,12 @@ def test_a_file_replaces_costs(tmp_path):
         ("boxx: 3", ["boxx", "box"]),
         ("box: -1", ["box: -1", 0]),
         ("box: [1]", ["box: [1]", 0]),
+        ("box: true", ["box: True", 0]),
         ("- 1", ["costs.yaml"]),
         ("{", ["costs.yaml", "YAML"]),
     ],
 )
-def test_costs_that_are_none_are_told(tmp_path, text, facts):
+def test_a_file_without_usable_costs_is_refused(tmp_path, text, facts):
     path = tmp_path / "costs.yaml"
     path.write_text(text)
     with raises_naming(InputError, *facts):

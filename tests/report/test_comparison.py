@@ -9,8 +9,9 @@ from wsss_lightning.evaluation.error_analysis import WRONG, ErrorType
 from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE
 from wsss_lightning.report.__main__ import main
 from wsss_lightning.report.annotation_cost import Costs
-from wsss_lightning.report.comparison import Comparison, probes
-from wsss_lightning.report.runs import find_runs, group
+from wsss_lightning.report.comparison import Comparison, example_images
+from wsss_lightning.report.grouping import group
+from wsss_lightning.report.runs import find_runs
 
 VAL = ("segmentation", "val")
 
@@ -20,11 +21,11 @@ def compared(folder, baseline=None) -> Comparison:
     return Comparison(data, baseline, Costs())
 
 
-def test_methods_come_best_first_and_are_held_against_cam(write_runs, tmp_path):
+def test_methods_come_best_first_and_are_compared_with_cam(write_runs, tmp_path):
     write_runs(tmp_path, {"seam": 1.5, "cam": 1.0, "box": 2.0}, seeds=3, images=60)
-    found = compared(tmp_path).judged
-    assert [judged.method.name for judged in found] == ["box", "seam", "cam"]
-    assert_names(found[0].words, "box", "better", "cam", "97.5 %")
+    found = compared(tmp_path).ranking
+    assert [one.method.name for one in found] == ["box", "seam", "cam"]
+    assert_names(found[0].description, "box", "better", "cam", "97.5 %")
     # two comparisons, 95 % for both at once
     assert found[2].verdict is None
 
@@ -35,7 +36,7 @@ def test_the_usual_baseline_is_the_plainest_cam(write_runs, tmp_path):
     assert compared(tmp_path).baseline.name == "cam_small"
 
 
-def test_methods_are_held_against_each_other_at_the_step_that_is_named(write_runs, tmp_path):
+def test_methods_are_compared_at_the_given_step(write_runs, tmp_path):
     write_runs(tmp_path, {"seam": 1.5, "cam": 1.0}, seeds=2, images=10)
     words = [str(tmp_path), "--out", str(tmp_path / "page.html"), "--step"]
     for step in ("seeds/train", "segmentation/val"):
@@ -58,23 +59,23 @@ def test_runs_whose_counts_are_gone_are_scored_but_not_judged(write_runs, tmp_pa
     write_runs(tmp_path, {"seam": 1.5, "cam": 1.0}, seeds=2, images=10)
     (tmp_path / "seam_1/segmentation_miou/val" / PIXEL_COUNTS_FILE).unlink()
     comparison = compared(tmp_path)
-    assert [judged.verdict for judged in comparison.judged] == [None, None]
+    assert [one.verdict for one in comparison.ranking] == [None, None]
     (note,) = comparison.notes
     assert_names(note, "seam", "cam", "counts")
 
 
 def test_runs_of_one_seed_that_share_a_training_are_paired(write_runs, tmp_path):
     write_runs(tmp_path, {"seam": 1.5, "cam": 1.0}, seeds=2, images=10)
-    assert not compared(tmp_path).judged[0].verdict.paired
+    assert not compared(tmp_path).ranking[0].verdict.paired
     for seed in (0, 1):
         stage = tmp_path / f"stages/fit-{seed}"
         stage.mkdir(parents=True)
         for name in ("seam", "cam"):
             (tmp_path / f"{name}_{seed}/classifier").symlink_to(stage)
-    assert compared(tmp_path).judged[0].verdict.paired
+    assert compared(tmp_path).ranking[0].verdict.paired
 
 
-def test_mending_a_cause_gains_what_its_pixels_cost(tmp_path, write_runs):
+def test_correcting_an_error_type_gains_what_its_pixels_cost(tmp_path, write_runs):
     write_runs(tmp_path, {"cam": 1.0}, seeds=1, images=1, classes=1)
     matrix = np.array([[60, 20, 0], [10, 10, 0]])
     by_error_type = np.zeros((len(WRONG), 2, 3), np.int64)
@@ -91,7 +92,7 @@ def test_mending_a_cause_gains_what_its_pixels_cost(tmp_path, write_runs):
         wrong=by_error_type.sum((1, 2))[None],
     )
     comparison = compared(tmp_path)
-    found = comparison.anatomy(comparison.baseline, VAL)
+    found = comparison.error_breakdown(comparison.baseline, VAL)
     now = (60 / 90 + 10 / 40) / 2
     gain = dict(zip(WRONG, found.gain, strict=True))
     assert gain[ErrorType.SPILL] == pytest.approx((80 / 90 + 10 / 20) / 2 - now)
@@ -105,14 +106,14 @@ def test_mending_a_cause_gains_what_its_pixels_cost(tmp_path, write_runs):
 def test_hours_are_those_of_what_was_learnt_from(tmp_path, write_runs):
     write_runs(tmp_path, {"cam": 1.0}, seeds=1, images=100, classes=20)
     comparison = compared(tmp_path)
-    assert comparison.hours_learnt_from(comparison.baseline) == pytest.approx(2000 / 3600)
+    assert comparison.training_hours(comparison.baseline) == pytest.approx(2000 / 3600)
     assert comparison.hours(comparison.baseline)["held_out"] == pytest.approx(10 * 239.7 / 3600)
 
 
-def test_probes_are_the_worst_and_some_of_the_rest():
+def test_examples_are_the_worst_and_some_of_the_rest():
     ranked = [(f"{i}", i / 100) for i in range(100)]
-    assert [name for name, _ in probes(ranked, 6)] == ["0", "1", "2", "35", "67", "99"]
-    assert probes(ranked[:3], 6) == ranked[:3]
+    assert [name for name, _ in example_images(ranked, 6)] == ["0", "1", "2", "35", "67", "99"]
+    assert example_images(ranked[:3], 6) == ranked[:3]
 
 
 def test_images_that_show_nothing_known_are_not_ranked(tmp_path, write_runs):
@@ -126,10 +127,10 @@ def test_images_that_show_nothing_known_are_not_ranked(tmp_path, write_runs):
 def test_figures_over_seeds_are_means_of_results(tmp_path, write_runs):
     write_runs(tmp_path, {"cam": 1.0}, seeds=3, images=5)
     comparison = compared(tmp_path)
-    found = comparison.figure_of(comparison.baseline, "seeds/train/miou")
+    found = comparison.estimate_of(comparison.baseline, "seeds/train/miou")
     written = [
         json.loads((tmp_path / f"cam_{seed}/results.json").read_text())["scores"]
         for seed in range(3)
     ]
     assert found.mean == pytest.approx(np.mean([s["seeds/train/miou"] for s in written]))
-    assert comparison.figure_of(comparison.baseline, "irn/train/miou") is None
+    assert comparison.estimate_of(comparison.baseline, "irn/train/miou") is None

@@ -91,17 +91,17 @@ def test_verdicts_and_protocol_are_said(shared):
     assert_names(text, "seam", "better", "cam", near=100)
     assert re.search(r"tags<span[^>]*>, given</span>", text)
     assert_names(text, "data.root")
-    assert "reads training masks" not in text
+    assert "uses training masks" not in text
 
 
 def test_a_run_that_read_training_masks_says_so_in_red(made):
     path = made / "runs/cam_0/results.json"
     results = json.loads(path.read_text())
-    results["protocol"]["true_masks_of_train"] = "tags and scoring"
+    results["protocol"]["train_masks_used_for"] = ["tags", "scoring"]
     path.write_text(json.dumps(results))
     main([str(made / "runs"), "--out", str(made / "page.html")])
     text = (made / "page.html").read_text()
-    assert re.search(r'<td class="told red">tags<br>reads training masks', text)
+    assert re.search(r'<td class="text red">tags<br>uses training masks', text)
 
 
 def test_tables_stand_beside_the_page_as_markdown_and_latex(shared):
@@ -172,16 +172,17 @@ def test_names_from_files_are_text_and_never_markup(write_runs, tmp_path):
     write_runs(runs, {"cam": 1.0, "seam": 1.5}, seeds=2, images=5)
     for path in runs.glob("*/results.json"):
         results = json.loads(path.read_text())
-        results["reader"]["classes"][0] = EVIL
-        results["protocol"] |= {"splits": {"train": "train", "val": SPLIT}, "trained_on": EVIL}
-        results["protocol"]["tags_of_seeds"] = EVIL
+        results["dataset"]["classes"][0] = EVIL
+        results["supervision"] = EVIL
+        results["protocol"]["splits"] = {"train": "train", "val": SPLIT}
+        results["protocol"]["seeds"]["tags"] = EVIL
         results["scores"] = {
             key.replace("/val/", f"/{SPLIT}/").replace("class_1", EVIL, key.endswith("_1")): value
             for key, value in results["scores"].items()
         }
         results |= {"data": EVIL, "versions": {"code": EVIL}, "data_digest": EVIL}
         if results["experiment"] == "seam":
-            results["words"].append(f"method.x={EVIL}")
+            results["overrides"].append(f"method.x={EVIL}")
         path.write_text(json.dumps(results))
         (path.parent / "segmentation_miou/val").rename(path.parent / "segmentation_miou" / SPLIT)
     main([str(runs), "--out", str(tmp_path / "page.html"), "--charts", str(tmp_path / "charts")])
@@ -240,7 +241,7 @@ def test_a_validation_split_that_is_train_has_each_column_once(write_runs, tmp_p
     keys = [told["data-key"] for told, _ in parsed(tmp_path / "page.html").found]
     means = [key for key in keys if key.endswith("/miou")]
     assert len(means) == 2 * 3  # of the method, and of its run
-    assert "learnt from" in Markup(tmp_path / "page.html").text
+    assert "training split" in Markup(tmp_path / "page.html").text
 
 
 def test_every_step_that_was_scored_has_a_column_with_its_name(write_runs, tmp_path):
@@ -313,9 +314,8 @@ def test_a_place_that_cannot_be_written_is_named(made, capsys):
 
 
 def test_charts_of_two_data_sets_of_one_name_do_not_replace_each_other(write_runs, tmp_path):
-    for i, digest in enumerate(["a-b-c", "a-b-d"]):
-        write_runs(tmp_path / f"runs/{i}", {"cam": 1.0}, seeds=1, images=4)
-        change(tmp_path / f"runs/{i}", data_digest=digest)
+    for i, classes in enumerate([20, 21]):
+        write_runs(tmp_path / f"runs/{i}", {"cam": 1.0}, 1, images=4, classes=classes)
     main([str(tmp_path / "runs"), "--charts", str(tmp_path / "charts")])
     charts = [path.name for path in (tmp_path / "charts").iterdir()]
     assert len([name for name in charts if name.endswith("_cost.png")]) == 2

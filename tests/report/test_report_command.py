@@ -27,7 +27,7 @@ def test_a_sweep_becomes_a_page_with_pictures_of_every_method(swept, tmp_path):
     assert {"tiny_world_cost.png", "tiny_world_steps.png"} <= {p.name for p in charts.iterdir()}
     text = (tmp_path / "page.html").read_text()
     assert_names(text, "3 methods", "3 runs", near=40)
-    for said in ("From seeds to segmentation", "Why pixels are wrong", "Over rounds", "Thresholds"):
+    for said in ("From seeds to segmentation", "Error types", "Rounds", "Background threshold"):
         assert said in text
     assert_names(text, "full_supervision", "cam", "mIoU", near=200)
     # of the first image of val: given, and what every method has of it
@@ -51,7 +51,7 @@ def test_what_a_run_consumed_is_counted(swept):
         assert (told["boxes"] > 0) == (kind == "box")
         assert told["masks"] == (12 if kind == "full_supervision" else 0)
         assert told["held_out_masks"] == (1 if kind == "cam" else 0)
-        assert f"experiment={kind}" in results["words"]
+        assert f"experiment={kind}" in results["overrides"]
 
 
 def test_without_the_photos_the_page_says_why_it_has_no_pictures(here, tmp_path):

@@ -6,7 +6,8 @@ import pytest
 from facts import assert_names, raises_naming
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.report.runs import find_runs, group
+from wsss_lightning.report.grouping import group
+from wsss_lightning.report.runs import find_runs
 
 
 def change(folder, **keys):
@@ -46,7 +47,7 @@ def test_what_does_not_fit_into_a_name_is_counted_and_names_stay_apart(write_run
         "cam refine=affinity threshold_0=0.0 +3",
         "cam refine=affinity threshold_0=0.0 +3 (2)",
     }
-    assert {len(method.words.split()) for method in data.methods} == {2, 6}
+    assert {len(method.description.split()) for method in data.methods} == {2, 6}
 
 
 def test_words_about_where_a_run_is_made_distinguish_nothing(write_runs, tmp_path):
@@ -85,21 +86,10 @@ def test_a_run_that_stopped_earlier_gives_way_to_the_whole_one_without_a_word(wr
 
 def test_runs_of_other_true_masks_stand_apart(write_runs, tmp_path):
     write_runs(tmp_path, {"cam": 1.0, "box": 1.0}, seeds=1, images=4)
-    change(tmp_path / "box_0", data_digest="with-boxes-c")
+    change(tmp_path / "box_0", data_digest="with-boxes")
     assert len(group(find_runs([tmp_path]))) == 1
-    change(tmp_path / "box_0", data_digest="a-b-other")
-    assert len(group(find_runs([tmp_path]))) == 2
-
-
-def test_the_digest_of_masks_alone_says_which_true_masks_there_were(write_runs, tmp_path):
-    write_runs(tmp_path, {"cam": 1.0, "box": 1.0}, seeds=1, images=4)
     protocol = json.loads((tmp_path / "cam_0/results.json").read_text())["protocol"]
-    same = protocol | {"masks_digest": "m-n"}
-    change(tmp_path / "cam_0", data_digest="tags-mask-of-val", protocol=same)
-    change(tmp_path / "box_0", data_digest="boxes-mask-of-val", protocol=same)
-    assert len(group(find_runs([tmp_path]))) == 1
-    other = protocol | {"masks_digest": "other-n"}  # of train, where that of val is the same
-    change(tmp_path / "box_0", protocol=other)
+    change(tmp_path / "box_0", protocol=protocol | {"true_masks_digest": "other"})
     assert len(group(find_runs([tmp_path]))) == 2
 
 
@@ -161,11 +151,13 @@ DAMAGE = {
     "no protocol": without("protocol"),
     "no splits": without("protocol.splits"),
     "no val": without("protocol.splits.val"),
-    "train is null": instead(protocol={"trained_on": "tags", "splits": {"train": None}}),
+    "train is null": instead(
+        protocol={"train_masks_used_for": [], "splits": {"train": None, "val": None}}
+    ),
     "no units": without("annotation.tag_questions"),
-    "no classes": without("reader.classes"),
+    "no classes": without("dataset.classes"),
     "units that are NaN": lambda text: text.replace('"tag_questions": 80', '"tag_questions": NaN'),
-    "a seed in words": instead(seed="one"),
+    "a seed as text": instead(seed="one"),
     "a seed that is true": instead(seed=True),
 }
 
@@ -192,8 +184,8 @@ def test_a_score_that_is_no_number_counts_as_not_scored_and_is_noted(write_runs,
     change(tmp_path / "cam_0", scores=scores | {"seeds/train/miou": value})
     (data,) = group(find_runs([tmp_path]))
     (method,) = data.methods
-    assert len(method.figures("seeds/train/miou")) == 1
-    assert len(method.figures("crf/train/miou")) == 2
+    assert len(method.scores("seeds/train/miou")) == 1
+    assert len(method.scores("crf/train/miou")) == 2
     assert ("seeds", "train") in method.steps()  # the other run has it
     (note,) = data.notes
     assert "seeds/train/miou" in note
@@ -204,8 +196,8 @@ def test_runs_without_a_validation_split_are_data_of_their_own(write_runs, tmp_p
     write_runs(tmp_path, {"cam": 1.0, "box": 1.0, "seam": 1.0}, seeds=1, images=4)
     protocol = json.loads((tmp_path / "box_0/results.json").read_text())["protocol"]
     alone = {**protocol, "splits": {"train": "train", "val": None}}
-    change(tmp_path / "box_0", protocol=alone, words=["experiment=box", "data.val=null"])
-    change(tmp_path / "seam_0", protocol=alone, words=["data.dataset.lists.val=null"])
+    change(tmp_path / "box_0", protocol=alone, overrides=["experiment=box", "data.val=null"])
+    change(tmp_path / "seam_0", protocol=alone, overrides=["data.dataset.lists.val=null"])
     both, single = group(find_runs([tmp_path]))
     if both.val is None:
         both, single = single, both
@@ -222,8 +214,8 @@ def test_runs_without_a_validation_split_are_data_of_their_own(write_runs, tmp_p
 def test_runs_of_other_classes_are_data_of_their_own(write_runs, tmp_path, changed):
     write_runs(tmp_path, {"cam": 1.0, "seam": 1.0}, seeds=1, images=4, classes=2)
     assert len(group(find_runs([tmp_path]))) == 1
-    reader = json.loads((tmp_path / "cam_0/results.json").read_text())["reader"]
-    change(tmp_path / "cam_0", reader=reader | changed)
+    dataset = json.loads((tmp_path / "cam_0/results.json").read_text())["dataset"]
+    change(tmp_path / "cam_0", dataset=dataset | changed)
     titles = {data.title for data in group(find_runs([tmp_path]))}
     assert len(titles) == 2
     assert all("2 classes" in title for title in titles)
@@ -245,10 +237,10 @@ def test_a_stage_that_only_rounds_have_is_that_of_the_last_round(write_runs, tmp
     (run,) = find_runs([tmp_path])
     for r in (2, 10):
         shutil.copytree(folder / "seeds_miou", folder / f"round_{r}/seeds_miou")
-    assert run.counts(("seeds", "train")).parent == folder / "seeds_miou/train"
+    assert run.pixel_counts_file(("seeds", "train")).parent == folder / "seeds_miou/train"
     shutil.rmtree(folder / "seeds_miou")
-    assert run.counts(("seeds", "train")).parent == folder / "round_10/seeds_miou/train"
-    assert run.tally(("seeds", "train")) is not None
+    assert run.pixel_counts_file(("seeds", "train")).parent == folder / "round_10/seeds_miou/train"
+    assert run.pixel_counts(("seeds", "train")) is not None
 
 
 def test_steps_come_in_the_order_of_their_making(write_runs, tmp_path):
@@ -257,3 +249,19 @@ def test_steps_come_in_the_order_of_their_making(write_runs, tmp_path):
     (data,) = group(find_runs([tmp_path]))
     named = [step for step, _ in data.methods[0].steps()]
     assert named == ["seeds", "none", "mine", "segmentation"]
+
+
+def test_overrides_of_version_1_group_with_those_of_now(write_runs, tmp_path):
+    write_runs(tmp_path, {"cam cam.flip=true": 1.0, "cam cam.flip=false": 1.2}, 1, images=4)
+    path = tmp_path / "cam cam.flip=true_0/results.json"
+    new = json.loads(path.read_text())
+    old = {key: new[key] for key in ("experiment", "data", "seed", "scores", "annotation")}
+    old |= {"seconds": new["seconds"], "versions": new["versions"], "reader": new["dataset"]}
+    old |= {"data_digest": "a-b-c", "words": ["experiment=cam", "seed=1", "score.flip=true"]}
+    splits = new["protocol"]["splits"]
+    old["protocol"] = {"trained_on": "tags", "splits": splits}
+    old["protocol"]["true_masks_of_train"] = "scoring only"
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps({**old, "seed": 1}))
+    assert methods(tmp_path) == {"cam flip=true": [0, 1], "cam flip=false": [0]}

@@ -12,9 +12,9 @@ from wsss_lightning.evaluation.metrics import miou
 from wsss_lightning.report.verdict import (
     compare,
     dataset_miou,
+    describe,
     draw_weights,
-    figure,
-    in_words,
+    estimate,
     resampled_miou,
 )
 
@@ -94,9 +94,9 @@ def test_one_run_decides_nothing():
     found = compare([0.6], [0.3], (STILL[:1], STILL[:1]), paired=False)
     assert not found.decided
     assert found.low is None
-    assert figure([0.6], None).low is None
-    words = in_words("SEAM", "CAM", found)
-    assert_names(words, "SEAM", "CAM", "not decided", "30.0", "mIoU", "2 seeds")
+    assert estimate([0.6], None).low is None
+    words = describe("SEAM", "CAM", found)
+    assert_names(words, "SEAM", "CAM", "undecided", "30.0", "mIoU", "2 seeds")
 
 
 def test_so_many_more_seeds_would_decide():
@@ -108,7 +108,7 @@ def test_so_many_more_seeds_would_decide():
         n: stats.t.ppf(0.975, 2 * (n - 1)) * math.sqrt(2 * 0.0008 / n) for n in (count - 1, count)
     }
     assert half[count] < 0.06 < half[count - 1]
-    words = in_words("A", "B", found)
+    words = describe("A", "B", found)
     assert_names(words, f"{found.more_runs} more")
 
 
@@ -135,15 +135,15 @@ def test_more_seeds_are_counted_from_what_each_method_has():  # independent refe
 def test_a_difference_of_nothing_is_never_decided():
     found = compare([0.5, 0.54], [0.5, 0.54], (STILL, STILL), paired=False)
     assert found.more_runs is None
-    assert_names(in_words("A", "B", found), "0.0")
+    assert_names(describe("A", "B", found), "0.0")
 
 
-def test_where_a_hundred_seeds_would_not_decide_the_words_say_so_and_are_right():
+def test_a_hundred_seeds_that_would_not_decide_are_said_not_to():
     first, second = [0.500, 0.540], [0.499, 0.539]
     found = compare(first, second, (STILL, STILL), paired=False)
     assert found.more_runs is None
     assert not found.too_few_images
-    words = in_words("A", "B", found)
+    words = describe("A", "B", found)
     assert_names(words, 0.1, 100)
     test = stats.ttest_ind_from_stats(
         0.520, np.std(first, ddof=1), 100, 0.519, np.std(second, ddof=1), 100, equal_var=False
@@ -151,13 +151,13 @@ def test_where_a_hundred_seeds_would_not_decide_the_words_say_so_and_are_right()
     assert test.pvalue > 0.05
 
 
-def test_where_the_images_are_too_few_no_number_of_seeds_is_said_to_decide():
+def test_too_few_images_are_said_to_be_too_few():
     moved = 0.01 * np.random.default_rng(0).standard_normal((1, 2000)).repeat(2, 0)
     draws = (moved, np.zeros_like(moved))
     few = compare([0.511, 0.519], [0.501, 0.509], draws, paired=False)
     assert few.more_runs is None
     assert few.too_few_images
-    assert_names(in_words("A", "B", few), "images", "seeds")
+    assert_names(describe("A", "B", few), "images", "seeds")
     enough = compare([0.51, 0.56], [0.48, 0.53], draws, paired=False)  # 3 points
     assert not enough.decided
     assert not enough.too_few_images
@@ -169,9 +169,9 @@ def test_a_decision_is_told_in_points_with_its_interval():
     half = 100 * (found.high - found.difference)
     ends = f"{10 - half:.1f} to {10 + half:.1f}"
     facts = ("10.0", "mIoU", "95 %", ends, "3 seeds")
-    assert_names(in_words("A", "B", found), "A", "better", "B", *facts)
+    assert_names(describe("A", "B", found), "A", "better", "B", *facts)
     back = compare([0.40, 0.41, 0.42], [0.50, 0.51, 0.52], (STILL, STILL), paired=False)
-    assert_names(in_words("B", "A", back), "B", "worse", "A", *facts)
+    assert_names(describe("B", "A", back), "B", "worse", "A", *facts)
 
 
 @pytest.mark.parametrize("seeds", [2, 4])

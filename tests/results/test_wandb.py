@@ -151,7 +151,7 @@ def test_a_pipeline_run_is_a_group_of_trainings_and_one_run_of_results(cam):
     assert group.startswith("cam-tiny_world-seed0-")
     for stage, one in found.items():
         assert one.name == f"{group}/{stage}"
-        assert one.tags == ["cam", "tiny_world", "classifier", "seed 0"]
+        assert one.tags == ["cam", "tiny_world", "cam", "seed 0"]
         assert one.config["experiment"] == "cam"
         assert one.config["data"]["name"] == "tiny_world"
         assert one.config["seed"] == 0

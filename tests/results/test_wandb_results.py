@@ -2,11 +2,14 @@ import json
 import os
 
 import pytest
+from example_results import example_results
 from omegaconf import OmegaConf
 
+from wsss_lightning.data.supervision import BOXES, TAGS
 from wsss_lightning.results import wandb as wandb_results
 from wsss_lightning.results.wandb import (
-    learner,
+    last_step,
+    learner_name,
     log_results,
     name_runs,
     per_class,
@@ -45,7 +48,7 @@ def stage(folder, name, work, **files):
 
 
 def test_group_and_tags_tell_experiment_data_method_and_seed(cfg, tmp_path):
-    name_runs(cfg, tmp_path / "a")
+    name_runs(cfg, tmp_path / "a", TAGS)
     node = cfg.logger.wandb
     assert node.group.startswith("seam-pets-seed3-")
     assert node.tags == ["seam", "pets", "seam", "seed 3", "mine"]
@@ -61,36 +64,42 @@ def test_runs_in_other_folders_are_other_groups_and_a_given_group_stays(cfg, tmp
     groups = set()
     for folder in ("a", "b", "a"):
         cfg.logger.wandb.group = None
-        name_runs(cfg, tmp_path / folder)
+        name_runs(cfg, tmp_path / folder, TAGS)
         groups.add(cfg.logger.wandb.group)
     assert len(groups) == 2
     cfg.logger.wandb.group = "ours"
-    name_runs(cfg, tmp_path / "a")
+    name_runs(cfg, tmp_path / "a", TAGS)
     assert cfg.logger.wandb.group == "ours"
 
 
 def test_pipelines_that_learn_from_no_tags_are_their_own_method(cfg):
     cfg.pipeline._target_ = "wsss_lightning.pipelines.base.boxes"
-    assert learner(cfg) == "boxes"
+    assert learner_name(cfg, BOXES) == "boxes"
 
 
 def test_trainings_do_not_see_that_an_agent_of_a_sweep_waits(cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(wandb_results, "_sweep", {})
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
-    name_runs(cfg, tmp_path)
+    name_runs(cfg, tmp_path, TAGS)
     assert "WANDB_SWEEP_ID" not in os.environ  # the results get it, as test_wandb.py shows
 
 
 def test_nothing_is_told_where_wandb_is_not_chosen(cfg, tmp_path):
     del cfg.logger["wandb"]
-    name_runs(cfg, tmp_path)
-    log_results(cfg, tmp_path, {}, {})
+    name_runs(cfg, tmp_path, TAGS)
+    log_results(cfg, tmp_path, example_results(), {})
     assert not list(tmp_path.iterdir())
 
 
 def test_per_class_scores_become_rows():
     scores = {"a/val/miou": 0.5, "a/val/iou_cat": 0.4, "round_1/a/train/iou_dog": 0.6}
     assert per_class(scores) == [["a", "val", "cat", 0.4], ["round_1/a", "train", "dog", 0.6]]
+
+
+def test_bars_show_the_last_step_outside_of_rounds():
+    assert last_step(["seeds", "round_3/segmentation", "pseudo", "crf"]) == "pseudo"
+    assert last_step(["segmentation", "segmentation_crf", "seeds"]) == "segmentation_crf"
+    assert last_step(["round_1/seeds", "round_2/seeds"]) == "round_2/seeds"
 
 
 def test_curves_are_those_of_scored_seeds_of_every_round(tmp_path):

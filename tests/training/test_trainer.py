@@ -9,7 +9,7 @@ from facts import assert_names, raises_naming
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, GradientAccumulationScheduler
 
-from wsss_lightning.cli import run as cli
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError
 from wsss_lightning.training.trainer import (
     COUNTED,
@@ -24,7 +24,7 @@ NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has 
 
 def trainer(name="cpu", **arguments):
     """The node of `conf/trainer/<name>.yaml`, with further arguments."""
-    folder = cli.conf_folder() / "trainer"
+    folder = conf_folder() / "trainer"
     node = OmegaConf.load(folder / f"{name}.yaml")
     for parent in node.pop("defaults", []):
         node = OmegaConf.merge(trainer(parent), node)

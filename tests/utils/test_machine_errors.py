@@ -3,7 +3,7 @@ import errno
 import pytest
 from facts import assert_names
 
-from wsss_lightning.utils import machine_errors
+from wsss_lightning.utils.machine_errors import explain_machine_error
 
 
 def raised(error, cause):
@@ -11,49 +11,43 @@ def raised(error, cause):
     return error
 
 
-FULL = OSError(errno.ENOSPC, "No space left on device", "a.npz")
+DISK_FULL = OSError(errno.ENOSPC, "No space left on device", "a.npz")
 
 
 @pytest.mark.parametrize(
-    ("error", "parts"),
+    ("error", "facts"),
     [
-        (FULL, ["crf/val:", "disk", "No space left on device", "a.npz"]),
-        (raised(RuntimeError("epoch 3"), FULL), ["disk", "No space left on device", "a.npz"]),
-        # of a worker, whose traceback is the message
-        (
-            OSError("Caught OSError in ...\nOSError: [Errno 28] No space left"),
-            ["disk", "No space left"],
-        ),
-        (OSError(errno.EFBIG, "File too large"), ["disk", "File too large"]),
-        (
-            PermissionError(errno.EACCES, "Permission denied", "runs/x"),
-            ["runs/x", "output_dir=DIR"],
-        ),
-        (MemoryError("Unable to allocate 3 GiB"), ["memory", "workers"]),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), ["memory"]),
+        (DISK_FULL, ["crf/val", "disk is full", "No space left on device", "a.npz"]),
+        (raised(RuntimeError("epoch 3"), DISK_FULL), ["disk is full"]),
+        # the message of a worker is its traceback
+        (OSError("Caught OSError in ...\nOSError: [Errno 28] No space left"), ["disk is full"]),
+        (OSError(errno.EFBIG, "File too large"), ["disk is full", "File too large"]),
+        (PermissionError(errno.EACCES, "Permission denied", "runs/x"), ["runs/x", "output_dir="]),
+        (MemoryError("Unable to allocate 3 GiB"), ["out of memory", "workers", "3 GiB"]),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), ["out of memory"]),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate"),
             ["memory"],
         ),
         (
             RuntimeError("DataLoader worker (pid(s) 4, 5) exited unexpectedly"),
-            ["worker process"],
+            ["worker process was killed", "workers", "resume"],
         ),
     ],
 )
-def test_what_the_machine_did_is_told_with_its_mend(error, parts):
-    told = machine_errors.told(error, "crf/val")
-    assert_names(told, *parts)
+def test_an_error_of_the_machine_is_explained(error, facts):
+    message = explain_machine_error(error, "crf/val")
+    assert_names(message, *facts)
 
 
 @pytest.mark.parametrize(
     "error",
     [ValueError("x"), RuntimeError("shapes differ"), FileNotFoundError(errno.ENOENT, "no", "x")],
 )
-def test_a_defect_is_not_taken_for_the_machines(error):
-    assert machine_errors.told(error) is None
+def test_a_defect_is_no_error_of_the_machine(error):
+    assert explain_machine_error(error) is None
 
 
-def test_for_lack_of_memory_the_keys_of_the_step_are_named():
-    message = machine_errors.told(MemoryError(), "seeds/train", ("cam.batch_size", "cam.scales"))
-    assert_names(message, "seeds/train", "cam.batch_size", "cam.scales")
+def test_out_of_memory_names_the_keys_of_the_stage():
+    message = explain_machine_error(MemoryError(), "seeds/train", ("cam.batch_size", "cam.scales"))
+    assert_names(message, "seeds/train", "cam.batch_size", "cam.scales", "workers")

@@ -26,9 +26,10 @@ from wsss_lightning.cache.manifest import MANIFEST, RECORD
 from wsss_lightning.cache.step import memory_keys as keys_of
 from wsss_lightning.data.file_facts import digests_of
 from wsss_lightning.errors import InputError
-from wsss_lightning.utils import interrupts, machine_errors
+from wsss_lightning.utils import interrupts
 from wsss_lightning.utils.console import console
 from wsss_lightning.utils.files import sync_folder, write_json
+from wsss_lightning.utils.machine_errors import explain_machine_error
 from wsss_lightning.utils.text import shorten
 
 ALARMS = "alarms.json"  # file of a step: warnings shown whenever its result is used
@@ -102,7 +103,7 @@ class StageCache:
                 except InputError:
                     raise
                 except Exception as error:
-                    told = machine_errors.told(error, name, memory_keys or keys_of(work))
+                    told = explain_machine_error(error, name, memory_keys or keys_of(work))
                     if told is None:
                         raise
                     raise InputError(told) from error

@@ -1,1 +1,1 @@
-"""The command line."""
+"""Commands: run, check_data, import_coco and import_weights."""

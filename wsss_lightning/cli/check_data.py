@@ -1,12 +1,15 @@
-"""Report what training will see of a data set: `python -m wsss_lightning.cli.check_data data=NAME`.
+"""Reports what training will read from a data set.
 
-Words are those of the main command. Every image and mask of both splits is decoded in full, and
-all that is wrong is told at once. Exit code 0: fine; 1: training would refuse something, or scores
-would be false. Beside the terminal: doctor.json and doctor.png in a folder below `runs/doctor`.
+Usage: `python -m wsss_lightning.cli.check_data data=NAME [KEY=VALUE ...]`, with the arguments of
+the main command. Every image and mask of all splits is decoded, and all problems are reported
+together. Exit code 0: no problems; 1: training would refuse something, or scores would be wrong.
+check_data.json and check_data.png are written below `runs/check_data`.
 """
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,12 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsss_lightning.cli.run import checked_data, command, options_first
+from wsss_lightning.cli.checks import prepare_data
+from wsss_lightning.cli.command import run_command
+from wsss_lightning.cli.overrides import options_first
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.duplicates import near_duplicates, same_pixels
@@ -35,115 +39,144 @@ from wsss_lightning.errors import InputError
 from wsss_lightning.figures.image_grid import image_grid, save_image
 from wsss_lightning.figures.overlays import class_legend, mask_overlay
 from wsss_lightning.steps.datasets import name_keys
-from wsss_lightning.utils.console import track
+from wsss_lightning.utils.console import console, print_plain, track
 from wsss_lightning.utils.files import write_json
 
-console = Console()
-SHOWN = 5  # of each kind of finding, in the terminal; doctor.json has all
-HEADINGS = {
-    "notes": ("nothing else worth a look", "worth a look"),
-    "problems": ("no problems", "problems"),
-}
+NAME = "check_data"  # of the folder below `output_dir`, and of the files
+MAX_SHOWN = 5  # problems and notes that are printed; check_data.json has all
+HEADINGS = {"notes": ("no notes", "notes"), "problems": ("no problems", "problems")}
 BLANK = np.full((1, 1, 3), 255, np.uint8)
+
+
+@dataclass
+class Examined:
+    """A split, and the report of each of its images."""
+
+    dataset: VOCDataset
+    images: list[ImageReport]
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        """Names of images whose tags, masks and boxes contradict each other, and how."""
+        return list(conflicts(self.images, self.dataset.classes))
 
 
 def main() -> None:
     """Entry of `python -m wsss_lightning.cli.check_data`."""
-    words = options_first(sys.argv[1:])
-    if {"--help", "-h"} & set(words):
+    arguments = options_first(sys.argv[1:])
+    if {"--help", "-h"} & set(arguments):
         print(__doc__)
         return
-    if not any(word.startswith("experiment=") for word in words):
-        words.append("experiment=cam")  # composition wants one; nothing of it is looked at
-    folder = "${runs}/doctor/${run_name:${hydra.overrides.task}}"
-    found: list[dict[str, Any]] = []
-    command([*words, f"hydra.run.dir='{folder}'"], lambda cfg: found.append(report(cfg)))
-    if any(one["problems"] for one in found):
+    if not any(argument.startswith("experiment=") for argument in arguments):
+        arguments.append("experiment=cam")  # the configuration needs one, but this command does not
+    folder = f"${{output_dir}}/{NAME}/${{run_name:${{hydra.overrides.task}}}}"
+    reports: list[dict[str, Any]] = []
+    run_command(
+        [*arguments, f"hydra.run.dir='{folder}'"], lambda cfg: reports.append(check_data(cfg))
+    )
+    if any(report["problems"] for report in reports):
         sys.exit(1)
 
 
-def report(cfg: DictConfig) -> dict[str, Any]:
-    """Examine all splits, print what was found, and leave doctor.json and doctor.png.
+def check_data(cfg: DictConfig) -> dict[str, Any]:
+    """Examine all splits, print a report, and write check_data.json and check_data.png.
+
+    Args:
+        cfg: composed configuration.
+
+    Returns:
+        The content of check_data.json.
 
     Raises:
         InputError: a list, a file of tags or a value of the configuration cannot be used at all.
     """
-    checked_data(cfg)
+    prepare_data(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    reads, seen, problems, notes = {}, {}, [], []
+    splits, problems, notes = {}, [], []
     for split in splits_of(cfg.data):
-        wrong: dict[str, str] = {}
-        read = instantiate(cfg.data.dataset)(split=split, problems=wrong)
-        reads[split] = read
-        seen[split] = list(track(examine(read, cfg.workers), len(read), f"doctor {split}"))
-        problems += [*dict.fromkeys(wrong.values())]
-        problems += dict.fromkeys(message for one in seen[split] for message in one.problems)
-        survey = survey_masks(read, seen[split])
-        problems += survey.problems()
-        notes += [f"{split}: {note}" for note in (*read.notes, *survey.notes())]
-    train, val = reads[cfg.data.train], cfg.data.val
+        splits[split], split_problems, split_notes = _examine(cfg, split)
+        problems += split_problems
+        notes += [f"{split}: {note}" for note in split_notes]
+    train, val = splits[cfg.data.train], cfg.data.val
+    notes += [
+        f"{name} ({split}): {conflict}"
+        for split, examined in splits.items()
+        for name, conflict in examined.conflicts()
+    ]
+    tag_problems, tag_notes = _check_tags(train.dataset)
+    equal, similar = _duplicates(splits, cfg.data.train, val)
+    problems += tag_problems
+    problems += [f"the same pixels in {cfg.data.train} and {val}: {g}" for g in equal["across"]]
+    notes += tag_notes
+    notes += [f"the same pixels twice in a split: {group}" for group in equal["within"]]
+    notes += [
+        f"near-duplicates: {one} ({cfg.data.train}), {other} ({val})" for one, other in similar
+    ]
+    report = {
+        "data": cfg.data.name,
+        "root": str(train.dataset.root),
+        "splits": {
+            split: summary(examined.images, train.dataset.classes)
+            for split, examined in splits.items()
+        },
+        "problems": list(map(name_keys, problems)),
+        "notes": notes,
+    }
+    write_json(folder / f"{NAME}.json", report)
+    _write_image(folder / f"{NAME}.png", cfg, splits, [*equal["across"], *map(list, similar)])
+    print_report(report, train.dataset.classes)
+    print_plain(f"images   {os.path.relpath(folder)}/{NAME}.png")
+    print_plain(f"results  {os.path.relpath(folder)}/{NAME}.json")
+    return report
+
+
+def _examine(cfg: DictConfig, split: str) -> tuple[Examined, list[str], list[str]]:
+    """Decode a split; return its images, problems and notes."""
+    unreadable: dict[str, str] = {}
+    dataset = instantiate(cfg.data.dataset)(split=split, problems=unreadable)
+    images = list(track(examine(dataset, cfg.workers), len(dataset), f"{NAME} {split}"))
+    survey = survey_masks(dataset, images)
+    problems = [*dict.fromkeys(unreadable.values())]
+    problems += dict.fromkeys(message for image in images for message in image.problems)
+    problems += survey.problems()
+    return Examined(dataset, images), problems, [*dataset.notes, *survey.notes()]
+
+
+def _check_tags(train: VOCDataset) -> tuple[list[str], list[str]]:
+    """Problems and notes about the tags of the training split."""
+    problems = []
     absent, rare = rare_classes(train.tags.numpy(), train.classes)
     if absent:
         problems.append(
-            f"no image of {train.split} is tagged {', '.join(absent)}: these are never learnt; add "
-            "images, or leave the classes out by data.dataset.classes and mask_ids."
+            f"no image of {train.split} is tagged {', '.join(absent)}, so these classes cannot be "
+            "learnt; add images, or remove the classes from data.dataset.classes and mask_ids."
         )
     if always := always_tagged(train.tags.numpy(), train.classes):
         problems.append(
-            f"every image of {train.split} is tagged {', '.join(always)}: without images that lack "
-            "it, a classifier cannot learn what it looks like; add some (a picture of no class is "
-            "kept by data.dataset.on_missing_labels=background), or learn from boxes or masks."
+            f"every image of {train.split} is tagged {', '.join(always)}. A classifier needs "
+            "images without it to learn what it looks like; add some (an image without any class "
+            "is kept by data.dataset.on_missing_labels=background), or learn from boxes or masks."
         )
-    notes += [f"{name} ({split}): {told}" for split, name, told in _conflicts(reads, seen)]
-    if rare:
-        notes.append(f"few images of {train.split} beside the most frequent class: {rare}")
-    groups, pairs = _duplicates(seen, cfg)
-    problems += [f"the same pixels in {train.split} and {val}: {g}" for g in groups["across"]]
-    notes += [f"the same pixels twice in a split: {group}" for group in groups["within"]]
-    notes += [f"look the same: {one} ({train.split}), {two} ({val})" for one, two in pairs]
-    problems = list(map(name_keys, problems))
-    told = {
-        "data": cfg.data.name,
-        "root": str(train.root),
-        "splits": {split: summary(seen[split], train.classes) for split in reads},
-        "problems": problems,
-        "notes": notes,
-    }
-    write_json(folder / "doctor.json", told)
-    _sheet(folder / "doctor.png", cfg, reads, seen, [*groups["across"], *map(list, pairs)])
-    show(told, train.classes)
-    console.print(f"sheet    {os.path.relpath(folder)}/doctor.png", soft_wrap=True)
-    console.print(f"results  {os.path.relpath(folder)}/doctor.json", soft_wrap=True)
-    return told
-
-
-def _conflicts(
-    reads: dict[str, VOCDataset], seen: dict[str, list[ImageReport]]
-) -> list[tuple[str, str, str]]:
-    return [
-        (split, name, told)
-        for split, read in reads.items()
-        for name, told in conflicts(seen[split], read.classes)
-    ]
+    notes = [f"few images of {train.split} compared with the most frequent class: {rare}"]
+    return problems, notes if rare else []
 
 
 def _duplicates(
-    seen: dict[str, list[ImageReport]], cfg: DictConfig
+    splits: Mapping[str, Examined], train: str, val: str | None
 ) -> tuple[dict[str, list[list[str]]], list[tuple[str, str]]]:
-    """Groups of equal images within a split and across both, and pairs across that look alike."""
-    within = [group for part in seen.values() for group in same_pixels(part)]
-    if len(seen) < 2:
+    """Groups of equal images within a split and across both, and near-duplicates across both."""
+    within = [group for examined in splits.values() for group in same_pixels(examined.images)]
+    if val is None or len(splits) < 2:
         return {"within": within, "across": []}, []
-    first, second = seen[cfg.data.train], seen[cfg.data.val]
-    of_train = {one.digest: one.name for one in first if one.digest}
-    across = [[of_train[o.digest], o.name] for o in second if o.digest in of_train]
+    first, second = splits[train].images, splits[val].images
+    of_train = {image.digest: image.name for image in first if image.digest}
+    across = [[of_train[i.digest], i.name] for i in second if i.digest in of_train]
     return {"within": within, "across": across}, near_duplicates(first, second)
 
 
-def show(told: dict[str, Any], classes: list[str]) -> None:
-    """Tables of counts, then what is wrong and what is worth a look."""
-    splits = told["splits"]
-    table = Table(title=f"{told['data']}: what training will see", min_width=40)
+def print_report(report: Mapping[str, Any], classes: Sequence[str]) -> None:
+    """Print a table of counts, then notes and problems."""
+    splits = report["splits"]
+    table = Table(title=f"{report['data']}: what training will read", min_width=40)
     table.add_column("")
     for split in splits:
         table.add_column(split, justify="right")
@@ -160,16 +193,16 @@ def show(told: dict[str, Any], classes: list[str]) -> None:
     table.add_row("ignored (255)", *("" if x is None else f"{100 * x:.1f} %" for x in ignored))
     console.print(table)
     for kind, colour in (("notes", "yellow"), ("problems", "red")):
-        lines = told[kind]
+        lines = report[kind]
         none, heading = HEADINGS[kind]
         console.print(f"[{colour}]{len(lines)} {heading}[/]" if lines else none)
-        for line in lines[:SHOWN]:
-            console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
-        if len(lines) > SHOWN:
-            console.print(f"  and {len(lines) - SHOWN} more in doctor.json")
+        for line in lines[:MAX_SHOWN]:
+            print_plain(f"  {line}")
+        if len(lines) > MAX_SHOWN:
+            console.print(f"  and {len(lines) - MAX_SHOWN} more in {NAME}.json")
 
 
-def _class_cell(split: dict[str, Any], name: str) -> str:
+def _class_cell(split: Mapping[str, Any], name: str) -> str:
     cell = f"{split['images_of_class'][name]} images"
     if split["masks"]:
         cell += f", {100 * split['share_of_pixels'].get(name, 0):.1f} % of pixels"
@@ -182,43 +215,76 @@ def _cell(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _sheet(
+@dataclass(frozen=True)
+class Example:
+    """An image of check_data.png: its split, name, caption, and its duplicate in the val split."""
+
+    split: str
+    name: str
+    caption: str
+    duplicate: str = ""
+
+
+def _examples(
+    cfg: DictConfig, splits: Mapping[str, Examined], duplicates: Sequence[Sequence[str]]
+) -> list[Example]:
+    """Duplicates, conflicts, then evenly spaced images of the training split."""
+    train, val, count = cfg.data.train, cfg.data.val, cfg.num_previews
+    half = max(1, count // 2)
+    chosen = [
+        Example(train, one, f"{one} ({train}) is a duplicate of {other} ({val})", other)
+        for one, other, *_ in duplicates[:half]
+    ]
+    in_conflict = [
+        Example(split, name, f"{name} ({split}): {conflict}")
+        for split, examined in splits.items()
+        for name, conflict in examined.conflicts()
+    ]
+    chosen += in_conflict[:half]
+    readable = [image.name for image in splits[train].images if image.digest]
+    if readable:
+        indices = np.linspace(0, len(readable) - 1, count).round().astype(int).tolist()
+        chosen += [Example(train, readable[i], f"{readable[i]} ({train})") for i in indices]
+    by_image: dict[tuple[str, str], Example] = {}
+    for example in chosen:
+        if len(by_image) < count or example.duplicate or example in in_conflict:
+            by_image.setdefault((example.split, example.name), example)
+    return list(by_image.values())
+
+
+def _write_image(
     path: Path,
     cfg: DictConfig,
-    reads: dict[str, VOCDataset],
-    seen: dict[str, list[ImageReport]],
-    alike: list[list[str]],
+    splits: Mapping[str, Examined],
+    duplicates: Sequence[Sequence[str]],
 ) -> None:
-    """Pairs that look the same, conflicts, then evenly chosen images of the training split."""
-    place = {(s, name): i for s, read in reads.items() for i, name in enumerate(read.names)}
-    train, val = cfg.data.train, cfg.data.val
-    chosen: dict[tuple[str, str], tuple[str, str]] = {}  # split and name: caption, its double
-    for one, two, *_ in alike[: max(1, cfg.num_previews // 2)]:
-        chosen[train, one] = (f"{one} ({train}) looks the same as {two} ({val})", two)
-    for split, name, told in _conflicts(reads, seen)[: max(1, cfg.num_previews // 2)]:
-        chosen.setdefault((split, name), (f"{name} ({split}): {told}", ""))
-    readable = [one.name for one in seen[train] if one.digest]
-    for i in np.linspace(0, len(readable) - 1, cfg.num_previews).round().astype(int).tolist():
-        if readable and len(chosen) < cfg.num_previews:
-            chosen.setdefault((train, readable[i]), (f"{readable[i]} ({train})", ""))
-    rows, captions, used = [], [], []
-    for (split, name), (caption, other) in chosen.items():
-        image = np.asarray(reads[split].image(place[split, name]))
+    """Write a grid of examples: each image, its true mask, and its duplicate."""
+    examples = _examples(cfg, splits, duplicates)
+    index = {
+        (split, name): i
+        for split, examined in splits.items()
+        for i, name in enumerate(examined.dataset.names)
+    }
+    rows, masks = [], []
+    for example in examples:
+        dataset, i = splits[example.split].dataset, index[example.split, example.name]
+        image = np.asarray(dataset.image(i))
         row = {"image": image, "true mask": BLANK}
-        if any(double for _, double in chosen.values()):
-            row["looks the same"] = BLANK
+        if any(one.duplicate for one in examples):
+            row["duplicate"] = BLANK
         try:
-            mask = reads[split].mask(place[split, name])
-            used.append(mask)
-            row["true mask"] = mask_overlay(image, mask)
-        except InputError:  # told among the problems
+            masks.append(dataset.mask(i))
+            row["true mask"] = mask_overlay(image, masks[-1])
+        except InputError:  # listed among the problems
             pass
-        if other:
-            row["looks the same"] = np.asarray(reads[val].image(place[val, other]))
+        if example.duplicate:
+            val = splits[cfg.data.val].dataset
+            row["duplicate"] = np.asarray(val.image(index[cfg.data.val, example.duplicate]))
         rows.append(row)
-        captions.append(caption)
     if rows:
-        legend = class_legend(used, reads[train].classes) if used else {}
+        classes = splits[cfg.data.train].dataset.classes
+        legend = class_legend(masks, classes) if masks else {}
+        captions = [example.caption for example in examples]
         save_image(path, image_grid(rows, captions, legend, tile=200))
 
 

@@ -1,8 +1,8 @@
-"""The networks of a run, built and tried once before its work starts.
+"""Builds the networks of a run and runs each once, before the first stage starts.
 
-What is misspelt or does not fit is told within a second, not behind hours of training. Networks are
-built on torch's meta device, where tensors have a shape but no values: nothing is initialised,
-computed or stored.
+Misspelt names and shapes that do not match are reported within a second instead of after hours of
+training. Networks are built on torch's meta device, where tensors have a shape but no values, so
+nothing is initialised, computed or stored.
 """
 
 import math
@@ -25,17 +25,17 @@ from wsss_lightning.ops.resize import grid_side
 from wsss_lightning.steps.config_nodes import backbone_nodes, set_statistics
 
 PARTS = ("backbone", "method", "pipeline", "refine", "segmenter")
-"""Of the configuration, that hold networks."""
+"""Nodes of the configuration that hold networks."""
 
 
 def resolve_statistics(cfg: DictConfig) -> None:
-    """Write mean and std that images are normalised by into the node of every backbone.
+    """Write the mean and std of the input into the node of every backbone.
 
-    So they are part of each stage's name, and stored with what was trained. Those of a segmentation
-    network that the run does not train are left alone, since they may be known to the hub only.
+    They become part of each stage's key, and are stored with trained networks. A segmentation
+    network that the run does not train is left alone, since only the hub may know its statistics.
 
     Raises:
-        InputError: a backbone's name is not known, or as of `Backbone.statistics`.
+        InputError: a backbone's name is unknown, or as in `Backbone.statistics`.
     """
     unused = () if cfg.pipeline.get("segment", True) else ("segmenter",)
     for key in PARTS:
@@ -44,35 +44,38 @@ def resolve_statistics(cfg: DictConfig) -> None:
 
 
 def check_networks(cfg: DictConfig, tags: bool) -> None:
-    """Build every network that a run will train, and let it see an image of its training.
+    """Build every network that a run trains, and run it on an image of its training size.
+
+    Weights of the hub are not loaded (see `fetch_weights`).
 
     Args:
-        tags: the run learns from tags, by `method`; otherwise from masks or boxes, without it.
+        cfg: composed configuration.
+        tags: whether the run learns from tags and trains `method`.
 
     Raises:
-        InputError: names, options, layers or files of weights do not fit; the message names keys.
-            Weights of the hub are left to `fetch_weights`.
+        InputError: names, options, layers or weight files do not match; the message names keys.
     """
     built = {key: _checked(cfg, key, crop) for key, crop in _modules(cfg, tags)}
-    begins = [("pipeline.first", "method", cfg.pipeline.get("init_from") == "last_round")]
+    initialised = [("pipeline.first", "method", cfg.pipeline.get("init_from") == "last_round")]
     for key, choice in (
         ("segmenter", "fit.segmenter.init_from"),
         ("refine.module", "refine.init_from"),
     ):
-        begins.append(("method", key, OmegaConf.select(cfg, choice) == "classifier"))
-    for first, then, asked in begins:
-        if asked and first in built and then in built:
-            _check_same_encoder(built[first], built[then], f"{then}.net.backbone")
+        initialised.append(("method", key, OmegaConf.select(cfg, choice) == "classifier"))
+    for source, target, is_chosen in initialised:
+        if is_chosen and source in built and target in built:
+            _check_same_encoder(built[source], built[target], f"{target}.net.backbone")
     if tags:
         with parameters_as_keys(cfg.refine):
             instantiate(cfg.refine, _convert_="none").check()
 
 
 def fetch_weights(cfg: DictConfig, tags: bool) -> None:
-    """Bring weights of the hub to this machine, once for each backbone that the run trains.
+    """Download weights of the hub, once for each backbone that the run trains.
 
     Args:
-        tags: as of `check_networks`.
+        cfg: composed configuration.
+        tags: as in `check_networks`.
 
     Raises:
         InputError: the hub cannot be reached.
@@ -85,7 +88,7 @@ def fetch_weights(cfg: DictConfig, tags: bool) -> None:
 
 
 def _modules(cfg: DictConfig, tags: bool) -> Iterator[tuple[str, int]]:
-    """Key of each LightningModule that the run trains, and the side of its training images."""
+    """Key of each LightningModule that the run trains, and the size of its training images."""
     if tags:
         yield "method", cfg.fit.method.crop_size
         if "first" in cfg.pipeline:
@@ -102,15 +105,15 @@ def _checked(cfg: DictConfig, key: str, crop: int) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*non-meta parameter.*")
         try:
-            return _tried(node, key, crop, cam, "meta")
-        except Exception:  # of the user's making, or of an operation that the meta device lacks
-            return _tried_on_cpu(node, key, crop, cam)
+            return _build_and_run(node, key, crop, cam, "meta")
+        except Exception:  # a user's error, or an operation that the meta device lacks
+            return _build_on_cpu(node, key, crop, cam)
 
 
-def _tried_on_cpu(node: DictConfig, key: str, crop: int, cam: DictConfig | None) -> Any:
-    """A module built on the CPU; an error about options of the backbone says how to drop them."""
+def _build_on_cpu(node: DictConfig, key: str, crop: int, cam: DictConfig | None) -> Any:
+    """Build a module on the CPU; an error about backbone options says how to drop them."""
     try:
-        return _tried(node, key, crop, cam, "cpu")
+        return _build_and_run(node, key, crop, cam, "cpu")
     except InputError as error:
         options = {one.name for one in backbone_nodes(node) if one.options}
         if not options or "options" not in str(error):
@@ -119,11 +122,17 @@ def _tried_on_cpu(node: DictConfig, key: str, crop: int, cam: DictConfig | None)
         raise InputError(f"{error} {names} starts without options.") from error
 
 
-def _tried(node: DictConfig, key: str, crop: int, cam: DictConfig | None, device: str) -> Any:
-    """A module, built without weights of the hub, behind a look at an image.
+def _build_and_run(
+    node: DictConfig, key: str, crop: int, cam: DictConfig | None, device: str
+) -> Any:
+    """Build a module without weights of the hub, and run its network on an image.
 
     Args:
-        cam: settings of the CAMs that are read from the module, whose layer must have maps.
+        node: configuration of the module.
+        key: of the node.
+        crop: height of the image, pixels.
+        cam: settings of CAMs, whose layer must return feature maps; None: no layer is checked.
+        device: on which the module is built.
     """
     plain = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
     for backbone in backbone_nodes(plain):
@@ -131,18 +140,18 @@ def _tried(node: DictConfig, key: str, crop: int, cam: DictConfig | None, device
     with torch.device(device), torch.no_grad(), parameters_as_keys(node):
         module = instantiate(plain).eval()
         stride = module.net.backbone.output_stride
-        # of two sizes: some networks take a single one
+        # not square, because some networks accept a single size
         image = torch.zeros(2, 3, crop, grid_side(crop, 1.5, stride))
         try:
             module.net(image)
-        except Exception as error:  # of any type: networks differ in how they refuse an input
+        except Exception as error:  # networks may raise any exception
             if with_key(str(error), node) or isinstance(error, InputError):
                 raise
             reason = str(error).rstrip(".")
             raise InputError(
                 f"{key} is built, but its network cannot process images of "
                 f"{image.shape[-2]}x{image.shape[-1]} pixels: {reason}. Choose another "
-                "backbone.name, or options by which it takes images of any size."
+                "backbone.name, or options with which it accepts images of any size."
             ) from error
         if isinstance(module, TagMethod):
             _check_stride(module.net.backbone, module.net.features(image), image)
@@ -156,28 +165,28 @@ def _tried(node: DictConfig, key: str, crop: int, cam: DictConfig | None, device
 def _check_stride(backbone: Backbone, features: torch.Tensor, image: torch.Tensor) -> None:
     side, cells, stride = image.shape[-1], features.shape[-1], backbone.output_stride
     if cells not in (side // stride, -(-side // stride)):
-        real = 2 ** round(math.log2(side / cells))  # cells at the rim count in part
+        real = 2 ** round(math.log2(side / cells))  # cells at the border are partial
         raise InputError(
-            f"backbone.output_stride is {stride}, but the deepest map of {backbone.name} has a "
-            f"cell every {real} pixels; set backbone.output_stride={real}, or choose another "
-            "backbone."
+            f"backbone.output_stride is {stride}, but the last features of {backbone.name} have "
+            f"stride {real}; set backbone.output_stride={real}, or choose another backbone."
         )
 
 
 def _check_same_encoder(trained: Any, module: Any, key: str) -> None:
-    """Whether a network can begin with the encoder of one that was trained before."""
+    """Check that a network can be initialised with the encoder of one that is trained before."""
     given, wanted = trained.net.encoder.state_dict(), shapes_of(module.net.encoder)
     wrong = misfits(given, wanted, set(given) - set(wanted))
     if wrong:
         raise InputError(
-            f"{key} does not fit the classifier's encoder, with which the network shall begin: "
-            f"{wrong}. Give both the same backbone, or begin with the backbone's weights "
-            "(fit.segmenter.init_from=backbone, refine.init_from=backbone, pipeline.init_from=backbone)."
+            f"{key} does not match the classifier's encoder, which initialises the network: "
+            f"{wrong}. Give both the same backbone, or initialise with the backbone's own weights "
+            "(fit.segmenter.init_from=backbone, refine.init_from=backbone, "
+            "pipeline.init_from=backbone)."
         )
     first, second = trained.net.backbone.statistics, module.net.backbone.statistics
     if first != second:
         raise InputError(
-            f"{key} normalises by mean {second.mean} and std {second.std}, but begins with the "
-            f"classifier's encoder, which learns with {first.mean} and {first.std}; give "
-            "both the same backbone.mean and backbone.std."
+            f"{key} normalises with mean {second.mean} and std {second.std}, but is initialised "
+            f"with the classifier's encoder, which uses {first.mean} and {first.std}; give both "
+            "the same backbone.mean and backbone.std."
         )

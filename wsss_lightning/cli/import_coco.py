@@ -1,7 +1,7 @@
-"""`python -m wsss_lightning.cli.import_coco COCO OUT`: COCO 2014 in the layout of `data=coco2014`.
+"""Converts COCO 2014 to the layout of `data=coco2014`: `wsss_lightning.cli.import_coco COCO OUT`.
 
-COCO holds train2014/, val2014/ and annotations/instances_*.json, as they are downloaded. OUT gets
-masks, lists and tags, and links to the images and annotations. Interrupted, it goes on.
+COCO holds train2014/, val2014/ and annotations/instances_*.json, as downloaded. OUT gets masks,
+lists and tags, and links to the images and annotations. Repeat an interrupted command to resume.
 """
 
 import argparse
@@ -30,36 +30,38 @@ def main() -> None:
         "--crowds",
         choices=("background", "ignore"),
         default="background",
-        help="what masks hold where COCO has a crowd; papers have background",
+        help="label of crowd regions in the masks; papers use background",
     )
     parser.add_argument(
         "--split-folders",
         action="store_true",
-        help="a folder of its own for the images of each split, where splits share file names",
+        help="a separate image folder for each split, needed if splits share file names",
     )
-    told = parser.parse_args()
-    wrong = [word for word in told.splits if not all(word.partition("="))]
+    arguments = parser.parse_args()
+    wrong = [text for text in arguments.splits if not all(text.partition("="))]
     if wrong:
         parser.error(f"--splits {wrong[0]}: expected NAME=FOLDER, as in train=train2014")
     splits = {}
-    for word in told.splits:
-        name, _, folder = word.partition("=")
-        file = told.source / "annotations" / f"instances_{folder}.json"
-        splits[name] = Split(file, told.source / folder)
+    for text in arguments.splits:
+        name, _, folder = text.partition("=")
+        file = arguments.source / "annotations" / f"instances_{folder}.json"
+        splits[name] = Split(file, arguments.source / folder)
     try:
-        found = write_voc_layout(splits, told.target, told.crowds, track, told.split_folders)
+        counts = write_voc_layout(
+            splits, arguments.target, arguments.crowds, track, arguments.split_folders
+        )
     except ModuleNotFoundError as error:
         print(f"error: {error}; pip install 'wsss-lightning[coco]'", file=sys.stderr)
         raise SystemExit(1) from error
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
-    for name, counts in found.items():
+    for name, count in counts.items():
         print(
-            f"{name}: {counts.images} images, {counts.tagged} with an object, "
-            f"{counts.objects} objects, {counts.crowds} of them crowds"
+            f"{name}: {count.images} images, {count.tagged} with objects, "
+            f"{count.objects} objects, {count.crowds} of them crowds"
         )
-    print(f"data=coco2014 data.root={told.target}")
+    print(f"data=coco2014 data.root={arguments.target}")
 
 
 if __name__ == "__main__":

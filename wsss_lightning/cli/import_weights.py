@@ -1,11 +1,11 @@
-"""`python -m wsss_lightning.cli.import_weights IN.pth OUT.safetensors`: official networks.
+"""Converts official checkpoints: `wsss_lightning.cli.import_weights IN.pth OUT.safetensors`.
 
-IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, ImageNet's weights in their layout, IRN's
-classifier or boundaries, DeepLab-v1 of semantic-segmentation-codebase or DeepLab-v2 of
-deeplab-pytorch. OUT has the names of `CamNet` (PSA, IRN's classifier), `SubCamNet` (SC-CAM),
-`SeamNet`, `AffinityNet`, `BoundaryNet`, `DeepLabV1` or `DeepLabV2` here. A recipe needs no such
-step: backbone.weights, method.net.weights, refine.module.net.weights and segmenter.net.weights read
-official files as they are.
+IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, ImageNet weights in their layout, IRN's
+classifier or boundary network, DeepLab-v1 of semantic-segmentation-codebase, or DeepLab-v2 of
+deeplab-pytorch. OUT has the parameter names of our `CamNet` (PSA, IRN's classifier), `SubCamNet`
+(SC-CAM), `SeamNet`, `AffinityNet`, `BoundaryNet`, `DeepLabV1` or `DeepLabV2`. Recipes do not need
+this step: backbone.weights, method.net.weights, refine.module.net.weights and segmenter.net.weights
+read official files directly.
 """
 
 import argparse
@@ -19,30 +19,34 @@ from wsss_lightning.nets.weights import MARKS, is_official, read_official, read_
 
 
 def convert(source: Path, target: Path) -> str:
-    """Write an official checkpoint in our names.
+    """Write an official checkpoint with our parameter names.
+
+    Args:
+        source: official checkpoint.
+        target: file to write, `.safetensors`.
 
     Returns:
-        What was found, in words.
+        A summary of what was converted.
 
     Raises:
-        InputError: the file cannot be read, or does not fit; the message lists its keys.
+        InputError: the file cannot be read, or is not an official checkpoint.
     """
     if target.suffix != ".safetensors":
-        raise InputError(f"{target} does not end in .safetensors, which is what is written.")
+        raise InputError(f"{target} must end in .safetensors, the format that is written.")
     state = read_weights(source)
     if not is_official(state):
         raise InputError(
-            f"{source} is neither of the ResNet38 family nor IRN's nor a DeepLab's: it has none of "
-            f"{', '.join(MARKS)}, but {', '.join(sorted(state)[:5])}. Weights of other backbones "
-            "need no conversion: set backbone.weights to the file."
+            f"{source} is no checkpoint of the ResNet38 family, IRN or DeepLab: it has none of "
+            f"the parameters {', '.join(MARKS)}, but {', '.join(sorted(state)[:5])}. Weights of "
+            "other backbones need no conversion: set backbone.weights to the file."
         )
-    found = read_official(state, source)
-    save_file({key: value.contiguous() for key, value in found.state.items()}, target)
-    left = f"; left out, since nothing here has them: {', '.join(found.left_out)}"
+    official = read_official(state, source)
+    save_file({key: value.contiguous() for key, value in official.state.items()}, target)
+    left_out = f"; left out, because no network here uses them: {', '.join(official.left_out)}"
     return (
-        f"{source}: {found.network}, {len(found.encoder)} tensors of the backbone and "
-        f"{len(found.heads)} of heads ({', '.join(sorted(found.heads)) or 'none'})"
-        f"{left if found.left_out else ''}\nwritten to {target}"
+        f"{source}: {official.network}, {len(official.encoder)} tensors of the backbone and "
+        f"{len(official.heads)} of heads ({', '.join(sorted(official.heads)) or 'none'})"
+        f"{left_out if official.left_out else ''}\nwritten to {target}"
     )
 
 
@@ -52,9 +56,9 @@ def main() -> None:
     )
     parser.add_argument("source", type=Path, metavar="IN.pth")
     parser.add_argument("target", type=Path, metavar="OUT.safetensors")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        print(convert(told.source, told.target))
+        print(convert(arguments.source, arguments.target))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error

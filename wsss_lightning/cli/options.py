@@ -1,6 +1,6 @@
 """What can be chosen on the command line: groups, their options, and keys with their kinds.
 
-Nothing here imports PyTorch, so that a slip is answered at once.
+Nothing here imports PyTorch, so that error messages appear at once.
 """
 
 import ast
@@ -21,16 +21,17 @@ from wsss_lightning.config.schema import Config
 
 Kind = Literal["path", "text", "other"]
 
-# of the run and of Hydra, which no constructor's parameter names
+# keys that are paths although no constructor takes them
 FOLDERS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir")
-# parameters of other packages that are paths
+# names of paths among the parameters of other packages
 NAMED_AS_PATH = re.compile(r"(^|[._])(dir|dirpath|filepath|path)$")
 
 
 def group_names() -> list[str]:
-    """Of our own groups; those below `hydra` are Hydra's, and have more in its plugins.
+    """Names of our configuration groups.
 
-    `published` holds tables of published runs, which are no group to choose from.
+    Left out are Hydra's own groups, below `hydra`, and `published`, which holds tables of published
+    runs.
     """
     others = ("hydra", "published")
     return [
@@ -38,15 +39,15 @@ def group_names() -> list[str]:
     ]
 
 
-def options(group: str, *own: Path) -> list[str]:
-    """Names of the files of a group, those in the user's own folders too."""
-    folders = (conf_folder(), *own)
+def options(group: str, *user_dirs: Path) -> list[str]:
+    """Names of the files of a group, including those in the user's folders."""
+    folders = (conf_folder(), *user_dirs)
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
-def user_config_dirs(words: Iterable[str]) -> list[Path]:
-    """Folders of --config-dir and --config-path, and those of hydra.searchpath."""
-    given = "\n".join(words)
+def user_config_dirs(arguments: Iterable[str]) -> list[Path]:
+    """Folders given by --config-dir, --config-path and hydra.searchpath."""
+    given = "\n".join(arguments)
     option = r"^(?:--config-dir|-cd|--config-path|-cp)[=\n](.+)$|^-c[dp](?![=\n])(.+)$"
     found = [one or other for one, other in re.findall(option, given, re.MULTILINE)]
     for line in re.findall(r"^\+*hydra\.searchpath=(.*)$", given, re.MULTILINE):
@@ -55,48 +56,48 @@ def user_config_dirs(words: Iterable[str]) -> list[Path]:
 
 
 def expand_user(text: str) -> str:
-    """`~` and `~user` at the beginning, as a shell does; all else, known user or not, as it is."""
-    return os.path.expanduser(text)  # noqa: PTH111 (Path drops slashes, and refuses other users)
+    """Expand a leading `~` or `~user` as a shell does; leave an unknown user as it is."""
+    return os.path.expanduser(text)  # noqa: PTH111 (Path drops slashes, and raises for unknown users)
 
 
 def quoted(value: str) -> str:
-    """A text as Hydra's grammar takes it, whatever letters it holds."""
+    """Text quoted for Hydra's grammar."""
     return QuotedString(text=value, quote=Quote.single).with_quotes()
 
 
-def composed(words: Iterable[str], experiment: str | None = None) -> DictConfig:
-    """The configuration of the chosen groups, and Hydra's; all other overrides are left out.
+def composed(arguments: Iterable[str], experiment: str | None = None) -> DictConfig:
+    """The configuration of the chosen groups, including Hydra's own node.
 
     Args:
-        words: as typed; choices that do not exist are left out too.
-        experiment: taken where the words choose none; None: cam.
+        arguments: as typed; choices that do not exist and overrides of keys are ignored.
+        experiment: used if the arguments choose none; None: cam.
     """
-    words = list(words)
-    folders = user_config_dirs(words)
+    arguments = list(arguments)
+    folders = user_config_dirs(arguments)
     known = {group: options(group, *folders) for group in group_names()}
     chosen = {}
-    for word in words:
-        group, _, name = word.partition("=")
+    for argument in arguments:
+        group, _, name = argument.partition("=")
         if name in known.get(group, ()):
             chosen[group] = name
     chosen.setdefault("experiment", experiment or "cam")
-    places = ",".join(quoted(f"file://{folder}") for folder in folders if folder.is_dir())
+    search = ",".join(quoted(f"file://{folder}") for folder in folders if folder.is_dir())
     overrides = [f"{group}={name}" for group, name in chosen.items()]
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return hydra.compose(
-            "config", [*overrides, f"hydra.searchpath=[{places}]"], return_hydra_config=True
+            "config", [*overrides, f"hydra.searchpath=[{search}]"], return_hydra_config=True
         )
 
 
-def known_keys(words: Iterable[str]) -> list[str]:
-    """All keys of the composed configuration, groups included, Hydra's own left out."""
-    cfg = composed(words)
+def known_keys(arguments: Iterable[str]) -> list[str]:
+    """All keys of the composed configuration and all groups, without Hydra's own keys."""
+    cfg = composed(arguments)
     keys = [key for name in cfg if name != "hydra" for key in _keys(cfg._get_node(name), str(name))]
     return list(dict.fromkeys([*group_names(), *keys]))
 
 
 def kind_of(key: str, cfg: DictConfig) -> Kind:
-    """What a key holds: a path, some text (or nothing yet), or another kind of value."""
+    """Kind of a key's value: a path, text (or no value yet), or another kind."""
     if key in path_keys(cfg) or NAMED_AS_PATH.search(key):
         return "path"
     parent_key, _, name = key.rpartition(".")
@@ -111,20 +112,20 @@ def kind_of(key: str, cfg: DictConfig) -> Kind:
 
 def path_keys(cfg: DictConfig) -> set[str]:
     """Keys that become a parameter of type Path, and keys that those refer to."""
-    found = set(FOLDERS)
+    keys = set(FOLDERS)
     for key, node in _targets(cfg, ""):
         target: Any = node._get_node("_target_")
         for name in _path_parameters(str(target._value())):
-            found.add(f"{key}.{name}")
+            keys.add(f"{key}.{name}")
             value: Any = node._get_node(name, validate_access=False)
             if value is not None and isinstance(value._value(), str):
-                found |= set(re.findall(r"\$\{([\w.]+)\}", value._value()))
-    return found
+                keys |= set(re.findall(r"\$\{([\w.]+)\}", value._value()))
+    return keys
 
 
 @cache
 def _path_parameters(target: str) -> tuple[str, ...]:
-    """Read from the source of our own constructors, since importing them takes seconds."""
+    """Parameters of type Path of our own constructors, parsed because importing takes seconds."""
     package, *parts, name = target.split(".")
     path = Path(__file__).parents[1].joinpath(*parts).with_suffix(".py")
     if package != __package__.partition(".")[0] or not path.is_file():

@@ -1,8 +1,9 @@
-"""Overrides as a user types them, quoted for the shell only, made ready for Hydra's grammar.
+"""Quotes paths for Hydra, so that users need to quote them for the shell only.
 
-Hydra reads `data.root=/my photos (1)/a=b,c` as an expression: `=`, brackets and commas have a
-meaning, and most other letters do not parse. A value that is a path is therefore put into Hydra's
-quotes before Hydra reads it. Sweeps, lists, mappings, functions and references stay expressions.
+Hydra parses `data.root=/my photos (1)/a=b,c` as an expression: `=`, brackets and commas have a
+meaning, and most other special characters are errors. Values that are paths are therefore put into
+Hydra's quotes before Hydra reads them. Sweeps, lists, mappings, functions and references stay
+expressions.
 """
 
 import re
@@ -20,7 +21,7 @@ from wsss_lightning.cli.options import Kind, composed, expand_user, group_names,
 from wsss_lightning.config.renamed import translate_overrides
 from wsss_lightning.errors import InputError
 
-# options of Hydra that are followed by a value
+# options of Hydra that take a value
 WITH_VALUE: tuple[str, ...] = (
     "--config-dir",
     "-cd",
@@ -46,39 +47,45 @@ FUNCTION = re.compile(
 UNPARSED = object()
 
 
-def split_options(words: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Hydra's options, each value behind its option, and overrides.
+def split_options(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Hydra's options, each followed by its value, and overrides.
 
-    Hydra's parser takes all overrides in one piece only, and an override behind `--info` for its
-    value.
+    Hydra's parser needs all overrides in a row, and takes one after `--info` for the value of
+    `--info`.
     """
     options: list[str] = []
     overrides: list[str] = []
-    rest = list(words)
+    rest = list(arguments)
     while rest:
-        word = rest.pop(0)
-        if word in ("--info", "-i"):
+        argument = rest.pop(0)
+        if argument in ("--info", "-i"):
             options.append(f"--info={rest.pop(0) if rest and rest[0] in INFO else INFO[0]}")
-        elif word in WITH_VALUE:
-            options += [word, *rest[:1]]
+        elif argument in WITH_VALUE:
+            options += [argument, *rest[:1]]
             del rest[:1]
-        elif word.startswith("-"):
-            options.append(word)
+        elif argument.startswith("-"):
+            options.append(argument)
         else:
-            overrides.append(word)
+            overrides.append(argument)
     return options, overrides
 
 
+def options_first(arguments: list[str]) -> list[str]:
+    """Arguments in the order that Hydra's parser needs: options before overrides."""
+    options, overrides = split_options(arguments)
+    return options + overrides
+
+
 def read_overrides(options: Iterable[str], overrides: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Options and overrides with each path as Hydra's grammar takes it, and `~` expanded.
+    """Options and overrides with paths quoted for Hydra and `~` expanded.
 
     Raises:
-        InputError: an existing path holds `${`, which no quotes keep from being read as a
-            reference.
+        InputError: an existing path contains `${`, which Hydra reads as a reference even in quotes.
     """
     options, overrides = list(options), translate_overrides(overrides)
     options = [
-        _expand_option(before, word) for before, word in zip(["", *options], options, strict=False)
+        _expand_option(before, option)
+        for before, option in zip(["", *options], options, strict=False)
     ]
     multirun = bool(set(MULTIRUN) & set(options))
 
@@ -89,28 +96,28 @@ def read_overrides(options: Iterable[str], overrides: Iterable[str]) -> tuple[li
     def kind(key: str) -> Kind:
         return kind_of(key, configuration())
 
-    return options, [_read(word, kind, multirun) for word in overrides]
+    return options, [_read(override, kind, multirun) for override in overrides]
 
 
-def parsed(word: str) -> Any:
-    """The value of an override as Hydra reads it; UNPARSED where it does not parse."""
+def parsed(override: str) -> Any:
+    """The value of an override as Hydra reads it; UNPARSED if it cannot be parsed."""
     try:
-        return OverridesParser.create().parse_override(word)._value
+        return OverridesParser.create().parse_override(override)._value
     except HydraException:
         return UNPARSED
 
 
-def as_typed(word: str, cfg: DictConfig) -> str:
+def as_typed(override: str, cfg: DictConfig) -> str:
     """An override without the quotes that `read_overrides` puts around paths."""
-    left, _, _ = word.partition("=")
-    value = parsed(word)
+    left, _, _ = override.partition("=")
+    value = parsed(override)
     if isinstance(value, QuotedString) and kind_of(left.lstrip("+~"), cfg) == "path":
         return f"{left}={value.text}"
-    return word
+    return override
 
 
 def expand_home(node: Any) -> None:
-    """Expand `~` in every value of a configuration that begins with it, as a shell does."""
+    """Expand a leading `~` in every value of a configuration, as a shell does."""
     if not isinstance(node, (DictConfig, ListConfig)) or node._is_none() or node._is_missing():
         return
     if node._is_interpolation():
@@ -127,49 +134,49 @@ def exists(value: str) -> bool:
     """Whether a text is the path of a file or folder."""
     try:
         return bool(value.strip()) and Path(value).exists()
-    except (OSError, ValueError):  # too long for a name, or with a null byte
+    except (OSError, ValueError):  # the name is too long, or holds a null byte
         return False
 
 
-def _expand_option(before: str, word: str) -> str:
+def _expand_option(before: str, option: str) -> str:
     if before in WITH_PATH:
-        return expand_user(word)
-    name, equals, value = word.partition("=")
-    return f"{name}={expand_user(value)}" if equals and name in WITH_PATH else word
+        return expand_user(option)
+    name, equals, value = option.partition("=")
+    return f"{name}={expand_user(value)}" if equals and name in WITH_PATH else option
 
 
-def _read(word: str, kind: Callable[[str], Kind], multirun: bool) -> str:
-    match = OVERRIDE.fullmatch(word)
+def _read(override: str, kind: Callable[[str], Kind], multirun: bool) -> str:
+    match = OVERRIDE.fullmatch(override)
     if match is None:
-        return word
+        return override
     left, value = match[1], expand_user(match[2])
     key = left.lstrip("+~")
     if not value.strip("'\" "):
         if kind(key) == "path":
-            raise InputError(f"{key} is empty, but it names a folder or file: {key}=PATH")
-        return word
+            raise InputError(f"{key} is empty, but must be a folder or file: {key}=PATH")
+        return override
     if key.partition("@")[0] in group_names() or "/" in key:
-        return word  # options of groups are names
-    found, there = parsed(f"{left}={value}"), exists(value)
-    if there and "${" in value:
+        return override  # options of groups are names
+    content, is_path = parsed(f"{left}={value}"), exists(value)
+    if is_path and "${" in value:
         raise InputError(
-            f"{key} is {value}, but ${{ begins a reference in the configuration, and quotes do "
-            "not change that; rename the folder, or name it by a link: ln -s FOLDER LINK."
+            f"{key} is {value}, but ${{ begins a reference in the configuration, even in quotes; "
+            "rename the folder, or make a link to it: ln -s FOLDER LINK."
         )
-    if isinstance(found, QuotedString) or (isinstance(found, str) and found == value):
+    if isinstance(content, QuotedString) or (isinstance(content, str) and content == value):
         return f"{left}={value}"
-    if isinstance(found, Sweep):
-        return f"{left}={_swept(key, value, found, there, kind, multirun)}"
-    if found is not UNPARSED and not isinstance(found, str):
-        # a number, null, a list: a path only where there is a folder of this name
-        return f"{left}={quoted(value)}" if there and kind(key) == "path" else word
-    holds = kind(key)
-    if holds == "other" or (found is not UNPARSED and not there):
+    if isinstance(content, Sweep):
+        return f"{left}={_swept(key, value, content, is_path, kind, multirun)}"
+    if content is not UNPARSED and not isinstance(content, str):
+        # a number, null or a list, unless there is a folder of this name
+        return f"{left}={quoted(value)}" if is_path and kind(key) == "path" else override
+    key_kind = kind(key)
+    if key_kind == "other" or (content is not UNPARSED and not is_path):
         return f"{left}={value}"
-    expression = FUNCTION.match(value) or (holds == "text" and value.lstrip()[0] in "[{")
-    if not there and expression:
-        return f"{left}={value}"  # a slip in it, which is reported when it is parsed
-    if multirun and "," in value and not there:
+    is_expression = FUNCTION.match(value) or (key_kind == "text" and value.lstrip()[0] in "[{")
+    if not is_path and is_expression:
+        return f"{left}={value}"  # its syntax error is reported when Hydra parses it
+    if multirun and "," in value and not is_path:
         return f"{left}={_elements(value)}"
     return f"{left}={quoted(value)}"
 
@@ -178,23 +185,23 @@ def _swept(
     key: str,
     value: str,
     sweep: Sweep,
-    there: bool,
+    is_path: bool,
     kind: Callable[[str], Kind],
     multirun: bool,
 ) -> str:
-    """A value with a comma, or one of Hydra's functions, unless it is a path."""
-    simple = isinstance(sweep, ChoiceSweep) and sweep.simple_form
-    if not (simple or there) or kind(key) == "other":
+    """A value that Hydra reads as a sweep, quoted if it is a path or several paths."""
+    is_simple = isinstance(sweep, ChoiceSweep) and sweep.simple_form
+    if not (is_simple or is_path) or kind(key) == "other":
         return value
-    if there or not multirun:
-        return quoted(value) if there or kind(key) == "path" else value
+    if is_path or not multirun:
+        return quoted(value) if is_path or kind(key) == "path" else value
     if kind(key) == "path" and not re.search("['\"]", value):
         return _elements(value)
     return value
 
 
 def _elements(value: str) -> str:
-    """Paths of a sweep, each quoted; a comma within one that exists separates nothing."""
+    """Paths of a sweep, each quoted; a path that exists may hold commas."""
     pieces, paths = value.split(","), []
     while pieces:
         lengths = range(len(pieces), 1, -1)

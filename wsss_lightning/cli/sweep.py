@@ -1,4 +1,4 @@
-"""Jobs of a sweep: kept apart, placed on devices, and told about at the end."""
+"""Jobs of a sweep: what became of each, and the devices that each uses."""
 
 import json
 import os
@@ -16,24 +16,24 @@ from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from wsss_lightning.errors import InputError
+from wsss_lightning.utils.console import console, print_plain
+from wsss_lightning.utils.files import write_json
 
-console = Console()
 RECORD = "job.json"
-SWEEP = "WSSS_SWEEP_ID"  # environment variable of all jobs of one start of a sweep
+SWEEP = "WSSS_SWEEP_ID"  # environment variable shared by all jobs of a sweep
 FAILED = ("failed", "interrupted", "lost")
 
 
 @final
 class Sweeps(Callback):
-    """Remembers which sweep this process started, so that its end can be told.
+    """Remembers the folder of the sweep that this process started.
 
-    Set under `hydra.callbacks`; jobs may run in other processes, so what they leave is read from
-    their folders.
+    Set under `hydra.callbacks`. Jobs may run in other processes, so their records are read from
+    their folders when the sweep ends.
     """
 
     folder: Path | None = None
@@ -48,9 +48,9 @@ class Sweeps(Callback):
 
 @final
 class QuietJobReturn(JobReturn):
-    """Raises the error of a job without the line that Hydra prints before it."""
+    """Raises a job's error without the line that Hydra prints before it."""
 
-    @property  # type: ignore[misc]  # the setter is the base class's
+    @property  # type: ignore[misc]  # the base class has the setter
     def return_value(self) -> Any:
         if self.status == JobStatus.FAILED:
             raise self._return_value
@@ -58,16 +58,18 @@ class QuietJobReturn(JobReturn):
 
 
 @contextmanager
-def recorded(folder: Path, words: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Keep in a job's folder what became of it; what is put into the mapping is kept as well.
+def recorded(folder: Path, overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Keep a record of a job in its folder; entries added to the yielded mapping are kept too.
 
-    The environment is put back behind a job, so that the next one starts from the same.
+    The environment is restored after a job, so that the next job starts from the same one.
+
+    Args:
+        folder: of the job.
+        overrides: of the job.
     """
-    from wsss_lightning.utils.files import write_json  # brings PyTorch along
-
-    record: dict[str, Any] = {"state": "running", "words": list(words)}
+    record: dict[str, Any] = {"state": "running", "overrides": list(overrides)}
     record |= {"host": socket.gethostname(), "pid": os.getpid(), "sweep": os.environ.get(SWEEP)}
-    begun, environment = time.monotonic(), dict(os.environ)
+    start, environment = time.monotonic(), dict(os.environ)
     write_json(folder / RECORD, record)
     try:
         yield record
@@ -81,112 +83,126 @@ def recorded(folder: Path, words: Sequence[str]) -> Iterator[dict[str, Any]]:
     finally:
         os.environ.clear()
         os.environ.update(environment)
-        record["seconds"] = round(time.monotonic() - begun, 2)
+        record["seconds"] = round(time.monotonic() - start, 2)
         write_json(folder / RECORD, record)
 
 
 def records(folder: Path, sweep: str) -> list[dict[str, Any]]:
-    """What became of the jobs of a sweep, in their order."""
-    found = []
+    """Records of the jobs of a sweep, in their order.
+
+    Args:
+        folder: of the sweep.
+        sweep: id; records of other sweeps in the same folder are left out.
+    """
+    jobs = []
     for path in sorted(folder.glob(f"*/{RECORD}"), key=lambda p: _number(p.parent.name)):
         record = json.loads(path.read_text())
-        if record["sweep"] != sweep:  # of another that used this folder
+        if record["sweep"] != sweep:
             continue
-        if record["state"] == "running" and not _lives(record):
-            record |= {"state": "lost", "cause": "its process ended without a word (killed?)"}
+        if record["state"] == "running" and not _is_running(record):
+            record |= {
+                "state": "lost",
+                "cause": "its process ended without a message; it was probably killed",
+            }
         name = path.parent.name
-        found.append({"name": name, "number": _number(name)[0], **record})
-    return found
+        jobs.append({"name": name, "number": _number(name)[0], **record})
+    return jobs
 
 
-def tell(folder: Path) -> list[dict[str, Any]]:
+def print_jobs(folder: Path) -> list[dict[str, Any]]:
     """Print a table of the jobs of this process's sweep.
 
+    Args:
+        folder: of the sweep.
+
     Returns:
-        Those that failed.
+        Records of the jobs that failed.
     """
     jobs = records(folder, os.environ[SWEEP])
-    common = set.intersection(*(set(job["words"]) for job in jobs)) if len(jobs) > 1 else set()
+    overrides = [set(job["overrides"]) for job in jobs]
+    common = set.intersection(*overrides) if len(jobs) > 1 else set()
     table = Table(title=f"{len(jobs)} jobs of the sweep", min_width=24)
-    for column in ("job", "what", "state", "mIoU", "minutes"):
-        table.add_column(column, justify="left" if column in ("what", "state") else "right")
+    for column in ("job", "overrides", "state", "mIoU", "minutes"):
+        table.add_column(column, justify="left" if column in ("overrides", "state") else "right")
     for job in jobs:
         value, done = job.get("objective"), job["state"] == "done"
         table.add_row(
             str(job["number"]),
-            escape(" ".join(word for word in job["words"] if word not in common)),
+            escape(" ".join(one for one in job["overrides"] if one not in common)),
             f"[red]{job['state']}[/]" if job["state"] in FAILED else job["state"],
             f"{100 * value:.1f}" if value is not None else "not scored" if done else "",
             f"{job.get('seconds', 0) / 60:.1f}",
         )
     console.print(table)
-    console.print(f"sweep     {os.path.relpath(folder)}", soft_wrap=True, markup=False)
+    print_plain(f"sweep     {os.path.relpath(folder)}")
     return [job for job in jobs if job["state"] in FAILED]
 
 
-_held: list[FileLock] = []
-_numbers: list[int] = []
+_locks: list[FileLock] = []
+_devices: list[int] = []
 
 
-def take_slot(slots: Sequence[Sequence[int]] | None, accelerator: str) -> list[int] | None:
-    """Give this process devices of its own among those of a machine, for as long as it lives.
+def claim_devices(groups: Sequence[Sequence[int]] | None, accelerator: str) -> list[int] | None:
+    """Reserve a group of devices for this process, until it ends.
 
-    Jobs that run beside each other, of one sweep or of several, each take the first group of which
-    no device is taken; where none is left they wait. Set before anything uses a GPU.
+    Concurrent jobs, of one sweep or of several, each claim the first group whose devices are all
+    free, and wait if there is none. Call this before anything uses a GPU.
 
     Args:
-        slots: groups of device numbers: GPUs, or CPU cores where the accelerator is the CPU.
+        groups: device numbers of each group: GPUs, or CPU cores if the accelerator is the CPU.
         accelerator: of the trainer.
 
     Returns:
-        The numbers; None where there are no slots.
+        Device numbers; None if there are no groups.
     """
-    if not slots:
+    if not groups:
         return None
     kind = "core" if accelerator == "cpu" else "gpu"
-    if not _held:
+    if not _locks:
         base = Path(tempfile.gettempdir()) / f"wsss_lightning-{os.getuid()}"
         base.mkdir(exist_ok=True)
-        waits = False
-        while not _held:
-            for group in slots:
-                taken = _take([FileLock(base / f"{kind}-{i}.lock", timeout=0) for i in group])
-                if taken:
-                    _held.extend(taken)
-                    _numbers.extend(group)
+        is_waiting = False
+        while not _locks:
+            for group in groups:
+                locks = _acquire([FileLock(base / f"{kind}-{i}.lock", timeout=0) for i in group])
+                if locks:
+                    _locks.extend(locks)
+                    _devices.extend(group)
                     break
             else:
-                if not waits:
-                    console.print(f"[dim]waits for one of the slots {[*map(list, slots)]}[/]")
-                waits = True
+                if not is_waiting:
+                    print_plain(f"waiting for one of the devices {[*map(list, groups)]}", "dim")
+                is_waiting = True
                 time.sleep(0.5)
     if kind == "gpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, _numbers))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, _devices))
     else:
-        os.sched_setaffinity(0, _numbers)
-    return list(_numbers)
+        os.sched_setaffinity(0, _devices)
+    return list(_devices)
 
 
-def _take(locks: list[FileLock]) -> list[FileLock]:
-    """All of them, or none."""
-    taken: list[FileLock] = []
+def _acquire(locks: list[FileLock]) -> list[FileLock]:
+    """Acquire all locks or none; an empty list if one of them is held by another process."""
+    acquired: list[FileLock] = []
     try:
         for lock in locks:
             lock.acquire()
-            taken.append(lock)
+            acquired.append(lock)
     except Timeout:
-        for lock in taken:
+        for lock in acquired:
             lock.release()
         return []
-    return taken
+    return acquired
 
 
 def _number(name: str) -> tuple[int, str]:
+    """Sort key of a job's folder: its number, then its name."""
     head = name.split("_")[0]
     return (int(head) if head.isdigit() else -1, name)
 
 
-def _lives(record: dict[str, Any]) -> bool:
+def _is_running(record: dict[str, Any]) -> bool:
+    """Whether a job's process exists; assumed for processes on other machines."""
     if record["host"] != socket.gethostname():
         return True
     try:

@@ -123,7 +123,7 @@ def translate_overrides(overrides: Iterable[str]) -> list[str]:
     """Overrides with the new names of keys and values; prints a note for each that was renamed."""
     translated = []
     for word in overrides:
-        new = _translate(word)
+        new = current_override(word)
         if new != word:
             old_key, new_key = (one.partition("=")[0].lstrip("+~") for one in (word, new))
             both = (word, new) if old_key == new_key else (old_key, new_key)
@@ -136,12 +136,18 @@ def translate_overrides(overrides: Iterable[str]) -> list[str]:
     return translated
 
 
-def _translate(word: str) -> str:
+def current_name(key: str) -> str:
+    """The current name of a key; a key that was not renamed stays as it is."""
+    return new_key(key) or key
+
+
+def current_override(word: str) -> str:
+    """An override with the current names of its key and value."""
     match = OVERRIDE.fullmatch(word)
     if match is None:
         return word
     prefix, key, value = match[1], match[2], match[3] or ""
-    new = new_key(key) or key
+    new = current_name(key)
     values = VALUES.get(new, {})
     # each of several values of a sweep
     value = re.sub(r"\w+", lambda found: values.get(found[0], found[0]), value) if values else value

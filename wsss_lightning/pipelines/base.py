@@ -12,16 +12,16 @@ from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.errors import InputError
-from wsss_lightning.pipelines.scored_splits import ScoredSplit, scored_splits
 from wsss_lightning.steps.cams import cams, validate_tags
 from wsss_lightning.steps.crf import crf
 from wsss_lightning.steps.evaluate import evaluate_masks, evaluate_seeds
-from wsss_lightning.steps.labels import step_name
+from wsss_lightning.steps.labels import step_label
 from wsss_lightning.steps.metrics_file import load_metrics
 from wsss_lightning.steps.predict import predict
 from wsss_lightning.steps.previews import previews
 from wsss_lightning.steps.pseudo_masks import pseudo_masks
 from wsss_lightning.steps.runtime import Runtime
+from wsss_lightning.steps.scored_splits import ScoredSplit, scored_splits
 from wsss_lightning.steps.train import train
 
 Scores = dict[str, float]
@@ -171,7 +171,7 @@ class Experiment:
         for name, marginals in refiner(self.cache, data, seeds, trained).items():
             for split, folder in marginals.items():
                 masks = self._pseudo_masks(f"{name}_masks/{split}", folder, split, 0.0)
-                shown[split][step_name(name)] = masks
+                shown[split][step_label(name)] = masks
                 self.score_masks(name, split, masks)
                 if (folder / "metrics.json").is_file():
                     self.add(f"{name}/{split}", folder)

@@ -1,4 +1,4 @@
-"""Published runs as tables: every official setting with its source, and where ours differ."""
+"""Tables of published runs: official settings with their sources, and our differences."""
 
 from wsss_lightning.recipes.comparison import Difference, differences, record, summary
 from wsss_lightning.recipes.schema import (

@@ -1,4 +1,4 @@
-"""`python -m wsss_lightning.recipes [NAME]`: published runs, their settings and our differences."""
+"""`python -m wsss_lightning.recipes [NAME]`: settings of published runs and our differences."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.recipes.comparison import shown
+from wsss_lightning.recipes.comparison import format_value
 from wsss_lightning.recipes.schema import Fact, Recipe, Setting
 from wsss_lightning.recipes.tables import read_recipe, recipe_names
 
@@ -19,7 +19,7 @@ COMMAND = "python -m wsss_lightning.recipes"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry of the command."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.split(": ")[1])
-    parser.add_argument("name", nargs="?", help="a recipe; without it, all are listed")
+    parser.add_argument("name", nargs="?", help="a recipe; default: list all recipes")
     parser.add_argument(
         "--markdown", action="store_true", help="print the generated part of docs/recipes.md"
     )
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def print_overview(recipes: Iterable[Recipe], console: Console) -> None:
-    """One line for each recipe."""
+    """Print one line for each recipe."""
     table = Table(box=None, padding=(0, 2, 0, 0), collapse_padding=True)
     table.add_column("recipe", no_wrap=True)
     table.add_column("mIoU", justify="right", no_wrap=True)
@@ -54,14 +54,14 @@ def print_overview(recipes: Iterable[Recipe], console: Console) -> None:
         )
     console.print(table)
     console.print(
-        "\nmIoU is the published one, in percent; differences are deliberate.\n"
+        "\nmIoU is as published, in percent; differences are those that we chose on purpose.\n"
         f"{COMMAND} NAME prints every setting with its source.",
         markup=False,
     )
 
 
 def print_recipe(recipe: Recipe, console: Console) -> None:
-    """Scores, differences on purpose with reason and effect, then every setting and fact."""
+    """Print scores, deliberate differences with reason and effect, and all settings and facts."""
     console.print(f"[bold]{escape(recipe.title)}[/] ({escape(recipe.paper)})")
     console.print(command(recipe), markup=False, soft_wrap=True)
     if recipe.note:
@@ -79,7 +79,7 @@ def print_recipe(recipe: Recipe, console: Console) -> None:
     if recipe.scores:
         console.print("\n[bold]Scores[/], mIoU in percent")
         console.print(scores)
-    console.print(f"\n[bold]Differences on purpose[/] ({len(recipe.deliberate)})")
+    console.print(f"\n[bold]Deliberate differences[/] ({len(recipe.deliberate)})")
     for row in recipe.deliberate:
         name, official, ours = difference_parts(row)
         console.print(f"  [bold]{escape(name)}[/]")
@@ -91,15 +91,15 @@ def print_recipe(recipe: Recipe, console: Console) -> None:
         )
         for label, text in details:
             console.print(f"    {label}: {text}", markup=False, highlight=False)
-    console.print(f"\n[bold]Settings[/] ({len(recipe.settings)}; * differs on purpose)")
+    console.print(f"\n[bold]Settings[/] ({len(recipe.settings)}; * differs deliberately)")
     settings = _table("key", "official", "source")
     for setting in recipe.settings:
         mark = "*" if setting.deliberate else ""
         settings.add_row(
-            *map(escape, (setting.key + mark, shown(setting.official), setting.source))
+            *map(escape, (setting.key + mark, format_value(setting.official), setting.source))
         )
     console.print(settings)
-    console.print(f"\n[bold]Facts of the code[/] ({len(recipe.facts)}; * differs on purpose)")
+    console.print(f"\n[bold]Facts of the code[/] ({len(recipe.facts)}; * differs deliberately)")
     facts = _table("fact", "official", "source", "our test")
     for fact in recipe.facts:
         mark = "*" if fact.ours else ""
@@ -152,14 +152,14 @@ def markdown(recipes: Sequence[Recipe]) -> str:
 
 
 def command(recipe: Recipe) -> str:
-    """What runs the recipe."""
+    """The command that runs a recipe."""
     root = "data.root=ROOT"
-    words = [f"experiment={recipe.experiment}", *recipe.overrides, root]
-    return f"python -m wsss_lightning {' '.join(words)}"
+    overrides = [f"experiment={recipe.experiment}", *recipe.overrides, root]
+    return f"python -m wsss_lightning {' '.join(overrides)}"
 
 
 def hardware(recipe: Recipe) -> str:
-    """What the published run was made on, in words."""
+    """GPUs and GPU hours of the published run."""
     if recipe.hardware is None:
         return "not published"
     hours = recipe.hardware.gpu_hours
@@ -167,10 +167,10 @@ def hardware(recipe: Recipe) -> str:
 
 
 def difference_parts(row: Setting | Fact) -> tuple[str, str, str]:
-    """Name, official and our value of a difference on purpose."""
+    """Name, official value and our value of a deliberate difference."""
     if isinstance(row, Fact):
         return row.fact, row.official, row.ours
-    return row.key, shown(row.official), shown(row.ours)
+    return row.key, format_value(row.official), format_value(row.ours)
 
 
 def _table(*headings: str) -> Table:

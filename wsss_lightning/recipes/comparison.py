@@ -1,4 +1,4 @@
-"""A composed configuration compared with the table of its recipe."""
+"""Compares a composed configuration with the table of its recipe."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,18 +7,18 @@ from typing import Any, Final
 
 from wsss_lightning.recipes.schema import Recipe
 
-MOST_LINES: Final = 6  # of a summary
+MAX_LINES: Final = 6  # differences in a summary
 ABSENT: Final = "absent"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A key whose value is not that of the table.
+    """A key whose value differs from the table.
 
     Args:
         key: dotted.
-        value: of the configuration; `ABSENT` where it has no such key.
-        published: of the table: the official value, or ours where we differ on purpose.
+        value: of the configuration; `ABSENT` if it has no such key.
+        published: of the table: the official value, or ours if we differ deliberately.
     """
 
     key: str
@@ -28,18 +28,18 @@ class Difference:
     def __str__(self) -> str:
         if self.value == ABSENT:
             return f"{self.key}: {ABSENT}"
-        return f"{self.key}: {shown(self.value)} (published {shown(self.published)})"
+        return f"{self.key}: {format_value(self.value)} (published {format_value(self.published)})"
 
 
 def differences(recipe: Recipe, configuration: Mapping[str, Any]) -> list[Difference]:
-    """Keys of the table that a configuration does not hold, or holds with another value.
+    """Keys of the table that a configuration lacks, or has with another value.
 
     Args:
         recipe: the table.
-        configuration: plain mappings and lists, all references resolved.
+        configuration: plain mappings and lists, with all references resolved.
 
     Returns:
-        In the order of the table, keys that are absent last. A node that is absent counts once.
+        Differences in the order of the table, absent keys last. An absent node counts once.
     """
     found: dict[str, Difference] = {}
     for setting in recipe.settings:
@@ -53,28 +53,37 @@ def differences(recipe: Recipe, configuration: Mapping[str, Any]) -> list[Differ
 
 
 def summary(recipe: Recipe, found: Sequence[Difference]) -> str:
-    """What a run prints about its recipe, a few lines."""
+    """The lines that a run prints about its recipe.
+
+    Args:
+        recipe: the table.
+        found: differences of the configuration from it.
+    """
     if not found:
         deliberate = len(recipe.deliberate)
-        known = f", but for {deliberate} documented differences" if deliberate else ""
+        known = f", except {deliberate} documented differences" if deliberate else ""
         details = f" (python -m wsss_lightning.recipes {recipe.name})" if deliberate else ""
-        return f"Settings equal the published run (recipe {recipe.name}){known}{details}"
-    lines = [f"  {difference}" for difference in found[:MOST_LINES]]
-    if len(found) > MOST_LINES:
-        lines.append(f"  and {len(found) - MOST_LINES} more")
+        return f"All settings are those of the published run (recipe {recipe.name}){known}{details}"
+    lines = [f"  {difference}" for difference in found[:MAX_LINES]]
+    if len(found) > MAX_LINES:
+        lines.append(f"  and {len(found) - MAX_LINES} more")
     count = f"{len(found)} setting{'s' if len(found) > 1 else ''}"
     return "\n".join(
-        [f"{count} not of the published run (recipe {recipe.name}); scores do not compare:", *lines]
+        [
+            f"{count} {'differ' if len(found) > 1 else 'differs'} from the published run (recipe "
+            f"{recipe.name}), so the scores cannot be compared:",
+            *lines,
+        ]
     )
 
 
 def record(recipe: Recipe, found: Sequence[Difference]) -> dict[str, Any]:
-    """What `results.json` says about the recipe of a run."""
+    """The entry of `results.json` about the recipe of a run."""
     return {"name": recipe.name, "differences": [asdict(difference) for difference in found]}
 
 
 def equal(value: Any, expected: Any) -> bool:
-    """Whether two values of the configuration are the same; numbers but for rounding."""
+    """Whether two values of the configuration are equal; numbers up to rounding."""
     if isinstance(value, bool) or isinstance(expected, bool):
         return value is expected
     if isinstance(value, (int, float)) and isinstance(expected, (int, float)):
@@ -89,7 +98,7 @@ def equal(value: Any, expected: Any) -> bool:
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Keys below a row whose value is a mapping; else the row itself."""
+    """Keys and values below a row whose value is a mapping; otherwise the row itself."""
     if isinstance(value, dict) and value:
         for name, below in value.items():
             yield from _leaves(f"{key}.{name}", below)
@@ -98,7 +107,7 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _select(configuration: Mapping[str, Any], key: str) -> tuple[str, Any]:
-    """The value of a dotted key, or `ABSENT` and the first node on the way that is not there."""
+    """A dotted key and its value, or the first node of it that is absent and `ABSENT`."""
     node: Any = configuration
     parts = key.split(".")
     for n, name in enumerate(parts, start=1):
@@ -108,12 +117,12 @@ def _select(configuration: Mapping[str, Any], key: str) -> tuple[str, Any]:
     return key, node
 
 
-def shown(value: Any) -> str:
-    """A value as it is typed on the command line."""
+def format_value(value: Any) -> str:
+    """A value as typed on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
-        return f"[{', '.join(map(shown, value))}]"
+        return f"[{', '.join(map(format_value, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {shown(below)}' for key, below in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {format_value(below)}' for key, below in value.items())}}}"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Rows of a table, each validated; messages name file and row."""
+"""Reads and validates the rows of a table; messages name file and row."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ Kind = TypeVar("Kind")
 def expect_keys(
     row: Mapping[Any, Any], where: str, needed: Iterable[str], allowed: Iterable[str]
 ) -> None:
-    """Refuse keys that are not allowed, and the lack of needed ones."""
+    """Check that a row has all needed keys and no other than the allowed ones."""
     allowed = sorted(allowed)
     for key in row:
         if key not in allowed:
@@ -38,49 +38,47 @@ def expect_keys(
 
 
 def list_of(content: Mapping[str, Any], key: str, where: str, kind: type[Kind]) -> list[Kind]:
-    """A list of that type below a key; empty where there is no such key."""
+    """The list of this type below a key; empty if the key is absent."""
     rows = content.get(key, [])
     if not isinstance(rows, list) or not all(isinstance(row, kind) for row in rows):
-        raise InputError(f"{where}, {key}: a list of {kind.__name__} is expected, not {rows!r:.60}")
+        raise InputError(f"{where}, {key} is {rows!r:.60}, but must be a list of {kind.__name__}.")
     return rows
 
 
 def text(row: Mapping[str, Any], key: str, where: str) -> str:
-    """A text that is not empty."""
+    """The non-empty text below a key."""
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: {key} is {value!r}, but a text is expected.")
+        raise InputError(f"{where}: {key} is {value!r}, but must be a text.")
     return value.strip()
 
 
 def _number(row: Mapping[str, Any], key: str, where: str) -> float:
     value = row[key]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"{where}: {key} is {value!r}, but a number is expected.")
+        raise InputError(f"{where}: {key} is {value!r}, but must be a number.")
     return float(value)
 
 
 def read_repositories(found: Any, where: str) -> dict[str, Repository]:
-    """Repositories by the short name that sources use."""
+    """Repositories by the short names that sources use."""
     if not isinstance(found, dict):
-        raise InputError(f"{where}, repositories: a mapping of short names is expected.")
+        raise InputError(f"{where}, repositories must be a mapping of short names.")
     made = {}
     for name, row in found.items():
         place = f"{where}, repositories.{name}"
         if not isinstance(row, dict):
-            raise InputError(f"{place}: `url` and `commit` are expected, not {row!r}.")
+            raise InputError(f"{place} is {row!r}, but must have `url` and `commit`.")
         expect_keys(row, place, ("url", "commit"), ("url", "commit"))
         commit = text(row, "commit", place)
         if not re.fullmatch(r"[0-9a-f]{40}", commit):
-            raise InputError(
-                f"{place}: commit is {commit}, but 40 hexadecimal digits are expected."
-            )
+            raise InputError(f"{place}: commit is {commit}, but must be 40 hexadecimal digits.")
         made[str(name)] = Repository(text(row, "url", place), commit)
     return made
 
 
 def read_score(row: Mapping[str, Any], where: str, repositories: Mapping[str, Repository]) -> Score:
-    """A published figure."""
+    """A published score."""
     keys = ("key", "published", "tolerance", "source")
     expect_keys(row, where, keys, keys)
     published, tolerance = (_number(row, key, where) for key in ("published", "tolerance"))
@@ -94,12 +92,12 @@ def read_score(row: Mapping[str, Any], where: str, repositories: Mapping[str, Re
 
 
 def read_hardware(row: Any, where: str, repositories: Mapping[str, Repository]) -> Hardware | None:
-    """What the run was made on; None where that is not published."""
+    """Hardware of the published run; None if it is not published."""
     if row is None:
         return None
     place, keys = f"{where}, hardware", ("gpus", "gpu_hours", "source")
     if not isinstance(row, dict):
-        raise InputError(f"{place}: {', '.join(keys)} or null are expected, not {row!r}.")
+        raise InputError(f"{place} is {row!r}, but must be null or have {', '.join(keys)}.")
     expect_keys(row, place, keys, keys)
     hours = None if row["gpu_hours"] is None else _number(row, "gpu_hours", place)
     return Hardware(text(row, "gpus", place), hours, _source(row, place, repositories))
@@ -108,7 +106,7 @@ def read_hardware(row: Any, where: str, repositories: Mapping[str, Repository]) 
 def read_setting(
     row: Mapping[str, Any], where: str, repositories: Mapping[str, Repository]
 ) -> Setting:
-    """A key with its official value, and ours where that differs with reason and effect."""
+    """A key with its official value, and if ours differs, our value with reason and effect."""
     key = text(row, "key", f"{where}, settings")
     place = f"{where}, {key}"
     expect_keys(
@@ -135,7 +133,7 @@ def read_setting(
 
 
 def read_fact(row: Mapping[str, Any], where: str, repositories: Mapping[str, Repository]) -> Fact:
-    """A property of the code, with the test that verifies it or our difference."""
+    """A property of the code, with the test that verifies it or with our difference."""
     fact = text(row, "fact", f"{where}, facts")
     place = f"{where}, {fact!r}"
     allowed = ("fact", "official", "source", "test", "ours", "reason", "effect")
@@ -148,7 +146,9 @@ def read_fact(row: Mapping[str, Any], where: str, repositories: Mapping[str, Rep
     reason, effect = _explanation(row, place, "ours" in row)
     test = text(row, "test", place) if "test" in row else ""
     if test and not _TEST.fullmatch(test):
-        raise InputError(f"{place}: test is {test}, but tests/<path>.py::test_<name> is expected.")
+        raise InputError(
+            f"{place}: test is {test}, but must be of the form tests/<path>.py::test_<name>."
+        )
     official = text(row, "official", place)
     ours = text(row, "ours", place) if "ours" in row else ""
     if ours == official:
@@ -157,7 +157,7 @@ def read_fact(row: Mapping[str, Any], where: str, repositories: Mapping[str, Rep
 
 
 def _explanation(row: Mapping[str, Any], place: str, deliberate: bool) -> tuple[str, str]:
-    """Reason and effect, which a deliberate difference has and nothing else."""
+    """Reason and effect, which deliberate differences must have and other rows must not."""
     if deliberate:
         for key in ("reason", "effect"):
             if key not in row:
@@ -170,7 +170,7 @@ def _explanation(row: Mapping[str, Any], place: str, deliberate: bool) -> tuple[
 
 
 def _source(row: Mapping[str, Any], where: str, repositories: Mapping[str, Repository]) -> str:
-    """The source of a row, every place of which names a repository, the paper or the slides."""
+    """The source of a row; each of its places must name a repository, the paper or the slides."""
     source = text(row, "source", where)
     for place in source.split("; "):
         name, _, rest = place.partition(" ")

@@ -1,4 +1,4 @@
-"""What the table of a published run holds."""
+"""Content of the table of a published run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ NOT_PUBLISHED: Final = "not published"
 
 @dataclass(frozen=True)
 class Repository:
-    """Official code at the commit whose lines the table cites."""
+    """Official code, at the commit whose lines the table cites."""
 
     url: str
     commit: str
@@ -18,7 +18,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class Score:
-    """A published figure.
+    """A published score.
 
     Args:
         key: of `results.json`.
@@ -35,7 +35,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What the published run was made on.
+    """Hardware of the published run.
 
     Args:
         gpus: number and kind.
@@ -50,10 +50,10 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Setting:
-    """A configuration key, its value in the published run, and ours where that differs on purpose.
+    """A configuration key with its value in the published run, and our deliberate difference.
 
     Args:
-        key: dotted; a group of keys such as `fit.method.jitter` where the value is a mapping.
+        key: dotted; a group of keys such as `fit.method.jitter` if the value is a mapping.
         official: value of the published run, or `NOT_PUBLISHED`.
         source: repository, file and lines, or section of the paper.
         deliberate: whether our value differs on purpose.
@@ -73,15 +73,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Fact:
-    """A property of the published run that is code here rather than a key.
+    """A property of the published run that is fixed in our code instead of a key.
 
     Args:
         fact: what it is about.
         official: how the published run did it.
-        source: as of `Setting`.
-        test: our test that verifies it, `tests/...::name`; empty where ours differs.
-        ours: how we do it where that differs on purpose; empty: the same.
-        reason, effect: as of `Setting`.
+        source: as in `Setting`.
+        test: our test that verifies it, `tests/...::name`; empty if ours differs.
+        ours: our deliberate difference; empty: the same as official.
+        reason, effect: as in `Setting`.
     """
 
     fact: str
@@ -103,12 +103,12 @@ class Recipe:
         experiment: that reproduces it.
         overrides: further command-line arguments that belong to it.
         paper: authors, venue and year.
-        note: what a reader should know besides; may be empty.
+        note: further remarks; may be empty.
         repositories: official code by the short name that sources use.
-        scores: published figures.
-        hardware: None where nothing is published.
+        scores: as published.
+        hardware: None if it is not published.
         settings: in the order of the file, shared parts first.
-        facts: likewise.
+        facts: in the same order.
     """
 
     name: str
@@ -125,6 +125,6 @@ class Recipe:
 
     @property
     def deliberate(self) -> tuple[Setting | Fact, ...]:
-        """Settings and facts in which ours differs on purpose."""
+        """Settings and facts with a deliberate difference."""
         settings = [setting for setting in self.settings if setting.deliberate]
         return (*settings, *(fact for fact in self.facts if fact.ours))

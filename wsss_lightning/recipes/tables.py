@@ -1,7 +1,7 @@
-"""Reader of the tables in `conf/published/`, which say what a published run was made with.
+"""Reads the tables of published runs in `conf/published/`.
 
 `conf/published/<recipe>.yaml` describes one run. `conf/published/parts/` holds sections that
-several runs share, such as the segmentation network; a recipe names them in `extends`.
+several runs share, such as the segmentation network; a recipe lists them in `extends`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,25 +34,25 @@ _SHARED: Final = frozenset({"extends", "repositories", "settings", "facts"})
 
 
 def published_folder() -> Path:
-    """Folder of the tables."""
+    """Folder of the tables in this package."""
     return conf_folder() / "published"
 
 
 def recipe_names(folder: Path | None = None) -> list[str]:
-    """Names of all recipes that have a table.
+    """Names of all recipes.
 
     Args:
-        folder: of the tables; None: those of this package.
+        folder: of the tables; None: that of this package.
     """
     return sorted(path.stem for path in (folder or published_folder()).glob("*.yaml"))
 
 
 def read_recipe(name: str, folder: Path | None = None) -> Recipe:
-    """The table of a recipe, validated.
+    """Read and validate the table of a recipe.
 
     Args:
         name: of its file, without suffix.
-        folder: of the tables; None: those of this package.
+        folder: of the tables; None: that of this package.
 
     Raises:
         InputError: there is no such table, or a row is incomplete or contradicts itself; the
@@ -89,7 +89,7 @@ def read_recipe(name: str, folder: Path | None = None) -> Recipe:
 
 @dataclass
 class _Section:
-    """Rows of a file and of the parts that it extends."""
+    """Rows of a file, including those of the parts that it extends."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     settings: dict[str, Setting] = field(default_factory=dict)
@@ -139,20 +139,20 @@ def _load(path: Path) -> dict[str, Any]:
     except (OSError, YAMLError, OmegaConfBaseException) as error:
         raise InputError(f"{path.name} cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path.name} is no mapping of keys; write `key: value` lines.")
+        raise InputError(f"{path.name} must be a mapping; write `key: value` lines.")
     return {str(key): value for key, value in content.items()}
 
 
 def _add(rows: dict[str, Any], key: str, row: Any, where: str) -> None:
     if key in rows:
-        raise InputError(f"{where}, {key}: there are two rows of this name; remove one.")
+        raise InputError(f"{where}, {key}: two rows have this name; remove one.")
     rows[key] = row
 
 
 def _merge(
     rows: dict[str, Any], more: Mapping[str, Any], where: str, kind: str, same: bool
 ) -> None:
-    """Add rows of a part; `same`: one that is there already must be equal."""
+    """Add the rows of a part; `same` allows a row that exists already with equal content."""
     for key, row in more.items():
         if key in rows and not (same and rows[key] == row):
             raise InputError(f"{where}, extends: two parts define {kind} {key}; remove one.")
@@ -160,11 +160,13 @@ def _merge(
 
 
 def _expect_disjoint(keys: Iterable[str], where: str) -> None:
-    """No row lies inside the node of another."""
+    """Check that no row is inside the node of another row."""
     known = set(keys)
     for key in sorted(known):
         parts = key.split(".")
         for n in range(1, len(parts)):
             parent = ".".join(parts[:n])
             if parent in known:
-                raise InputError(f"{where}: rows {parent} and {key} state one key twice.")
+                raise InputError(
+                    f"{where}: rows {parent} and {key} give one key twice; remove one."
+                )

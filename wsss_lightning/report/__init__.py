@@ -1,1 +1,1 @@
-"""Finished runs as verdicts, tables and one HTML page."""
+"""Reports of finished runs: verdicts, tables and one HTML page."""

@@ -1,4 +1,4 @@
-"""What supervision cost: units that a run consumed, times hours a unit."""
+"""Annotation cost of a method: number of annotations times seconds per annotation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,20 +9,20 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.results.schema import Annotation
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of annotation a unit; `--costs FILE` replaces any of them.
+    """Seconds per annotation; `--costs FILE` replaces any of them.
 
     Args:
-        tag: one class of one image, there or not: 20 s for VOC's 20 (Bearman et al. 2016, "What's
-            the point", sec. 4).
-        box: one, by clicking the four extreme points of an object (Papadopoulos et al. 2017,
-            "Extreme clicking": 7.0 s).
-        outline: one object by polygons: 79 s on COCO (Lin et al. 2014; Bearman et al. take the
-            same).
-        mask: one image of which nobody counted the objects: 239.7 s on VOC (Bearman et al. 2016).
+        tag: whether one class occurs in one image. 20 s for VOC's 20 classes (Bearman et al. 2016,
+            "What's the point", sec. 4).
+        box: one box, drawn by clicking the four extreme points of an object (Papadopoulos et al.
+            2017, "Extreme clicking": 7.0 s).
+        outline: polygon of one object: 79 s on COCO (Lin et al. 2014; also used by Bearman et al.).
+        mask: one whole image whose objects were not counted: 239.7 s on VOC (Bearman et al. 2016).
     """
 
     tag: float = 1.0
@@ -34,60 +34,58 @@ class Costs:
 SOURCES: Final = {
     "tag": "Bearman et al. 2016: 20 s for the 20 classes of VOC",
     "box": "Papadopoulos et al. 2017: extreme clicking",
-    "outline": "Lin et al. 2014, of COCO's objects",
-    "mask": "Bearman et al. 2016, an image of VOC",
+    "outline": "Lin et al. 2014: objects of COCO",
+    "mask": "Bearman et al. 2016: images of VOC",
 }
 
 
 def read_costs(path: Path | None) -> Costs:
-    """Costs of a YAML file of seconds, such as `box: 35`; what it leaves out stays as it is.
+    """Read costs from a YAML file of seconds, such as `box: 35`; others keep their default.
 
     Raises:
-        InputError: the file cannot be read, names another unit, or a cost is no number from 0 on.
+        InputError: the file cannot be read or has an unknown key, or a cost is no number >= 0.
     """
     if path is None:
         return Costs()
     try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
+        content = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, OmegaConfBaseException, ValueError) as error:
         raise InputError(f"{path} cannot be read as costs ({error}).") from error
     except Exception as error:  # of the YAML parser
         raise InputError(f"{path} is no YAML file ({error}).") from error
     known = [field.name for field in fields(Costs)]
-    if not isinstance(found, Mapping):
-        raise InputError(f"{path} holds no costs; give lines such as box: 35 (seconds).")
-    for unit, seconds in found.items():
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} holds no costs; write lines such as box: 35 (seconds).")
+    for unit, seconds in content.items():
         if unit not in known:
             raise InputError(
-                f"{path} has the cost of a {unit}, which is no unit of annotation; "
+                f"{path} has a cost for {unit}, which is no kind of annotation; "
                 f"{did_you_mean(str(unit), known)}"
             )
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0:
             raise InputError(
-                f"{path} says {unit}: {seconds}, but costs are seconds from 0 on, such as 7.5."
+                f"{path} has {unit}: {seconds}, but a cost is a number of seconds >= 0, such as "
+                "7.5."
             )
-    return Costs(**{str(unit): float(seconds) for unit, seconds in found.items()})
+    return Costs(**{str(unit): float(seconds) for unit, seconds in content.items()})
 
 
-def hours(annotation: Mapping[str, int | None], costs: Costs) -> dict[str, float]:
-    """Hours of annotation a run consumed, by kind of supervision, of those that it used.
+def hours(annotation: Annotation, costs: Costs) -> dict[str, float]:
+    """Hours of annotation by kind, for the kinds that a run used.
 
-    Boxes and masks come with the question of which classes are there, so tags are counted too. Of
-    held-out masks nothing is learnt; they are counted apart, under `held_out`, as whole masks.
-
-    Args:
-        annotation: as of `results.json`.
+    Tags are counted for boxes and masks too, because their annotators must know which classes an
+    image shows. Held-out masks are counted as whole masks, under `held_out`; nothing is learnt from
+    them.
     """
-    tags = (annotation["tag_questions"] or 0) * costs.tag
-    found = {"tags": tags}
-    if annotation["boxes"]:
-        found["boxes"] = annotation["boxes"] * costs.box
-    if annotation["masks"]:
-        objects = annotation["objects_outlined"]
-        if objects is None:  # a whole mask's time has the question of its classes in it
-            found = {"masks": annotation["masks"] * costs.mask}
+    seconds = {"tags": (annotation.tag_questions or 0) * costs.tag}
+    if annotation.boxes:
+        seconds["boxes"] = annotation.boxes * costs.box
+    if annotation.masks:
+        objects = annotation.objects_outlined
+        if objects is None:  # the time of a whole mask includes its tags
+            seconds = {"masks": annotation.masks * costs.mask}
         else:
-            found["masks"] = objects * costs.outline
-    if annotation["held_out_masks"]:
-        found["held_out"] = annotation["held_out_masks"] * costs.mask
-    return {kind: seconds / 3600 for kind, seconds in found.items()}
+            seconds["masks"] = objects * costs.outline
+    if annotation.held_out_masks:
+        seconds["held_out"] = annotation.held_out_masks * costs.mask
+    return {kind: value / 3600 for kind, value in seconds.items()}

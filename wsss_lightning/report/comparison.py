@@ -1,4 +1,4 @@
-"""What is said of the methods of a data set: figures, verdicts, causes of mistakes, costs."""
+"""Compares the methods of a data set: scores, verdicts, error types and annotation costs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,37 +10,47 @@ from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.evaluation.error_analysis import WRONG
 from wsss_lightning.evaluation.pixel_counts import PixelCounts
 from wsss_lightning.report.annotation_cost import Costs, hours
-from wsss_lightning.report.runs import DataSet, Method, RunResult, Step
+from wsss_lightning.report.methods import DataSet, Method
+from wsss_lightning.report.runs import RunResult, Step
 from wsss_lightning.report.verdict import (
-    Figure,
+    Estimate,
     Verdict,
     compare,
     dataset_miou,
+    describe,
     draw_weights,
-    figure,
-    in_words,
+    estimate,
     resampled_miou,
 )
+
+ERROR_NAMES = tuple(error_type.name.lower() for error_type in WRONG)
 
 
 @dataclass(frozen=True)
 class RankedMethod:
-    """A method's figure at the step that is compared, and how it stands against the baseline."""
+    """A method's mIoU at the compared step, and its verdict against the baseline.
+
+    Args:
+        method: that is ranked.
+        estimate: of its mIoU.
+        verdict: None for the baseline, and where pixel counts are missing.
+        description: the verdict in words, or empty.
+    """
 
     method: Method
-    figure: Figure
+    estimate: Estimate
     verdict: Verdict | None
-    words: str
+    description: str
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """Mistakes of a method, summed over its runs.
+class ErrorBreakdown:
+    """Errors of a method by type, summed over its runs.
 
     Args:
-        share: of all pixels, by cause (`anatomy.WRONG`).
-        gain: mIoU that mending all pixels of a cause would bring.
-        class_gain: the same of each label's IoU; NaN for labels that the split does not show.
+        share: of all pixels, by error type (`WRONG`).
+        gain: mIoU gained if all pixels of an error type were right.
+        class_gain: the same for each label's IoU; NaN for labels that do not occur.
         labels: their names.
     """
 
@@ -51,14 +61,14 @@ class Anatomy:
 
 
 class Comparison:
-    """Everything that the page says of a data set.
+    """Everything that a report shows of a data set, except images.
 
     Args:
         data: its methods.
-        baseline: name of the method that the others are held against; None: `cam` where there is
-            one, else the first.
+        baseline: name of the method that the others are compared with; None: `cam` if there is
+            one, else the first method.
         costs: of annotation.
-        step: that is compared; None: the last that two methods have.
+        step: at which methods are compared; None: the last one that two methods have.
 
     Raises:
         InputError: there is no such baseline.
@@ -76,147 +86,142 @@ class Comparison:
                 f"baseline is {baseline}, but {data.title} has no such method; "
                 f"{did_you_mean(baseline, names)}"
             )
-        self.baseline = data.methods[names.index(baseline or _usual(data, self.step))]
-        self._tallies: dict[tuple[str, Step], list[PixelCounts]] = {}
+        self.baseline = data.methods[names.index(baseline or default_baseline(data, self.step))]
+        self._pixel_counts: dict[tuple[str, Step], list[PixelCounts]] = {}
 
-    def tallies(self, method: Method, step: Step) -> list[PixelCounts]:
-        """Of all its runs, or none where a run's are not there."""
+    def pixel_counts(self, method: Method, step: Step) -> list[PixelCounts]:
+        """Pixel counts of all runs of a method; empty if those of any run are missing."""
         key = (method.name, step)
-        if key not in self._tallies:
+        if key not in self._pixel_counts:
+            scored = [run for run in method.runs if run.miou(step) is not None]
             try:
-                found = [
-                    self._tally(run, step) for run in method.runs if run.miou(step) is not None
-                ]
+                of_runs = [_load_pixel_counts(run, step) for run in scored]
             except InputError as error:
                 self.notes.append(f"Pixel counts of {method.name} are left out: {error}")
-                found = []
-            there = [tally for tally in found if tally is not None]
-            self._tallies[key] = there if len(there) == len(found) else []
-        return self._tallies[key]
-
-    def _tally(self, run: RunResult, step: Step) -> PixelCounts | None:
-        tally, labels = run.tally(step), 1 + len(run.results["reader"]["classes"])
-        if tally is not None and tally.matrices.shape[1] != labels:
-            raise InputError(
-                f"{run.counts(step)} counts {tally.matrices.shape[1]} labels, but the run has "
-                f"{labels}; repeat the run, which counts them again."
-            )
-        return tally
+                of_runs = []
+            present = [counts for counts in of_runs if counts is not None]
+            self._pixel_counts[key] = present if len(present) == len(of_runs) else []
+        return self._pixel_counts[key]
 
     @cached_property
-    def names(self) -> list[str]:
-        """Of the images that were scored at the step, as the baseline has them."""
+    def image_names(self) -> list[str]:
+        """Names of the images that the baseline was scored on at the step."""
         if self.step is None:
             return []
-        found = self.tallies(self.baseline, self.step)
-        return found[0].names if found else []
+        counts = self.pixel_counts(self.baseline, self.step)
+        return counts[0].names if counts else []
 
     @cached_property
     def draws(self) -> dict[str, np.ndarray]:
-        """mIoU (s r) of every method's runs, over the same resamples."""
-        if self.step is None or not self.names:
+        """MIoU (s r) of each method's runs on the same resamples of the images."""
+        if self.step is None or not self.image_names:
             return {}
-        weights, found = draw_weights(len(self.names)), {}
+        weights, draws = draw_weights(len(self.image_names)), {}
         for method in self.data.methods:
-            tallies = self.tallies(method, self.step)
-            if tallies and all(tally.names == self.names for tally in tallies):
-                drawn = [resampled_miou(weights, tally.matrices) for tally in tallies]
-                found[method.name] = np.stack(drawn)
-        return found
+            of_runs = self.pixel_counts(method, self.step)
+            if of_runs and all(counts.names == self.image_names for counts in of_runs):
+                mious = [resampled_miou(weights, counts.matrices) for counts in of_runs]
+                draws[method.name] = np.stack(mious)
+        return draws
 
     @cached_property
-    def judged(self) -> list[RankedMethod]:
-        """Methods, best first; the level of intervals makes 95 % hold for all verdicts at once."""
+    def ranking(self) -> list[RankedMethod]:
+        """Methods, best first; intervals are wide enough for all verdicts to hold at 95 %."""
         step = self.step
         if step is None:
             return []
-        there = [method for method in self.data.methods if method.values(step)]
-        level = 1 - 0.05 / max(1, len(there) - 1)
-        found = []
-        for method in there:
-            shown = figure(method.values(step), self.draws.get(method.name))
+        scored = [method for method in self.data.methods if method.mious(step)]
+        level = 1 - 0.05 / max(1, len(scored) - 1)
+        ranked = []
+        for method in scored:
+            value = estimate(method.mious(step), self.draws.get(method.name))
             verdict = self._verdict(method, step, level)
-            words = "" if verdict is None else in_words(method.name, self.baseline.name, verdict)
-            found.append(RankedMethod(method, shown, verdict, words))
-        return sorted(found, key=lambda judged: -judged.figure.mean)
+            text = "" if verdict is None else describe(method.name, self.baseline.name, verdict)
+            ranked.append(RankedMethod(method, value, verdict, text))
+        return sorted(ranked, key=lambda one: -one.estimate.mean)
 
     def _verdict(self, method: Method, step: Step, level: float) -> Verdict | None:
-        base = self.baseline
-        if method is base or not base.values(step):
+        base, draws = self.baseline, self.draws
+        if method is base or not base.mious(step):
             return None
-        draws = self.draws
         if method.name not in draws or base.name not in draws:
-            note = f"{method.name} and {base.name} are not held against each other: counts of the "
-            self.notes.append(note + "same images are missing for one of them.")
+            self.notes.append(
+                f"{method.name} and {base.name} are not compared, because pixel counts of the same "
+                "images are missing for one of them."
+            )
             return None
         pairs = list(zip(method.runs, base.runs, strict=False))
-        seeds = [run.seed for run in method.runs] == [run.seed for run in base.runs]
-        shared = seeds and all(one.trained & other.trained for one, other in pairs)
+        same_seeds = [run.seed for run in method.runs] == [run.seed for run in base.runs]
+        paired = same_seeds and all(one.trainings & other.trainings for one, other in pairs)
         both = (draws[method.name], draws[base.name])
-        return compare(method.values(step), base.values(step), both, bool(shared), level)
+        return compare(method.mious(step), base.mious(step), both, bool(paired), level)
 
-    def figure_of(self, method: Method, key: str) -> Figure | None:
-        """Mean of a score over seeds, and its interval over seeds alone."""
-        values = method.figures(key)
-        return figure(values, None) if values else None
+    def estimate_of(self, method: Method, key: str) -> Estimate | None:
+        """Mean of a score over seeds, with its interval over seeds; None if it was not scored."""
+        values = method.scores(key)
+        return estimate(values, None) if values else None
 
-    def anatomy(self, method: Method, step: Step) -> Anatomy | None:
-        tallies = self.tallies(method, step)
-        if not tallies:
+    def error_breakdown(self, method: Method, step: Step) -> ErrorBreakdown | None:
+        """Errors of a method by type; None if pixel counts are missing."""
+        of_runs = self.pixel_counts(method, step)
+        if not of_runs:
             return None
-        matrix = np.sum([tally.matrices.sum(0) for tally in tallies], axis=0).astype(float)
-        by_error_type = np.sum([tally.by_error_type for tally in tallies], axis=0).astype(float)
-        mended = np.stack([matrix - wrong for wrong in by_error_type])
+        matrix = np.sum([counts.matrices.sum(0) for counts in of_runs], axis=0).astype(float)
+        by_type = np.sum([counts.by_error_type for counts in of_runs], axis=0).astype(float)
+        corrected = np.stack([matrix - wrong for wrong in by_type])
         labels = matrix.shape[0]
-        mended[:, range(labels), range(labels)] += by_error_type.sum(-1)
-        now, then = _ious(matrix[None]), _ious(mended)
-        return Anatomy(
-            share=(by_error_type.sum((1, 2)) / matrix.sum()).tolist(),
-            gain=(dataset_miou(mended) - dataset_miou(matrix[None])).tolist(),
-            class_gain=(then - now).tolist(),
-            labels=self._labels(method),
+        corrected[:, range(labels), range(labels)] += by_type.sum(-1)
+        return ErrorBreakdown(
+            share=(by_type.sum((1, 2)) / matrix.sum()).tolist(),
+            gain=(dataset_miou(corrected) - dataset_miou(matrix[None])).tolist(),
+            class_gain=(_ious(corrected) - _ious(matrix[None])).tolist(),
+            labels=_labels(method),
         )
 
-    def _labels(self, method: Method) -> list[str]:
-        return ["background", *map(str, method.runs[0].results["reader"]["classes"])]
-
     def class_iou(self, method: Method, step: Step) -> dict[str, float]:
-        """Mean IoU over runs of each label that the split shows."""
-        names = self._labels(method)
-        found = {name: method.figures(f"{step[0]}/{step[1]}/iou_{name}") for name in names}
-        return {name: float(np.mean(values)) for name, values in found.items() if values}
+        """Mean IoU over runs of each label that occurs in the split."""
+        values = {
+            name: method.scores(f"{step[0]}/{step[1]}/iou_{name}") for name in _labels(method)
+        }
+        return {name: float(np.mean(ious)) for name, ious in values.items() if ious}
 
     def hours(self, method: Method) -> dict[str, float]:
-        return hours(method.runs[0].results["annotation"], self.costs)
+        """Hours of annotation by kind."""
+        return hours(method.runs[0].results.annotation, self.costs)
 
-    def hours_learnt_from(self, method: Method) -> float:
-        """Without held-out masks: the figures of the page are those of fixed thresholds."""
+    def training_hours(self, method: Method) -> float:
+        """Hours of annotation without held-out masks, which only choose a threshold."""
         return sum(value for kind, value in self.hours(method).items() if kind != "held_out")
 
     def difficulty(self, step: Step) -> list[tuple[str, float]]:
-        """Images and their mIoU, over the labels an image shows, mean of all runs; worst first."""
-        found: dict[str, list[float]] = {}
+        """Images with their mIoU over the labels they show, mean of all runs, lowest first."""
+        mious: dict[str, list[float]] = {}
         for method in self.data.methods:
-            for tally in self.tallies(method, step):
-                values = dataset_miou(tally.matrices.astype(float))
-                for name, value in zip(tally.names, values.tolist(), strict=True):
-                    found.setdefault(name, []).append(value)
-        means = {name: float(np.mean(values)) for name, values in found.items()}
+            for counts in self.pixel_counts(method, step):
+                values = dataset_miou(counts.matrices.astype(float)).tolist()
+                for name, value in zip(counts.names, values, strict=True):
+                    mious.setdefault(name, []).append(value)
+        means = {name: float(np.mean(values)) for name, values in mious.items()}
         return sorted(
-            ((name, value) for name, value in means.items() if value == value),
+            ((name, value) for name, value in means.items() if not np.isnan(value)),
             key=lambda pair: (pair[1], pair[0]),
         )
 
 
-def _usual(data: DataSet, step: Step | None) -> str:
-    """CAM as it comes, of those that got as far as what is compared; or else the first."""
-    there = [m for m in data.methods if step is None or m.values(step)]
-    plain = [m for m in there if m.name.startswith("cam")]
-    return min(plain, key=lambda m: len(m.words)).name if plain else data.methods[0].name
+def default_baseline(data: DataSet, step: Step | None) -> str:
+    """Name of the CAM with the fewest overrides among the methods scored at a step, or the first.
+
+    Args:
+        data: its methods.
+        step: at which methods are compared; None: any.
+    """
+    scored = [method for method in data.methods if step is None or method.mious(step)]
+    cams = [method for method in scored if method.name.startswith("cam")]
+    return min(cams, key=lambda m: len(m.description)).name if cams else data.methods[0].name
 
 
-def probes(ranked: Sequence[tuple[str, float]], count: int) -> list[tuple[str, float]]:
-    """Images to look at, worst first: half of them the worst, the rest spread over the others."""
+def example_images(ranked: Sequence[tuple[str, float]], count: int) -> list[tuple[str, float]]:
+    """Images to show, worst first: half of them the worst, the others evenly spaced."""
     if len(ranked) <= count:
         return list(ranked)
     worst = -(-count // 2)
@@ -224,12 +229,23 @@ def probes(ranked: Sequence[tuple[str, float]], count: int) -> list[tuple[str, f
     return [ranked[i] for i in [*range(worst), *rest.tolist()]]
 
 
+def _load_pixel_counts(run: RunResult, step: Step) -> PixelCounts | None:
+    counts, labels = run.pixel_counts(step), 1 + len(run.results.classes)
+    if counts is not None and counts.matrices.shape[1] != labels:
+        raise InputError(
+            f"{run.pixel_counts_file(step)} counts {counts.matrices.shape[1]} labels, but the run "
+            f"has {labels}; repeat the run, which counts them again."
+        )
+    return counts
+
+
+def _labels(method: Method) -> list[str]:
+    return ["background", *method.runs[0].results.classes]
+
+
 def _ious(matrices: np.ndarray) -> np.ndarray:
     labels = matrices.shape[1]
     right = matrices[..., :labels].diagonal(axis1=1, axis2=2)
-    true, named = matrices.sum(-1), matrices[..., :labels].sum(1)
-    union = true + named - right
+    true, predicted = matrices.sum(-1), matrices[..., :labels].sum(1)
+    union = true + predicted - right
     return np.where(true > 0, right / np.maximum(union, 1), np.nan)
-
-
-CAUSES = tuple(cause.name.lower() for cause in WRONG)

@@ -1,62 +1,73 @@
-"""What reports are made of, small enough to be kept beside a study for good."""
+"""Exports what a report needs of finished runs, small enough to be kept with a study."""
 
 import hashlib
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from wsss_lightning.report.runs import DataSet, RunResult, Step, apart, file_name
-from wsss_lightning.utils.files import write_json
+from wsss_lightning.report.grouping import is_incidental
+from wsss_lightning.report.methods import DataSet, file_name
+from wsss_lightning.report.runs import RunResult, Step
+from wsss_lightning.results.schema import Results, write_results
 
-STEPS = ("seeds", "pseudo")
-"""Whose counts of pixels on train are kept, beside those of the network on the last split."""
+TRAIN_STEPS = ("seeds", "pseudo")
+VAL_STEPS = ("segmentation", "segmentation_crf")
 
 
-def keep(data: DataSet, folder: Path) -> int:
-    """Copy scores and counts of pixels of a data set's runs, without images, weights or logs.
+def export_runs(data: DataSet, folder: Path) -> int:
+    """Copy the scores and pixel counts of a data set's runs, without images, weights or logs.
 
-    The same run made anew takes the place of the former. Folders of this machine are left out of
-    its words; `python -m wsss_lightning.report FOLDER` then gives the same verdicts and charts.
+    An exported run replaces an earlier export of the same run. Folders of this machine are removed
+    from its overrides. `python -m wsss_lightning.report FOLDER` then gives the same verdicts and
+    charts.
+
+    Args:
+        data: whose runs to export.
+        folder: to write to.
 
     Returns:
-        How many runs there are.
+        The number of runs.
     """
-    network = ("segmentation", "segmentation_crf")
-    steps: list[Step] = [(name, data.train) for name in STEPS]
-    steps += [(name, data.splits[-1]) for name in network]
+    steps: list[Step] = [(name, data.train) for name in TRAIN_STEPS]
+    steps += [(name, data.splits[-1]) for name in VAL_STEPS]
     runs = [run for method in data.methods for run in method.runs]
     for run in runs:
-        own = folder / data.file_name / _name(run)
-        # whole or not at all, also where a run is kept in the place that it is read from
-        made = own.with_name(f".{own.name}.new")
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
+        target = folder / data.file_name / _name(run)
+        # a complete copy replaces the old one, which may be the folder that is read
+        copy = target.with_name(f".{target.name}.new")
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir(parents=True)
         for step in steps:
-            counts = run.counts(step)
+            counts = run.pixel_counts_file(step)
             if counts.is_file():
-                copy = made / counts.relative_to(run.folder)
-                copy.parent.mkdir(parents=True)
-                shutil.copyfile(counts, copy)
-        write_json(made / "results.json", _content(run))
-        shutil.rmtree(own, ignore_errors=True)
-        made.rename(own)
+                copied = copy / counts.relative_to(run.folder)
+                copied.parent.mkdir(parents=True)
+                shutil.copyfile(counts, copied)
+        write_results(copy, _without_machine(run))
+        shutil.rmtree(target, ignore_errors=True)
+        copy.rename(target)
     return len(runs)
 
 
-def _content(run: RunResult) -> dict[str, Any]:
-    reader = {**run.results["reader"], "root": Path(run.results["reader"].get("root", "")).name}
-    words = [_without_folders(str(word)) for word in run.results["words"]]
-    own = {"scores": dict(run.scores), "reader": reader, "words": words}
-    return {**run.results, **own, "trained": sorted(run.trained)}
+def _without_machine(run: RunResult) -> Results:
+    """Results without invalid scores and folders of this machine."""
+    root = Path(run.results.dataset.get("root", "")).name
+    return replace(
+        run.results,
+        scores=dict(run.scores),
+        dataset={**run.results.dataset, "root": root},
+        overrides=[_without_folders(override) for override in run.results.overrides],
+        trainings=sorted(run.trainings),
+    )
 
 
 def _name(run: RunResult) -> str:
-    """Of the experiment, the seed and what else was said, but for where it was made."""
-    said = sorted(f"{key}={value}" for key, value in run.words.items() if not apart(key))
-    digest = hashlib.sha256(",".join(map(_without_folders, said)).encode()).hexdigest()
+    """Folder of an exported run: experiment, seed, and a digest of the other overrides."""
+    overrides = sorted(f"{k}={v}" for k, v in run.overrides.items() if not is_incidental(k))
+    digest = hashlib.sha256(",".join(map(_without_folders, overrides)).encode()).hexdigest()
     return f"{file_name(run.experiment)}_{run.seed}_{digest[:8]}"
 
 
-def _without_folders(word: str) -> str:
-    return re.sub(r"=[^=]*/", "=", word)
+def _without_folders(override: str) -> str:
+    return re.sub(r"=[^=]*/", "=", override)

@@ -1,12 +1,9 @@
-"""One HTML page that needs no server and no network; beside it, its pictures in full size."""
+"""One HTML page that needs no server and no network; its images in full size are beside it."""
 
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import cycle
 from pathlib import Path
-from statistics import mean
-from typing import Any
 from urllib.parse import quote
 
 import jinja2
@@ -14,228 +11,203 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure as Canvas
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.figures import charts
+from wsss_lightning.figures.charts import as_svg
 from wsss_lightning.report import tables
 from wsss_lightning.report.annotation_cost import SOURCES, Costs
-from wsss_lightning.report.comparison import CAUSES, Comparison, probes
-from wsss_lightning.report.pictures import Album, Probe, Tile, album_of
-from wsss_lightning.report.runs import Method
+from wsss_lightning.report.comparison import (
+    ERROR_NAMES,
+    Comparison,
+    ErrorBreakdown,
+    example_images,
+)
+from wsss_lightning.report.images import Example, ImageSource, Tile, open_images
+from wsss_lightning.report.methods import Method
+from wsss_lightning.report.page_charts import MAX_CHARTED, charts_of, compared_metric
 from wsss_lightning.steps.datasets import name_keys
-from wsss_lightning.steps.labels import step_name
+from wsss_lightning.steps.labels import step_label
 from wsss_lightning.utils.console import track
 
-CHARTED = 12  # methods in charts and pictures, best first; tables have all
-PROBES = 6  # images of each split
+EXAMPLES = 6  # images of each split
 LONG_WORD = 22  # letters that fit into the first column of a table
 
-CAUSES_TOLD = {
+ERROR_MEANINGS = {
     "unlabelled": "the prediction abstains",
-    "tag": "a class that is not there is named, or one that is there is found nowhere",
-    "boundary": "within 1 % of the diagonal of a true boundary",
-    "missed": "a part of an object is called background",
-    "spill": "background is called a class of the image",
-    "confused": "an object is called another class of the image",
+    "tag": "a class that the image does not show is predicted, or one that it shows is predicted "
+    "nowhere",
+    "boundary": "within 1 % of the image diagonal of a true boundary",
+    "missed": "a part of an object is predicted as background",
+    "spill": "background is predicted as a class of the image",
+    "confused": "an object is predicted as another class of the image",
 }
+SUPERVISION = {"masks": "true masks"}  # longer names than those of results.json
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of a data set, ready for the template."""
+    """What the page shows of a data set, ready for the template.
+
+    Args:
+        comparison: of its methods.
+        columns: of the score table.
+        methods: all, best first.
+        metric: by which methods are compared.
+        charts: by name.
+        classes: labels that occur in the compared split.
+        class_rows: name and IoU by class of each method.
+        errors: of each method, by name.
+        examples: images through every step, by split.
+        worst: for each method, the image with most pixels of each error type.
+        legend: colour of each class that is shown.
+        notes: warnings.
+        omitted: number of methods without charts and images.
+    """
 
     comparison: Comparison
     columns: list[tables.Column]
     methods: list[Method]
-    upright: str
+    metric: str
     charts: dict[str, Canvas]
-    curves: dict[str, Canvas]
     classes: list[str]
     class_rows: list[tuple[str, list[float | None]]]
-    anatomies: dict[str, Any]
-    probes: dict[str, list[Probe]]
-    galleries: dict[str, list[Tile]]
+    errors: dict[str, ErrorBreakdown]
+    examples: dict[str, list[Example]]
+    worst: dict[str, list[Tile]]
     legend: dict[str, str]
     notes: list[str]
     omitted: int
 
     @property
-    def pictures(self) -> set[str]:
-        """Names of the files that have its pictures in full size."""
-        rows = [row for probes in self.probes.values() for one in probes for row in one.all_rows]
-        return {tile.full for row in [*rows, *self.galleries.values()] for tile in row}
+    def curves(self) -> dict[str, Canvas]:
+        """Charts of mIoU against the threshold."""
+        return {name: chart for name, chart in self.charts.items() if name.startswith("curve_")}
+
+    @property
+    def image_files(self) -> set[str]:
+        """Names of the files of its images in full size."""
+        examples = [example for of_split in self.examples.values() for example in of_split]
+        rows = [row for example in examples for row in example.all_rows]
+        return {tile.full for row in [*rows, *self.worst.values()] for tile in row}
 
 
 def section(comparison: Comparison, folder: Path) -> Section:
-    """Everything of a data set, computed.
+    """Compute everything that the page shows of a data set.
 
     Args:
         comparison: of its methods.
-        folder: for pictures in full size.
+        folder: for images in full size.
     """
-    data, step = comparison.data, comparison.step
-    ranked, charted = _ranked(comparison)
-    anatomies = _anatomies(comparison, ranked)
-    class_rows, classes = [], []
-    if step is not None:
-        ious = {method.name: comparison.class_iou(method, step) for method in ranked}
-        classes = list(dict.fromkeys(label for found in ious.values() for label in found))
-        class_rows = [
-            (name, [found.get(label) for label in classes]) for name, found in ious.items() if found
-        ]
-    drawn = _charts(comparison, charted, anatomies)
-    album, why = album_of(data, folder)
-    shown, galleries, legend = _pictures(comparison, album, charted)
-    notes = [*comparison.notes, *([why] if why else [])]
+    ranked, charted = rank_methods(comparison)
+    errors = error_breakdowns(comparison, ranked)
+    classes, class_rows = _class_table(comparison, ranked)
+    charts = charts_of(comparison, charted, errors)
+    source, reason = open_images(comparison.data, folder)
+    examples: dict[str, list[Example]] = {}
+    worst: dict[str, list[Tile]] = {}
+    if source is not None:
+        try:
+            examples = _examples(comparison, source, charted)
+            worst = _worst(comparison, source, charted)
+        except InputError as error:
+            comparison.notes.append(f"Some images are missing: {name_keys(str(error))}")
     return Section(
         comparison=comparison,
         columns=tables.columns(comparison),
         methods=ranked,
-        upright=_upright(comparison),
-        charts=drawn,
-        curves={name: chart for name, chart in drawn.items() if name.startswith("curve_")},
+        metric=compared_metric(comparison),
+        charts=charts,
         classes=classes,
         class_rows=class_rows,
-        anatomies=anatomies,
-        probes=shown,
-        galleries=galleries,
-        legend=legend,
-        notes=notes,
+        errors=errors,
+        examples=examples,
+        worst=worst,
+        legend={} if source is None else source.legend(),
+        notes=[*comparison.notes, *([reason] if reason else [])],
         omitted=len(ranked) - len(charted),
     )
 
 
-def charts_of(comparison: Comparison) -> dict[str, Canvas]:
-    """The charts of a data set alone, by name."""
-    _, charted = _ranked(comparison)
-    return _charts(comparison, charted, _anatomies(comparison, charted))
-
-
-def _ranked(comparison: Comparison) -> tuple[list[Method], list[Method]]:
-    """All methods, best first, and those that charts and pictures show."""
-    ranked = [judged.method for judged in comparison.judged]
+def rank_methods(comparison: Comparison) -> tuple[list[Method], list[Method]]:
+    """All methods, best first, and those that charts and images show."""
+    ranked = [one.method for one in comparison.ranking]
     ranked += [method for method in comparison.data.methods if method not in ranked]
-    charted = ranked[:CHARTED]
+    charted = ranked[:MAX_CHARTED]
     if comparison.baseline not in charted:
         charted = [*charted[:-1], comparison.baseline]
     return ranked, charted
 
 
-def _anatomies(comparison: Comparison, methods: list[Method]) -> dict[str, Any]:
+def error_breakdowns(comparison: Comparison, methods: list[Method]) -> dict[str, ErrorBreakdown]:
+    """Errors by type of the methods that have pixel counts, by the method's name."""
     if comparison.step is None:
         return {}
-    found = {method.name: comparison.anatomy(method, comparison.step) for method in methods}
-    return {name: anatomy for name, anatomy in found.items() if anatomy is not None}
+    found = {method.name: comparison.error_breakdown(method, comparison.step) for method in methods}
+    return {name: errors for name, errors in found.items() if errors is not None}
 
 
-def _upright(comparison: Comparison) -> str:
-    step = comparison.step
-    return "" if step is None else f"mIoU of {step_name(step[0])}, {step[1]} (%)"
+def _class_table(
+    comparison: Comparison, methods: list[Method]
+) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
+    """Classes, and name and IoU by class of each method."""
+    if comparison.step is None:
+        return [], []
+    ious = {method.name: comparison.class_iou(method, comparison.step) for method in methods}
+    classes = list(dict.fromkeys(label for of_method in ious.values() for label in of_method))
+    rows: list[tuple[str, list[float | None]]] = [
+        (name, [of_method.get(label) for label in classes])
+        for name, of_method in ious.items()
+        if of_method
+    ]
+    return classes, rows
 
 
-def _charts(
-    comparison: Comparison, methods: list[Method], anatomies: dict[str, Any]
-) -> dict[str, Canvas]:
-    data = comparison.data
-    made: dict[str, Canvas] = {}
-    colours = dict(zip((m.name for m in methods), cycle(charts.COLOURS), strict=False))
-    stepwise = {
-        m.name: {
-            (step_name(step), split): mean(m.values((step, split))) for step, split in m.steps()
-        }
-        for m in methods
-    }
-    if any(stepwise.values()):
-        made["steps"] = charts.steps_chart(stepwise, data.splits)
-    for split in data.splits:
-        curves = {m.name: _curve(comparison, m, split) for m in methods}
-        lines = {
-            name: list(zip(curve["threshold"], curve["miou"], strict=True))
-            for name, curve in curves.items()
-            if curve
-        }
-        if lines:
-            made[f"curve_{split}"] = charts.line_chart(
-                lines, "background score", f"mIoU of seeds, {split} (%)", colours
-            )
-    rounds, of_lines = {}, {}
-    for method in methods:
-        for (step, split), points in method.rounds().items():
-            if len(points) > 1:
-                name = f"{method.name}: {step_name(step)}, {split}"
-                rounds[name] = [(r, mean(v)) for r, v in points if v]
-                of_lines[name] = colours[method.name]
-    if rounds:
-        made["rounds"] = charts.line_chart(rounds, "round", "mIoU (%)", of_lines, integer_x=True)
-    spent = {
-        judged.method.name: (
-            comparison.hours_learnt_from(judged.method),
-            judged.figure.mean,
-            None if judged.figure.low is None else judged.figure.mean - judged.figure.low,
-        )
-        for judged in comparison.judged
-        if judged.method in methods
-    }
-    if spent:
-        made["cost"] = charts.cost_chart(spent, colours, _upright(comparison))
-    there = {m.name: anatomies[m.name].share for m in methods if m.name in anatomies}
-    if there:
-        made["anatomy"] = charts.stacked_chart(there, CAUSES, "wrong pixels (% of all)")
-    return made
-
-
-def _curve(comparison: Comparison, method: Method, split: str) -> dict[str, list[float]] | None:
-    try:
-        return method.runs[0].curve(split)
-    except InputError as error:
-        comparison.notes.append(f"The curve of {method.name} is left out: {error}")
-        return None
-
-
-def _pictures(
-    comparison: Comparison, album: Album | None, methods: list[Method]
-) -> tuple[dict[str, list[Probe]], dict[str, list[Tile]], dict[str, str]]:
+def _examples(
+    comparison: Comparison, source: ImageSource, methods: list[Method]
+) -> dict[str, list[Example]]:
+    """Images of each split through every step of each method, the compared split first."""
     data, step = comparison.data, comparison.step
-    if album is None:
-        return {}, {}, {}
-    shown: dict[str, list[Probe]] = {}
-    galleries: dict[str, list[Tile]] = {}
-    try:
-        for split in reversed(data.splits):
-            final = step or ("segmentation", split)
-            if split != final[1]:
-                final = ("segmentation" if final[1] == data.train else final[0], split)
-            ranked = probes(comparison.difficulty(final), PROBES)
-            chosen = [(name, f"mean mIoU {100 * value:.0f}") for name, value in ranked]
-            chosen = chosen or [(name, "") for name in album.evenly_spaced(split, PROBES)]
-            shown[split] = [
-                album.probe(name, split, about, methods)
-                for name, about in track(chosen, len(chosen), "pictures")
-            ]
-        for method in methods:
-            tallies = [] if step is None else comparison.tallies(method, step)
-            if step is not None and tallies:
-                galleries[method.name] = album.worst(
-                    method, step, tallies[0].wrong, tallies[0].names
-                )
-    except InputError as error:
-        comparison.notes.append(f"Pictures are not complete: {name_keys(str(error))}")
-    return {k: v for k, v in shown.items() if v}, galleries, album.legend()
+    examples: dict[str, list[Example]] = {}
+    for split in reversed(data.splits):
+        final = step or ("segmentation", split)
+        if split != final[1]:
+            final = ("segmentation" if final[1] == data.train else final[0], split)
+        ranked = example_images(comparison.difficulty(final), EXAMPLES)
+        chosen = [(name, f"mean mIoU {100 * value:.0f}") for name, value in ranked]
+        chosen = chosen or [(name, "") for name in source.evenly_spaced(split, EXAMPLES)]
+        examples[split] = [
+            source.example(name, split, note, methods)
+            for name, note in track(chosen, len(chosen), "images")
+        ]
+    return {split: images for split, images in examples.items() if images}
+
+
+def _worst(
+    comparison: Comparison, source: ImageSource, methods: list[Method]
+) -> dict[str, list[Tile]]:
+    """For each method, the image with most pixels of each error type."""
+    step = comparison.step
+    worst: dict[str, list[Tile]] = {}
+    for method in methods:
+        counts = [] if step is None else comparison.pixel_counts(method, step)
+        if step is not None and counts:
+            worst[method.name] = source.worst(method, step, counts[0].wrong, counts[0].names)
+    return worst
 
 
 def page(sections: list[Section], costs: Costs, command: str, folder: str, notes: list[str]) -> str:
     """The whole page.
 
     Args:
-        sections: one of each data set.
+        sections: one for each data set.
         costs: of annotation.
-        command: that made it.
-        folder: name of the folder beside the page that holds its pictures in full size.
-        notes: what a reader must know of all data sets.
+        command: that made the page.
+        folder: name of the folder beside the page with its images in full size.
+        notes: warnings about the whole page.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {"percent": _percent, "points": _points, "tint": _tint, "svg": _svg}
-    environment.filters |= {"step_name": step_name, "breakable": _breakable}
+    environment.filters |= {"step_label": step_label, "breakable": _breakable}
     template = environment.from_string(
         files("wsss_lightning.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     )
@@ -243,25 +215,26 @@ def page(sections: list[Section], costs: Costs, command: str, folder: str, notes
         sections=sections,
         costs=costs,
         sources=SOURCES,
-        causes=CAUSES,
-        told=CAUSES_TOLD,
+        error_names=ERROR_NAMES,
+        error_meanings=ERROR_MEANINGS,
+        supervision=SUPERVISION,
         caption=tables.CAPTION,
-        shown=tables.shown,
+        in_percent=tables.in_percent,
         command=command,
-        charted=CHARTED,
+        max_charted=MAX_CHARTED,
         folder=folder,
-        # a name with a colon would be read as a scheme
+        # without ./ a name with a colon would be read as a scheme
         address="./" + quote(folder),
         notes=notes,
     )
 
 
 def _svg(chart: Canvas, title: str) -> Markup:
-    return Markup(charts.as_svg(chart, title))
+    return Markup(as_svg(chart, title))
 
 
 def _breakable(text: object) -> Markup:
-    """A name whose long words a line may break behind their marks."""
+    """Text whose long words may be broken after punctuation."""
     words = [
         re.sub(r"([_=/,.-])", r"\1<wbr>", str(escape(word)))
         if len(word) > LONG_WORD
@@ -280,7 +253,7 @@ def _points(value: float | None) -> str:
 
 
 def _tint(value: float | None, most: float = 1.0) -> str:
-    """Background of a cell: the higher, the bluer."""
+    """Background of a cell: the higher the value, the darker the blue."""
     if value is None or value != value:
         return ""
     strength = min(max(value / most, 0.0), 1.0) if most > 0 else 0.0

@@ -1,7 +1,7 @@
-"""What W&B is told of a whole pipeline run, beside the runs of its trainings.
+"""Logs a finished run to W&B, beside the W&B runs of its trainings.
 
-All of it is read from the run's folder, so that it can be told at any time behind the run. Nothing
-of wandb is imported unless `logger=wandb` is chosen.
+Everything is read from the run's folder, so a run can be logged at any time after it ends. wandb is
+imported only if `logger=wandb` is chosen.
 """
 
 import hashlib
@@ -9,25 +9,29 @@ import importlib.util
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.metrics import score_parts
+from wsss_lightning.results.schema import Results
 from wsss_lightning.steps.config_nodes import settings_of
 from wsss_lightning.steps.datasets import datasets_of
+from wsss_lightning.steps.labels import step_info
 from wsss_lightning.steps.previews import evenly_spaced, preview_row, tag_names
 from wsss_lightning.steps.runtime import WANDB_RUN
-from wsss_lightning.utils.console import console
+from wsss_lightning.utils.console import print_plain
 from wsss_lightning.utils.files import write_json
 
-RECORD = "wandb_results.json"  # id of the results' run, and what was logged there last
-# parameters of Lightning's logger that `wandb.init` does not have, or that are set here
-OF_LOGGER: tuple[str, ...] = (
+RECORD = "wandb_results.json"  # id of the W&B run of the results, and a digest of its content
+# arguments of Lightning's logger that `wandb.init` lacks, or that are set here
+LOGGER_ARGUMENTS: tuple[str, ...] = (
     "_target_",
     "_partial_",
     "name",
@@ -37,111 +41,113 @@ OF_LOGGER: tuple[str, ...] = (
     "dir",
     "id",
 )
-OF_LOGGER += ("anonymous", "log_model", "experiment", "prefix", "checkpoint_name")
-OF_LOGGER += ("add_file_policy", "job_type", "config", "mode", "resume")
-# an agent's, by which it knows the one run that it waits for: that of the results
-OF_SWEEP = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
+LOGGER_ARGUMENTS += ("anonymous", "log_model", "experiment", "prefix", "checkpoint_name")
+LOGGER_ARGUMENTS += ("add_file_policy", "job_type", "config", "mode", "resume")
+# environment variables of a W&B agent, which waits for one run: that of the results
+AGENT_VARIABLES = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
 CURVE = ("threshold", "miou", "precision", "recall")
-LAST = ("segmentation_crf", "segmentation", "pseudo", "seeds")  # what bars are drawn of
 
 _sweep: dict[str, str] = {}
 
 
-def name_runs(cfg: DictConfig, folder: Path) -> None:
-    """Give all W&B runs of a pipeline run their group and tags, if W&B is chosen.
+def name_runs(cfg: DictConfig, folder: Path, supervision: Supervision) -> None:
+    """Set group and tags of all W&B runs of a pipeline run, if W&B is chosen.
 
     Args:
-        folder: of the run; a digest of its name tells runs of the same experiment apart.
+        cfg: composed configuration; its W&B node is changed.
+        folder: of the run; a digest of its name distinguishes runs of the same experiment.
+        supervision: what the pipeline learns from.
 
     Raises:
-        InputError: W&B cannot be used as chosen.
+        InputError: wandb is not installed, or W&B rejects the login.
     """
     node = cfg.logger.get("wandb")
     if node is None:
         return
     if importlib.util.find_spec("wandb") is None:
         raise InputError(
-            "logger=wandb needs the package wandb; install it by "
+            "logger=wandb needs the package wandb. Install it with "
             'pip install "wsss-lightning[wandb]", or choose logger=csv.'
         )
-    _sweep.update({key: os.environ.pop(key) for key in OF_SWEEP if key in os.environ})
+    _sweep.update({key: os.environ.pop(key) for key in AGENT_VARIABLES if key in os.environ})
     if _mode(node) == "online":
         _log_in()
     if node.group is None:
         digest = hashlib.sha256(f"{folder.parent.name}/{folder.name}".encode()).hexdigest()
         node.group = f"{cfg.name}-{cfg.data.name}-seed{cfg.seed}-{digest[:4]}"
-    node.tags = [cfg.name, cfg.data.name, learner(cfg), f"seed {cfg.seed}", *node.tags]
-    ours = {"experiment": cfg.name, "learner": learner(cfg), "seed": cfg.seed}
-    node.config = {**ours, "data": {"name": cfg.data.name}, **node.config}
+    learner = learner_name(cfg, supervision)
+    node.tags = [cfg.name, cfg.data.name, learner, f"seed {cfg.seed}", *node.tags]
+    own = {"experiment": cfg.name, "learner": learner, "seed": cfg.seed}
+    node.config = {**own, "data": {"name": cfg.data.name}, **node.config}
 
 
-def learner(cfg: DictConfig) -> str:
-    """The method's name, or the pipeline's where no method learns from tags."""
-    pipeline = cfg.pipeline._target_.rpartition(".")[2]
-    return (
-        cfg.method._target_.split(".")[-2] if pipeline in ("image_labels", "sc_cam") else pipeline
-    )
+def learner_name(cfg: DictConfig, supervision: Supervision) -> str:
+    """Name of the method that makes seeds, or of the pipeline if there are none."""
+    if supervision.uses_seeds:
+        *packages, last, _ = cfg.method._target_.split(".")
+        return packages[-1] if last == "module" else last  # methods/seam/module.py is seam
+    return cfg.pipeline._target_.rpartition(".")[2]
 
 
 def log_results(
-    cfg: DictConfig, folder: Path, results: Mapping[str, Any], settings: Mapping[str, Any]
+    cfg: DictConfig, folder: Path, results: Results, settings: Mapping[str, Any]
 ) -> None:
-    """One W&B run of job type `results`, whose summary is the scores, if W&B is chosen.
+    """Log a W&B run of job type `results`, whose summary is the scores, if W&B is chosen.
 
-    Its id is kept in the run's folder: the same command overwrites it where anything has changed,
-    and does nothing where nothing has.
+    The id of the W&B run is kept in the run's folder: repeating the command overwrites the W&B run
+    if anything changed, and does nothing otherwise.
 
     Args:
+        cfg: composed configuration.
+        folder: of the run.
         results: content of `results.json`.
-        settings: composed configuration, but for how a run is made and watched.
+        settings: composed configuration, without keys that change no number.
 
     Raises:
-        InputError: W&B did not take them.
+        InputError: W&B rejected the run.
     """
     node = cfg.logger.get("wandb")
     if node is None:
         return
-    stages, scores = records_of(folder, results["seconds"]), results["scores"]
+    stages, scores = records_of(folder, results.seconds), results.scores
     trainings = trainings_of(stages)
     config = {**settings_of(node.config), **settings, "trainings": trainings}
-    config |= {key: results[key] for key in ("protocol", "versions", "seconds")}
-    how = {key: value for key, value in settings_of(node).items() if key not in OF_LOGGER}
-    how |= {"name": f"{node.group}/results", "mode": _mode(node), "config": config}
-    what = [how, scores, [path.name for path, _ in stages.values()]]
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
-    held: dict[str, Any] = {"id": secrets.token_hex(4), "logged": None}
+    config |= {key: asdict(results)[key] for key in ("protocol", "versions", "seconds")}
+    arguments = {k: v for k, v in settings_of(node).items() if k not in LOGGER_ARGUMENTS}
+    arguments |= {"name": f"{node.group}/results", "mode": _mode(node), "config": config}
+    content = [arguments, scores, [path.name for path, _ in stages.values()]]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    record: dict[str, Any] = {"id": secrets.token_hex(4), "logged": None}
     if (folder / RECORD).is_file():
-        held = json.loads((folder / RECORD).read_text())
-    if held["logged"] == digest:
+        record = json.loads((folder / RECORD).read_text())
+    if record["logged"] == digest:
         return
-    number = _sweep.get("WANDB_RUN_ID", held["id"])
-    write_json(folder / RECORD, {"id": number, "logged": None})
-    with _began(how, number, folder) as run, _data_below(folder / "wandb"):
-        run.log({**scores, **shown(cfg.data, stages, scores)})
-    write_json(folder / RECORD, {"id": number, "logged": digest})
+    run_id = _sweep.get("WANDB_RUN_ID", record["id"])
+    write_json(folder / RECORD, {"id": run_id, "logged": None})
+    with _open_run(arguments, run_id, folder) as run, _data_dir(folder / "wandb"):
+        run.log({**scores, **tables_and_charts(cfg.data, stages, scores)})
+    write_json(folder / RECORD, {"id": run_id, "logged": digest})
     if _mode(node) == "offline":
         names = ",".join([".", *trainings])
-        console.print(
-            f"W&B       wandb sync {folder}/{{{names}}}/wandb/offline-run-*",
-            soft_wrap=True,
-            markup=False,
-        )
+        print_plain(f"W&B       wandb sync {folder}/{{{names}}}/wandb/offline-run-*")
 
 
 @contextmanager
-def _began(how: Mapping[str, Any], number: str, folder: Path) -> Iterator[Any]:
-    """The run of results; not resumed: what an earlier one of this id holds is overwritten."""
+def _open_run(arguments: Mapping[str, Any], run_id: str, folder: Path) -> Iterator[Any]:
+    """The W&B run of the results; an earlier one with this id is overwritten, not resumed."""
     import wandb
 
     sweep = _sweep.get("WANDB_SWEEP_ID")
-    own = None if sweep is None else wandb.Settings(sweep_id=sweep)
+    settings = None if sweep is None else wandb.Settings(sweep_id=sweep)
     try:
-        with wandb.init(**how, id=number, job_type="results", dir=folder, settings=own) as run:
+        with wandb.init(
+            **arguments, id=run_id, job_type="results", dir=folder, settings=settings
+        ) as run:
             yield run
     except wandb.errors.Error as error:
         raise InputError(
-            f"the scores are in {folder}/results.json, but W&B did not take them ({error}); the "
-            "same command tells them once more, and WANDB_MODE=offline keeps them for wandb sync."
+            f"The scores are in {folder}/results.json, but W&B rejected them ({error}). Repeat the "
+            "command to log them again, or set WANDB_MODE=offline and use wandb sync later."
         ) from error
 
 
@@ -157,64 +163,94 @@ def records_of(folder: Path, names: Mapping[str, float]) -> Stages:
     }
 
 
-def shown(data: DictConfig, stages: Stages, scores: Mapping[str, float]) -> dict[str, Any]:
-    """Tables, charts and pictures of a run, by the key under which they are logged."""
+def tables_and_charts(
+    data: DictConfig, stages: Stages, scores: Mapping[str, float]
+) -> dict[str, Any]:
+    """Tables, charts and images of a run, by the key under which they are logged."""
+    return {**_images(data, stages), **_class_charts(scores), **_threshold_charts(stages)}
+
+
+def _images(data: DictConfig, stages: Stages) -> dict[str, Any]:
+    """Preview pages as images, and a table with the images of each page."""
     import wandb
 
-    found: dict[str, Any] = {}
+    logged: dict[str, Any] = {}
     for name, (path, record) in stages.items():
         if name.startswith("pictures/"):
             pages = sorted(path.glob("*.png"))
-            found[name] = [wandb.Image(str(page), caption=page.stem) for page in pages]
+            logged[name] = [wandb.Image(str(page), caption=page.stem) for page in pages]
         if record["work"] == "previews":
             key = f"probes/{name.removeprefix('pictures/')}"
-            found[key] = wandb.Table(**probes(data, path.parent, record["inputs"]))
-    classes = per_class(scores)
-    if classes:
-        found["per_class_iou"] = wandb.Table(["step", "split", "class", "iou"], classes)
-        for split in sorted({row[1] for row in classes}):
-            last = next(step for step in LAST if any(row[:2] == [step, split] for row in classes))
-            own = [row[2:] for row in classes if row[:2] == [last, split]]
-            found[f"per_class_iou/{split}"] = wandb.plot.bar(
-                wandb.Table(["class", "iou"], own),
-                "class",
-                "iou",
-                title=f"IoU of each class, {last}/{split}",
-            )
+            logged[key] = wandb.Table(**preview_table(data, path.parent, record["inputs"]))
+    return logged
+
+
+def _class_charts(scores: Mapping[str, float]) -> dict[str, Any]:
+    """Table of all per-class scores, and for each split a bar chart of its last step."""
+    import wandb
+
+    rows = per_class(scores)
+    if not rows:
+        return {}
+    logged: dict[str, Any] = {"per_class_iou": wandb.Table(["step", "split", "class", "iou"], rows)}
+    for split in sorted({row[1] for row in rows}):
+        last = last_step([row[0] for row in rows if row[1] == split])
+        ious = [row[2:] for row in rows if row[:2] == [last, split]]
+        logged[f"per_class_iou/{split}"] = wandb.plot.bar(
+            wandb.Table(["class", "iou"], ious),
+            "class",
+            "iou",
+            title=f"IoU of each class, {last}/{split}",
+        )
+    return logged
+
+
+def last_step(steps: Iterable[str]) -> str:
+    """The last of these steps in the order of a pipeline; a step of a round only if all are."""
+    return max(steps, key=lambda step: ("/" not in step, step_info(step).order, step))
+
+
+def _threshold_charts(stages: Stages) -> dict[str, Any]:
+    """Table and line chart of mIoU against the background threshold."""
+    import wandb
+
     curves = threshold_curves(stages)
-    if curves:
-        rows = [[*key.rsplit("/", 1), *point] for key, points in curves.items() for point in points]
-        found["threshold_curve"] = wandb.Table(["step", "split", *CURVE], rows)
-        lines = {key: list(zip(*points, strict=True)) for key, points in curves.items()}
-        found["threshold_curve/miou"] = wandb.plot.line_series(
+    if not curves:
+        return {}
+    rows = [[*key.rsplit("/", 1), *point] for key, points in curves.items() for point in points]
+    lines = {key: list(zip(*points, strict=True)) for key, points in curves.items()}
+    return {
+        "threshold_curve": wandb.Table(["step", "split", *CURVE], rows),
+        "threshold_curve/miou": wandb.plot.line_series(
             [list(line[0]) for line in lines.values()],
             [list(line[1]) for line in lines.values()],
             keys=list(lines),
-            title="mIoU of seeds over the background threshold",
+            title="mIoU of seeds against the background threshold",
             xname="threshold",
-        )
-    return found
+        ),
+    }
 
 
-def probes(data: DictConfig, store: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns and rows of a table: the images of a picture sheet, through every step.
+def preview_table(data: DictConfig, store: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns and rows of a table: the images of a preview page after every step.
 
     Args:
-        store: of all stages.
-        inputs: of the stage `gallery` that made the sheet.
+        data: configuration of the data set.
+        store: folder of all stages.
+        inputs: of the step `previews` that made the page.
     """
     import wandb
 
-    reader = datasets_of(data)(split=inputs["split"])
+    dataset = datasets_of(data)(split=inputs["split"])
     seeds = None if inputs["seeds"] is None else store / inputs["seeds"]
     steps = {heading: store / masks for heading, masks in inputs["steps"].items()}
     columns: list[str | int] = ["name", "tags"]
     rows = []
-    for i in evenly_spaced(len(reader), inputs["count"]):
-        pictures, _ = preview_row(reader, i, seeds, steps)
-        columns[2:] = list(pictures)
-        shots = [wandb.Image(picture, file_type="jpg") for picture in pictures.values()]
-        rows.append([reader.names[i], tag_names(reader, i), *shots])
+    for i in evenly_spaced(len(dataset), inputs["count"]):
+        previews, _ = preview_row(dataset, i, seeds, steps)
+        columns[2:] = list(previews)
+        images = [wandb.Image(preview, file_type="jpg") for preview in previews.values()]
+        rows.append([dataset.names[i], tag_names(dataset, i), *images])
     return {"columns": columns, "data": rows}
 
 
@@ -229,7 +265,7 @@ def per_class(scores: Mapping[str, float]) -> list[list[Any]]:
 
 
 def threshold_curves(stages: Stages) -> dict[str, list[tuple[float, ...]]]:
-    """Points (`CURVE`) of the seeds of each `<step>/<split>` that was scored."""
+    """Values of `CURVE` at each threshold, by `<step>/<split>` of the seeds that were scored."""
     curves = {}
     for name, (path, record) in stages.items():
         stored = path / "curve.json"
@@ -242,32 +278,32 @@ def threshold_curves(stages: Stages) -> dict[str, list[tuple[float, ...]]]:
 
 
 def trainings_of(stages: Stages) -> dict[str, str]:
-    """Ids of the W&B runs of trainings; those of stages that were found are of another group."""
+    """Ids of the W&B runs of trainings; those of reused stages belong to another group."""
     stored = {name: path / WANDB_RUN for name, (path, _) in stages.items()}
     return {name: path.read_text() for name, path in stored.items() if path.is_file()}
 
 
 def _mode(node: DictConfig) -> str:
-    said = "offline" if node.offline else os.environ.get("WANDB_MODE", "online")
-    return {"dryrun": "offline", "run": "online"}.get(said, said)  # W&B's older words
+    mode = "offline" if node.offline else os.environ.get("WANDB_MODE", "online")
+    return {"dryrun": "offline", "run": "online"}.get(mode, mode)  # former names of W&B's modes
 
 
 def _log_in() -> None:
-    """Ask for the account before the first stage, not amid the run."""
+    """Ask for the account before the first stage starts."""
     import wandb
 
     try:
         wandb.login()
     except wandb.errors.Error as error:
         raise InputError(
-            f"W&B did not let us in ({error}); run wandb login, set the environment variable "
-            "WANDB_API_KEY, or go without an account: WANDB_MODE=offline."
+            f"W&B rejected the login ({error}). Run wandb login, set the environment variable "
+            "WANDB_API_KEY, or work without an account: WANDB_MODE=offline."
         ) from error
 
 
 @contextmanager
-def _data_below(folder: Path) -> Iterator[None]:
-    """Have W&B keep the images of tables here, not in the user's home, until they are synced."""
+def _data_dir(folder: Path) -> Iterator[None]:
+    """Have W&B keep unsynced images of tables in this folder instead of the user's home."""
     before = os.environ.get("WANDB_DATA_DIR")
     os.environ["WANDB_DATA_DIR"] = before or str(folder)
     try:

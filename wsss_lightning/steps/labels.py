@@ -1,29 +1,53 @@
-"""Names of a pipeline's steps, as people read them in tables, charts and pictures."""
+"""Labels and order of a pipeline's steps, for tables, charts and images."""
 
+from dataclasses import dataclass
 from typing import Final
 
-# by the key that leads a score (`none/train/miou`), in the order in which steps are made
-STEP_NAMES: Final = {
-    "seeds": "seeds",
-    "none": "seeds without refinement",
-    "crf": "CRF",
-    "affinity": "affinity",
-    "affinity_crf": "affinity + CRF",
-    "irn": "IRN",
-    "irn_crf": "IRN + CRF",
-    "pseudo": "pseudo masks",
-    "segmentation": "segmentation",
-    "segmentation_crf": "segmentation + CRF",
+
+@dataclass(frozen=True)
+class StepInfo:
+    """A step, as people read about it.
+
+    Args:
+        label: in tables, charts and images.
+        order: place in a pipeline; steps with a lower number come first.
+    """
+
+    label: str
+    order: int
+
+
+_REFINER_ORDER: Final = 60
+
+# keyed by the name that leads a score's key (`none/train/miou`)
+_STEPS: Final = {
+    "classifier": StepInfo("classifier", 0),
+    "clusters": StepInfo("clusters", 5),
+    "seeds": StepInfo("seeds", 10),
+    "none": StepInfo("seeds without refinement", 11),
+    "crf": StepInfo("CRF", 12),
+    "affinity": StepInfo("affinity", 20),
+    "affinity_crf": StepInfo("affinity + CRF", 21),
+    "irn": StepInfo("IRN", 30),
+    "irn_crf": StepInfo("IRN + CRF", 31),
+    "labels": StepInfo("labels", 65),
+    "pseudo": StepInfo("pseudo masks", 70),
+    "segmentation": StepInfo("segmentation", 80),
+    "segmentation_crf": StepInfo("segmentation + CRF", 81),
 }
 
 
-def step_name(step: str) -> str:
-    """Name of a step; that of a refiner with a name of its own is its key without underscores.
+def step_info(name: str) -> StepInfo:
+    """Label and order of a step; an unknown name is taken for a user's own refiner.
 
     Args:
-        step: as it leads a score's key, behind its round where there are several, such as
-            `round_2/seeds`.
+        name: as it leads a score's key, with or without a round: `seeds`, `round_2/seeds`.
     """
+    last = name.rpartition("/")[2]
+    return _STEPS.get(last, StepInfo(last.replace("_", " "), _REFINER_ORDER))
+
+
+def step_label(step: str) -> str:
+    """Label of a step after its round, if it has one: `round_2/seeds` gives "round 2, seeds"."""
     *rounds, last = step.split("/")
-    name = STEP_NAMES.get(last, last.replace("_", " "))
-    return ", ".join([*(part.replace("_", " ") for part in rounds), name])
+    return ", ".join([*(part.replace("_", " ") for part in rounds), step_info(last).label])

@@ -1,10 +1,10 @@
-"""Ctrl-C: one message and exit code 130, whatever a run is doing.
+"""Ctrl-C ends any command with one message and exit code 130.
 
-An interrupt raises `Interrupted` in the main thread. It is no `KeyboardInterrupt`, since Lightning
-turns one into exit code 1 and ignores further ones. Libraries may swallow it, or raise another
-error while they clean up; `watched` turns whatever follows an interrupt into `Interrupted`. Files
-are written whole and finished stages stay, so a run may end at any moment: a second interrupt, or
-the time `GRACE`, ends the process without waiting.
+An interrupt raises `Interrupted` in the main thread. `Interrupted` does not derive from
+`KeyboardInterrupt`, because Lightning turns that into exit code 1 and ignores later ones. Libraries
+may swallow the exception, or raise another one while they clean up; `watched` turns whatever
+follows an interrupt into `Interrupted`. Files are written atomically and finished stages are kept,
+so a run may end at any moment: a second interrupt, or `GRACE` seconds, ends the process at once.
 """
 
 import os
@@ -16,12 +16,12 @@ from types import FrameType
 from typing import NoReturn
 
 EXIT_CODE = 128 + signal.SIGINT  # as shells report it
-GRACE = 10.0  # seconds for loggers and processes to end
-MESSAGE = "\nInterrupted. The same command continues with the first unfinished stage.\n"
+GRACE = 10.0  # seconds in which loggers and processes may finish
+MESSAGE = "\nInterrupted. Run the same command to resume with the first unfinished stage.\n"
 
 _owner: int | None = None  # the process whose interrupts are handled
 _received = 0
-_said = False
+_printed = False
 
 
 class Interrupted(BaseException):
@@ -29,7 +29,7 @@ class Interrupted(BaseException):
 
 
 def install() -> None:
-    """Handle interrupts of this process; one that was started to ignore them goes on doing so."""
+    """Handle interrupts of this process, unless it was started to ignore them."""
     global _owner
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         _owner = os.getpid()
@@ -37,7 +37,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Let interrupts end this process silently: its work is done."""
+    """Let an interrupt end this process without a message, because its work is done."""
     if _owner == os.getpid():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -49,7 +49,7 @@ def received() -> bool:
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Raise `Interrupted` at the end of a block that was interrupted, however it ends."""
+    """Raise `Interrupted` at the end of an interrupted block, whatever else the block raises."""
     try:
         yield
     except BaseException:
@@ -61,11 +61,11 @@ def watched() -> Iterator[None]:
 
 
 def leave() -> NoReturn:
-    """Say once that the run can be continued, and end the processes that it started and itself."""
-    _say()
+    """Print the message once, end child processes, and exit."""
+    _print_message()
     if _owner == os.getpid():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # whatever libraries report while the interpreter ends is of no use to the user
+        # hide what libraries print while the interpreter shuts down
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         _end_processes()
@@ -73,20 +73,20 @@ def leave() -> NoReturn:
 
 
 def _leave_at_once() -> NoReturn:
-    _say()
+    _print_message()
     _end_processes()
     os._exit(EXIT_CODE)
 
 
-def _say() -> None:
-    global _said
+def _print_message() -> None:
+    global _printed
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    if not _said:
+    if not _printed:
         with suppress(OSError):
-            os.write(2, MESSAGE.encode())  # print is not allowed within a signal handler
-    _said = _owner is not None
+            os.write(2, MESSAGE.encode())  # print is not reentrant in a signal handler
+    _printed = _owner is not None
 
 
 def _end_processes() -> None:
@@ -101,12 +101,12 @@ def _end_processes() -> None:
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     global _received
-    if os.getpid() != _owner:  # a forked worker is ended by the process that started it
+    if os.getpid() != _owner:  # the parent ends a forked worker
         return
     _received += 1
     if _received > 1:
         _leave_at_once()
-    # half-built objects of libraries complain when they are deleted
+    # libraries report errors when half-built objects are deleted
     sys.unraisablehook = lambda _: None
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, lambda *_: _leave_at_once())

@@ -1,49 +1,51 @@
-"""What a machine does to a run: no memory left, a full disk, a process that is ended."""
+"""Failures of the machine: out of memory, a full disk, a process that was killed."""
 
 import errno
 import re
 from collections.abc import Iterator, Sequence
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory|alloc_cpu", re.I)
-ENDED = re.compile(
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ACCESS = (errno.EROFS, errno.EACCES, errno.EPERM)
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|Cannot allocate memory|alloc_cpu", re.I
+)
+WORKER_KILLED = re.compile(
     r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (is killed|exited)|BrokenProcessPool"
 )
-NUMBER = re.compile(r"\[Errno (\d+)\]")
-GOES_ON = "The same command goes on with this stage."
+ERROR_NUMBER = re.compile(r"\[Errno (\d+)\]")
+RESUMES = "Run the same command to resume with this stage."
 
 
-def told(
+def explain_machine_error(
     error: BaseException, stage: str = "", memory_keys: Sequence[str] = ("workers",)
 ) -> str | None:
-    """What a user can mend of an error that the machine caused; None where it did not.
+    """Message for an error that the machine caused; None for any other error.
 
     Args:
-        stage: that met it, such as `round_1/segmentation`.
-        memory_keys: configuration keys that bound the memory of the stage.
+        error: exception, whose causes are examined too.
+        stage: name of the stage that failed, such as `round_1/segmentation`.
+        memory_keys: configuration keys to lower when the stage runs out of memory.
     """
     where = f"{stage}: " if stage else ""
     keys = " or ".join(memory_keys)
     for cause in _chain(error):
         text = f"{type(cause).__name__}: {cause}"
-        number = _number(cause)
-        if _is_memory(cause, text, number):
+        number = _error_number(cause)
+        if _is_out_of_memory(cause, text, number):
+            fewer = "" if "workers" in memory_keys else "; a lower workers= helps too"
+            return f"{where}out of memory. Lower {keys}{fewer}. ({_last_line(cause)})"
+        if number in DISK_FULL:
+            return f"{where}the disk is full ({_last_line(cause)}). Free some space. {RESUMES}"
+        if number in NO_ACCESS:
             return (
-                f"{where}out of memory. Set {keys} lower; fewer workers= need less "
-                f"as well. ({_line(cause)})"
+                f"{where}{_last_line(cause)}. Change its permissions, or choose another folder for "
+                "all runs: output_dir=DIR."
             )
-        if number in FULL:
-            return f"{where}the disk is full ({_line(cause)}). Free some space. {GOES_ON}"
-        if number in CLOSED:
+        if WORKER_KILLED.search(text):
+            lower = keys if "workers" in memory_keys else f"workers or {keys}"
             return (
-                f"{where}{_line(cause)}. Make it readable and writable for you, or name another "
-                "folder for all runs, as in output_dir=DIR."
-            )
-        if ENDED.search(text):
-            return (
-                f"{where}a worker process was ended from outside; for lack of memory? Then set "
-                f"workers= or {keys} lower. {GOES_ON} ({_line(cause)})"
+                f"{where}a worker process was killed, probably because memory ran out. If so, "
+                f"lower {lower}. {RESUMES} ({_last_line(cause)})"
             )
     return None
 
@@ -56,24 +58,25 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _number(error: BaseException) -> int | None:
+def _error_number(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    found = NUMBER.search(str(error))  # of another process, whose traceback is the message
-    return int(found[1]) if found else None
+    match = ERROR_NUMBER.search(str(error))  # the message may be a worker's traceback
+    return int(match[1]) if match else None
 
 
-def _is_memory(error: BaseException, text: str, number: int | None) -> bool:
+def _is_out_of_memory(error: BaseException, text: str, number: int | None) -> bool:
     if isinstance(error, MemoryError) or number == errno.ENOMEM:
         return True
-    return isinstance(error, RuntimeError) and bool(MEMORY.search(text))
+    return isinstance(error, RuntimeError) and bool(OUT_OF_MEMORY.search(text))
 
 
-def _line(error: BaseException) -> str:
-    """The last line of a message, which may lead with the traceback of another process."""
+def _last_line(error: BaseException) -> str:
+    """The telling line of a message, which may begin with the traceback of a worker process."""
     if isinstance(error, OSError) and error.strerror:
-        named = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{named}"
+        file = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{file}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((line for line in lines if MEMORY.search(line) or ENDED.search(line)), None)
-    return (said or (lines[-1] if lines else type(error).__name__))[:300].rstrip(". ")
+    telling = (line for line in lines if OUT_OF_MEMORY.search(line) or WORKER_KILLED.search(line))
+    last = lines[-1] if lines else type(error).__name__
+    return next(telling, last)[:300].rstrip(". ")

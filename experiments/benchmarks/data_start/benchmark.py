@@ -22,7 +22,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from wsss_lightning.cli import run as cli
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.steps.check_data import check_data
 
 CLASSES = ("cat", "cow", "dog")
@@ -68,7 +68,7 @@ def main() -> None:
         os.environ["WSSS_CACHE"] = f"{folder}/cache"
         root = Path(folder) / "data"
         write_data(root, args.images, tuple(args.size))
-        with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             words = ["experiment=cam", "data=voc_layout", f"data.root={root}", "data.name=many"]
             words += [
                 f"data.num_classes={len(CLASSES)}",

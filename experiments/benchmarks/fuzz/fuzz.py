@@ -33,8 +33,9 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from yaml import YAMLError
 
-from wsss_lightning.cli import run as cli
 from wsss_lightning.cli.config_files import check_files
+from wsss_lightning.cli.error_messages import explain_error
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.ranges import check_values
 from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.dataset import VOCDataset
@@ -317,7 +318,7 @@ def fuzz(cases: int, seed: int, share: dict[str, float]) -> dict[str, Any]:
                 except OURS as error:
                     refused += 1
                     # what the command line would print
-                    if not (str(error).strip() or cli.explain(error, [])):
+                    if not (str(error).strip() or explain_error(error, [])):
                         defects.append({"content": content.hex()[:4000], "error": "no message"})
                 except Exception as error:
                     told = f"{type(error).__name__}: {error}"[:300]
@@ -356,7 +357,7 @@ def _accepted(read: Callable[[bytes], None], content: bytes) -> None:
 
 
 def _hydra() -> Any:
-    return initialize_config_dir(str(cli.conf_folder()), version_base="1.3")
+    return initialize_config_dir(str(conf_folder()), version_base="1.3")
 
 
 # YAML goes through Hydra's composition, which takes a hundred times as long as the others

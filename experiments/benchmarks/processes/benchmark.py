@@ -6,7 +6,6 @@ were its device.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import tempfile
 from pathlib import Path
 
 from omegaconf import OmegaConf
+
+from wsss_lightning.results.schema import read_results
 
 
 def measure(folder: Path, trainer: str, devices: int, words: list[str]) -> dict[str, float]:
@@ -29,7 +30,7 @@ def measure(folder: Path, trainer: str, devices: int, words: list[str]) -> dict[
         env={**os.environ, **threads},
     )
     epochs = OmegaConf.load(runs / "run" / "hydra" / "config.yaml").fit.method.max_epochs
-    seconds = json.loads((runs / "run" / "results.json").read_text())["seconds"]
+    seconds = read_results(runs / "run" / "results.json").seconds
     images = len(list((runs / "run" / "seeds" / "train").glob("*.npz")))
     return {
         "training": images * epochs / seconds["classifier"],

@@ -1,6 +1,5 @@
-"""Makes up finished runs: what `results.json` and evaluations would hold, without any image."""
+"""Makes up finished runs: their `results.json` and pixel counts, without any image."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +8,14 @@ import numpy as np
 from wsss_lightning.evaluation.error_analysis import WRONG
 from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE
 from wsss_lightning.report.verdict import dataset_miou
+from wsss_lightning.results.schema import (
+    Annotation,
+    Protocol,
+    Results,
+    SeedProtocol,
+    Splits,
+    write_results,
+)
 
 STEPS = (("seeds", "train"), ("crf", "train"), ("pseudo", "train"), ("segmentation", "val"))
 
@@ -95,29 +102,30 @@ def _write(
 def _results(
     run: Path, name: str, seed: int, scores: dict[str, float], images: int, classes: int
 ) -> None:
-    experiment, *words = name.split(" ")
-    results = {
-        "experiment": experiment,
-        "data": "made_up",
-        "data_digest": "a-b-c",
-        "seed": seed,
-        "scores": scores,
-        "protocol": {
-            "trained_on": "tags",
-            "splits": {"train": "train", "val": "val"},
-            "tags_of_seeds": "given",
-            "true_masks_of_train": "scoring only",
-        },
-        "annotation": {
-            "images": images,
-            "tag_questions": images * classes,
-            "boxes": 0,
-            "masks": 0,
-            "objects_outlined": 0,
-            "held_out_masks": images // 10,
-        },
-        "words": [f"experiment={experiment}", f"seed={seed}", *words],
-        "reader": {
+    experiment, *overrides = name.split(" ")
+    results = Results(
+        experiment=experiment,
+        data="made_up",
+        data_digest="a-b-c",
+        seed=seed,
+        supervision="tags",
+        scores=scores,
+        protocol=Protocol(
+            splits=Splits("train", "val"),
+            train_masks_used_for=["scoring"],
+            true_masks_digest="c",
+            seeds=SeedProtocol("given", [1.0], False, {"miou": "fixed"}),
+        ),
+        annotation=Annotation(
+            images=images,
+            tag_questions=images * classes,
+            boxes=0,
+            masks=0,
+            objects_outlined=0,
+            held_out_masks=images // 10,
+        ),
+        overrides=[f"experiment={experiment}", f"seed={seed}", *overrides],
+        dataset={
             "_target_": "wsss_lightning.data.dataset.VOCDataset",
             "_partial_": True,
             "root": str(run.parent / "absent"),
@@ -130,7 +138,7 @@ def _results(
             "annotation_dir": "xml",
             "on_missing_labels": "error",
         },
-        "seconds": {"classifier": 60.0},
-        "versions": {"code": "0"},
-    }
-    (run / "results.json").write_text(json.dumps(results))
+        seconds={"classifier": 60.0},
+        versions={"code": "0"},
+    )
+    write_results(run, results)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsss_lightning.cli.run import fail
+from wsss_lightning.cli.error_messages import fail
 from wsss_lightning.errors import InputError
 from wsss_lightning.recipes import (
     Difference,
@@ -30,18 +30,19 @@ from wsss_lightning.recipes import (
     read_recipe,
     recipe_names,
 )
-from wsss_lightning.report.runs import RunResult, apart, find_runs
+from wsss_lightning.report.grouping import is_incidental
+from wsss_lightning.report.runs import RunResult, find_runs
 
 DATA = "voc2012"
 # images of VOC's lists, and of train_aug with SBD's
 IMAGES = {"train": 1464, "train_aug": 10582, "val": 1449}
-# overrides that say where and how a run is made, beside those of `reading.apart`
+# overrides that say where and how a run is made, besides those of `is_incidental`
 NEUTRAL = ("checkpoint_minutes", "resume", "backbone.weights", "crf.engine", "recipe")
 NEUTRAL += ("cam.batch_size", "test.batch_size", "refine.walk.batch_size")
-# overrides of `reading.apart` that do change scores
+# overrides of `is_incidental` that do change scores
 COUNTED = ("data", "data.train", "data.val", "pipeline.segment", "name")
 # ends of keys that choose a network or what it begins with
-NETWORK = ("backbone.name", "weights", "pretrained", "net._target_", "encoder")
+NETWORK = ("backbone.name", "weights", "pretrained", "net._target_", "init_from")
 # facts of the tables about it
 NETWORK_FACTS = ("segmentation network", "initial weights of the segmentation network")
 SEGMENTATION = ("segmenter", "fit.segmenter", "test", "test_crf")
@@ -117,20 +118,21 @@ DELIBERATE = "All settings, and where ours differ on purpose: python -m wsss_lig
 
 def differences(recipe: Recipe, run: RunResult) -> list[str]:
     """What keeps a run from being compared with the published one; each begins with a key."""
-    compared = [Difference(**one) for one in run.results["recipe"]["differences"]]
+    results, recorded = run.results, run.results.recipe
+    compared = [] if recorded is None else [Difference(**one) for one in recorded.differences]
     found = {one.key: str(one) for one in compared}
-    if run.results["data"] != DATA:
-        found["data"] = f"data: {run.results['data']} (published {DATA})"
-    scored = run.results["protocol"]["scored_on"]
+    if results.data != DATA:
+        found["data"] = f"data: {results.data} (published {DATA})"
+    scored = results.protocol.scored_splits or {}
     for split, count in IMAGES.items():
-        images = scored.get(split, {}).get("images", 0)
+        images = scored[split].images if split in scored else 0
         if images != count:
             found[split] = f"images of {split}: {images} (published {count})"
-    if run.results["protocol"].get("initial_weights") == "random":
+    if results.protocol.initial_weights == "random":
         found["backbone.weights"] = "backbone.weights: random (published trained on ImageNet)"
     expected = dict(word.lstrip("+~").partition("=")[::2] for word in recipe.overrides)
-    for key, value in run.words.items():
-        neutral = key in NEUTRAL or (apart(key) and key not in COUNTED)
+    for key, value in run.overrides.items():
+        neutral = key in NEUTRAL or (is_incidental(key) and key not in COUNTED)
         if not (neutral or key in found or expected.get(key) == value or _in_table(recipe, key)):
             found[key] = f"{key}: {value} (not set by the published run)"
     return list(found.values())
@@ -176,18 +178,17 @@ def by_recipe(runs: Sequence[RunResult], names: Sequence[str]) -> dict[str, list
     """
     found: dict[str, list[RunResult]] = {name: [] for name in names}
     for run in runs:
-        recipe = run.results.get("recipe")
-        if not (recipe or run.experiment in names):
+        recipe = run.results.recipe
+        if recipe is None and run.experiment not in names:
             continue
-        known = isinstance(recipe, dict) and {"name", "differences"} <= set(recipe)
-        if not known or not isinstance(run.results["protocol"].get("scored_on"), dict):
+        if recipe is None or run.results.protocol.scored_splits is None:
             raise InputError(
                 f"{run.folder / 'results.json'} does not say which recipe it follows and on how "
                 "many images it was scored; it was written by another version of wsss_lightning. "
                 "Repeat the run with this one, or leave it out."
             )
-        if recipe["name"] in found:
-            found[recipe["name"]].append(run)
+        if recipe.name in found:
+            found[recipe.name].append(run)
     return found
 
 

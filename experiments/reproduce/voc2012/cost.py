@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from wsss_lightning.cache.stage_cache import StageCache
-from wsss_lightning.cli.run import fail
+from wsss_lightning.cli.error_messages import fail
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import TagMethod

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from wsss_lightning.cli import run as cli
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.data.scores import load_mask, save_mask
 from wsss_lightning.data.synthetic.generate import generate
 from wsss_lightning.data.synthetic.shapes import CLASSES
@@ -32,7 +32,7 @@ def write(root: Path, size: int = 64) -> Path:
         root: folder that does not exist yet.
         size: longer side of the images, pixels.
     """
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", ["experiment=cam"])
         voc = compose("config", ["experiment=cam", "data=voc2012", "data.root=unused"]).data.dataset
     knobs = {k: v for k, v in cfg.data.generate.items() if k not in ("_target_", "cache")}

@@ -23,8 +23,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from wsss_lightning.cli.error_messages import fail
 from wsss_lightning.cli.options import quoted
-from wsss_lightning.cli.run import fail
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.nets.weights import is_official, read_official, read_weights

@@ -1,4 +1,4 @@
-"""Pictures of the page: small ones inside it, and beside it the same in full size."""
+"""Images of the page: tiles inside it, and files in full size beside it."""
 
 import json
 from html.parser import HTMLParser
@@ -33,7 +33,7 @@ class Links(HTMLParser):
         if tag == "a":
             self.address = told.get("href")
         if tag == "img":
-            assert self.address is not None, "a picture that cannot be opened"
+            assert self.address is not None, "an image without a link"
             self.found.append((self.address, told["alt"]))
 
     def handle_endtag(self, tag):
@@ -70,7 +70,12 @@ def run(write_runs, root, tmp_path):
     folder = tmp_path / "runs/cam_0"
     results = json.loads((folder / "results.json").read_text())
     lists = {split: f"lists/{split}.txt" for split in COUNT}
-    results["reader"] |= {"root": str(root), "classes": CLASSES, "lists": lists, "tags": "tags.csv"}
+    results["dataset"] |= {
+        "root": str(root),
+        "classes": CLASSES,
+        "lists": lists,
+        "tags": "tags.csv",
+    }
     (folder / "results.json").write_text(json.dumps(results))
     empty = np.zeros(SIZE, np.uint8)
     counted = PixelCountWriter(3)
@@ -98,7 +103,7 @@ def made(tmp_path, name="a page") -> Path:
 def test_every_picture_opens_in_full_size_from_beside_the_page(run, tmp_path):
     page = made(tmp_path)
     links = Links(page).found
-    assert {"image", "truth: cat & dog", "segmentation of cam"} <= {text for _, text in links}
+    assert {"image", "true mask: cat & dog", "segmentation of cam"} <= {text for _, text in links}
     for address, _ in links:
         assert address.startswith("./a%20page_files/")
         with Image.open(tmp_path / unquote(address)) as picture:
@@ -136,15 +141,15 @@ def test_without_masks_pictures_are_shown_all_the_same(run, root, tmp_path):
     (run / "pseudo").mkdir()
     texts = {text for _, text in Links(made(tmp_path)).found}
     assert any("cat" in text and "dog" in text for text in texts)
-    assert not any(text.startswith("truth") for text in texts)
-    assert "from the first to the last" in (tmp_path / "a page.html").read_text()
+    assert not any(text.startswith("true mask") for text in texts)
+    assert "evenly spaced" in (tmp_path / "a page.html").read_text()
 
 
-def test_a_reader_of_another_version_leaves_the_page_without_pictures(run, tmp_path):
+def test_a_data_set_of_another_version_leaves_the_page_without_images(run, tmp_path):
     results = json.loads((run / "results.json").read_text())
-    results["reader"]["unheard_of"] = 1
+    results["dataset"]["unheard_of"] = 1
     (run / "results.json").write_text(json.dumps(results))
     page = made(tmp_path)
     assert Links(page).found == []
-    assert_names(page.read_text(), "reader.unheard_of")
+    assert_names(page.read_text(), "dataset.unheard_of")
     assert not (tmp_path / "a page_files").exists()

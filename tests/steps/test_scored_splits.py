@@ -11,14 +11,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
 
-from wsss_lightning.cli import run as cli
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.errors import InputError
-from wsss_lightning.pipelines.scored_splits import (
+from wsss_lightning.steps.datasets import forget_splits
+from wsss_lightning.steps.scored_splits import (
     check_benchmark,
     every_scored_split,
     scored_splits,
 )
-from wsss_lightning.steps.datasets import forget_splits
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def root(tmp_path) -> Path:
 def configured(root: Path, *words: str) -> DictConfig:
     own = [f"data.root={root}", "experiment=cam"]
     own += [f"+data.dataset.lists.{name}=ImageSets/Segmentation/{name}.txt" for name in EXTRA]
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose("config", overrides=[*own, *words])
 
 

@@ -1,0 +1,44 @@
+"""Number of annotations that a run uses: the cost of its supervision, in units."""
+
+from functools import partial
+
+from omegaconf import DictConfig
+
+from wsss_lightning.config.splits import splits_of
+from wsss_lightning.data.supervision import Supervision
+from wsss_lightning.evaluation.metrics import is_held_out
+from wsss_lightning.results.schema import Annotation
+from wsss_lightning.steps.datasets import datasets_of
+
+
+def count_annotation(cfg: DictConfig, supervision: Supervision) -> Annotation:
+    """Count the annotations of the training split, and the masks that choose a threshold.
+
+    Questions of tags count for boxes and masks too, because their annotators must know which
+    classes an image shows.
+
+    Args:
+        cfg: composed configuration.
+        supervision: what the pipeline learns from; it counts its own units.
+    """
+    dataset = datasets_of(cfg.data)
+    open_train = partial(dataset, split=cfg.data.train)
+    train = open_train(with_masks=False)
+    units: dict[str, int | None] = {
+        "images": len(train),
+        "tag_questions": len(train) * train.num_classes,
+        "boxes": 0,
+        "masks": 0,
+        "objects_outlined": 0,
+        "held_out_masks": _count_held_out(cfg) if supervision.uses_seeds else 0,
+    }
+    return Annotation(**(units | supervision.count_units(open_train)))
+
+
+def _count_held_out(cfg: DictConfig) -> int:
+    """Masks that choose the held-out threshold: of the last split that has true masks."""
+    splits = (datasets_of(cfg.data)(split=split) for split in reversed(splits_of(cfg.data)))
+    scored = next((split for split in splits if split.has_masks()), None)
+    if scored is None:
+        return 0
+    return sum(is_held_out(i, cfg.seeds.held_out) for i in range(len(scored)))
