@@ -40,7 +40,7 @@ from wsss_lightning.steps.evaluate import evaluate_masks
 from wsss_lightning.steps.previews import previews
 from wsss_lightning.steps.pseudo_masks import pseudo_masks
 from wsss_lightning.steps.train import crf_callback, train
-from wsss_lightning.training.callbacks.dense_crf import DenseCRF
+from wsss_lightning.training.callbacks.dense_crf_metrics import DenseCRFMetrics
 from wsss_lightning.training.distributed import PerStageDDP, translate_worker_errors
 from wsss_lightning.utils.console import track
 
@@ -526,7 +526,7 @@ def test_the_copy_has_the_digests_of_the_original(unchanged):
 
 USES = {
     mean_field_batch: {"crf", "train with crf"},
-    DenseCRF: {"train with crf"},
+    DenseCRFMetrics: {"train with crf"},
     SEAM: {"train seam"},
     SeamNet: {"train seam"},
     Classifier: {"train cam", "train with crf"},

@@ -122,7 +122,7 @@ def built(kind):
     backbone = Backbone("test_resnet", 16, False, None, None, [], {})
     net = partial(CamNet, backbone, 0.0, "default", None)
     optimizer = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.0)
-    return partial(kind, net, 2, optimizer, head_lr_multiplier=1, power=0.9)
+    return partial(kind, net, 2, optimizer, head_lr_multiplier=1, poly_power=0.9)
 
 
 def test_a_method_from_elsewhere_is_checked_by_what_builds_it():

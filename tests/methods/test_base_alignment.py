@@ -10,7 +10,6 @@ from facts import raises_naming
 from PIL import Image
 from rates import RATES
 
-from wsss_lightning.errors import InputError
 from wsss_lightning.methods.cam.module import Classifier
 from wsss_lightning.methods.cam.network import CamNet
 from wsss_lightning.methods.cam_predictor import CamPredictor
@@ -42,7 +41,7 @@ def photos(size, count=2):
 
 
 def official_views(pixels, scales, flip=True):
-    """Of one image, every view and its mirror image in turn, as the official loaders make them."""
+    """Views of an image, each followed by its mirror image, as in the official loaders."""
     views = []
     for scale in scales:
         height, width = (int(np.round(side * scale)) for side in pixels.shape[:2])
@@ -86,7 +85,7 @@ def irn_loop(cam, pixels):
 @pytest.mark.parametrize("stride", [8, 16])
 @pytest.mark.parametrize("size", SIZES)
 @torch.no_grad()
-def test_scores_are_those_of_psas_loop(size, stride):
+def test_scores_equal_those_of_the_loop_of_psa(size, stride):
     method, (pixels, image) = classifier(stride), photos(size)
     cams = CamPredictor(
         method,
@@ -94,26 +93,26 @@ def test_scores_are_those_of_psas_loop(size, stride):
     )
     score = cams.score(image, TAGS)  # two images at a time
     for i, one in enumerate(pixels):
-        wanted = torch.from_numpy(by_max(psa_loop(method.cam, one))) * TAGS[i, :, None, None]
-        torch.testing.assert_close(score[i], wanted, rtol=0, atol=1e-5)
+        expected = torch.from_numpy(by_max(psa_loop(method.cam, one))) * TAGS[i, :, None, None]
+        torch.testing.assert_close(score[i], expected, rtol=0, atol=1e-5)
     assert (score[TAGS == 1].amax((-2, -1)) > 0.99).sum() >= 3
 
 
 @pytest.mark.parametrize("stride", [8, 16])
 @pytest.mark.parametrize("size", SIZES)
 @torch.no_grad()
-def test_scores_and_strided_cams_are_those_of_irns_loop(size, stride):
+def test_scores_and_strided_cams_equal_those_of_the_loop_of_irn(size, stride):
     method, (pixels, image) = classifier(stride), photos(size)
     cams = CamPredictor(
         method,
         CamSettings(scales=SCALES, flip=True, alignment="irn", normalisation="max", stride=stride),
     )
-    found = cams.predict_step({"image": image, "tags": TAGS, "name": ["a", "b"]}, 0)
+    result = cams.predict_step({"image": image, "tags": TAGS, "name": ["a", "b"]}, 0)
     for i, one in enumerate(pixels):
         for name, maps in zip(("score", "strided"), irn_loop(method.cam, one), strict=True):
-            wanted = torch.from_numpy(maps) * TAGS[i, :, None, None]
-            torch.testing.assert_close(found[name][i], wanted, rtol=0, atol=1e-5)
-    assert found["strided"].shape[-2:] == (-(-size[0] // 4), -(-size[1] // 4))
+            expected = torch.from_numpy(maps) * TAGS[i, :, None, None]
+            torch.testing.assert_close(result[name][i], expected, rtol=0, atol=1e-5)
+    assert result["strided"].shape[-2:] == (-(-size[0] // 4), -(-size[1] // 4))
 
 
 @torch.no_grad()
@@ -133,14 +132,14 @@ def test_scores_of_seam_are_enlarged_twice_as_in_its_loop():
     total = psa_loop(large, pixels)
     low, high = total.min((1, 2), keepdims=True), total.max((1, 2), keepdims=True)
     kept = np.where(total < low + 1e-5, 0, total)
-    # where the official code goes below zero, at the minimum, ours stays there
-    wanted = torch.from_numpy(((kept - low - 1e-5) / (high - low + 1e-5)).clip(0))
+    # at the minimum the official code is below zero, this one at zero
+    expected = torch.from_numpy(((kept - low - 1e-5) / (high - low + 1e-5)).clip(0))
     score = cams.score(image[:1], torch.ones(1, 4))[0]
-    torch.testing.assert_close(score, wanted.float(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(score, expected.float(), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
-def test_sub_maps_are_those_of_sc_cams_loop():
+def test_sub_maps_equal_those_of_the_loop_of_sc_cam():
     torch.manual_seed(0)
     backbone = Backbone("test_resnet", 8, False, None, None, [], {})
     net = partial(SubCamNet, backbone, 0.0, "xavier", 3, None)
@@ -154,8 +153,8 @@ def test_sub_maps_are_those_of_sc_cams_loop():
     )
     score = cams.score(image[:1], torch.ones(1, 4))[0]
     total = psa_loop(method.sub_cam, pixels).reshape(4, 3, *SIZES[0])
-    wanted = [(maps / (maps.max() + 1e-5)).max(0) for maps in total]
-    torch.testing.assert_close(score, torch.from_numpy(np.stack(wanted)), rtol=0, atol=1e-5)
+    expected = [(maps / (maps.max() + 1e-5)).max(0) for maps in total]
+    torch.testing.assert_close(score, torch.from_numpy(np.stack(expected)), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
@@ -167,24 +166,24 @@ def test_a_longer_side_scales_official_views():
             scales=(0.5, 1.0), long_side=64, flip=False, alignment="psa", normalisation="max"
         ),
     )
-    wanted = by_max(psa_loop(method.cam, pixels[0], flip=False, scales=(0.32, 0.64)))
+    expected = by_max(psa_loop(method.cam, pixels[0], flip=False, scales=(0.32, 0.64)))
     score = cams.score(image[:1], torch.ones(1, 4))[0]
-    torch.testing.assert_close(score, torch.from_numpy(wanted), rtol=0, atol=1e-5)
+    torch.testing.assert_close(score, torch.from_numpy(expected), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("alignment", ["irn", "psa"])
-def test_grad_cam_of_the_encoder_is_the_cam_in_official_geometry_too(alignment):
+def test_grad_cam_of_the_encoder_is_the_cam_in_official_alignments_too(alignment):
     method, (_, image) = classifier(16), photos((75, 100))
-    # every cell of a view has the same part in its logit: at one scale, maps differ by a factor
-    how = {"scales": (1.0,), "flip": True, "alignment": alignment, "normalisation": "max"}
-    cams = CamPredictor(method, CamSettings(**how))
+    # all cells of a view contribute equally to its logit, so maps of one scale differ by a factor
+    settings = {"scales": (1.0,), "flip": True, "alignment": alignment, "normalisation": "max"}
+    cams = CamPredictor(method, CamSettings(**settings))
     with torch.no_grad():
         cam = cams.scores(image, TAGS)
-    cams = CamPredictor(method, CamSettings(**how, layer="encoder"))
+    cams = CamPredictor(method, CamSettings(**settings, layer="encoder"))
     grad = cams.scores(image, TAGS)
     assert cam.keys() == grad.keys()
     for name in cam:
-        # the smaller maps are, the more 1e-5 beside their maximum counts
+        # 1e-5 in the normalisation matters more for smaller maps
         first, second = (by_max(maps[name][0, [0, 2]].numpy()) for maps in (grad, cam))
         np.testing.assert_allclose(first, second, atol=1e-4)
         assert second.max() > 0.9
@@ -197,12 +196,12 @@ def test_predicted_tags_are_those_of_the_official_view():
         method, CamSettings(scales=(1.0,), tags="predicted", long_side=50, alignment="psa")
     )
     (view,) = official_views(pixels[0], (0.5,), flip=False)
-    seen = []
-    handle = method.net.register_forward_hook(lambda *args: seen.append((args[1][0], args[2])))
+    calls = []
+    handle = method.net.register_forward_hook(lambda *args: calls.append((args[1][0], args[2])))
     score = cams.score(image[:1], torch.zeros(1, 4))[0]
     handle.remove()
-    ((given, logits),) = seen
-    torch.testing.assert_close(given, view, rtol=0, atol=1e-6)
+    ((image_of_view, logits),) = calls
+    torch.testing.assert_close(image_of_view, view, rtol=0, atol=1e-6)
     likely = logits[0] > 0
     assert 0 < likely.sum() < 4
     assert not score[~likely].any()
@@ -210,19 +209,19 @@ def test_predicted_tags_are_those_of_the_official_view():
 
 
 @pytest.mark.parametrize("alignment", ["irn", "psa"])
-def test_images_without_any_tag_have_no_score_in_any_geometry(alignment):
+def test_images_without_tags_have_no_score_in_official_alignments(alignment):
     method = classifier(16)
     cams = CamPredictor(method, CamSettings(alignment=alignment))
-    found = cams.scores(torch.rand(2, 3, 40, 50), torch.zeros(2, 4))
-    assert found["score"].shape == (2, 4, 40, 50)
-    assert all(not maps.any() for maps in found.values())
-    assert ("strided" in found) == (alignment == "irn")
+    result = cams.scores(torch.rand(2, 3, 40, 50), torch.zeros(2, 4))
+    assert result["score"].shape == (2, 4, 40, 50)
+    assert all(not maps.any() for maps in result.values())
+    assert ("strided" in result) == (alignment == "irn")
 
 
 @torch.no_grad()
-def test_the_maximum_alone_normalises_aligned_maps_too():
+def test_aligned_maps_can_be_normalised_by_their_maximum():
     method, (_, image) = classifier(16), photos((65, 97), count=1)
-    method.net.head.weight.abs_()  # features are positive, and so no map reaches zero
+    method.net.head.weight.abs_()  # features are positive, so the minimum of a map is not zero
     cams = CamPredictor(method, CamSettings(normalisation="max"))
     score = cams.score(image, torch.ones(1, 4))
     cams = CamPredictor(method, CamSettings(normalisation="min_max"))
@@ -233,12 +232,12 @@ def test_the_maximum_alone_normalises_aligned_maps_too():
 
 
 @pytest.mark.parametrize(
-    ("how", "facts"),
+    ("settings", "facts"),
     [
-        ({"alignment": "seam"}, ["cam.alignment", "seam", "aligned", "irn", "psa"]),
-        ({"normalisation": "sum"}, ["cam.normalisation", "sum", "min_max", "max"]),
+        ({"alignment": "seam"}, ["alignment", "seam", "aligned", "irn", "psa"]),
+        ({"normalisation": "sum"}, ["normalisation", "sum", "min_max", "max"]),
     ],
 )
-def test_another_geometry_or_normalisation_is_an_input_error(how, facts):
-    with raises_naming(InputError, *facts):
-        CamSettings(**how)
+def test_an_unknown_alignment_or_normalisation_is_refused(settings, facts):
+    with raises_naming(ValueError, *facts):
+        CamSettings(**settings)

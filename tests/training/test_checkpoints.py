@@ -14,17 +14,17 @@ def path(tmp_path):
     return tmp_path / "last.ckpt"
 
 
-def test_what_is_saved_is_loaded(path):
+def test_checkpoints_survive_a_round_trip(path):
     assert torch.equal(AtomicCheckpointIO().load_checkpoint(path)["weight"], torch.ones(100))
 
 
-def test_a_checkpoint_does_not_go_by_the_temporary_folder(path, monkeypatch):
+def test_a_checkpoint_is_not_written_to_the_temporary_folder(path, monkeypatch):
     monkeypatch.setattr(tempfile, "mkstemp", None)
     AtomicCheckpointIO().save_checkpoint({"weight": torch.zeros(100)}, path)
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
 
-def test_a_write_that_fails_leaves_the_former_checkpoint(path, monkeypatch):
+def test_a_failed_write_keeps_the_former_checkpoint(path, monkeypatch):
     def full(_descriptor):
         raise OSError("no space left")
 
@@ -35,7 +35,7 @@ def test_a_write_that_fails_leaves_the_former_checkpoint(path, monkeypatch):
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
 
-def test_a_damaged_checkpoint_is_known_by_its_checksums(path):
+def test_a_damaged_checkpoint_is_not_intact(path):
     assert is_intact(path)
     content = path.read_bytes()
     at = content.index(torch.ones(100).numpy().tobytes())

@@ -22,7 +22,7 @@ from wsss_lightning.training.distributed import PerStageDDP, gather_states, tran
 
 
 def trainer(*codes):
-    """As Lightning's, behind processes that ended with these codes."""
+    """A trainer whose processes ended with these codes."""
     procs = [SimpleNamespace(exitcode=code, pid=100 + i) for i, code in enumerate(codes)]
     made = Mock(spec=pl.Trainer)
     made.strategy = SimpleNamespace(launcher=SimpleNamespace(procs=procs))
@@ -65,7 +65,7 @@ def raised(text):
         ((), MisconfigurationException("0.01 * 4 < 1"), ["0.01 * 4 < 1", "trainer"]),
     ],
 )
-def test_who_failed_is_named_and_what_the_user_can_mend_is_said(codes, error, facts):
+def test_the_failed_process_and_the_cause_are_named(codes, error, facts):
     with raises_naming(InputError, *facts), translate_worker_errors(trainer(*codes)):
         raise error
 
@@ -75,14 +75,14 @@ def test_a_defect_keeps_its_traceback():
         raise raised("ZeroDivisionError: division by zero")
 
 
-class Halves(pl.LightningModule):
-    """A batch norm that sees 1 in the first process and 3 in the second, and learns nothing."""
+class RankModule(pl.LightningModule):
+    """A batch norm with the input 1 in the first process and 3 in the second; nothing learns."""
 
     def __init__(self):
         super().__init__()
         self.norm = torch.nn.BatchNorm1d(1, momentum=1.0)
         self.count = SumMetric()
-        self.count.update(torch.tensor(5.0))  # of what lies before the stage: not to be shared
+        self.count.update(torch.tensor(5.0))  # from an earlier step, so it must be reset
 
     def training_step(self, batch, batch_idx):
         value = torch.full((2, 1), 1.0 + 2 * self.global_rank)
@@ -100,7 +100,7 @@ class Halves(pl.LightningModule):
 
 
 @pytest.mark.parametrize("validates", [True, False])
-def test_statistics_are_those_of_all_processes_and_counts_are_summed_once(tmp_path, validates):
+def test_statistics_are_averaged_and_counts_summed_over_processes(tmp_path, validates):
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=2,
@@ -115,7 +115,7 @@ def test_statistics_are_those_of_all_processes_and_counts_are_summed_once(tmp_pa
     )
     data = DataLoader(torch.zeros(4, 1), batch_size=2)
     with translate_worker_errors(trainer):
-        trainer.fit(Halves(), data, data if validates else None)
+        trainer.fit(RankModule(), data, data if validates else None)
     if validates:
         assert trainer.callback_metrics["mean"] == 2
         # each process takes one of the two batches
@@ -128,8 +128,8 @@ TAGS = torch.tensor([[1, 0], [0, 1], [1, 1]])
 SCORES = torch.tensor([[0.9, 0.8], [0.2, 0.3], [0.1, 0.6]])
 
 
-class Few(pl.LightningDataModule):
-    """Three images of one size, which make one batch."""
+class ThreeImages(pl.LightningDataModule):
+    """Three images of the same size, which form one batch."""
 
     def val_dataloader(self):
         rows = [{"score": s, "tags": t} for s, t in zip(SCORES, TAGS, strict=True)]
@@ -138,8 +138,8 @@ class Few(pl.LightningDataModule):
     predict_dataloader = val_dataloader
 
 
-class Ranked(pl.LightningModule):
-    """Average precision of given scores, which keeps all of them; and as many tensors as nets."""
+class PrecisionModule(pl.LightningModule):
+    """Average precision of given scores, a metric with list states; and hundreds of tensors."""
 
     def __init__(self):
         super().__init__()
@@ -154,7 +154,7 @@ class Ranked(pl.LightningModule):
         self.precision.reset()
 
 
-def test_a_process_without_images_takes_part_and_a_network_may_have_many_tensors():
+def test_a_process_may_have_no_images_and_a_network_many_tensors():
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=2,
@@ -164,13 +164,13 @@ def test_a_process_without_images_takes_part_and_a_network_may_have_many_tensors
         use_distributed_sampler=False,
     )
     with translate_worker_errors(trainer):
-        (figures,) = trainer.validate(Ranked(), Few(), verbose=False)
+        (metrics,) = trainer.validate(PrecisionModule(), ThreeImages(), verbose=False)
     alone = MultilabelAveragePrecision(2)
     alone.update(SCORES, TAGS)
-    assert figures["map"] == pytest.approx(alone.compute().item(), abs=0)
+    assert metrics["map"] == pytest.approx(alone.compute().item(), abs=0)
 
 
-def test_states_of_processes_without_images_take_the_shape_and_type_of_the_others(monkeypatch):
+def test_states_of_processes_without_images_have_the_shape_and_type_of_the_others(monkeypatch):
     def gather(parts, state, group):
         parts[:] = [torch.tensor([]), torch.tensor([[1, 2]])]
 
@@ -200,7 +200,7 @@ print(logging._lock._is_owned())
 """
 
 
-def test_a_death_amid_a_fork_leaves_no_lock_held():  # without "whole" it does
+def test_a_signal_during_a_fork_leaves_no_lock_held():  # without "whole" it does
     done = subprocess.run(
         [sys.executable, "-c", FORKS, "whole"], capture_output=True, text=True, check=True
     )

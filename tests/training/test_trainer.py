@@ -1,4 +1,4 @@
-"""Which arguments of Lightning's trainer belong to the key of a stage, and which are refused."""
+"""Arguments of the trainer that are part of the cache key, and those that are refused."""
 
 import inspect
 
@@ -35,7 +35,7 @@ def digest(name="cpu", **arguments):
     return check_trainer(trainer(name, **arguments), {})
 
 
-def test_every_argument_of_lightnings_trainer_is_decided_on_once():
+def test_every_argument_of_the_trainer_is_classified_once():
     arguments = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
     assert COUNTED | set(NEUTRAL) | set(REFUSED) == arguments
     assert len(COUNTED) + len(NEUTRAL) + len(REFUSED) == len(arguments)
@@ -44,7 +44,7 @@ def test_every_argument_of_lightnings_trainer_is_decided_on_once():
 EARLY = {"_target_": "pytorch_lightning.callbacks.EarlyStopping", "monitor": "train/loss"}
 STEPS = {"_target_": "pytorch_lightning.callbacks.GradientAccumulationScheduler"}
 AVERAGED = {"_target_": "pytorch_lightning.callbacks.StochasticWeightAveraging"}
-NUMBERS = [
+CHANGES_RESULTS = [
     {"precision": "bf16-mixed"},
     {"precision": "64-true"},
     {"gradient_clip_val": 0.5},
@@ -70,9 +70,9 @@ def _flags():
     torch.use_deterministic_algorithms(False)
 
 
-def test_arguments_that_may_change_numbers_count_and_others_do_not():
+def test_only_arguments_that_may_change_results_are_part_of_the_digest():
     plain = digest()
-    digests = [plain, *(digest(**arguments) for arguments in NUMBERS), digest("ddp_cpu")]
+    digests = [plain, *(digest(**arguments) for arguments in CHANGES_RESULTS), digest("ddp_cpu")]
     digests.append(digest("ddp_cpu", devices=3))
     assert len(set(digests)) == len(digests)
     shown = {"log_every_n_steps": 1, "enable_progress_bar": True, "default_root_dir": "elsewhere"}
@@ -80,7 +80,7 @@ def test_arguments_that_may_change_numbers_count_and_others_do_not():
 
 
 @NO_GPU
-def test_the_accelerator_counts_as_what_this_machine_gives():
+def test_the_digest_has_the_accelerator_that_is_used():
     assert digest("auto") == digest("cpu")
 
 
@@ -127,19 +127,19 @@ def test_the_accelerator_counts_as_what_this_machine_gives():
     ],
     ids=str,
 )
-def test_an_argument_that_a_run_cannot_take_is_refused_with_what_to_use(arguments, facts):
+def test_an_unsuitable_argument_is_refused_with_an_alternative(arguments, facts):
     with pytest.raises(InputError) as caught:
         check_trainer(trainer(**arguments), {})
     assert_names(caught.value, *facts)
 
 
-def test_defaults_that_are_spelt_out_are_no_fault():
+def test_explicit_defaults_are_accepted():
     digest(fast_dev_run=False, limit_val_batches=1.0, overfit_batches=0.0, max_epochs=None)
 
 
 @NO_GPU
 @pytest.mark.parametrize("words", [("gpu", {}), ("ddp", {}), ("cpu", {"accelerator": "mps"})])
-def test_a_device_that_the_machine_lacks_is_answered_with_what_it_has(words):
+def test_a_device_that_the_machine_lacks_is_refused_with_an_alternative(words):
     name, arguments = words
     with pytest.raises(InputError) as caught:
         digest(name, **arguments)
@@ -147,26 +147,26 @@ def test_a_device_that_the_machine_lacks_is_answered_with_what_it_has(words):
     assert "trainer=cpu" in str(caught.value)
 
 
-@pytest.mark.parametrize("arguments", [{"sync_batchnorm": True}, NUMBERS[-1]])
+@pytest.mark.parametrize("arguments", [{"sync_batchnorm": True}, CHANGES_RESULTS[-1]])
 def test_batch_norms_are_synchronised_on_gpus_only(arguments):
     with raises_naming(InputError, "trainer.sync_batchnorm", "trainer=ddp"):
         digest("ddp_cpu", **arguments)
 
 
-def test_a_batch_that_processes_cannot_share_evenly_is_refused():
+def test_a_batch_size_that_processes_do_not_divide_is_refused():
     sizes = {"fit.method.batch_size": 9, "fit.segmenter.batch_size": 8}
     with raises_naming(InputError, "fit.segmenter.batch_size", 8, 3):
         check_trainer(trainer("ddp_cpu", devices=3), sizes)
 
 
-def test_flags_of_an_earlier_job_are_put_back():
+def test_flags_of_an_earlier_job_are_reset():
     build_trainer(trainer("deterministic", accelerator="cpu"))
     assert torch.are_deterministic_algorithms_enabled()
     build_trainer(trainer())
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_callbacks_of_the_configuration_are_of_trainings():
+def test_callbacks_of_the_configuration_apply_only_to_trainings():
     node = trainer(callbacks=[EARLY, {**STEPS, "scheduling": {0: 2}}])
 
     def kinds(**forced):

@@ -41,15 +41,17 @@ UNHASHED: dict[str, str] = {
     "wsss_lightning.cache.step": "names configuration keys for error texts",
     "wsss_lightning.errors": "error texts",
     "wsss_lightning.training.callbacks.finish_loggers": "closes loggers",
+    "wsss_lightning.training.callbacks.non_finite_loss_guard": "stops at an error",
     "wsss_lightning.training.callbacks.progress": "progress bars",
+    "wsss_lightning.training.callbacks.pseudo_mask_alarms": "warns of unlikely masks",
     "wsss_lightning.training.callbacks.shared_step_axis": "sets the x axis of logged curves",
-    "wsss_lightning.training.callbacks.watchdog": "reports what went wrong, or stops",
     "wsss_lightning.training.distributed.block_sigchld_during_fork": "avoids a deadlock",
     "wsss_lightning.training.distributed.exit_with_parent": "ends the workers of a killed run",
     "wsss_lightning.training.distributed.silence_lightning": "hides warnings",
     "wsss_lightning.training.distributed.translate_worker_errors": "error texts",
     "wsss_lightning.training.loggers": "writes logs",
     "wsss_lightning.utils.console": "prints, and shows progress bars",
+    "wsss_lightning.utils.text": "text for messages",
 }
 
 

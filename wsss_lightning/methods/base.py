@@ -1,4 +1,4 @@
-"""Base class of methods that learn from image-level labels, and optimisers of all methods.
+"""The base class of methods that learn from image-level labels, and optimisers of all methods.
 
 Letters: b images, c classes, k sub-categories of a class, h w a map, H W an image.
 """
@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from wsss_lightning.data.batch import Batch
-from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.metrics import TagMetrics
 from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.nets.optim import parameter_groups, polynomial
@@ -75,12 +74,9 @@ class TagMethod(pl.LightningModule, ABC):
         """CAM of every sub-category, those of the first class first; unbounded.
 
         Raises:
-            ValueError: the method has none.
+            ValueError: the method has no sub-categories.
         """
-        raise ValueError(
-            f"sub_maps is true, but {type(self).__name__} has no sub-categories; set it to false, "
-            "or choose experiment=sc_cam"
-        )
+        raise ValueError(f"sub_maps is True, but must be False for {type(self).__name__}")
 
     @final
     def validate_at(self, long_side: int | None) -> None:
@@ -114,21 +110,21 @@ def configure_training(module: Any) -> dict[str, Any]:
 
 
 def make_optimizer(module: Any) -> Optimizer:
-    """Build the optimiser of a module's encoder and head (`parameter_groups`).
+    """The optimiser of a module's encoder and head, with the groups of `parameter_groups`.
 
     Args:
         module: a `TagMethod`, `Segmenter` or `AffinityModule`.
 
     Raises:
-        InputError: the optimiser lacks `lr` or `weight_decay` or rejects a value, or all parameters
+        ValueError: the optimiser lacks `lr` or `weight_decay` or rejects a value, or all parameters
             are frozen.
     """
     optimizer = module.optimizer
     settings = optimizer.keywords if isinstance(optimizer, partial) else {}
     if not {"lr", "weight_decay"} <= set(settings):
-        raise InputError(
-            f"the optimizer sets {', '.join(settings) or 'nothing'}, but needs both lr and "
-            "weight_decay, from which the rates of encoder and head are derived."
+        raise ValueError(
+            f"optimizer is given {', '.join(settings) or 'nothing'}, but must be given both lr and "
+            "weight_decay, from which those of encoder and head are derived"
         )
     groups = parameter_groups(
         module.net,
@@ -140,12 +136,8 @@ def make_optimizer(module: Any) -> Optimizer:
         module.decay_biases,
     )
     if not groups:
-        raise InputError(
-            "all parameters of the network are frozen; remove layers from backbone.frozen."
-        )
+        raise ValueError("all parameters of the network are frozen; leave a layer trainable")
     try:
         return optimizer(groups)
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"the optimizer rejects {settings}: {error}; correct that value."
-        ) from error
+        raise ValueError(f"the optimizer rejects {settings}: {error}") from error

@@ -96,7 +96,7 @@ class CamPredictor(pl.LightningModule):
         Source: Selvaraju et al. 2017, eq. 1-2, of the logit.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            # tensors made in inference mode cannot take part in a backward pass; copies can
+            # autograd rejects tensors of inference mode, but accepts their copies
             image, tags = image.clone(), tags.clone()
             logits, activation = self.activation(image.requires_grad_(), layer)
             maps = activation.new_zeros(*tags.shape, *activation.shape[-2:])
@@ -132,8 +132,8 @@ class CamPredictor(pl.LightningModule):
         if not outputs or outputs[-1].dim() != 4:
             shape = tuple(outputs[-1].shape) if outputs else "nothing"
             raise ValueError(
-                f"layer is {layer}, whose output is {shape}, but Grad-CAM needs a layer with maps "
-                "(b d h w), such as the last stage of the encoder"
+                f"layer is {layer}, but must have maps (b d h w) as output, such as the last stage "
+                f"of the encoder; the output of {layer} is {shape}"
             )
         return logits, outputs[-1]
 

@@ -20,7 +20,7 @@ from wsss_lightning.steps.datasets import datasets_of
 from wsss_lightning.steps.metrics_file import save_metrics
 from wsss_lightning.steps.parallel import parallel_map
 from wsss_lightning.steps.runtime import Runtime
-from wsss_lightning.training.callbacks.watchdog import PseudoMaskAlarms
+from wsss_lightning.training.callbacks.pseudo_mask_alarms import PseudoMaskAlarms
 from wsss_lightning.utils.files import write_json
 
 

@@ -12,8 +12,8 @@ from wsss_lightning.methods.segmentation.predictor import SegmentationPredictor,
 from wsss_lightning.steps.datasets import data_module, datasets_of
 from wsss_lightning.steps.runtime import Runtime, predict_images
 from wsss_lightning.steps.train import load
+from wsss_lightning.training.callbacks.pseudo_mask_alarms import PseudoMaskAlarms
 from wsss_lightning.training.callbacks.score_writer import ScoreWriter
-from wsss_lightning.training.callbacks.watchdog import PseudoMaskAlarms
 from wsss_lightning.utils.files import write_json
 
 

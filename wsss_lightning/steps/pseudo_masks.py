@@ -11,7 +11,7 @@ from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.ops.masks import pseudo_mask
 from wsss_lightning.steps.datasets import datasets_of
 from wsss_lightning.steps.runtime import name_of
-from wsss_lightning.training.callbacks.watchdog import PseudoMaskAlarms
+from wsss_lightning.training.callbacks.pseudo_mask_alarms import PseudoMaskAlarms
 from wsss_lightning.utils.console import track
 from wsss_lightning.utils.files import write_json
 

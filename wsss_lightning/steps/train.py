@@ -30,8 +30,9 @@ from wsss_lightning.steps.runtime import (
     max_steps,
     name_of,
 )
-from wsss_lightning.training.callbacks.dense_crf import DenseCRF
+from wsss_lightning.training.callbacks.dense_crf_metrics import DenseCRFMetrics
 from wsss_lightning.training.callbacks.finish_loggers import FinishLoggers
+from wsss_lightning.training.callbacks.non_finite_loss_guard import NonFiniteLossGuard
 from wsss_lightning.training.callbacks.shared_step_axis import SharedStepAxis
 from wsss_lightning.training.callbacks.single_value_norm import (
     SingleValueNorm,
@@ -39,7 +40,6 @@ from wsss_lightning.training.callbacks.single_value_norm import (
 )
 from wsss_lightning.training.callbacks.step_seed import StepSeed
 from wsss_lightning.training.callbacks.stop_after import StopAfter
-from wsss_lightning.training.callbacks.watchdog import NonFiniteLossGuard
 from wsss_lightning.training.checkpoints import AtomicCheckpointIO, TimedCheckpoint, is_intact
 from wsss_lightning.training.distributed import translate_worker_errors
 from wsss_lightning.utils.console import warn
@@ -141,7 +141,7 @@ def train(
     _fit(trainer, model, datamodule, last)
 
 
-def crf_callback(parameters: DictConfig, num_classes: int, threads: int) -> DenseCRF:
+def crf_callback(parameters: DictConfig, num_classes: int, threads: int) -> DenseCRFMetrics:
     """Callback that logs the mIoU of a segmentation network with a CRF and without it.
 
     Args:
@@ -150,7 +150,7 @@ def crf_callback(parameters: DictConfig, num_classes: int, threads: int) -> Dens
         threads: of the CRF.
     """
     kernels, engine = crf_settings(parameters)
-    return DenseCRF(kernels, num_classes, engine, threads)
+    return DenseCRFMetrics(kernels, num_classes, engine, threads)
 
 
 def load(trained: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: whole files, amid an epoch too."""
+"""Checkpoints of a training: atomic writes, checks, and saves within an epoch."""
 
 import time
 import zipfile
@@ -14,10 +14,10 @@ from wsss_lightning.utils.files import write_atomically
 
 @final
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file and renames.
+    """Writes a checkpoint to a temporary file in the same folder, then renames it.
 
-    Lightning's own writer goes by the temporary folder, from where a file is copied if that lies
-    on another disk: a kill amid that leaves a part of a checkpoint under its name.
+    Lightning writes to the system's temporary folder and copies the file if that is on another
+    disk. A kill during the copy leaves an incomplete checkpoint.
     """
 
     def save_checkpoint(
@@ -29,7 +29,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def is_intact(path: Path) -> bool:
-    """Whether all parts of a file of `torch.save` have the checksums that it was written with."""
+    """Whether a file of `torch.save` is complete and matches its checksums."""
     try:
         with zipfile.ZipFile(path) as parts:
             return parts.testzip() is None
@@ -39,14 +39,14 @@ def is_intact(path: Path) -> bool:
 
 @final
 class TimedCheckpoint(pl.Callback):
-    """Saves a checkpoint when so many minutes have passed since the last one.
+    """Saves a checkpoint within an epoch, some minutes after the last one.
 
-    Epochs of hours would be lost otherwise. It is that of the end of a step, from which the data
-    module's order of images goes on.
+    Otherwise a kill could lose an epoch of hours. Checkpoints are saved at the end of a step; the
+    data module resumes its order of images from there.
 
     Args:
-        path: the file, which is replaced.
-        minutes: 0 saves after every step.
+        path: of the checkpoint, which is replaced.
+        minutes: between checkpoints; 0 saves after every step.
     """
 
     def __init__(self, path: Path, minutes: float) -> None:
@@ -55,17 +55,17 @@ class TimedCheckpoint(pl.Callback):
         self.step = 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.last = time.monotonic()  # the end of an epoch saves as well
+        self.last = time.monotonic()  # the end of an epoch saves a checkpoint too
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         self.step = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        # gradients that wait for further batches are in no checkpoint; the epoch's end has its own
-        between = trainer.global_step == self.step or trainer.is_last_batch
+        # a checkpoint cannot hold accumulated gradients; the end of an epoch saves its own
+        skipped = trainer.global_step == self.step or trainer.is_last_batch
         due = time.monotonic() - self.last >= 60 * self.minutes
-        if trainer.world_size > 1:  # clocks differ, and all must save the same step
+        if trainer.world_size > 1:  # clocks differ, but all processes must save the same step
             due = trainer.strategy.broadcast(due)
-        if due and not between:
+        if due and not skipped:
             trainer.save_checkpoint(self.path)
             self.last = time.monotonic()

@@ -1,4 +1,4 @@
-"""Several processes for one stage, each with a device of its own."""
+"""Several processes for one step, each with its own device."""
 
 import logging
 import multiprocessing
@@ -35,23 +35,24 @@ from wsss_lightning.errors import InputError
 
 @final
 class PerStageDDP(DDPStrategy):
-    """Processes that live as long as one stage, and are started by the one that knows the pipeline.
+    """DDP whose processes are started for one step and end with it.
 
-    So all work from the same configuration, whatever started the run (a sweep, a scheduler), and
-    no environment variable of one job reaches the next. Gradients are averaged after each step;
-    running statistics whenever the model is validated or saved.
+    The process of the pipeline starts them. So all of them have the same configuration, whatever
+    started the run (a sweep, a scheduler), and no environment variable of one job reaches the next.
+    Gradients are averaged after each optimiser step; running statistics of batch norms when the
+    model is validated or saved.
 
     Args:
-        start_method: `spawn`, or `forkserver`, which imports once, but not where the starting
-            process uses a GPU.
+        start_method: "spawn"; or "forkserver", which imports modules only once, but cannot be used
+            if the starting process uses a GPU.
     """
 
     def __init__(self, start_method: Literal["spawn", "forkserver"] = "spawn") -> None:
         super().__init__(
             start_method=start_method,
-            # a forward pass must not wait for processes that have no image left
+            # a forward pass must not wait for processes without images
             broadcast_buffers=False,
-            # a scheduler's environment would have it wait for processes that it did not start
+            # in the environment of a scheduler it would wait for processes of the scheduler
             cluster_environment=LightningEnvironment(),
         )
 
@@ -59,24 +60,24 @@ class PerStageDDP(DDPStrategy):
         self._launcher = ByValueLauncher(self, start_method=self._start_method)  # type: ignore[arg-type]
 
     def setup_environment(self) -> None:
-        self._prepare_metrics()
+        self._reset_metrics()
         super().setup_environment()
 
     def on_train_start(self) -> None:
-        _end_when_told()
+        _restore_sigterm()
 
     def on_validation_start(self) -> None:
-        _end_when_told()
+        _restore_sigterm()
         self._average_statistics()
 
     def on_predict_start(self) -> None:
-        _end_when_told()
+        _restore_sigterm()
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         self._average_statistics()
         return super().lightning_module_state_dict()
 
-    def _prepare_metrics(self) -> None:
+    def _reset_metrics(self) -> None:
         module: Any = self.lightning_module
         for part in module.modules():
             if isinstance(part, Metric):
@@ -93,14 +94,14 @@ class PerStageDDP(DDPStrategy):
 
 @final
 class ByValueLauncher(_MultiProcessingLauncher):
-    """Starts processes that get a copy of the trainer and the module, tensors included.
+    """Starts processes that receive copies of the trainer and the module, tensors included.
 
-    PyTorch would share the memory of each tensor by a file descriptor. Python passes 252 of them
-    to a process of a fork server, and an operating system often allows 1024; a MobileNet-V2 has 314
-    tensors, an EfficientNet-B7 some 1,700.
+    PyTorch would share the memory of each tensor through a file descriptor. Python passes at most
+    252 of them to a process of a fork server, and operating systems often allow 1024; a
+    MobileNet-V2 has 314 tensors, an EfficientNet-B7 about 1,700.
 
-    An interrupt reaches all processes of a terminal. These are started with SIGINT blocked, and are
-    ended by the process that started them.
+    A terminal sends an interrupt to all processes. These ones start with SIGINT blocked, and the
+    process that started them ends them.
     """
 
     def launch(
@@ -109,11 +110,11 @@ class ByValueLauncher(_MultiProcessingLauncher):
         strategy: Any = self._strategy
         os.environ["MASTER_PORT"] = str(strategy.cluster_environment.main_port)
         queue: Any = multiprocessing.get_context(self._start_method).SimpleQueue()
-        # in one piece, so that all parts refer to the same module
+        # one pickle, so that trainer and arguments keep referring to the same module
         job = pickle.dumps((self, trainer, function, args, kwargs, _GlobalStateSnapshot.capture()))
         with interrupts_blocked():
             started = start_processes(
-                _work,
+                _run_worker,
                 args=(job, queue),
                 nprocs=strategy.num_processes,
                 start_method=self._start_method,
@@ -132,7 +133,7 @@ class ByValueLauncher(_MultiProcessingLauncher):
         return output.trainer_results
 
 
-def _work(rank: int, job: bytes, queue: Any) -> None:
+def _run_worker(rank: int, job: bytes, queue: Any) -> None:
     exit_with_parent()
     silence_lightning()
     block_sigchld_during_fork()
@@ -142,7 +143,7 @@ def _work(rank: int, job: bytes, queue: Any) -> None:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Start processes that never get SIGINT; in this one it waits until the block is left."""
+    """Block SIGINT for processes that are started within; here it is delivered afterwards."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -155,20 +156,23 @@ def interrupts_blocked() -> Iterator[None]:
 
 
 def gather_states(state: Tensor, group: Any | None = None) -> list[Tensor]:
-    """The state of a metric in each process, for `Metric.dist_sync_fn`.
+    """Gather the state of a metric from all processes, for `Metric.dist_sync_fn`.
 
-    A process without images has an empty tensor of no particular shape and type in place of a
-    list; torchmetrics' own function cannot gather it beside the tensors of other processes. It
-    becomes an empty tensor of their shape and type.
+    In a process without images, a list state is an empty tensor of arbitrary shape and type, which
+    torchmetrics' function cannot gather. It becomes an empty tensor of the others' shape and type.
+
+    Args:
+        state: of this process.
+        group: of processes; None: all.
     """
     parts: list[Any] = [None] * distributed.get_world_size(group)
     distributed.all_gather_object(parts, state.detach().cpu(), group)
-    whole = next((part for part in parts if part.numel()), parts[0])
-    return [(part if part.numel() else whole[:0]).to(state.device) for part in parts]
+    filled = next((part for part in parts if part.numel()), parts[0])
+    return [(part if part.numel() else filled[:0]).to(state.device) for part in parts]
 
 
 def exit_with_parent() -> None:
-    """Have this process end as soon as the one that started it does, however that ends."""
+    """End this process as soon as its parent ends, for whatever reason."""
     Thread(target=_wait_for_parent, daemon=True).start()
 
 
@@ -179,85 +183,65 @@ def _wait_for_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _end_when_told() -> None:
-    # Lightning's own handler sends a message that the others, in the middle of a step, do not
-    # expect; a process that simply ends takes the others along
+def _restore_sigterm() -> None:
+    """Let SIGTERM end this process, after which the parent stops the others.
+
+    Lightning's handler communicates with the other processes, which wait for something else if
+    they are in the middle of a step.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @cache
 def block_sigchld_during_fork() -> None:
-    """Let no handler of SIGCHLD run amid os.fork().
+    """Keep handlers of SIGCHLD from running during os.fork().
 
-    torch's raises there when a data worker has died, and the lock of `logging`, which is held
-    while a process is forked, is then never given back: whatever logs in another thread waits for
-    ever, as W&B does at the end. A death in such a moment is noticed when data are asked for.
+    torch's handler raises an error when a data worker has died. During a fork the lock of `logging`
+    is held and would never be released, so that other threads which log would wait forever, as
+    W&B's do at its end. A worker that dies at such a moment is noticed at the next request for
+    data.
     """
     if not hasattr(os, "register_at_fork"):
         return
     handlers: list[Any] = []
 
-    def put_aside() -> None:
-        # None: a handler that was not set from Python, and could not be put back
+    def set_aside() -> None:
+        # None is a handler that was not set from Python; it could not be restored
         if current_thread() is main_thread() and signal.getsignal(signal.SIGCHLD) is not None:
             handlers.append(signal.signal(signal.SIGCHLD, signal.SIG_DFL))
 
-    def put_back() -> None:
+    def restore() -> None:
         if handlers:
             signal.signal(signal.SIGCHLD, handlers.pop())
 
-    os.register_at_fork(before=put_aside, after_in_parent=put_back, after_in_child=put_back)
+    os.register_at_fork(before=set_aside, after_in_parent=restore, after_in_child=restore)
 
 
 def silence_lightning() -> None:
-    """Leave out what Lightning says of devices and workers at each of many small stages."""
+    """Hide Lightning's messages about devices and workers, which every step would repeat."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    quiet = (
+    hidden = (
         ".*does not have many workers.*",
         ".*isinstance.treespec, LeafSpec.*",
-        ".*exists and is not empty.*",  # a folder where an interrupted fit goes on
+        ".*exists and is not empty.*",  # the folder of a resumed fit
         ".*custom batch sampler.*",
-        ".*dataloader is not resumable.*",  # the data module knows where it was
-        ".*in eval mode at the start of training.*",  # batch norms that are kept as they are
-        ".*no .validation_step..*",  # a module that learns beside a split it must not see
+        ".*dataloader is not resumable.*",  # the data module resumes its order of images
+        ".*in eval mode at the start of training.*",  # frozen batch norms
+        ".*no .validation_step..*",  # affinity modules have none
         ".*number of training batches.*smaller than the logging interval.*",
         ".*broadcast_buffers. is deprecated.*",
-        ".*recommended to use .self.log.*sync_dist.*",  # what is logged is of all processes
-        ".*compute.. method of metric.*was called before the ..update.*",  # no image in a process
+        ".*recommended to use .self.log.*sync_dist.*",  # metrics already cover all processes
+        ".*compute.. method of metric.*was called before the ..update.*",  # without images
     )
-    for message in quiet:
+    for message in hidden:
         warnings.filterwarnings("ignore", message=message)
 
 
-@contextmanager
-def translate_worker_errors(trainer: pl.Trainer) -> Iterator[None]:
-    """Say of a stage's processes which one failed, and of what.
+# messages of a process that has lost its connection to another one
+LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL communicator was aborted")
 
-    Raises:
-        InputError: one raised it, was ended from outside, or cannot run the trainer on these data.
-        RuntimeError: one raised something else; its traceback is the message.
-    """
-    try:
-        yield
-    except ProcessExitedException as error:
-        raise InputError(_ended(trainer, error.error_index)) from None
-    except ProcessRaisedException as error:
-        told = str(error)
-        _, found, message = told.rpartition("InputError: ")
-        if found:
-            raise InputError(message.strip()) from None
-        _check_settings(told)
-        ended = [i for i, p in enumerate(_processes(trainer)) if (p.exitcode or 0) < 0]
-        if any(sign in told for sign in LOST) and ended:
-            raise InputError(_ended(trainer, ended[0])) from None
-        raise RuntimeError(told) from None
-    except (MisconfigurationException, RuntimeError, ValueError) as error:
-        _check_settings(f"{type(error).__name__}: {error}")
-        raise
-
-
-# what Lightning raises where arguments of the trainer do not fit the data or the module
+# errors of Lightning about arguments of the trainer that do not fit the data or the module
 SETTINGS = re.compile(
     r"(?:MisconfigurationException: |RuntimeError: (?=Early stopping conditioned on)|"
     r"ValueError: (?=.{0,40}val_check_interval))(.*)",
@@ -265,25 +249,50 @@ SETTINGS = re.compile(
 )
 
 
-def _check_settings(told: str) -> None:
-    found = SETTINGS.search(told)
-    if found:
-        said = found[1].strip().rstrip(".")
-        raise InputError(f"{said}. Change that argument in trainer.") from None
+@contextmanager
+def translate_worker_errors(trainer: pl.Trainer) -> Iterator[None]:
+    """Turn errors of a step's processes into messages that name the process and the cause.
+
+    Raises:
+        InputError: a process raised it or was ended from outside, or an argument of the trainer
+            does not fit the data.
+        RuntimeError: a process raised another error; its traceback is the message.
+    """
+    try:
+        yield
+    except ProcessExitedException as error:
+        raise InputError(_describe_end(trainer, error.error_index)) from None
+    except ProcessRaisedException as error:
+        text = str(error)
+        _, is_input_error, message = text.rpartition("InputError: ")
+        if is_input_error:
+            raise InputError(message.strip()) from None
+        _check_settings(text)
+        ended = [i for i, p in enumerate(_processes(trainer)) if (p.exitcode or 0) < 0]
+        if any(sign in text for sign in LOST) and ended:
+            raise InputError(_describe_end(trainer, ended[0])) from None
+        raise RuntimeError(text) from None
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        _check_settings(f"{type(error).__name__}: {error}")
+        raise
 
 
-# what a process says of another one that is gone
-LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL communicator was aborted")
+def _check_settings(text: str) -> None:
+    """Raise an InputError if the text of an error is about arguments of the trainer."""
+    match = SETTINGS.search(text)
+    if match:
+        reason = match[1].strip().rstrip(".")
+        raise InputError(f"{reason}. Change that argument in trainer.") from None
 
 
-def _ended(trainer: pl.Trainer, rank: int) -> str:
+def _describe_end(trainer: pl.Trainer, rank: int) -> str:
     process, count = _processes(trainer)[rank], trainer.world_size
     code = process.exitcode or 0
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     hint = " (out of memory?)" if -code == signal.SIGKILL else ""
     return (
         f"process {rank} of {count} (pid {process.pid}) {how}{hint}, and the others were stopped. "
-        "The same command goes on with this stage."
+        "The same command resumes this step."
     )
 
 

@@ -1,4 +1,4 @@
-"""W&B's logger, where a training may have several processes."""
+"""The W&B logger for trainings with several processes."""
 
 from typing import Any, final
 
@@ -7,10 +7,10 @@ from pytorch_lightning.loggers import WandbLogger
 
 @final
 class WandbTrainingLogger(WandbLogger):
-    """Starts a W&B run in the process that trains, and nowhere else.
+    """Starts a W&B run only in the process that trains.
 
-    Lightning's own starts it where processes are started from, and has one of them attach to it.
-    When that one has finished the run, the other waits for ever for its next.
+    Lightning's logger starts it in the parent process and attaches one of the training processes to
+    it. After that process has finished the run, the parent would wait forever for its next one.
     """
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Arguments of `pl.Trainer`: those that change numbers, those that do not, and those refused.
+"""The `pl.Trainer` of the configuration, and the arguments that it accepts.
 
-Each stage is stored under a key. Whatever could change a number of the stage belongs to that key,
-or a finished stage of another setting would be taken. So an argument counts unless `NEUTRAL` gives
-the reason why it cannot change a number; one that Lightning adds later counts as well.
+Every argument that could change a result belongs to the cache key of a run; otherwise a result of
+other settings would be reused. An argument is part of the key unless `NEUTRAL` says why it cannot
+change a result, so that arguments of later Lightning versions are part of it too.
 """
 
 import hashlib
@@ -24,21 +24,21 @@ from wsss_lightning.config.targets import check_targets
 from wsss_lightning.errors import InputError
 from wsss_lightning.training.distributed import PerStageDDP, silence_lightning
 
-# arguments that change no number, and why
+# arguments that change no result, and why
 NEUTRAL: dict[str, str] = {
-    "log_every_n_steps": "how often loggers write",
-    "enable_progress_bar": "what the terminal shows",
-    "enable_model_summary": "what the terminal shows",
-    "enable_autolog_hparams": "what loggers write",
-    "default_root_dir": "a folder; checkpoints and logs have folders of their own",
+    "log_every_n_steps": "sets how often loggers write",
+    "enable_progress_bar": "sets what the terminal shows",
+    "enable_model_summary": "sets what the terminal shows",
+    "enable_autolog_hparams": "sets what loggers write",
+    "default_root_dir": "is unused: checkpoints and logs have their own folders",
 }
 
-# arguments that change numbers, or that nobody has shown to change none
+# arguments that change results, or may do so
 COUNTED = frozenset(
     {
-        "accelerator",  # as resolved: rounding differs between a CPU and a GPU
-        # as the number of processes: batch norms that are not synchronised see a share of a batch
-        # each, and sums of gradients round differently. Which devices they are does not count
+        "accelerator",  # in use, even if chosen by "auto": a CPU and a GPU round differently
+        # only the number of processes: each normalises its own part of a batch, unless batch norms
+        # are synchronised, and sums of gradients round differently
         "devices",
         "strategy",
         "sync_batchnorm",
@@ -49,7 +49,7 @@ COUNTED = frozenset(
         "max_steps",
         "min_steps",
         "limit_train_batches",
-        "val_check_interval",  # curves of a training are results too
+        "val_check_interval",  # training curves are results too
         "check_val_every_n_epoch",
         "num_sanity_val_steps",
         "accumulate_grad_batches",
@@ -58,7 +58,7 @@ COUNTED = frozenset(
         "deterministic",
         "benchmark",
         "inference_mode",
-        "profiler",  # a profile is only taken of a stage that is done
+        "profiler",  # otherwise a finished step would be reused without a profile
         "detect_anomaly",
         "model_registry",
     }
@@ -66,27 +66,27 @@ COUNTED = frozenset(
 
 _QUICK = "fit.method.max_epochs=1 fit.segmenter.max_epochs=1 +trainer.limit_train_batches=2"
 _WHOLE = (
-    "scores are always those of all images of a split. For a quick run list fewer images "
+    "scores are always computed on all images of a split. For a quick run list fewer images "
     f"(data.dataset.lists), or train less: {_QUICK}"
 )
-# arguments that a run cannot take: the values that it accepts all the same, and what to do instead
+# arguments that a run refuses: the values that it accepts all the same, and what to do instead
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "fast_dev_run": (
         (None, False, 0),
-        f"it keeps no trained network, which the next step needs. For a quick run use {_QUICK}",
+        f"it saves no trained network for the next step. For a quick run use {_QUICK}",
     ),
     "barebones": (
         (None, False),
-        f"it keeps no trained network, which the next step needs. For a quick run use {_QUICK}",
+        f"it saves no trained network for the next step. For a quick run use {_QUICK}",
     ),
     "max_epochs": (
         (None,),
-        "each network has a schedule of its own; set fit.method.max_epochs, "
-        "fit.segmenter.max_epochs or refine.schedule.max_epochs",
+        "each network has its own schedule; set fit.method.max_epochs, fit.segmenter.max_epochs or "
+        "refine.schedule.max_epochs",
     ),
     "max_time": (
         (None,),
-        "the trained network would depend on the speed of the machine; bound the training by "
+        "the trained network would depend on the speed of the machine; limit the training with "
         "fit.method.max_epochs, fit.segmenter.max_epochs or +trainer.max_steps",
     ),
     "limit_val_batches": ((None, 1.0), _WHOLE),
@@ -94,60 +94,59 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "limit_test_batches": ((None, 1.0), _WHOLE),
     "overfit_batches": (
         (None, 0, 0.0),
-        f"it would validate on training images. To train on a few batches use {_QUICK}",
+        f"it validates on training images. To train on a few batches use {_QUICK}",
     ),
-    "logger": ((None,), "loggers are a group of their own; choose logger=csv, wandb or another"),
+    "logger": ((None,), "loggers have their own group; choose logger=csv, wandb or another"),
     "enable_checkpointing": (
         (None, True),
-        "the next step reads the checkpoint of a training; checkpoint_minutes says how often one "
-        "is written",
+        "the next step reads the checkpoint of a training; checkpoint_minutes sets how often it is "
+        "saved",
     ),
     "use_distributed_sampler": (
         (None, False),
-        "Lightning's sampler repeats images to fill batches; the samplers of a run share images "
-        "out exactly. Leave it false",
+        "Lightning's sampler repeats images to fill batches, while the samplers of this package "
+        "use each image once. Leave it false",
     ),
     "reload_dataloaders_every_n_epochs": (
         (None, 0),
-        "data do not change during a run. Leave it out",
+        "data do not change during a run. Remove it",
     ),
     "num_nodes": (
         (None, 1),
-        "a run uses one machine. Leave it out; several machines share the jobs of a sweep "
+        "a run uses one machine. Remove it; several machines can share the jobs of a sweep "
         "(hydra/launcher=slurm)",
     ),
 }
-# least value of a number
+# smallest value of a number
 LEAST: dict[str, int] = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1}
-# of a training that would make no step
+# arguments that must not be 0, since a training needs a step: what to set instead
 NO_STEP: dict[str, str] = {
-    "limit_train_batches": "give the number of batches of an epoch (2), or a share of them (0.1)",
-    "max_steps": "give the number of steps, or -1 for no bound",
+    "limit_train_batches": "set the number of batches of an epoch (2), or a share of them (0.1)",
+    "max_steps": "set the number of steps, or -1 for no limit",
 }
 
-# callbacks that a training cannot take, and why
+# callbacks that a training refuses, and why
 NO_CALLBACKS: dict[type[pl.Callback], str] = {
-    Checkpoint: "the run keeps the checkpoint of each training itself (checkpoint_minutes says how "
-    "often one is written)",
-    StochasticWeightAveraging: "it sets the averaged weights after the last checkpoint, from which "
-    "the next step reads the network",
+    Checkpoint: "each training already saves its checkpoint (checkpoint_minutes sets how often)",
+    StochasticWeightAveraging: "it averages weights after the last checkpoint, which the next step "
+    "reads",
 }
 
 
 def check_trainer(node: DictConfig, schedules: Mapping[str, int]) -> str:
-    """Check a trainer before any work is done, by building it.
+    """Check the configuration of a trainer by building it.
 
     Args:
         node: configuration of a `pl.Trainer`.
-        schedules: batch size of each network that will be trained, by its key.
+        schedules: batch size of each network to train, by its configuration key.
 
     Returns:
-        Digest of all arguments that may change a number and of the code of their `_target_`s,
-        with the accelerator and the number of processes that this machine gives them.
+        Digest of all arguments that may change a result, of the code of their `_target_`s, and of
+        the accelerator and the number of processes on this machine.
 
     Raises:
         InputError: an argument is unknown, refused or out of range; this machine lacks the
-            accelerator or the devices; or several processes cannot share a batch evenly.
+            accelerator or the devices; or a batch cannot be divided evenly among the processes.
     """
     check_targets(OmegaConf.create({"trainer": OmegaConf.to_container(node, resolve=True)}))
     _check_arguments(node)
@@ -156,9 +155,9 @@ def check_trainer(node: DictConfig, schedules: Mapping[str, int]) -> str:
     for key, batch_size in schedules.items():
         if batch_size % trainer.world_size:
             raise InputError(
-                f"{key} is {batch_size}, but trainer.devices gives {trainer.world_size} processes, "
-                f"which share a batch evenly; set {key} to a multiple of {trainer.world_size}, or "
-                "change trainer.devices."
+                f"{key} is {batch_size}, which cannot be divided evenly among the "
+                f"{trainer.world_size} processes of trainer.devices; set {key} to a multiple of "
+                f"{trainer.world_size}, or change trainer.devices."
             )
     counted = arguments_that_count(settings(node))
     resolved = {
@@ -171,69 +170,79 @@ def check_trainer(node: DictConfig, schedules: Mapping[str, int]) -> str:
 
 
 def arguments_that_count(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a trainer without those of `NEUTRAL`."""
+    """Arguments of a trainer that may change a result: all but those of `NEUTRAL`."""
     return {key: value for key, value in arguments.items() if key not in NEUTRAL}
 
 
 def settings(node: DictConfig) -> dict[str, Any]:
-    """Arguments as they are configured; nested nodes are mappings."""
+    """Arguments of a trainer's configuration; nested nodes become dicts."""
     plain: Any = OmegaConf.to_container(node, resolve=True)
     return {str(key): value for key, value in plain.items()}
 
 
 def build_trainer(
-    node: DictConfig, own: list[pl.Callback] | None = None, **forced: Any
+    node: DictConfig, callbacks: list[pl.Callback] | None = None, **forced: Any
 ) -> pl.Trainer:
-    """A trainer of the configuration.
+    """Build the trainer of the configuration.
 
-    Callbacks of the configuration watch and change trainings; a trainer without `max_epochs`
-    validates or predicts, and has none of them.
+    Callbacks of the configuration apply to trainings only. A trainer without `max_epochs` validates
+    or predicts, and has none of them.
 
     Args:
-        own: callbacks of the run.
-        forced: arguments that the run sets itself.
+        node: configuration of a `pl.Trainer`.
+        callbacks: further callbacks.
+        forced: arguments that replace those of the configuration.
 
     Raises:
-        InputError: Lightning refuses the arguments, or this machine cannot run them.
+        InputError: Lightning rejects the arguments, or this machine cannot run them.
     """
     silence_lightning()
-    node = OmegaConf.create(settings(node))  # a copy that keys can be taken from
+    node = OmegaConf.create(settings(node))  # a copy that can be changed
     configured = node.pop("callbacks", None)
     trains = "max_epochs" in forced
-    usual: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "logger": False,
         "enable_checkpointing": trains,
         "enable_model_summary": False,
         "enable_progress_bar": False,
-        # flags of PyTorch, which an earlier job of a sweep may have set
+        # flags of PyTorch that an earlier job of a sweep may have set
         "deterministic": False,
         "benchmark": False,
     }
-    usual = {key: value for key, value in usual.items() if node.get(key) is None}
+    defaults = {key: value for key, value in defaults.items() if node.get(key) is None}
     try:
-        added = instantiate(configured, _convert_="all") if configured and trains else []
-        added = added if isinstance(added, list) else [added]
-        for callback in added:
-            for kind, reason in NO_CALLBACKS.items():
-                if isinstance(callback, kind):
-                    raise InputError(
-                        f"trainer.callbacks has a {type(callback).__name__}, but {reason}; leave "
-                        "it out."
-                    )
-        trainer = instantiate(node, _convert_="all")(
-            callbacks=[*(own or []), *added], **{**usual, **forced}
+        added = _build_callbacks(configured) if trains else []
+        return instantiate(node, _convert_="all")(
+            callbacks=[*(callbacks or []), *added], **{**defaults, **forced}
         )
     except InputError:
         raise
     except _REFUSALS as error:
         cause = error.__cause__ or error
         raise InputError(
-            f"trainer cannot be built on this machine: {cause} Change that key; trainer=auto takes "
+            f"trainer cannot be built on this machine: {cause} Change that key; trainer=auto uses "
             "what the machine has, trainer=cpu its CPU."
         ) from error
-    return trainer
 
 
+def _build_callbacks(configured: Any) -> list[pl.Callback]:
+    """Build one callback or a list of them.
+
+    Raises:
+        InputError: a callback is one of `NO_CALLBACKS`.
+    """
+    built = instantiate(configured, _convert_="all") if configured else []
+    callbacks = built if isinstance(built, list) else [built]
+    for callback in callbacks:
+        for kind, reason in NO_CALLBACKS.items():
+            if isinstance(callback, kind):
+                raise InputError(
+                    f"trainer.callbacks has a {type(callback).__name__}, but {reason}; remove it."
+                )
+    return callbacks
+
+
+# what Lightning and Hydra raise when they reject an argument
 _REFUSALS = (
     MisconfigurationException,
     InstantiationException,
@@ -249,36 +258,40 @@ def _check_arguments(node: DictConfig) -> None:
         key = str(key)
         if key in REFUSED:
             accepted, instead = REFUSED[key]
-            # 1 is one batch, 1.0 all of them
+            # types differ in meaning: 1 is one batch, 1.0 is all batches
             if not any(type(value) is type(one) and value == one for one in accepted):
                 raise InputError(f"trainer.{key} is {_typed(value)}, but {instead}.")
         if key in LEAST and value is not None and not _at_least(value, LEAST[key]):
             raise InputError(
-                f"trainer.{key} is {_typed(value)}; set a whole number of {LEAST[key]} or more."
+                f"trainer.{key} is {_typed(value)}, but must be a whole number, {LEAST[key]} or "
+                "more."
             )
         if key in NO_STEP and value is not None and value == 0:
             raise InputError(
-                f"trainer.{key} is {_typed(value)}, but nothing is learnt without a step; "
+                f"trainer.{key} is {_typed(value)}, but a training needs at least one step; "
                 f"{NO_STEP[key]}."
             )
 
 
 def _at_least(value: Any, least: int) -> bool:
-    # keys of a mapping (accumulation by epoch) are Lightning's own business
+    # Lightning checks mappings (accumulation by epoch) itself
     return not isinstance(value, (int, float)) or (isinstance(value, int) and value >= least)
 
 
 def _check_processes(node: DictConfig, trainer: pl.Trainer) -> None:
-    """Several processes need our strategy: Lightning's starts the command line once more."""
+    """Check the strategy: several processes need `PerStageDDP`.
+
+    Lightning's strategies run the command line again in each process.
+    """
     strategy, count = trainer.strategy, trainer.world_size
     on_cpu = type(trainer.accelerator).__name__ == "CPUAccelerator"
     group, devices = ("ddp_cpu" if on_cpu else "ddp"), _typed(node.get("devices"))
     if not isinstance(strategy, (SingleDeviceStrategy, PerStageDDP)):
         given = node.get("strategy")
-        named = "" if given is None or given == "auto" else f", trainer.strategy is {_typed(given)}"
+        other = "" if given is None or given == "auto" else f", trainer.strategy is {_typed(given)}"
         raise InputError(
-            f"trainer.devices is {devices}{named}; several processes are started by "
-            f"trainer={group} trainer.devices={max(count, 2) if on_cpu else devices}, and one by "
+            f"trainer.devices is {devices}{other}; for several processes set "
+            f"trainer={group} trainer.devices={max(count, 2) if on_cpu else devices}, for one "
             f"trainer={'cpu' if on_cpu else 'gpu'} (trainer.strategy=auto)."
         )
     if on_cpu and count > 1 and getattr(strategy, "_layer_sync", None) is not None:
@@ -289,14 +302,14 @@ def _check_processes(node: DictConfig, trainer: pl.Trainer) -> None:
     writer = type(strategy.checkpoint_io)
     if writer is not TorchCheckpointIO:
         raise InputError(
-            f"trainer.plugins has {writer.__name__}, but the run writes checkpoints itself, so "
-            "that a kill never leaves a part of one; leave it out."
+            f"trainer.plugins has {writer.__name__}, but a run needs its own writer of "
+            "checkpoints, which never leaves an incomplete file; remove it."
         )
 
 
 def _typed(value: Any) -> str:
-    """A value as it is typed on the command line."""
+    """A value in the notation of the command line."""
     if isinstance(value, (DictConfig, ListConfig)):
         value = OmegaConf.to_container(value, resolve=True)
-    words = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
+    names = {None: "null", True: "true", False: "false"}
+    return names[value] if value is None or isinstance(value, bool) else str(value)

@@ -28,17 +28,17 @@ def test_affinities_are_those_of_the_official_network(tmp_path):  # network row 
     normal = np.random.RandomState(1000).standard_normal((1, 3, 75, 100)).astype(np.float32)
     with torch.no_grad():
         features = net.features(torch.from_numpy(normal))
-    # the row is of SEAM's copy of the code, whose radius is 4 on a map of 10 cells; PSA's is 5 on
-    # all, for which its code gives 0.0679 and 0.1827
+    # the row comes from SEAM's copy of the code, whose radius is 4 on a map of 10 cells; PSA's is
+    # always 5, for which its code gives 0.0679 and 0.1827
     for radius, expected in ((4, [0.0728535, 0.189624, 1, 1]), (5, [0.0678669, 0.182703, 1, 1])):
-        found = statistics(feature_affinity(features, radius, "window"), radius)
-        assert found == pytest.approx(expected, rel=1e-5)
+        result = statistics(feature_affinity(features, radius, "window"), radius)
+        assert result == pytest.approx(expected, rel=1e-5)
 
 
 def statistics(affinity, radius):
     """Mean, standard deviation, first and last of the whole matrix."""
     assert affinity.shape[-2:] == (10, 13)
-    # rows of P times their sums give the whole matrix back: its diagonal is one
+    # a row of P is the affinity divided by its sum, and the diagonal of the affinity is one
     flow = transition(affinity, half_disc(radius), 1.0).to_dense()
     dense = flow / flow.diagonal()[:, None]
     return [float(v) for v in (dense.mean(), dense.std(), dense[0, 0], dense[-1, -1])]
@@ -46,34 +46,34 @@ def statistics(affinity, radius):
 
 @pytest.mark.parametrize("name", ["test_resnet", "resnet18", "mobilenet_v2"])
 @pytest.mark.parametrize("stride", [8, 16, 32])
-def test_it_stands_on_any_backbone(name, stride):
+def test_it_accepts_any_backbone(name, stride):
     net = affinity_net(name, stride).eval()
     assert net.stride == 8
     with torch.no_grad():
         assert net(torch.rand(2, 3, 65, 97)).shape == (2, 18, 9, 13)
 
 
-def test_taps_are_chosen_by_name_and_the_first_gives_the_stride():
+def test_feature_layers_are_chosen_by_name_and_the_first_gives_the_stride():
     net = affinity_net("resnet18", feature_layers=["layer1", "layer4"], channels=[3, 5])
     assert net.stride == 4
     assert net(torch.rand(2, 3, 64, 64)).shape == (2, 8, 16, 16)
 
 
-def test_all_of_it_learns():  # unlike SEAM's correlation module
+def test_all_parameters_learn():  # unlike SEAM's pixel correlation module
     net = affinity_net()
     net(torch.rand(2, 3, 64, 64)).square().sum().backward()
     assert all(p.grad is not None for p in net.parameters())
 
 
-def test_its_own_state_is_taken_strictly(tmp_path):
-    theirs = affinity_net()
-    torch.save(theirs.state_dict(), tmp_path / "own.pth")
-    ours = affinity_net(weights=tmp_path / "own.pth")
-    assert all(torch.equal(v, ours.state_dict()[k]) for k, v in theirs.state_dict().items())
-    with raises_naming(InputError, "refine.module.net.weights", "embed.weight"):
+def test_its_state_dict_is_loaded_strictly(tmp_path):
+    saved = affinity_net()
+    torch.save(saved.state_dict(), tmp_path / "own.pth")
+    loaded = affinity_net(weights=tmp_path / "own.pth")
+    assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in saved.state_dict().items())
+    with raises_naming(InputError, "weights", "embed.weight"):
         affinity_net(channels=(4, 6, 9), weights=tmp_path / "own.pth")
 
 
-def test_as_many_channels_are_given_as_taps():
-    with raises_naming(InputError, "refine.module.net.feature_channels", "[4]"):
+def test_each_feature_layer_needs_its_number_of_channels():
+    with raises_naming(ValueError, "feature_channels", "[4]"):
         affinity_net(channels=[4])

@@ -19,24 +19,24 @@ def test_the_head_has_no_bias():
     assert net.head.weight.shape == (3, net.encoder.out_channels[-1], 1, 1)
 
 
-def test_a_network_begins_with_the_whole_of_a_file(tmp_path):
+def test_a_file_of_weights_restores_the_whole_network(tmp_path):
     torch.save(cam_net().state_dict(), tmp_path / "own.pth")
     net = cam_net(weights=tmp_path / "own.pth")
     stored = torch.load(tmp_path / "own.pth", weights_only=True)
     assert all(torch.equal(value, stored[key]) for key, value in net.state_dict().items())
-    with raises_naming(InputError, "own.pth", "method.net.weights", "head"):
+    with raises_naming(InputError, "own.pth", "weights", "head"):
         cam_net(num_classes=4, weights=tmp_path / "own.pth")
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (33, 47)])
-def test_logits_are_the_mean_of_the_map_they_explain(size):
+def test_logits_are_the_means_of_the_cams(size):
     net = cam_net().eval()
     image = torch.rand(2, 3, *size)
     with torch.no_grad():
         torch.testing.assert_close(net(image), net.cam(image).mean((-2, -1)))
 
 
-def test_pooling_then_weighing_equals_weighing_then_pooling():
+def test_the_head_commutes_with_pooling():
     net = cam_net().eval()
     image = torch.rand(2, 3, 65, 97)
     linear = nn.Linear(net.head.in_channels, 3, bias=False)
@@ -52,7 +52,7 @@ def test_an_image_of_stride_times_n_plus_one_gives_n_plus_one_cells(stride):
     assert cam.shape == (1, 3, 3, 4)
 
 
-def test_dropout_acts_in_training_only():
+def test_dropout_is_active_only_in_training():
     net, image = cam_net(dropout=0.5), torch.rand(2, 3, 64, 64)
     net.eval()
     assert torch.equal(net(image), net(image))
@@ -60,10 +60,10 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(net(image), net(image))
 
 
-def test_a_xavier_head_is_drawn_from_its_wider_range():  # closed form
+def test_weights_of_the_head_have_the_range_of_their_initialisation():  # closed form
     torch.manual_seed(0)
     for init, bound in (("default", 4096**-0.5), ("xavier", (6 / (4096 + 20)) ** 0.5)):
         largest = float(class_head(4096, 20, init).weight.abs().max())
         assert largest == pytest.approx(bound, rel=1e-3)
-    with raises_naming(InputError, "head_init", "he"):
+    with raises_naming(ValueError, "head_init", "he", "default", "xavier"):
         class_head(64, 2, "he")

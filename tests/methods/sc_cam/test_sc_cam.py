@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from facts import raises_naming
 from rates import RATES
 
-from wsss_lightning.errors import InputError
 from wsss_lightning.methods.cam_predictor import CamPredictor
 from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.methods.sc_cam.module import SCCAM
@@ -27,7 +26,7 @@ def sc_cam(sub_weight=5.0):
 
 
 @pytest.mark.parametrize("sub_weight", [0.0, 5.0])
-def test_the_loss_is_that_of_classes_and_weighted_that_of_sub_categories(sub_weight):
+def test_the_loss_adds_the_weighted_loss_of_sub_categories(sub_weight):
     method = sc_cam(sub_weight).eval()
     image = torch.rand(2, 3, 33, 33)
     batch = {"image": image, "tags": TAGS, "sub_tags": SUB_TAGS, "name": ["a", "b"]}
@@ -38,11 +37,11 @@ def test_the_loss_is_that_of_classes_and_weighted_that_of_sub_categories(sub_wei
 
 
 def test_a_negative_weight_is_refused():
-    with raises_naming(InputError, "sub_weight", -1):
+    with raises_naming(ValueError, "sub_weight", -1):
         sc_cam(-1)
 
 
-def test_scores_come_from_the_heads_of_classes():
+def test_scores_do_not_depend_on_the_head_of_sub_categories():
     method, image = sc_cam().eval(), torch.rand(2, 3, 49, 65)
     before = CamPredictor(method, CamSettings()).score(image, TAGS)
     torch.nn.init.zeros_(method.net.sub_head.weight)
@@ -50,7 +49,7 @@ def test_scores_come_from_the_heads_of_classes():
     assert before.any()
 
 
-def test_maps_of_sub_categories_are_divided_by_their_common_maximum():
+def test_cams_of_sub_categories_are_divided_by_their_common_maximum():
     method, image = sc_cam().eval(), torch.rand(2, 3, 49, 65)
     cams = CamPredictor(method, CamSettings(scales=(0.5, 1.0), flip=True, sub_maps=True))
     with torch.no_grad():

@@ -27,7 +27,7 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """Of ours, with the weights of the reference's whole-network rows in the official layout."""
+    """Outputs of this network with the reference's weights, loaded from an official layout."""
     path = tmp_path_factory.mktemp("sc_cam") / "sc_cam.pth"
     torch.save(recipe(layout("SC-CAM")), path)
     chosen = Backbone("resnet38", 8, False, None, True, [], {})
@@ -50,14 +50,15 @@ def outputs(tmp_path_factory):
 @pytest.mark.parametrize("name", ROWS)
 def test_outputs_are_those_of_the_official_network(outputs, name):
     shape, expected = ROWS[name]
-    found = outputs[name]
-    assert found.shape == shape
-    told = [float(v) for v in (found.mean(), found.std(), found.flatten()[0], found.flatten()[-1])]
-    assert told == pytest.approx(expected, rel=2e-5, abs=1e-5)
+    output = outputs[name]
+    assert output.shape == shape
+    first, last = output.flatten()[[0, -1]]
+    statistics = [float(v) for v in (output.mean(), output.std(), first, last)]
+    assert statistics == pytest.approx(expected, rel=2e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97)])
-def test_logits_are_the_means_of_the_maps_they_explain(size):
+def test_logits_are_the_means_of_the_cams(size):
     net, image = sub_cam_net().eval(), torch.rand(2, 3, *size)
     with torch.no_grad():
         logits, sub_logits = net(image)
@@ -73,12 +74,12 @@ def test_a_file_for_another_number_of_sub_categories_is_refused(tmp_path):
         sub_cam_net(5, weights=tmp_path / "four.pth")
 
 
-def test_a_class_has_one_sub_category_at_least():
-    with raises_naming(InputError, "sub_categories", 0, 1):
+def test_a_class_needs_a_sub_category():
+    with raises_naming(ValueError, "sub_categories", 0, 1):
         sub_cam_net(0)
 
 
-def test_dropout_acts_in_training_only():
+def test_dropout_is_active_only_in_training():
     net, image = sub_cam_net(dropout=0.5), torch.rand(2, 3, 64, 64)
     net.eval()
     assert torch.equal(net(image)[1], net(image)[1])

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rates import RATES
 
-from wsss_lightning.errors import InputError
 from wsss_lightning.methods.cam_predictor import CamPredictor
 from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.methods.seam.module import SEAM
@@ -23,17 +22,17 @@ SGD = partial(torch.optim.SGD, lr=0.05, weight_decay=1e-4)
 TERMS = ["classification", "min_pooling", "er", "ecr"]
 
 
-def seam(num_classes=2, **how):
+def seam(num_classes=2, **changes):
     chosen = Backbone("test_resnet", 8, False, None, None, [], {})
     net = partial(SeamNet, chosen, 0.0, [-3, -2], [4, 4], 8, 256, None)
-    usual = {
+    defaults = {
         "scale": 0.5,
         "min_pooling_weight": 1.0,
         "er_weight": 1.0,
         "ecr_weight": 1.0,
         "hard_fraction": 0.2,
     }
-    return SEAM(net, num_classes, SGD, **RATES, **{**usual, **how})
+    return SEAM(net, num_classes, SGD, **RATES, **{**defaults, **changes})
 
 
 def uniform(seed, *shape):
@@ -54,15 +53,15 @@ def test_losses_and_gradients_are_those_of_the_official_code():  # L1
     maps, tags = l1_case()
     method = seam(20, scale=0.3)
     sizes = ((60, 60), (18, 18))
-    found = method.losses((maps[0], maps[1]), (maps[2], maps[3]), *sizes, tags)
+    result = method.losses((maps[0], maps[1]), (maps[2], maps[3]), *sizes, tags)
     expected = {
         "classification": (0.908122 + 0.905664) / 2,
         "min_pooling": (0.405499 + 0.414700) / 2,
         "er": 0.042274,
         "ecr": 0.335192 + 0.317598,
     }
-    assert {k: v.item() for k, v in found.items()} == pytest.approx(expected, abs=2e-6)
-    total = torch.stack(list(found.values())).sum()
+    assert {k: v.item() for k, v in result.items()} == pytest.approx(expected, abs=2e-6)
+    total = torch.stack(list(result.values())).sum()
     assert total.item() == pytest.approx(2.012056, abs=2e-6)
     total.backward()
     sums = [m.grad.abs().sum().item() for m in maps]
@@ -93,7 +92,7 @@ def naive_losses(full, small, sizes, tags, fraction):
 
 
 @given(seed=st.integers(0, 1000), fraction=st.sampled_from([0.1, 0.2, 0.5, 1.0]))
-def test_losses_of_present_classes_are_those_of_all_classes_enlarged(seed, fraction):  # reference
+def test_losses_of_present_classes_equal_those_of_all_classes(seed, fraction):  # reference
     generator = torch.Generator().manual_seed(seed)
 
     def maps(*size):
@@ -104,18 +103,18 @@ def test_losses_of_present_classes_are_those_of_all_classes_enlarged(seed, fract
 
     full, small, sizes = maps(4, 5), maps(2, 3), ((25, 33), (12, 16))
     tags = (torch.rand(3, 5, generator=generator) < 0.3).float()
-    wanted = naive_losses(full, small, sizes, tags, fraction)
-    found = seam(5, hard_fraction=fraction).losses(full, small, *sizes, tags)
-    assert list(found) == TERMS
-    torch.testing.assert_close(list(found.values()), wanted)
+    expected = naive_losses(full, small, sizes, tags, fraction)
+    result = seam(5, hard_fraction=fraction).losses(full, small, *sizes, tags)
+    assert list(result) == TERMS
+    torch.testing.assert_close(list(result.values()), expected)
     of = [*full, *small]
-    gradients = torch.autograd.grad(torch.stack(list(found.values())).sum(), of)
+    gradients = torch.autograd.grad(torch.stack(list(result.values())).sum(), of)
     torch.testing.assert_close(
-        gradients, torch.autograd.grad(sum(wanted), of), atol=1e-6, rtol=1e-4
+        gradients, torch.autograd.grad(sum(expected), of), atol=1e-6, rtol=1e-4
     )
 
 
-def test_each_term_teaches_what_the_reference_says():  # gradient support
+def test_each_term_has_gradients_where_the_reference_says():  # gradient support
     method = seam()
     net = method.net
     image, small = torch.rand(2, 3, 65, 65), torch.rand(2, 3, 32, 32)
@@ -141,9 +140,9 @@ def test_a_term_of_weight_zero_is_left_out(term):
     maps, tags = l1_case()
     name = f"{term}_weight"
     without = seam(20, scale=0.3, **{name: 0.0})
-    found = without.losses(tuple(maps[:2]), tuple(maps[2:]), (60, 60), (18, 18), tags)
-    assert found[term].item() == 0
-    assert all(found[other].item() > 0 for other in TERMS if other != term)
+    result = without.losses(tuple(maps[:2]), tuple(maps[2:]), (60, 60), (18, 18), tags)
+    assert result[term].item() == 0
+    assert all(result[other].item() > 0 for other in TERMS if other != term)
 
 
 def test_logits_are_the_mean_of_the_cam_at_the_images_size():
@@ -178,17 +177,18 @@ def test_scores_are_summed_and_normalised_as_in_the_official_inference():
 
 
 def test_a_step_logs_every_term_by_name_and_returns_their_sum():
-    method, told = seam(), {}
-    method.log_dict = lambda values, **_: told.update(values)
+    method, logged = seam(), {}
+    method.log_dict = lambda values, **_: logged.update(values)
     batch = {"image": torch.rand(2, 3, 64, 64), "tags": torch.eye(2), "name": ["a", "b"]}
     loss = method.training_step(batch, 0)
-    assert list(told) == [*(f"train/{term}" for term in TERMS), "train/loss"]
-    torch.testing.assert_close(sum(told[f"train/{term}"] for term in TERMS), loss)
+    assert list(logged) == [*(f"train/{term}" for term in TERMS), "train/loss"]
+    torch.testing.assert_close(sum(logged[f"train/{term}"] for term in TERMS), loss)
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "usual"), [("scale", 0, 0.3), ("scale", 1.5, 0.3), ("hard_fraction", 0, 0.2)]
+    ("name", "value", "in_paper"),
+    [("scale", 0, 0.3), ("scale", 1.5, 0.3), ("hard_fraction", 0, 0.2)],
 )
-def test_shares_out_of_range_are_answered_with_the_papers(key, value, usual):
-    with raises_naming(InputError, f"method.{key}", value, usual):
-        seam(**{key: value})
+def test_values_out_of_range_are_refused_with_those_of_the_paper(name, value, in_paper):
+    with raises_naming(ValueError, name, value, in_paper):
+        seam(**{name: value})

@@ -26,7 +26,7 @@ def seam_net(
 
 @pytest.fixture(scope="module")
 def official(seam_file):
-    """Ours with the weights of the reference's whole-network rows."""
+    """The network with the reference's weights."""
     chosen = Backbone("resnet38", 8, False, None, True, [], {})
     return SeamNet(chosen, 0.5, [-3, -2], [64, 128], 192, 256, seam_file, num_classes=20).eval()
 
@@ -68,26 +68,28 @@ def test_maps_are_those_of_the_official_network(outputs, name):
     shape, expected = ROWS[name]
     maps = outputs[name]
     assert maps.shape == shape
-    found = [float(v) for v in (maps.mean(), maps.std(), maps[0, 0, 0, 0], maps[0, -1, -1, -1])]
-    assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    statistics = [
+        float(v) for v in (maps.mean(), maps.std(), maps[0, 0, 0, 0], maps[0, -1, -1, -1])
+    ]
+    assert statistics == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-def test_labels_of_refined_maps_add_up_to_one(outputs):
+def test_labels_of_refined_maps_sum_to_one(outputs):
     total = outputs["refined"].sum(1)
     torch.testing.assert_close(total, torch.ones_like(total), atol=1e-4, rtol=0)
 
 
-def test_the_official_network_has_as_many_parameters_as_was_counted(official):
+def test_the_number_of_parameters_is_that_of_the_official_network(official):
     assert sum(p.numel() for p in official.parameters()) == pytest.approx(105.36e6, abs=1e4)
 
 
 def test_an_official_file_of_another_number_of_classes_is_refused(seam_file):
     chosen = Backbone("resnet38", 8, False, None, True, [], {})
-    with raises_naming(InputError, "method.net.weights", "head.weight", "(21, 4096"):
+    with raises_naming(InputError, "weights", "head.weight", "(21, 4096"):
         SeamNet(chosen, 0.5, [-3, -2], [64, 128], 192, 256, seam_file, num_classes=2)
 
 
-def test_the_encoder_takes_an_official_file_without_its_heads(seam_file):
+def test_the_encoder_loads_an_official_file_without_its_heads(seam_file):
     chosen = Backbone("resnet38", 8, False, seam_file, True, [], {})
     net = CamNet(chosen, 0.0, "default", None, num_classes=2)
     stored = torch.load(seam_file, weights_only=True, mmap=True)
@@ -95,19 +97,19 @@ def test_the_encoder_takes_an_official_file_without_its_heads(seam_file):
         assert torch.equal(net.encoder.state_dict()[key], stored[key])
 
 
-def test_its_own_state_is_taken_strictly(tmp_path):
-    theirs = seam_net()
-    torch.save(theirs.state_dict(), tmp_path / "own.pth")
-    ours = seam_net(weights=tmp_path / "own.pth")
-    assert all(torch.equal(v, ours.state_dict()[k]) for k, v in theirs.state_dict().items())
+def test_its_state_dict_is_loaded_strictly(tmp_path):
+    saved = seam_net()
+    torch.save(saved.state_dict(), tmp_path / "own.pth")
+    loaded = seam_net(weights=tmp_path / "own.pth")
+    assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in saved.state_dict().items())
     torch.save({"odd": torch.zeros(1)}, tmp_path / "odd.pth")
-    with raises_naming(InputError, "method.net.weights", 1, "odd"):
+    with raises_naming(InputError, "weights", 1, "odd"):
         seam_net(weights=tmp_path / "odd.pth")
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "resnet18", "mobilenet_v2"])
 @pytest.mark.parametrize("stride", [8, 16, 32])
-def test_it_stands_on_any_backbone(name, stride):
+def test_it_accepts_any_backbone(name, stride):
     net = seam_net(name, stride).eval()
     with torch.no_grad():
         cam, refined = net(torch.rand(2, 3, 65, 97))
@@ -116,7 +118,7 @@ def test_it_stands_on_any_backbone(name, stride):
     torch.testing.assert_close(refined.sum(1), torch.ones_like(refined[:, 0]), atol=1e-3, rtol=0)
 
 
-def test_taps_are_chosen_by_name():
+def test_feature_layers_are_chosen_by_name():
     usual, chosen = seam_net("resnet18"), seam_net("resnet18", feature_layers=["layer2", "layer3"])
     chosen.load_state_dict(usual.state_dict())
     early = seam_net("resnet18", feature_layers=["layer1", "layer2"])
@@ -125,43 +127,43 @@ def test_taps_are_chosen_by_name():
     with torch.no_grad():
         for ours, theirs in zip(usual.eval()(image), chosen.eval()(image), strict=True):
             assert torch.equal(ours, theirs)
-    assert not chosen._taps.kept  # nothing of a step is kept for the next
+    assert not chosen._taps.kept  # maps are released after each step
 
 
-def test_a_misspelt_tap_is_answered_with_the_nearest():
-    with raises_naming(InputError, "method.net.feature_layers", "layr2", "layer2"):
+def test_a_misspelt_feature_layer_is_answered_with_the_nearest():
+    with raises_naming(ValueError, "feature_layers", "layr2", "layer2"):
         seam_net("resnet18", feature_layers=["layr2", "layer3"])
 
 
-@pytest.mark.parametrize("tap", [6, -7])
-def test_a_tap_behind_the_last_map_is_refused(tap):
-    with raises_naming(InputError, "feature_layers", tap, 6):
-        seam_net(feature_layers=[1, tap])
+@pytest.mark.parametrize("index", [6, -7])
+def test_an_index_without_a_map_is_refused(index):
+    with raises_naming(ValueError, "feature_layers", index, 6):
+        seam_net(feature_layers=[1, index])
 
 
-def test_as_many_channels_are_given_as_taps():
-    with raises_naming(InputError, "feature_channels", "[4]", 2):
+def test_each_feature_layer_needs_its_number_of_channels():
+    with raises_naming(ValueError, "feature_channels", "[4]", 2):
         seam_net(feature_channels=[4])
 
 
-def test_a_tap_without_a_map_is_refused():
-    with raises_naming(InputError, "feature_layers", "model", "list"):
+def test_a_layer_without_a_map_is_refused():
+    with raises_naming(ValueError, "feature_layers", "model", "list"):
         seam_net(feature_layers=["model", "model.layer1"])
 
 
-def gradients_of(net, wanted):
-    """Names of parameters that a sum over one of the two outputs reaches."""
+def gradients_of(net, output):
+    """Names of the parameters with a gradient from one of the two outputs."""
     net.zero_grad()
-    net(torch.rand(2, 3, 64, 64))[wanted].square().sum().backward()
+    net(torch.rand(2, 3, 64, 64))[output].square().sum().backward()
     return {name for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}
 
 
-def test_refined_maps_teach_the_correlation_only_and_cams_all_the_rest():  # gradient support
+def test_refined_maps_train_only_the_correlation_and_cams_all_other_layers():  # gradient support
     net = seam_net()
-    own = {"squeeze.0.weight", "squeeze.1.weight", "embed.weight"}
-    assert gradients_of(net, 1) == own
+    correlation = {"squeeze.0.weight", "squeeze.1.weight", "embed.weight"}
+    assert gradients_of(net, 1) == correlation
     of_cam = gradients_of(net, 0)
-    assert not of_cam & own
+    assert not of_cam & correlation
     assert "head.weight" in of_cam
     assert {name.split(".")[0] for name in of_cam} == {"encoder", "head"}
 

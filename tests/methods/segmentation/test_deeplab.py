@@ -15,12 +15,12 @@ from wsss_lightning.nets.backbones import Backbone
 SIZES = [(64, 64), (33, 50), (1, 70), (97, 129)]
 
 
-def backbone(name="test_resnet", stride=16, freeze_norm=None, weights=None, **how):
-    return Backbone(name, stride, False, weights, freeze_norm, [], {}, **how)
+def backbone(name="test_resnet", stride=16, freeze_norm=None, weights=None, **options):
+    return Backbone(name, stride, False, weights, freeze_norm, [], {}, **options)
 
 
 def deeplab_v1(**changes):
-    usual = {
+    defaults = {
         "backbone": backbone(),
         "output_stride": 8,
         "dilation": 12,
@@ -31,11 +31,11 @@ def deeplab_v1(**changes):
         "weights": None,
         "num_classes": 2,
     }
-    return DeepLabV1(**{**usual, **changes})
+    return DeepLabV1(**{**defaults, **changes})
 
 
 def deeplab_v2(**changes):
-    usual = {
+    defaults = {
         "backbone": backbone(),
         "output_stride": 8,
         "rates": [6, 12, 18, 24],
@@ -45,11 +45,11 @@ def deeplab_v2(**changes):
         "weights": None,
         "num_classes": 2,
     }
-    return DeepLabV2(**{**usual, **changes})
+    return DeepLabV2(**{**defaults, **changes})
 
 
 def random_norms(net):
-    """Batch norms and biases that are told from fresh ones."""
+    """Give batch norms and biases random values."""
     for part in net.modules():
         if isinstance(part, nn.BatchNorm2d):
             for value in (part.weight, part.bias, part.running_mean, part.running_var):
@@ -73,7 +73,7 @@ def test_images_of_any_size_get_logits_of_their_size(made, size):
 
 @pytest.mark.parametrize("made", [deeplab_v1, deeplab_v2])
 @pytest.mark.parametrize(("own", "cells"), [(8, 8), (16, 4), (None, 2)])
-def test_a_stride_of_its_own_goes_before_the_backbones(made, own, cells):
+def test_its_output_stride_overrides_that_of_the_backbone(made, own, cells):
     net = made(backbone=backbone(stride=32), output_stride=own).eval()
     with torch.no_grad():
         assert net.encoder(torch.rand(1, 3, 64, 64))[-1].shape[-1] == cells
@@ -82,7 +82,7 @@ def test_a_stride_of_its_own_goes_before_the_backbones(made, own, cells):
 
 @pytest.mark.parametrize("made", [deeplab_v1, deeplab_v2])
 @pytest.mark.parametrize(("own", "dilation"), [(8, (4, 4)), (None, (1, 1))])
-def test_a_stride_of_its_own_is_dilated_whatever_the_backbone_is(made, own, dilation):
+def test_its_output_stride_dilates_an_undilated_backbone(made, own, dilation):
     chosen = backbone("resnet18", 8, dilated=False)
     net = made(backbone=chosen, output_stride=own)
     assert net.encoder.layer4[1].conv2.dilation == dilation
@@ -101,7 +101,7 @@ def test_batch_norms_have_the_given_momentum_and_learn_only_if_asked(made, affin
 
 @pytest.mark.parametrize("made", [deeplab_v1, deeplab_v2])
 @pytest.mark.parametrize("freeze", [False, True])
-def test_statistics_of_the_backbone_are_kept_where_it_says_so(made, freeze):
+def test_frozen_statistics_of_the_backbone_are_kept(made, freeze):
     net = made(backbone=backbone(freeze_norm=freeze))
     norm = next(part for part in net.encoder.modules() if isinstance(part, nn.BatchNorm2d))
     before = norm.running_mean.clone()
@@ -110,32 +110,32 @@ def test_statistics_of_the_backbone_are_kept_where_it_says_so(made, freeze):
 
 
 @pytest.mark.parametrize("made", [deeplab_v1, deeplab_v2])
-def test_a_file_of_its_own_state_brings_it_back(made, tmp_path):
+def test_a_file_of_its_state_dict_restores_it(made, tmp_path):
     trained, path = random_norms(made()).eval(), tmp_path / "own.pth"
     torch.save(trained.state_dict(), path)
     image = torch.rand(1, 3, 40, 48)
     with torch.no_grad():
         assert torch.equal(made(weights=path).eval()(image), trained(image))
-    with raises_naming(InputError, "segmenter.net.weights", path):
+    with raises_naming(InputError, "weights", path):
         made(weights=path, num_classes=3)
 
 
 @pytest.mark.parametrize(
     ("made", "change", "facts"),
     [
-        (deeplab_v1, {"dilation": 0}, ["segmenter.net.dilation", 0]),
-        (deeplab_v1, {"channels": -1}, ["segmenter.net.channels", -1]),
-        (deeplab_v1, {"dropout": 1.0}, ["segmenter.net.dropout", "1.0", "[0, 1)"]),
-        (deeplab_v1, {"output_stride": 5}, ["segmenter.net.output_stride", 5, 8]),
-        (deeplab_v1, {"norm_momentum": 0.0}, ["segmenter.net.norm_momentum", "0.0", "(0, 1]"]),
-        (deeplab_v2, {"rates": []}, ["segmenter.net.rates", "[]"]),
-        (deeplab_v2, {"rates": [6, 0]}, ["segmenter.net.rates", "[6, 0]"]),
-        (deeplab_v2, {"scales": [1.0]}, ["segmenter.net.scales", "[1.0]", "(0, 1)"]),
-        (deeplab_v2, {"output_stride": 4}, ["segmenter.net.output_stride", 4, 8]),
+        (deeplab_v1, {"dilation": 0}, ["dilation", 0]),
+        (deeplab_v1, {"channels": -1}, ["channels", -1]),
+        (deeplab_v1, {"dropout": 1.0}, ["dropout", "1.0", "[0, 1)"]),
+        (deeplab_v1, {"output_stride": 5}, ["output_stride", 5, 8]),
+        (deeplab_v1, {"norm_momentum": 0.0}, ["norm_momentum", "0.0", "(0, 1]"]),
+        (deeplab_v2, {"rates": []}, ["rates", "[]"]),
+        (deeplab_v2, {"rates": [6, 0]}, ["rates", "[6, 0]"]),
+        (deeplab_v2, {"scales": [1.0]}, ["scales", "[1.0]", "(0, 1)"]),
+        (deeplab_v2, {"output_stride": 4}, ["output_stride", 4, 8]),
     ],
 )
 def test_a_value_out_of_range_is_named_with_the_range(made, change, facts):
-    with raises_naming(InputError, *facts):
+    with raises_naming(ValueError, *facts):
         made(**change)
 
 
@@ -143,7 +143,7 @@ def test_a_value_out_of_range_is_named_with_the_range(made, change, facts):
 
 
 def naive_head(net, deepest):
-    """The head by its formula, from the parameters alone."""
+    """The formula of the head, computed from its parameters."""
     first, norm1, _, second, norm2, _, _, last = net.head
 
     def norm(x, part):
@@ -173,7 +173,7 @@ def test_deeplab_v1_is_its_formula_resized_with_aligned_corners():
         torch.testing.assert_close(net(image), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_convolutions_of_the_head_of_deeplab_v1_begin_with_the_variance_of_he():
+def test_the_head_of_deeplab_v1_has_the_initialisation_of_he():
     head = deeplab_v1(channels=64).head
     for layer, fan_out in ((head[0], 64 * 9), (head[3], 64)):
         assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.1)
@@ -198,8 +198,8 @@ def test_deeplab_v2_on_resnet101_equals_the_official_network(tmp_path):
     ):
         assert logits.shape == (1, 21, 13, 17)
         ends = logits.flatten()[[0, -1]].tolist()
-        found = (logits.mean().item(), logits.std().item(), *ends)
-        assert found == pytest.approx(expected, rel=1e-4)
+        statistics = (logits.mean().item(), logits.std().item(), *ends)
+        assert statistics == pytest.approx(expected, rel=1e-4)
 
 
 def test_logits_are_the_maximum_over_copies_of_an_image():
@@ -227,7 +227,7 @@ def test_logits_are_the_maximum_over_copies_of_an_image():
         torch.testing.assert_close(net(image), whole)
 
 
-def test_copies_have_maps_of_their_own_size():
+def test_logits_of_copies_have_the_size_of_their_maps():
     sizes = [tuple(x.shape[-2:]) for x in deeplab_v2().training_logits(torch.rand(2, 3, 96, 64))]
     assert sizes == [(12, 8), (6, 4), (9, 6), (12, 8)]
 
@@ -238,7 +238,7 @@ def test_without_copies_the_logits_are_those_of_the_image():
     assert only.shape == (1, 3, 8, 8)
 
 
-def test_branches_begin_with_small_weights_and_no_bias():
+def test_branches_start_with_small_weights_and_zero_bias():
     for branch in deeplab_v2().aspp.values():
         assert branch.weight.std().item() == pytest.approx(0.01, rel=0.1)
         assert not branch.bias.any()

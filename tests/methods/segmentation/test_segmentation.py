@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from facts import raises_naming
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,6 +17,11 @@ from torch.utils.data import DataLoader
 from wsss_lightning.methods.segmentation.deeplab import DeepLabV2
 from wsss_lightning.methods.segmentation.module import Segmenter, cross_entropy
 from wsss_lightning.methods.segmentation.network import SegmentationNet
+from wsss_lightning.methods.segmentation.predictor import (
+    SegmentationPredictor,
+    TestSettings,
+    marginals,
+)
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.ops.masks import IGNORE
 
@@ -33,8 +39,8 @@ def segmenter(architecture="unet", optimizer=SGD):
     return Segmenter(net, 2, optimizer, **RATES)
 
 
-class Colours(nn.Module):
-    """Logits are the image's colours: label 0 red, 1 green, 2 blue."""
+class ColourNet(nn.Module):
+    """Logits are the colours of the image: label 0 red, 1 green, 2 blue."""
 
     def __init__(self, num_classes):
         super().__init__()
@@ -44,20 +50,18 @@ class Colours(nn.Module):
         return self.gain * self.encoder(image)
 
 
-class Constant(Colours):
-    """The same logits everywhere, whatever the image."""
+class ConstantNet(ColourNet):
+    """The same logits at every pixel of every image."""
 
     def forward(self, image):
         return torch.tensor([1.0, -2.0, 0.5]).view(1, 3, 1, 1).expand_as(image)
 
 
-def fake(net=Colours, scales=(1.0,), flip=False):
-    made = Segmenter(net, 2, SGD, **RATES).eval()
-    made.scales, made.flip = scales, flip
-    return made
+def fake(net=ColourNet):
+    return Segmenter(net, 2, SGD, **RATES).eval()
 
 
-def batch(mask, image=None):
+def make_batch(mask, image=None):
     image = torch.rand(len(mask), 3, *mask.shape[-2:]) if image is None else image
     return {"image": image, "mask": mask, "name": [str(i) for i in range(len(mask))]}
 
@@ -66,31 +70,31 @@ def batch(mask, image=None):
 
 
 def test_the_loss_is_the_mean_over_pixels_that_are_not_ignored():
-    given = batch(torch.randint(0, 3, (2, 8, 9)))
-    given["mask"][0, :4] = given["mask"][1, :, 5:] = IGNORE
-    kept = given["mask"] != IGNORE
-    logits = fake()(given["image"]).movedim(1, -1)[kept]
-    expected = F.cross_entropy(logits, given["mask"][kept])
-    torch.testing.assert_close(fake().training_step(given, 0), expected)
+    batch = make_batch(torch.randint(0, 3, (2, 8, 9)))
+    batch["mask"][0, :4] = batch["mask"][1, :, 5:] = IGNORE
+    kept = batch["mask"] != IGNORE
+    logits = fake()(batch["image"]).movedim(1, -1)[kept]
+    expected = F.cross_entropy(logits, batch["mask"][kept])
+    torch.testing.assert_close(fake().training_step(batch, 0), expected)
 
 
-def test_what_lies_under_ignored_pixels_does_not_matter():
-    given = batch(torch.randint(0, 3, (2, 8, 9)))
-    given["mask"][:, 2:5] = IGNORE
-    before = fake().training_step(given, 0)
-    given["image"][:, :, 2:5] = torch.rand(2, 3, 3, 9)
-    torch.testing.assert_close(fake().training_step(given, 0), before)
+def test_ignored_pixels_do_not_matter():
+    batch = make_batch(torch.randint(0, 3, (2, 8, 9)))
+    batch["mask"][:, 2:5] = IGNORE
+    before = fake().training_step(batch, 0)
+    batch["image"][:, :, 2:5] = torch.rand(2, 3, 3, 9)
+    torch.testing.assert_close(fake().training_step(batch, 0), before)
 
 
-def test_a_batch_without_any_label_changes_nothing():
+def test_a_batch_without_labels_has_no_loss_and_no_gradient():
     method = fake()
-    loss = method.training_step(batch(torch.full((2, 8, 9), IGNORE)), 0)
+    loss = method.training_step(make_batch(torch.full((2, 8, 9), IGNORE)), 0)
     loss.backward()
     assert loss == 0
     assert method.net.gain.grad == 0
 
 
-class Outputs(Colours):
+class MultiScaleNet(ColourNet):
     """Three outputs: at the image's size, at a third of it, and at a quarter rounded up."""
 
     sizes = (24, 32), (8, 11), (6, 8)
@@ -99,25 +103,25 @@ class Outputs(Colours):
         return [self(F.interpolate(image, size)) for size in self.sizes]
 
 
-def test_losses_of_several_outputs_are_added_each_against_the_mask_at_its_size():
-    given = batch(torch.randint(0, 3, (2, 24, 32)))
-    given["mask"][0, :9] = IGNORE
-    method, expected = fake(Outputs), 0.0
+def test_losses_of_outputs_are_added_with_the_mask_at_the_size_of_each():
+    batch = make_batch(torch.randint(0, 3, (2, 24, 32)))
+    batch["mask"][0, :9] = IGNORE
+    method, expected = fake(MultiScaleNet), 0.0
     for (height, width), logits in zip(
-        Outputs.sizes, method.net.training_logits(given["image"]), strict=True
+        MultiScaleNet.sizes, method.net.training_logits(batch["image"]), strict=True
     ):
         # the pixel in whose square the centre of a cell lies, as Pillow has it
         rows = [int((i + 0.5) * 24 / height) for i in range(height)]
         columns = [int((j + 0.5) * 32 / width) for j in range(width)]
-        mask = given["mask"][:, rows][:, :, columns]
+        mask = batch["mask"][:, rows][:, :, columns]
         kept = mask != IGNORE
         probability = logits.softmax(1).movedim(1, -1)[kept].gather(1, mask[kept][:, None])
         expected = expected - probability.log().mean()
-    torch.testing.assert_close(method.training_step(given, 0), expected)
+    torch.testing.assert_close(method.training_step(batch, 0), expected)
 
 
 @pytest.mark.parametrize("side", [41, 65])
-def test_masks_get_the_size_of_maps_as_pillow_makes_it(side):
+def test_masks_are_resized_as_by_pillow(side):
     mask = torch.randint(0, 21, (1, 321 if side == 41 else 513, 321 if side == 41 else 513))
     small = Image.fromarray(mask[0].numpy().astype(np.uint8)).resize(
         (side, side), Image.Resampling.NEAREST
@@ -128,14 +132,14 @@ def test_masks_get_the_size_of_maps_as_pillow_makes_it(side):
     assert cross_entropy(logits.roll(1, -1), mask) > 1
 
 
-def test_an_output_whose_cells_are_all_ignored_adds_nothing():
-    given = batch(torch.full((1, 24, 32), IGNORE))
-    given["mask"][0, 0, 0] = 1  # no cell of the smaller outputs takes it
-    loss = fake(Outputs).training_step(given, 0)
-    torch.testing.assert_close(loss, fake().training_step(given, 0))
-    given["mask"][0, 0, 0] = IGNORE
-    method = fake(Outputs)
-    loss = method.training_step(given, 0)
+def test_an_output_of_ignored_cells_has_no_loss():
+    batch = make_batch(torch.full((1, 24, 32), IGNORE))
+    batch["mask"][0, 0, 0] = 1  # no cell of the smaller outputs takes it
+    loss = fake(MultiScaleNet).training_step(batch, 0)
+    torch.testing.assert_close(loss, fake().training_step(batch, 0))
+    batch["mask"][0, 0, 0] = IGNORE
+    method = fake(MultiScaleNet)
+    loss = method.training_step(batch, 0)
     loss.backward()
     assert loss == 0
     assert method.net.gain.grad == 0
@@ -146,8 +150,8 @@ def test_deeplab_v2_learns_from_crops_with_and_without_labels(labelled):
     chosen = Backbone("test_resnet", 8, False, None, None, [], {})
     net = partial(DeepLabV2, chosen, 8, [6, 12], [0.5, 0.75], 1e-3, False, None)
     method = Segmenter(net, 2, SGD, **{**RATES, "head_lr_multiplier": 10})
-    given = batch(torch.full((2, 64, 64), 1 if labelled else IGNORE))
-    loss = method.training_step(given, 0)
+    batch = make_batch(torch.full((2, 64, 64), 1 if labelled else IGNORE))
+    loss = method.training_step(batch, 0)
     loss.backward()
     gradients = [p.grad for p in method.net.parameters() if p.requires_grad]
     assert loss.isfinite()
@@ -164,9 +168,9 @@ def test_deeplab_v2_learns_from_crops_with_and_without_labels(labelled):
 @pytest.mark.parametrize("size", [(64, 64), (37, 50)])
 def test_marginals_sum_to_one_for_images_of_any_size(architecture, size):
     method = segmenter(architecture).eval()
-    method.scales, method.flip = (0.75, 1.0, 1.5), True
+    settings = TestSettings(scales=(0.75, 1.0, 1.5), flip=True)
     with torch.no_grad():
-        marginal = method.marginal(torch.rand(2, 3, *size))
+        marginal = marginals(method, torch.rand(2, 3, *size), settings)
     assert marginal.shape == (2, 3, *size)
     assert marginal.min() >= 0
     torch.testing.assert_close(marginal.sum(1), torch.ones(2, *size))
@@ -174,43 +178,45 @@ def test_marginals_sum_to_one_for_images_of_any_size(architecture, size):
 
 def test_one_scale_is_the_softmax_of_the_logits():
     image = torch.rand(2, 3, 20, 30)
-    torch.testing.assert_close(fake().marginal(image), fake()(image).softmax(1))
+    marginal = marginals(fake(), image, TestSettings())
+    torch.testing.assert_close(marginal, fake()(image).softmax(1))
 
 
-@pytest.mark.parametrize("net", [Constant, Colours])
+@pytest.mark.parametrize("net", [ConstantNet, ColourNet])
 @pytest.mark.parametrize("scales", [(0.5,), (1.0,), (0.5, 1.0, 1.75)])
 @pytest.mark.parametrize("flip", [False, True])
-def test_scales_and_mirrors_do_not_matter_where_nothing_changes(net, scales, flip):
+def test_scales_and_mirror_images_of_a_uniform_image_change_nothing(net, scales, flip):
     image = torch.tensor([0.1, 0.9, 0.3]).view(1, 3, 1, 1).expand(1, 3, 41, 64)
-    many = fake(net, scales, flip).marginal(image)
-    torch.testing.assert_close(many, fake(net).marginal(image), atol=1e-5, rtol=1e-5)
+    many = marginals(fake(net), image, TestSettings(scales, flip))
+    single = marginals(fake(net), image, TestSettings())
+    torch.testing.assert_close(many, single, atol=1e-5, rtol=1e-5)
 
 
-def test_mirrors_are_laid_back_on_the_image():
-    image = torch.rand(1, 3, 20, 30)  # a network that sees single pixels is the same mirrored
-    torch.testing.assert_close(fake(flip=True).marginal(image), fake().marginal(image))
+def test_predictions_of_mirror_images_are_mirrored_back():
+    image = torch.rand(1, 3, 20, 30)  # a network of single pixels is equivariant to mirroring
+    flipped = marginals(fake(), image, TestSettings(flip=True))
+    torch.testing.assert_close(flipped, marginals(fake(), image, TestSettings()))
 
 
 @pytest.mark.parametrize(("long_side", "scale"), [(20, 0.5), (40, 1.0), (60, 1.5)])
-def test_a_longer_side_is_a_scale_of_its_own(long_side, scale):
+def test_a_longer_side_is_equivalent_to_a_scale(long_side, scale):
     image = torch.rand(1, 3, 30, 40)
-    sized = fake(scales=(1.0, 2.0))
-    sized.long_side = long_side
-    assert torch.equal(sized.marginal(image), fake(scales=(scale, 2 * scale)).marginal(image))
+    by_side = TestSettings(scales=(1.0, 2.0), long_side=long_side)
+    by_scale = TestSettings(scales=(scale, 2 * scale))
+    assert torch.equal(marginals(fake(), image, by_side), marginals(fake(), image, by_scale))
 
 
 def test_logits_are_averaged_before_the_softmax():
-    class Sided(Colours):
-        """Reads the leftmost column only, so that the mirror image says something else."""
+    class LeftColumnNet(ColourNet):
+        """Reads only the leftmost column, so that the mirror image has other logits."""
 
         def forward(self, image):
             return 4 * image[..., :1].expand_as(image)
 
     image = torch.rand(1, 3, 8, 9)
     mean = (4 * image[..., :1] + 4 * image[..., -1:]) / 2
-    torch.testing.assert_close(
-        fake(Sided, flip=True).marginal(image), mean.softmax(1).expand(1, 3, 8, 9)
-    )
+    marginal = marginals(fake(LeftColumnNet), image, TestSettings(flip=True))
+    torch.testing.assert_close(marginal, mean.softmax(1).expand(1, 3, 8, 9))
 
 
 @given(
@@ -220,24 +226,26 @@ def test_logits_are_averaged_before_the_softmax():
     flip=st.booleans(),
     by_long_side=st.booleans(),
 )
-def test_an_edge_returns_to_where_it_was(sides, scale, at, flip, by_long_side):
+def test_edges_do_not_shift(sides, scale, at, flip, by_long_side):
     y, x = (round(side * share) for side, share in zip(sides, at, strict=True))
     image = torch.zeros(1, 3, *sides)
     image[:, 0], image[:, 1, y:], image[:, 2, :, x:] = 0.5, 1, 1
-    method = fake(scales=(1.0,) if by_long_side else (scale,), flip=flip)
-    method.long_side = round(scale * max(sides)) if by_long_side else None
+    if by_long_side:
+        settings = TestSettings(flip=flip, long_side=round(scale * max(sides)))
+    else:
+        settings = TestSettings((scale,), flip)
     with torch.no_grad():
-        marginal = method.marginal(image)[0]
+        marginal = marginals(fake(), image, settings)[0]
     for label, edge, pixels in ((1, y, marginal[:, :, 0]), (2, x, marginal[:, 0])):
-        found = int((pixels[0] > pixels[label]).sum())
-        assert abs(found - edge) <= 1
+        predicted_edge = int((pixels[0] > pixels[label]).sum())
+        assert abs(predicted_edge - edge) <= 1
 
 
 # within Lightning
 
 
-def trainer(**how):
-    usual = {
+def trainer(**arguments):
+    defaults = {
         "accelerator": "cpu",
         "logger": False,
         "enable_checkpointing": False,
@@ -245,7 +253,7 @@ def trainer(**how):
         "enable_model_summary": False,
         "max_epochs": 1,
     }
-    return pl.Trainer(**{**usual, **how})
+    return pl.Trainer(**{**defaults, **arguments})
 
 
 def test_validation_gives_the_miou_of_the_whole_split():
@@ -254,7 +262,7 @@ def test_validation_gives_the_miou_of_the_whole_split():
     truth = torch.tensor([[[0, 0, 0]], [[1, IGNORE, 2]]])
     image = F.one_hot(labels, 3).movedim(-1, 1).float()
     loader = DataLoader(
-        [batch(truth[i : i + 1], image[i : i + 1]) for i in range(2)], batch_size=None
+        [make_batch(truth[i : i + 1], image[i : i + 1]) for i in range(2)], batch_size=None
     )
     method = fake()
     for _ in range(2):  # nothing is left over from the first time
@@ -263,9 +271,24 @@ def test_validation_gives_the_miou_of_the_whole_split():
 
 
 def test_prediction_gives_names_and_marginals():
-    given = batch(torch.zeros(2, 33, 40, dtype=torch.int64))
+    batch = make_batch(torch.zeros(2, 33, 40, dtype=torch.int64))
     method = segmenter()
-    (output,) = trainer().predict(method, DataLoader([given], batch_size=None))
-    assert output["name"] == given["name"]
-    method.eval()
-    torch.testing.assert_close(output["marginal"], method.marginal(given["image"]).detach())
+    settings = TestSettings(scales=(1.0, 1.5), flip=True)
+    predictor = SegmentationPredictor(method, settings)
+    (output,) = trainer().predict(predictor, DataLoader([batch], batch_size=None))
+    assert output["name"] == batch["name"]
+    expected = marginals(method.eval(), batch["image"], settings).detach()
+    torch.testing.assert_close(output["marginal"], expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts"),
+    [
+        ({"scales": ()}, ["scales", "[]"]),
+        ({"scales": (1.0, 0.0)}, ["scales", "[1.0, 0.0]"]),
+        ({"long_side": 0}, ["long_side", 0]),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, facts):
+    with raises_naming(ValueError, *facts):
+        TestSettings(**settings)

@@ -2,7 +2,6 @@ import pytest
 import torch
 from facts import raises_naming
 
-from wsss_lightning.errors import InputError
 from wsss_lightning.methods.segmentation.network import ARCHITECTURES, SegmentationNet
 from wsss_lightning.nets.backbones import Backbone
 
@@ -29,7 +28,7 @@ def test_images_of_any_size_get_logits_of_their_size(architecture, size):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_architecture_that_is_offered_can_be_built(architecture):
+def test_every_architecture_can_be_built(architecture):
     with torch.no_grad():
         assert segmentation_net(architecture)(torch.rand(1, 3, 64, 64)).shape == (1, 3, 64, 64)
 
@@ -42,17 +41,17 @@ def test_deeplab_takes_the_backbones_stride_as_far_as_it_can(stride):
     assert deepest.shape[-1] == 64 // min(stride, 16)
 
 
-def test_a_stride_of_its_own_goes_before_the_backbones():
+def test_its_output_stride_overrides_that_of_the_backbone():
     chosen = Backbone("test_resnet", 8, False, None, None, [], {})
     light = LIGHT["deeplabv3plus"]
     net = SegmentationNet(chosen, "deeplabv3plus", light, num_classes=2, output_stride=16).eval()
     with torch.no_grad():
         assert net.encoder(torch.rand(1, 3, 64, 64))[-1].shape[-1] == 4
-    with raises_naming(InputError, "output_stride", 5, 8, 16):
+    with raises_naming(ValueError, "output_stride", 5, 8, 16):
         SegmentationNet(chosen, "deeplabv3plus", light, num_classes=2, output_stride=5)
 
 
-def test_padding_changes_nothing_where_none_is_needed():
+def test_images_of_whole_cells_are_not_padded():
     net, image = segmentation_net("unet"), torch.rand(1, 3, 32, 64)
     with torch.no_grad():
         torch.testing.assert_close(net(image), net.net(net.normalise(image)))
@@ -67,10 +66,17 @@ def test_padding_is_the_mean_colour():
 
 
 def test_an_unknown_architecture_is_answered_with_the_nearest():
-    with raises_naming(InputError, "architecture", "deeplabv3plsu", "deeplabv3plus"):
+    with raises_naming(ValueError, "architecture", "deeplabv3plsu", "deeplabv3plus"):
         segmentation_net("deeplabv3plsu")
 
 
-def test_an_option_that_the_architecture_lacks_is_an_input_error():
-    with raises_naming(InputError, "decoder_chanels"):
-        segmentation_net("fpn", options={"decoder_chanels": 8})
+def test_an_option_that_the_architecture_lacks_is_named():
+    with raises_naming(
+        ValueError, "options", "decoder_pyramid_chanels", "decoder_pyramid_channels"
+    ):
+        segmentation_net("fpn", options={"decoder_pyramid_chanels": 8})
+
+
+def test_values_of_options_that_do_not_fit_are_named():
+    with raises_naming(ValueError, "deeplabv3plus", "decoder_atrous_rates", "[2, 4]"):
+        segmentation_net("deeplabv3plus", options={"decoder_atrous_rates": [2, 4]})

@@ -10,15 +10,15 @@ NAMES = [f"x{i}" for i in range(5)]
 
 
 class _Data(pl.LightningDataModule):
-    """Says that there are five images, and gives those that it is told to give."""
+    """Declares five images and loads the given ones."""
 
-    def __init__(self, given):
+    def __init__(self, names):
         super().__init__()
-        self.given = given
+        self.names = names
         self.expected_names = {"val": NAMES, "predict": NAMES}
 
     def _loader(self):
-        return DataLoader([{"name": name} for name in self.given], batch_size=2)
+        return DataLoader([{"name": name} for name in self.names], batch_size=2)
 
     val_dataloader = predict_dataloader = _loader
 
@@ -35,36 +35,36 @@ class _Module(pl.LightningModule):
         return batch["name"]
 
 
-def run(use, given, **how):
+def run(use, names, **arguments):
     trainer = pl.Trainer(
         callbacks=[CoverageCheck()],
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
-        **how,
+        **arguments,
     )
-    getattr(trainer, use)(_Module(), _Data(given))
+    getattr(trainer, use)(_Module(), _Data(names))
 
 
 @pytest.mark.parametrize("use", ["validate", "predict"])
-def test_images_that_came_each_once_pass(use):
+def test_images_that_are_covered_once_pass(use):
     run(use, NAMES[::-1])
 
 
 @pytest.mark.parametrize("use", ["validate", "predict"])
 @pytest.mark.parametrize(
-    ("given", "facts"),
+    ("names", "facts"),
     [
         (NAMES[:3], [3, 5, "x3, x4"]),
         ([*NAMES, "x0"], [6, 5, "x0"]),
         (["x9"] * 5, [5, "x0, x1, x2", 2, "x9"]),
     ],
 )
-def test_images_that_lack_or_come_twice_stop_the_stage(use, given, facts):
+def test_missing_or_repeated_images_raise_an_error(use, names, facts):
     with raises_naming(RuntimeError, *facts):
-        run(use, given)
+        run(use, names)
 
 
-def test_a_curve_of_a_part_may_be_asked_for():
+def test_a_restricted_validation_is_not_checked():
     run("validate", NAMES, limit_val_batches=1)

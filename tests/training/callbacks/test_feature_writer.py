@@ -9,7 +9,7 @@ from wsss_lightning.methods.sc_cam.files import load_features
 from wsss_lightning.training.callbacks.feature_writer import FeatureWriter
 
 
-class Says(pl.LightningModule):
+class EchoModule(pl.LightningModule):
     def __init__(self):
         super().__init__()
         self.net = nn.Identity()
@@ -19,7 +19,7 @@ class Says(pl.LightningModule):
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_each_batch_is_a_file_and_is_known_afterwards(tmp_path, classes):
+def test_each_batch_is_written_to_a_file_and_counts_as_done(tmp_path, classes):
     features, tags = torch.rand(3, classes, 5), torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     batches = [
         {"name": ["x/b", "a"], "tags": tags[:2], "feature": features[:2].bfloat16()},
@@ -34,7 +34,7 @@ def test_each_batch_is_a_file_and_is_known_afterwards(tmp_path, classes):
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[writer],
-    ).predict(Says(), DataLoader(batches, batch_size=None), return_predictions=False)
+    ).predict(EchoModule(), DataLoader(batches, batch_size=None), return_predictions=False)
     assert writer.done() == {"a", "x/b", "c"}
     parts = [load_features(path) for path in tmp_path.glob("part-*.npz")]
     names, owners, rows = next(part for part in parts if "a" in part.names)

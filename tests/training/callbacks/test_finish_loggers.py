@@ -8,7 +8,7 @@ from wsss_lightning.training.callbacks.finish_loggers import FinishLoggers
 
 
 class _Run:
-    """Notes how it was finished."""
+    """Records the exit codes of `finish`."""
 
     def __init__(self):
         self.codes = []
@@ -65,5 +65,5 @@ def train(tmp_path, fails):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_run_is_finished_once_and_says_whether_it_failed(tmp_path, fails):
+def test_a_run_is_finished_once_with_the_exit_code(tmp_path, fails):
     assert train(tmp_path, fails) == [int(fails)]

@@ -1,14 +1,9 @@
-import io
-
 import pytorch_lightning as pl
 import torch
-from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
-from wsss_lightning.training.callbacks import progress
 from wsss_lightning.training.callbacks.progress import StageProgress
-from wsss_lightning.utils.console import track
 
 
 class Toy(pl.LightningModule):
@@ -29,20 +24,7 @@ class Toy(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def test_tracking_changes_nothing_and_is_silent_without_a_terminal(capsys):
-    assert list(track(iter("abc"), 3, "crf")) == list("abc")
-    assert capsys.readouterr().out == ""
-
-
-def test_tracking_names_its_stage_on_a_terminal(monkeypatch):
-    out = io.StringIO()
-    monkeypatch.setattr(progress, "console", Console(file=out, force_terminal=True, width=100))
-    assert list(track(iter("abc"), 3, "crf")) == list("abc")
-    assert "crf" in out.getvalue()
-    assert "/3" in out.getvalue()
-
-
-def test_every_bar_is_led_by_its_stage():
+def test_descriptions_of_progress_bars_start_with_the_stage():
     bar = StageProgress("seeds")
     trainer = pl.Trainer(
         max_epochs=3,

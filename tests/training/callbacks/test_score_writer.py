@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -6,15 +8,14 @@ from facts import raises_naming
 from torch import nn
 from torch.utils.data import DataLoader
 
-from wsss_lightning.data import scores
 from wsss_lightning.data.scores import STORED, dense, load_mask, load_score, load_strided
 from wsss_lightning.data.stage_files import finished_images, image_file
 from wsss_lightning.errors import InputError
 from wsss_lightning.training.callbacks.score_writer import NEGLIGIBLE, ScoreWriter
 
 
-class Says(pl.LightningModule):
-    """Predicts what the batch holds."""
+class EchoModule(pl.LightningModule):
+    """Its prediction is the batch."""
 
     def __init__(self):
         super().__init__()
@@ -24,9 +25,9 @@ class Says(pl.LightningModule):
         return batch
 
 
-def predict(folder, batches, **how):
+def predict(folder, batches, **settings):
     folder.mkdir(exist_ok=True)
-    writer = ScoreWriter(folder, **{"bits": 8, **how})
+    writer = ScoreWriter(folder, **{"bits": 8, **settings})
     pl.Trainer(
         accelerator="cpu",
         logger=False,
@@ -34,7 +35,7 @@ def predict(folder, batches, **how):
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[writer],
-    ).predict(Says(), DataLoader(batches, batch_size=None), return_predictions=False)
+    ).predict(EchoModule(), DataLoader(batches, batch_size=None), return_predictions=False)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def scored():
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_scores_of_present_classes_are_written_one_file_an_image(tmp_path, scored, bits):
+def test_scores_of_present_classes_are_written_to_one_file_per_image(tmp_path, scored, bits):
     score, names = scored
     batches = [
         {"name": names[:2], "score": score[:2]},
@@ -69,7 +70,7 @@ def test_strided_cams_keep_single_precision_beside_the_scores(tmp_path, scored, 
     score, names = scored
     strided = torch.rand(5, 3, 2, 2)
     strided[4] = 0
-    strided[2, 1:] = 0  # but for the third class, which only the strided CAM shows
+    strided[2, 1:] = 0  # but not the third class, which only the strided CAM has
     strided[2, 2, 0, 0] = 0.3
     predict(tmp_path, [{"name": names, "score": score, "strided": strided}], bits=bits)
     keys = []
@@ -84,7 +85,7 @@ def test_strided_cams_keep_single_precision_beside_the_scores(tmp_path, scored, 
     assert maps.shape == (0, 2, 2)
 
 
-def test_scores_without_strided_cams_are_told_apart_and_damage_is_an_input_error(tmp_path, scored):
+def test_files_without_strided_cams_are_recognised_and_damaged_ones_refused(tmp_path, scored):
     score, names = scored
     predict(tmp_path, [{"name": names, "score": score}])
     path = tmp_path / f"{names[0]}.npz"
@@ -109,7 +110,7 @@ def test_marginals_become_label_maps(tmp_path):
         assert (load_mask(tmp_path / f"m/{name}.png") == expected.numpy()).all()
 
 
-def test_marginals_are_kept_for_labels_that_matter(tmp_path):
+def test_marginals_of_negligible_labels_are_left_out(tmp_path):
     marginal = torch.zeros(1, 4, 6, 7)
     marginal[:, 0] = 0.5
     marginal[:, 1] = NEGLIGIBLE / 2
@@ -123,7 +124,7 @@ def test_marginals_are_kept_for_labels_that_matter(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["score", "marginal"])
-def test_an_interrupted_write_leaves_no_file_that_looks_done(tmp_path, monkeypatch, kind):
+def test_an_interrupted_write_leaves_no_incomplete_file(tmp_path, monkeypatch, kind):
     calls = []
 
     def full(_descriptor):
@@ -131,7 +132,7 @@ def test_an_interrupted_write_leaves_no_file_that_looks_done(tmp_path, monkeypat
         if len(calls) == 3:
             raise OSError("no space left")
 
-    monkeypatch.setattr(scores.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     maps = torch.rand(4, 3, 6, 7).softmax(1)
     with raises_naming(OSError, "no space left"):
         predict(tmp_path / "s", [{"name": list("abcd"), kind: maps}])
@@ -139,18 +140,18 @@ def test_an_interrupted_write_leaves_no_file_that_looks_done(tmp_path, monkeypat
     assert sorted(p.name for p in (tmp_path / "s").iterdir()) == [f"a.{suffix}", f"b.{suffix}"]
 
 
-def test_the_label_map_is_written_last_since_it_says_that_the_image_is_done(tmp_path, monkeypatch):
+def test_the_label_map_marks_an_image_as_done_and_is_written_last(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError("no space left")
 
-    monkeypatch.setattr(scores.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     maps = torch.rand(1, 3, 6, 7).softmax(1)
     with raises_naming(OSError, "no space left"):
         predict(tmp_path / "s", [{"name": ["a"], "marginal": maps}], keep_marginals=True)
     assert not list((tmp_path / "s").glob("*.png"))
 
 
-def test_images_of_one_name_in_two_folders_have_files_of_their_own(tmp_path):
+def test_images_of_the_same_name_in_two_folders_have_separate_files(tmp_path):
     names = ["train/0001", "val/0001", "0001"]
     marginal = torch.nn.functional.one_hot(torch.arange(3), 3).float()[..., None, None]
     predict(tmp_path, [{"name": names, "marginal": marginal}], bits=16, keep_marginals=True)

@@ -5,7 +5,7 @@ from wsss_lightning.training.callbacks.shared_step_axis import SharedStepAxis
 
 
 class _Run:
-    """Notes which axes were defined."""
+    """Records the axes that are defined."""
 
     def __init__(self):
         self.axes = {}
@@ -29,13 +29,13 @@ def set_up(logger):
     SharedStepAxis().setup(trainer, pl.LightningModule(), "fit")
 
 
-def test_training_and_validation_are_drawn_over_the_same_steps(tmp_path):
+def test_metrics_of_training_and_validation_share_the_axis_of_steps(tmp_path):
     logger = _Logger(tmp_path)
     set_up(logger)
     step = "trainer/global_step"
     assert logger.run.axes == {step: None, "train/*": step, "val/*": step}
 
 
-def test_loggers_without_axes_and_no_logger_are_left_alone(tmp_path):
+def test_loggers_without_axes_are_left_unchanged(tmp_path):
     set_up(CSVLogger(tmp_path))
     set_up(False)

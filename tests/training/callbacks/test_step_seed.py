@@ -5,8 +5,8 @@ from torch import nn
 from wsss_lightning.training.callbacks.step_seed import StepSeed
 
 
-class Listener(pl.LightningModule):
-    """Keeps a random number of each step, as dropout would draw it."""
+class RandomModule(pl.LightningModule):
+    """Records a random number of each step, as dropout would draw it."""
 
     def __init__(self):
         super().__init__()
@@ -20,8 +20,8 @@ class Listener(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def drawn(folder, epochs: int, seed: int = 1, ckpt_path=None) -> list[float]:
-    torch.manual_seed(len(list(folder.iterdir())))  # whatever was drawn before
+def draw(folder, epochs: int, seed: int = 1, ckpt_path=None) -> list[float]:
+    torch.manual_seed(len(list(folder.iterdir())))  # numbers drawn before must not matter
     trainer = pl.Trainer(
         max_epochs=epochs,
         callbacks=[StepSeed(seed)],
@@ -31,19 +31,19 @@ def drawn(folder, epochs: int, seed: int = 1, ckpt_path=None) -> list[float]:
         enable_model_summary=False,
         accelerator="cpu",
     )
-    module = Listener()
+    module = RandomModule()
     loader = torch.utils.data.DataLoader(torch.zeros(4, 1), batch_size=2)
     trainer.fit(module, loader, ckpt_path=ckpt_path)
     trainer.save_checkpoint(folder / f"{epochs}.ckpt")
     return module.drawn
 
 
-def test_a_training_that_goes_on_draws_what_an_unbroken_one_draws(tmp_path):
-    first = drawn(tmp_path, 2)
-    rest = drawn(tmp_path, 4, ckpt_path=tmp_path / "2.ckpt")
-    assert first + rest == drawn(tmp_path, 4)
-    assert len(set(first + rest)) == 8  # no step draws what another drew
+def test_a_resumed_training_draws_the_numbers_of_an_uninterrupted_one(tmp_path):
+    first = draw(tmp_path, 2)
+    rest = draw(tmp_path, 4, ckpt_path=tmp_path / "2.ckpt")
+    assert first + rest == draw(tmp_path, 4)
+    assert len(set(first + rest)) == 8  # all steps draw different numbers
 
 
 def test_another_seed_draws_other_numbers(tmp_path):
-    assert not set(drawn(tmp_path, 2, seed=1)) & set(drawn(tmp_path, 2, seed=2))
+    assert not set(draw(tmp_path, 2, seed=1)) & set(draw(tmp_path, 2, seed=2))

@@ -1,4 +1,4 @@
-"""The multi-label classifier: the first step of the classic pipeline.
+"""The multi-label classifier of the classic pipeline.
 
 Letters: b images, c classes, h w a map, H W an image.
 """
@@ -15,9 +15,9 @@ from wsss_lightning.ops.losses import tag_loss
 
 @final
 class Classifier(TagMethod):
-    """Which classes an image shows; its map is the CAM (Zhou et al. 2016).
+    """loss = multi-label soft margin over classes; seeds are the classifier's CAMs.
 
-    loss = multilabel soft margin over classes
+    Source: Zhou et al. 2016 (CAM).
     """
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c"]:
@@ -28,6 +28,6 @@ class Classifier(TagMethod):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = tag_loss(self(batch["image"]), batch["tags"])
-        told = {"train/classification": loss, "train/loss": loss}
-        self.log_dict(told, prog_bar=True, batch_size=len(batch["name"]))
+        losses = {"train/classification": loss, "train/loss": loss}
+        self.log_dict(losses, prog_bar=True, batch_size=len(batch["name"]))
         return loss

@@ -1,6 +1,6 @@
 """Image features of a trained classifier, by which SC-CAM clusters the images of a class.
 
-Letters: b images, c classes, p = 1 or c rows an image, d channels, h w a map, H W an image.
+Letters: b images, c classes, p = 1 or c features of an image, d channels, h w a map, H W an image.
 """
 
 from typing import Any, final
@@ -39,7 +39,7 @@ class PooledFeatures(pl.LightningModule):
         }
 
     def pooled(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b p d"]:
-        """The averaged deepest map."""
+        """The averaged deepest map of each image."""
         view = self.settings.view(image)
         features = self.method.net.features(view)
         if self.peak is None:

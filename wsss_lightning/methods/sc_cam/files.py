@@ -1,4 +1,4 @@
-"""Features and clusters of a split's images on disk; each file is whole or absent.
+"""Files of features and clusters; each file is complete or absent.
 
 Letters: n images, m rows, c classes, d numbers of a feature.
 """
@@ -17,13 +17,14 @@ from wsss_lightning.utils.files import write_atomically
 
 FEATURES = "features.npz"
 CLUSTERS = "clusters.npz"
+COLUMNS = ("name", "class", "subcategory")
 
 
 class Features(NamedTuple):
     """Features of images.
 
     names: image of each row.
-    classes: class of each row; ABSENT where a row is of the whole image.
+    classes: class of each row; ABSENT where a row belongs to the whole image.
     rows: (m d).
     """
 
@@ -32,16 +33,16 @@ class Features(NamedTuple):
     rows: Float32[np.ndarray, "m d"]
 
     def of_class(self, c: int, names: Sequence[str]) -> Float32[np.ndarray, "n d"]:
-        """Of each of these images, which show class c, its row."""
-        place = {
+        """Feature of each image for class c: its row of that class, else its only row."""
+        row_of = {
             key: i for i, key in enumerate(zip(self.names, self.classes.tolist(), strict=True))
         }
-        of = [(name, c) if (name, c) in place else (name, ABSENT) for name in names]
-        return self.rows[[place[key] for key in of]]
+        keys = [(name, c) if (name, c) in row_of else (name, ABSENT) for name in names]
+        return self.rows[[row_of[key] for key in keys]]
 
 
 def save_features(path: Path, features: Features) -> None:
-    """Store features, whole or not at all."""
+    """Write features to an .npz file."""
     names, classes, rows = features
     write_atomically(
         path, lambda file: np.savez(file, names=np.array(names), classes=classes, rows=rows)
@@ -49,23 +50,23 @@ def save_features(path: Path, features: Features) -> None:
 
 
 def load_features(path: Path) -> Features:
-    """Features that were stored.
+    """Read features from an .npz file.
 
     Raises:
-        InputError: the file is absent or damaged.
+        InputError: the file is missing or damaged.
     """
     names, classes, rows = _load(path, "features", "names", "classes", "rows")
     return Features(names.tolist(), classes, rows)
 
 
 def collect_features(folder: Path, names: Sequence[str]) -> None:
-    """Put the parts that a prediction left in a folder into one file, in the order of `names`."""
+    """Merge the files `part-*.npz` of a folder into one, with images in the order of `names`."""
     paths = sorted(folder.glob("part-*.npz"))
     parts = [load_features(path) for path in paths]
     joined = [name for part in parts for name in part.names]
     classes = np.concatenate([part.classes for part in parts])
-    place = {name: i for i, name in enumerate(names)}
-    order = np.lexsort((classes, np.array([place[name] for name in joined])))
+    position = {name: i for i, name in enumerate(names)}
+    order = np.lexsort((classes, np.array([position[name] for name in joined])))
     rows = np.concatenate([part.rows for part in parts])[order]
     save_features(folder / FEATURES, Features([joined[i] for i in order], classes[order], rows))
     for path in paths:
@@ -75,10 +76,13 @@ def collect_features(folder: Path, names: Sequence[str]) -> None:
 def save_clusters(
     path: Path, names: Sequence[str], clusters: Int64[np.ndarray, "n c"], count: int
 ) -> None:
-    """Store the number of each image's cluster in each class, ABSENT where it lacks the class.
+    """Write the cluster of each image and class to an .npz file.
 
     Args:
-        count: clusters a class; numbers lie below it.
+        path: of the file.
+        names: of the images.
+        clusters: in [0, count); ABSENT where an image lacks the class.
+        count: number of clusters of a class.
     """
     write_atomically(
         path,
@@ -89,72 +93,82 @@ def save_clusters(
 
 
 def load_clusters(path: Path) -> tuple[list[str], Int64[np.ndarray, "n c"], int]:
-    """Names of images, their cluster in each class, and how many clusters a class has.
+    """Read names of images, their cluster in each class, and the number of clusters of a class.
 
     Raises:
-        InputError: the file is absent or damaged.
+        InputError: the file is missing or damaged.
     """
     names, clusters, count = _load(path, "clusters", "names", "clusters", "count")
     return names.tolist(), clusters, int(count[0])
 
 
-def _load(path: Path, what: str, *keys: str) -> list[np.ndarray]:
+def _load(path: Path, content: str, *keys: str) -> list[np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return [stored[key] for key in keys]
-    except Exception as error:  # damage can raise almost anything from zipfile, zlib and numpy
+    except Exception as error:  # zipfile, zlib and numpy report damage by errors of many types
         raise InputError(
-            f"{path} cannot be read as {what} of images ({error}); delete its folder, and the "
-            "next run makes it again."
+            f"{path} cannot be read as {content} of images ({error}); delete its folder, and the "
+            "next run computes it again."
         ) from error
 
 
 def read_subcategories(
     path: Path, names: Sequence[str], classes: Sequence[str]
 ) -> Int64[np.ndarray, "n c"]:
-    """Known sub-categories, from a table with the columns name, class and subcategory; others are free.
+    """Read known sub-categories from a CSV file with the columns name, class, subcategory.
 
     Args:
-        names: images in the order of the result; others in the table are passed over.
-        classes: likewise.
+        path: of the file; further columns are ignored.
+        names: of the images, in the order of the result; rows of other images are ignored.
+        classes: names of the classes, in the order of the result; rows of others are ignored.
 
     Returns:
-        A number of each image's sub-category of each class; ABSENT where it has none, or several.
+        Number of the sub-category of each image and class; ABSENT where the file has none, or
+        several.
 
     Raises:
-        InputError: the table is absent, or lacks a column.
+        InputError: the file is missing, is not CSV in UTF-8, or lacks a column or a value.
     """
+    rows = _read_rows(path)
+    row_of_name = {name: i for i, name in enumerate(names)}
+    column_of_class = {name: c for c, name in enumerate(classes)}
+    values: dict[tuple[int, int], set[str]] = {}
+    for row in rows:
+        if row["name"] in row_of_name and row["class"] in column_of_class:
+            cell = row_of_name[row["name"]], column_of_class[row["class"]]
+            values.setdefault(cell, set()).add(row["subcategory"])
+    number_of = {value: i for i, value in enumerate(sorted({row["subcategory"] for row in rows}))}
+    subcategories = np.full((len(names), len(classes)), ABSENT, np.int64)
+    for cell, of_cell in values.items():
+        if len(of_cell) == 1:
+            subcategories[cell] = number_of[of_cell.pop()]
+    return subcategories
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a table of sub-categories; each has all of COLUMNS."""
     if not path.is_file():
         raise InputError(
-            f"{path} is missing, the table of known sub-categories; add it, or set data.subcategories=null."
+            f"{path}, the table of known sub-categories, is missing; add it, or set subcategories "
+            "to null."
         )
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = csv.DictReader(file)
             columns, rows = table.fieldnames or [], list(table)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} does not read as CSV ({error}); save it as UTF-8.") from error
-    for column in ("name", "class", "subcategory"):
+        raise InputError(f"{path} cannot be read as CSV ({error}); save it in UTF-8.") from error
+    for column in COLUMNS:
         if column not in columns:
             raise InputError(
-                f"{path} has no column {column}; {did_you_mean(column, columns)} Its first "
-                "line must name the columns name, class and subcategory."
+                f"{path} has no column {column}; {did_you_mean(column, columns)} Its first line "
+                f"must name the columns {', '.join(COLUMNS)}."
             )
     for line, row in enumerate(rows, start=2):
-        if None in (row["name"], row["class"], row["subcategory"]):
+        if any(row[column] is None for column in COLUMNS):
             raise InputError(
-                f"{path}, line {line}, is shorter than the first line; give it a name, a class "
-                "and a subcategory."
+                f"{path}, line {line}, is shorter than the first line; add the missing values of "
+                f"{', '.join(COLUMNS)}."
             )
-    place = {name: i for i, name in enumerate(names)}
-    seen: dict[tuple[int, int], set[str]] = {}
-    for row in rows:
-        if row["name"] in place and row["class"] in classes:
-            at = place[row["name"]], list(classes).index(row["class"])
-            seen.setdefault(at, set()).add(row["subcategory"])
-    numbers = {value: i for i, value in enumerate(sorted({row["subcategory"] for row in rows}))}
-    subcategories = np.full((len(names), len(classes)), ABSENT, np.int64)
-    for at, found in seen.items():
-        if len(found) == 1:
-            subcategories[at] = numbers[found.pop()]
-    return subcategories
+    return rows

@@ -1,6 +1,6 @@
-"""SC-CAM: the classifier also tells sub-categories apart, for which it must look at more.
+"""SC-CAM: a classifier that also learns sub-categories, so that its CAMs cover more of an object.
 
-Letters: b images, c classes, k sub-categories a class, h w a map, H W an image.
+Letters: b images, c classes, k sub-categories of a class, h w a map, H W an image.
 """
 
 from collections.abc import Callable
@@ -11,23 +11,24 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wsss_lightning.data.batch import Batch
-from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import TagMethod
 from wsss_lightning.ops.losses import tag_loss
 
 
 @final
 class SCCAM(TagMethod):
-    """One round of it: classes and clusters of each class are learnt side by side.
+    """loss = classification + sub_weight * classification of sub-categories (eq. 4).
 
-    loss = classification + sub_weight * sub-categories   (eq. 4)
-
-    What is scored is the class's own map.
+    This is one round of the method: sub-categories are clusters of each class's images, which the
+    classifier of the round before gave. Seeds are the CAMs of the classes.
 
     Args:
-        net, num_classes, optimizer, head_lr_multiplier, bias_lr_multiplier, decay_biases, poly_power: as of
-            TagMethod.
-        sub_weight: of the sub-categories' loss; lambda of the paper.
+        net, num_classes, optimizer, head_lr_multiplier, poly_power, bias_lr_multiplier,
+            decay_biases: as in `TagMethod`; the network is a `SubCamNet`.
+        sub_weight: weight of the sub-categories' loss, 0 or more; lambda of the paper.
+
+    Raises:
+        ValueError: `sub_weight` is negative.
 
     Source: Chang et al. 2020; `train_cls.py` of the official code.
     """
@@ -46,9 +47,7 @@ class SCCAM(TagMethod):
         decay_biases: bool = False,
     ) -> None:
         if sub_weight < 0:
-            raise InputError(
-                f"method.sub_weight is {sub_weight}; set 0 or more (the paper's is 5)."
-            )
+            raise ValueError(f"sub_weight is {sub_weight}, but must be >= 0 (5 in the paper)")
         super().__init__(
             net,
             num_classes,
@@ -74,6 +73,6 @@ class SCCAM(TagMethod):
         classification = tag_loss(logits, batch["tags"])
         sub = self.sub_weight * tag_loss(sub_logits, batch["sub_tags"])
         total = classification + sub
-        told = {"train/classification": classification, "train/sub": sub, "train/loss": total}
-        self.log_dict(told, prog_bar=True, batch_size=len(logits))
+        losses = {"train/classification": classification, "train/sub": sub, "train/loss": total}
+        self.log_dict(losses, prog_bar=True, batch_size=len(logits))
         return total

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wsss_lightning.data.batch import Batch
-from wsss_lightning.errors import InputError
 from wsss_lightning.methods.base import TagMethod
 from wsss_lightning.ops.cam import gather_present, max_normalise
 from wsss_lightning.ops.losses import (
@@ -26,20 +25,24 @@ from wsss_lightning.ops.resize import resize, resize_to, resized_mean
 
 @final
 class SEAM(TagMethod):
-    """One network sees an image at two scales; its maps must agree once brought to one size.
+    """loss = classification + min_pooling_weight * min_pooling + er_weight * ER + ecr_weight * ECR.
 
-    loss = classification + min_pooling_weight * min_pooling + er_weight * ER + ecr_weight * ECR
-    (sec. 3.4). The cam learns from classification and ER, the pixel correlation module from ECR and
-    min_pooling; they share no gradient. What is scored is the refined map.
+    The network sees each image at two scales, and the CAMs of both must agree (sec. 3.4).
+    Classification and ER train the CAM; ECR and min_pooling train the pixel correlation module, and
+    no gradient passes between the two. Seeds are the refined maps.
 
     Args:
-        net, num_classes, optimizer, head_lr_multiplier, bias_lr_multiplier, decay_biases, poly_power: as of
-            TagMethod.
-        scale: of the second view, in (0, 1).
-        min_pooling_weight: of a term that is in the official code only; 0 leaves it out.
-        er_weight: of the difference between the two views' cams.
-        ecr_weight: of the difference between one view's cam and the other's refined map.
-        hard_fraction: of all values, on which the latter is averaged: the hardest.
+        net, num_classes, optimizer, head_lr_multiplier, poly_power, bias_lr_multiplier,
+            decay_biases: as in `TagMethod`; the network is a `SeamNet`.
+        scale: of the small view, in (0, 1].
+        min_pooling_weight: weight of a term that only the official code has; 0 leaves it out.
+        er_weight: weight of the difference between the CAMs of both views.
+        ecr_weight: weight of the difference between the CAM of one view and the refined map of the
+            other.
+        hard_fraction: ECR is averaged over this fraction of its values, the largest, in (0, 1].
+
+    Raises:
+        ValueError: `scale` or `hard_fraction` is out of range.
 
     Source: Wang et al. 2020; `train_SEAM.py` of the official code.
     """
@@ -61,12 +64,9 @@ class SEAM(TagMethod):
         bias_lr_multiplier: float = 2.0,
         decay_biases: bool = False,
     ) -> None:
-        for key, value, usual in (("scale", scale, 0.3), ("hard_fraction", hard_fraction, 0.2)):
+        for name, value, usual in (("scale", scale, 0.3), ("hard_fraction", hard_fraction, 0.2)):
             if not 0 < value <= 1:
-                raise InputError(
-                    f"method.{key} is {value}, but it lies above 0 and is at most 1; set it there "
-                    f"(the paper's is {usual})."
-                )
+                raise ValueError(f"{name} is {value}, but must be in (0, 1] ({usual} in the paper)")
         super().__init__(
             net,
             num_classes,
@@ -93,8 +93,8 @@ class SEAM(TagMethod):
             self.net(full), self.net(small), _size(full), _size(small), batch["tags"]
         )
         total = torch.stack(list(losses.values())).sum()
-        told = {f"train/{name}": value for name, value in losses.items()}
-        self.log_dict({**told, "train/loss": total}, prog_bar=True, batch_size=len(full))
+        logged = {f"train/{name}": value for name, value in losses.items()}
+        self.log_dict({**logged, "train/loss": total}, prog_bar=True, batch_size=len(full))
         return total
 
     def losses(
@@ -105,16 +105,16 @@ class SEAM(TagMethod):
         small_size: tuple[int, int],
         tags: Float[Tensor, "b c"],
     ) -> dict[str, Float[Tensor, ""]]:
-        """Terms of the loss, weighted, from the (cam, refined) maps of both views.
+        """Weighted terms of the loss by name, from the CAM and refined map of both views.
 
-        All terms are of maps as large as their view's image, as the official code has them. Absent
-        classes are worth nothing in all but the first, so the others are not enlarged.
+        As in the official code, all maps are enlarged to the size of their view. Absent classes
+        contribute only to the classification, so they are not enlarged for the other terms.
 
         Args:
-            full: maps of the image, at any size.
-            small: maps of the small view, likewise.
+            full: CAM and refined map of the image, of any size.
+            small: CAM and refined map of the small view, of any size.
             full_size: height and width of the image.
-            small_size: of the small view.
+            small_size: height and width of the small view.
             tags: multi-hot.
         """
         c = tags.shape[1]
@@ -124,10 +124,10 @@ class SEAM(TagMethod):
         for (cam, refined), size in ((full, full_size), (small, small_size)):
             large = []
             for maps in (cam, refined):
-                chosen, here = gather_present(maps, tags)
+                chosen, present = gather_present(maps, tags)
                 large.append(resize_to(chosen, size))
-            pooled.append(min_pooling_loss((large[1] * here)[:, 1:]))
-            views.append([resize_to(max_normalise(maps), small_size) * here for maps in large])
+            pooled.append(min_pooling_loss((large[1] * present)[:, 1:]))
+            views.append([resize_to(max_normalise(maps), small_size) * present for maps in large])
         (cam, refined), (cam_small, refined_small) = views
         hardest = (self.hard_fraction, c + 1)
         ecr = cross_refinement_loss(cam_small, refined, *hardest)

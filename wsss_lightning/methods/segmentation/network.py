@@ -1,8 +1,9 @@
-"""Segmentation networks of segmentation_models_pytorch on our backbones.
+"""Segmentation networks of segmentation_models_pytorch on the backbones of this package.
 
 Letters: b images, k = c + 1 labels with background first, H W an image.
 """
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -12,26 +13,31 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.errors import did_you_mean
 from wsss_lightning.nets.backbones import Backbone
 from wsss_lightning.nets.normalisation import Normalise
 
 ARCHITECTURES = ("unet", "unetplusplus", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "upernet")
-# decoders built on a map of a fixed stride; the others use all strides of the backbone
+# decoders that need a map of a fixed stride; the others use maps of all strides
 DILATED = ("deeplabv3", "deeplabv3plus")
 
 
 @final
 class SegmentationNet(nn.Module):
-    """image -> logits of every label at every pixel, for images of any size.
+    """Logits of every label at every pixel, for images of any size.
 
     Args:
-        backbone: where the encoder comes from.
+        backbone: names the encoder, its weights and its frozen parts.
         architecture: of segmentation_models_pytorch, such as deeplabv3plus or unet.
         options: further arguments of the architecture's constructor.
-        num_classes: without background.
-        output_stride: of the encoder, where the architecture dilates; None: the backbone's, at
-            most 16. A method that wants finer maps of its own then leaves this network as it is.
+        num_classes: number of classes without background.
+        output_stride: of the encoder, for architectures that dilate it: 8 or 16; None: the
+            backbone's, at most 16. A value of its own keeps this network as it is when a method
+            wants finer maps.
+
+    Raises:
+        ValueError: `output_stride` or `architecture` is out of range, `architecture` lacks one of
+            the `options`, or the library cannot build the network.
     """
 
     def __init__(
@@ -44,15 +50,15 @@ class SegmentationNet(nn.Module):
     ) -> None:
         super().__init__()
         if output_stride not in (None, 8, 16):
-            raise InputError(
-                f"segmenter.net.output_stride is {output_stride}; set 8 or 16, or null for the "
-                "backbone's."
+            raise ValueError(
+                f"output_stride is {output_stride}, but must be 8, 16, or null for the backbone's"
             )
         if architecture not in ARCHITECTURES:
-            raise InputError(
-                f"segmenter.net.architecture is {architecture}; "
+            raise ValueError(
+                f"architecture is {architecture}, but must be one of {', '.join(ARCHITECTURES)}; "
                 f"{did_you_mean(architecture, ARCHITECTURES)}"
             )
+        _check_options(architecture, options)
         self.backbone = backbone
         self.normalise = Normalise(backbone.statistics)
         dilation: dict[str, Any] = {}
@@ -80,7 +86,7 @@ class SegmentationNet(nn.Module):
             raise backbone.failure(message, error) from error
         backbone.load(self.net.encoder)
         self.to(memory_format=torch.channels_last)
-        self.train()  # Lightning trains a network in the mode in which it finds it
+        self.train()  # Lightning fits a network in its present mode; this freezes batch norms
 
     @property
     def encoder(self) -> nn.Module:
@@ -92,8 +98,20 @@ class SegmentationNet(nn.Module):
         return self
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
-        """Logits; images are padded to what the decoders need, and the logits cut back."""
+        """Logits of the image, padded to sides that the decoders accept and cropped afterwards."""
         height, width = image.shape[-2:]
         padding = (0, -width % 32, 0, -height % 32)
-        # zero is the mean colour once normalised
+        # after normalisation, zero is the mean colour
         return self.net(F.pad(self.normalise(image), padding))[..., :height, :width]
+
+
+def _check_options(architecture: str, options: Mapping[str, Any]) -> None:
+    """Check names of options, since decoders pass unknown ones on to the encoder."""
+    classes = {name.lower(): value for name, value in vars(smp).items()}
+    known = set(inspect.signature(classes[architecture]).parameters) - {"kwargs", "classes"}
+    for name in options:
+        if name not in known:
+            raise ValueError(
+                f"options is {dict(options)}, but must be arguments of {architecture}, which lacks "
+                f"{name}; {did_you_mean(name, known)}"
+            )

@@ -1,4 +1,4 @@
-"""Features to disk as they come, one file a batch."""
+"""Writes predicted features to disk, one file for each batch."""
 
 import hashlib
 from pathlib import Path
@@ -13,17 +13,20 @@ from wsss_lightning.methods.sc_cam.files import Features, load_features, save_fe
 
 @final
 class FeatureWriter(pl.Callback):
-    """Reads `predict_step`'s `name`, `tags` (b c) and `feature` (b p d), writes below `folder`.
+    """Reads `name`, `tags` (b c) and `feature` (b p d) of `predict_step` and writes them to files.
 
-    Of each image the one row is stored, or those of its classes.
-    Each file is whole or absent, so an interrupted prediction goes on behind the last.
+    An image has either a single feature, or one for each class, of which those of its tags are
+    written. Each file is complete or absent, so that an interrupted prediction can be resumed.
+
+    Args:
+        folder: of the files `part-*.npz`.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def done(self) -> set[str]:
-        """Images that an interrupted prediction left."""
+        """Names of the images that an interrupted prediction has written."""
         parts = self.folder.glob("part-*.npz")
         return {name for part in parts for name in load_features(part).names}
 
@@ -31,11 +34,11 @@ class FeatureWriter(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
         names, feature = outputs["name"], outputs["feature"].float().cpu()
-        whole = feature.shape[1] == 1 < outputs["tags"].shape[1]
-        stored = torch.ones(len(names), 1) if whole else outputs["tags"].cpu()
-        i, c = torch.nonzero(stored, as_tuple=True)
-        owners = torch.full_like(c, ABSENT) if whole else c
-        rows = Features([names[k] for k in i], owners.numpy(), feature[i, c].numpy())
-        # no two batches hold the same image
+        is_single = feature.shape[1] == 1 < outputs["tags"].shape[1]
+        written = torch.ones(len(names), 1) if is_single else outputs["tags"].cpu()
+        i, c = torch.nonzero(written, as_tuple=True)
+        classes = torch.full_like(c, ABSENT) if is_single else c
+        rows = Features([names[k] for k in i], classes.numpy(), feature[i, c].numpy())
+        # batches have no image in common, so the name of the first identifies a batch
         digest = hashlib.sha256(names[0].encode()).hexdigest()[:16]
         save_features(self.folder / f"part-{digest}.npz", rows)

@@ -1,4 +1,4 @@
-"""Loggers end with the training that they watched."""
+"""Finishes loggers when a training ends."""
 
 from typing import final
 
@@ -7,20 +7,21 @@ import pytorch_lightning as pl
 
 @final
 class FinishLoggers(pl.Callback):
-    """Ends each logger's run, in the process that writes it, whether training ended well or not.
+    """Finishes every logger at the end of a training, whether it succeeded or failed.
 
-    W&B hands a live run on to the next logger otherwise, and loses it where a process just ends.
+    Reads the trainer's loggers in the main process. Otherwise W&B would pass a live run on to the
+    next logger, or lose it when the process ends.
     """
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        self._end(trainer, failed=False)
+        self._finish(trainer, failed=False)
 
     def on_exception(
         self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
     ) -> None:
-        self._end(trainer, failed=True)
+        self._finish(trainer, failed=True)
 
-    def _end(self, trainer: pl.Trainer, failed: bool) -> None:
+    def _finish(self, trainer: pl.Trainer, failed: bool) -> None:
         if not trainer.is_global_zero:
             return
         for logger in trainer.loggers:

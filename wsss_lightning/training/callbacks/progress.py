@@ -1,4 +1,4 @@
-"""What is seen of a stage while it runs."""
+"""Progress bar of a step."""
 
 from typing import final
 
@@ -7,7 +7,11 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 @final
 class StageProgress(RichProgressBar):
-    """Lightning's bar, each line led by the name of the stage."""
+    """Lightning's progress bar with the name of the step before each description.
+
+    Args:
+        stage: name of the step.
+    """
 
     def __init__(self, stage: str) -> None:
         super().__init__(leave=False)

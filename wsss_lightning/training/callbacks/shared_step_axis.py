@@ -1,17 +1,17 @@
-"""One axis for all curves of a training."""
+"""One x-axis for all curves of a training in W&B."""
 
 from typing import final
 
 import pytorch_lightning as pl
 
-STEP = "trainer/global_step"  # under which Lightning logs the optimiser's steps
+STEP = "trainer/global_step"  # Lightning's name of the number of optimiser steps
 
 
 @final
 class SharedStepAxis(pl.Callback):
-    """W&B draws figures of training and of validation over the same axis, the optimiser's steps.
+    """Plots the metrics of training and validation in W&B over the number of optimiser steps.
 
-    Loggers that know no axes are left as they are.
+    Reads the trainer's loggers in the main process; loggers without axes are left unchanged.
     """
 
     def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
@@ -21,5 +21,5 @@ class SharedStepAxis(pl.Callback):
             define = getattr(getattr(logger, "experiment", None), "define_metric", None)
             if define is not None:
                 define(STEP)
-                for figures in ("train/*", "val/*"):
-                    define(figures, step_metric=STEP, step_sync=True)
+                for metrics in ("train/*", "val/*"):
+                    define(metrics, step_metric=STEP, step_sync=True)

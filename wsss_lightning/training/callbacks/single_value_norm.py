@@ -1,4 +1,4 @@
-"""Batch norm of a single value a channel."""
+"""Batch norm of a single value per channel."""
 
 from typing import Any, final
 
@@ -10,19 +10,20 @@ from torch.utils.hooks import RemovableHandle
 
 @final
 class SingleValueNorm(pl.Callback):
-    """Normalises a single value a channel by the running statistics while a network is trained.
+    """Normalises a single value per channel by the running statistics during training.
 
-    A batch of one image has one value a channel in the pooled branch of DeepLab, and in every deep
-    layer if the crop is as small as the network's stride. Its mean is the value itself and its
-    variance is 0, so batch norm would put out its bias alone and pass no gradient on; PyTorch
-    raises an error instead. In such a step the layer uses its running statistics, as evaluation
-    does, and leaves them as they are. The alternatives lose more: `drop_last` (torchvision's
-    reference training) has nothing to train on where the batch size is 1, and a network without
-    this norm (segmentation_models_pytorch leaves it out of the 1x1 pooling of PSPNet) is another
-    network for larger batches too. Where a layer sees two values or more, nothing changes.
+    A batch of one image has one value per channel in the pooled branch of DeepLab, and in every
+    deep layer if the crop is as small as the network's stride. Its mean is the value itself and its
+    variance is 0, so the output of batch norm would be its bias, without gradient; PyTorch raises
+    an error instead. In such a step the layer uses its running statistics, as in evaluation, and
+    does not update them. Layers with two values or more are unchanged.
 
-    Batch norms that are synchronised over several processes see the values of all of them, and are
-    left as they are, as are those without running statistics.
+    The alternatives are worse: with `drop_last` (torchvision's reference training) a batch size of
+    1 has nothing to train on, and a network without this norm (segmentation_models_pytorch omits it
+    in the 1x1 pooling of PSPNet) is another network for larger batches too.
+
+    Batch norms that are synchronised over several processes see the values of all of them and are
+    left unchanged, as are those without running statistics.
     """
 
     def __init__(self) -> None:
@@ -46,13 +47,14 @@ class SingleValueNorm(pl.Callback):
 
 
 def normalise_single_values(module: nn.Module, processes: int = 1) -> list[RemovableHandle]:
-    """Have each batch norm of a module do what `SingleValueNorm` describes.
+    """Register hooks on each batch norm of a module that do what `SingleValueNorm` describes.
 
     Args:
-        processes: that train the module together.
+        module: to hook into.
+        processes: number of processes that train the module.
 
     Returns:
-        Handles of the hooks, by which they can be removed.
+        Handles that remove the hooks.
     """
     switched: set[nn.Module] = set()
 

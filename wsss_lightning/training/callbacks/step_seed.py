@@ -1,4 +1,4 @@
-"""Random numbers of a training step that depend on nothing before it."""
+"""Random numbers of a training step that do not depend on earlier steps."""
 
 from typing import Any, final
 
@@ -9,10 +9,13 @@ import torch
 
 @final
 class StepSeed(pl.Callback):
-    """Sets torch's random numbers, which dropout draws, anew for each batch.
+    """Seeds torch's random numbers, which dropout draws, before each training batch.
 
-    A training that goes on behind a kill has not drawn those of the steps before; so it draws the
-    same as an unbroken one all the same. Each process draws its own.
+    A resumed training has not drawn the random numbers of the steps before. With this callback it
+    draws the same ones as an uninterrupted training. Each process has its own.
+
+    Args:
+        seed: of the training.
     """
 
     def __init__(self, seed: int) -> None:
@@ -21,5 +24,5 @@ class StepSeed(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        place = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
-        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
+        entropy = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))

@@ -1,4 +1,4 @@
-"""What the CRF would do to a network's predictions, while it is trained or tested.
+"""mIoU of a network's predictions with and without a DenseCRF, during training or testing.
 
 Letters: b images, k labels with background first, H W an image.
 """
@@ -21,17 +21,18 @@ from wsss_lightning.training.callbacks.score_writer import NEGLIGIBLE
 
 
 @final
-class DenseCRF(pl.Callback):
+class DenseCRFMetrics(pl.Callback):
     """Logs `<stage>/miou_without_crf` and `<stage>/miou_crf` of validation and test.
 
-    Reads what `validation_step` or `test_step` puts out, probabilities (b k H W), as they are or
-    under `output` in a mapping; there they are replaced by the CRF's, so callbacks listed behind
-    this one see these. Every process counts its own images; the logged figures are of all.
+    Reads the output of `validation_step` or `test_step`: probabilities (b k H W), or a mapping that
+    holds them under the key `output`. In a mapping it replaces them by the marginals of the CRF,
+    for the callbacks that follow. Logged values cover the images of all processes.
 
     Args:
-        num_classes: without background.
-        engine: of `densecrf.mean_field`.
-        threads: that the engine `native` shares a batch's images between.
+        parameters: of the CRF.
+        num_classes: number of classes without background.
+        engine: of `densecrf.api.mean_field`.
+        threads: number of threads of the engine `native`, which share the images of a batch.
         output: key of the probabilities.
     """
 
@@ -48,20 +49,20 @@ class DenseCRF(pl.Callback):
         self.without, self.refined = (Confusion(num_classes + 1) for _ in range(2))
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._begin(module)
+        self._reset(module)
 
     def on_test_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._begin(module)
+        self._reset(module)
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, *_: int
     ) -> None:
-        self._count(outputs, batch)
+        self._update(outputs, batch)
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, *_: int
     ) -> None:
-        self._count(outputs, batch)
+        self._update(outputs, batch)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._log(module, "val")
@@ -72,40 +73,44 @@ class DenseCRF(pl.Callback):
     def refine(
         self, image: Float[Tensor, "b 3 H W"], marginal: Float[Tensor, "b k H W"]
     ) -> Float[Tensor, "b k H W"]:
-        """Marginals of the CRF; labels that are nowhere likely stay out, and are zero."""
+        """Marginals of the CRF; zero for labels whose probability is negligible everywhere."""
         pixels = (image * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
         likely = marginal.float().flatten(2).amax(2) > NEGLIGIBLE
         unaries = [
-            unary_from_scores(m[here].float()) for m, here in zip(marginal, likely, strict=True)
+            unary_from_scores(score[labels].float())
+            for score, labels in zip(marginal, likely, strict=True)
         ]
+        of_likely = mean_field_batch(
+            list(pixels), unaries, self.parameters, self.engine, self.threads
+        )
         refined = torch.zeros_like(marginal, dtype=torch.float32)
-        found = mean_field_batch(list(pixels), unaries, self.parameters, self.engine, self.threads)
-        for whole, here, part in zip(refined, likely, found, strict=True):
-            whole[here] = torch.as_tensor(part)
+        for target, labels, score in zip(refined, likely, of_likely, strict=True):
+            target[labels] = torch.as_tensor(score)
         return refined
 
-    def _begin(self, module: pl.LightningModule) -> None:
+    def _reset(self, module: pl.LightningModule) -> None:
         for confusion in (self.without, self.refined):
             confusion.to(module.device).reset()
 
-    def _count(self, outputs: Any, batch: Batch) -> None:
-        mapping = isinstance(outputs, Mapping)
-        marginal = outputs.get(self.output) if mapping else outputs
+    def _update(self, outputs: Any, batch: Batch) -> None:
+        is_mapping = isinstance(outputs, Mapping)
+        marginal = outputs.get(self.output) if is_mapping else outputs
         if not isinstance(marginal, Tensor) or marginal.dim() != 4:
-            had = f"a mapping of {', '.join(outputs)}" if mapping else type(marginal).__name__
+            given = f"a mapping of {', '.join(outputs)}" if is_mapping else type(marginal).__name__
             raise InputError(
-                f"the module's step puts out {had}; DenseCRF reads probabilities (b k H W): return "
-                f"them, or a dict with {self.output}=... (the callback's `output` names the key)."
+                f"the output of the module's step is {given}, but DenseCRFMetrics needs "
+                f"probabilities (b k H W); return them, or a dict with {self.output}=... (the "
+                "callback's argument `output` sets the key)."
             )
         marginal = marginal.detach()
         refined = self.refine(batch["image"], marginal)
         self.without.update(marginal.argmax(1), batch["mask"])
         self.refined.update(refined.argmax(1), batch["mask"])
-        if mapping:
+        if is_mapping:
             outputs[self.output] = refined
 
     def _log(self, module: pl.LightningModule, stage: str) -> None:
         for name, confusion in (("miou_without_crf", self.without), ("miou_crf", self.refined)):
-            # the matrices are summed over processes before
+            # `compute` sums the confusion matrices of all processes
             value = torch.tensor(miou(confusion.compute()), dtype=torch.float32)
             module.log(f"{stage}/{name}", value, prog_bar=name == "miou_crf")
