@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 import wsss_lightning.cli.run  # noqa: F401 (registers the schema and resolvers)
 from wsss_lightning.cli.options import composed
 from wsss_lightning.cli.overrides import read_overrides
-from wsss_lightning.cli.suggestions import meant_key
+from wsss_lightning.cli.suggestions import suggest_key
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.renamed import (
     KEYS,
@@ -111,7 +111,7 @@ def test_an_old_key_in_a_file_is_answered_with_the_new_one():
 
 def test_an_unknown_key_that_was_renamed_is_answered_with_the_new_one():
     assert new_key("score.flip") == "cam.flip"
-    assert "cam.flip" in meant_key("score.flip", ["experiment=cam"])
+    assert "cam.flip" in suggest_key("score.flip", ["experiment=cam"])
     assert new_key("cam.flip") is None
 
 
