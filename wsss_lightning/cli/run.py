@@ -281,6 +281,7 @@ def collect_results(
         published: as returned by `published_run`.
         key: as returned by `digest_of`.
     """
+    from wsss_lightning.pipelines.base import refiner_steps
     from wsss_lightning.results.annotation import count_annotation
     from wsss_lightning.results.protocol import protocol_of
     from wsss_lightning.results.schema import RecipeRecord, Results
@@ -301,6 +302,7 @@ def collect_results(
         versions=versions(),
         recipe=None if published is None else RecipeRecord(**record(*published)),
         key=key,
+        steps=refiner_steps(cfg),
     )
 
 

@@ -15,7 +15,7 @@ from wsss_lightning.errors import InputError
 from wsss_lightning.steps.cams import cams, validate_tags
 from wsss_lightning.steps.crf import crf
 from wsss_lightning.steps.evaluate import evaluate_masks, evaluate_seeds
-from wsss_lightning.steps.labels import step_label
+from wsss_lightning.steps.labels import StepInfo, declare_steps, step_label
 from wsss_lightning.steps.metrics_file import load_metrics
 from wsss_lightning.steps.predict import predict
 from wsss_lightning.steps.previews import previews
@@ -53,6 +53,16 @@ def supervision_of(node: DictConfig) -> Supervision:
             "function with wsss_lightning.pipelines.learns_from."
         )
     return supervision
+
+
+def refiner_of(cfg: DictConfig) -> Any:
+    """The refiner that the configuration names."""
+    return instantiate(cfg.refine, _convert_="none")
+
+
+def refiner_steps(cfg: DictConfig) -> dict[str, StepInfo]:
+    """Label and order of the refiner's steps; empty for pipelines without seeds."""
+    return refiner_of(cfg).steps() if supervision_of(cfg.pipeline).uses_seeds else {}
 
 
 def runtime_of(cfg: DictConfig) -> Runtime:
@@ -167,7 +177,8 @@ class Experiment:
         cfg, data = self.cfg, self.cfg.data
         shown: dict[str, dict[str, Path]] = {split: {} for split in seeds}
         marginals: Mapping[str, Path] = {}
-        refiner = instantiate(cfg.refine, _convert_="none")
+        refiner = refiner_of(cfg)
+        declare_steps(refiner.steps())
         for name, marginals in refiner(self.cache, data, seeds, trained).items():
             for split, folder in marginals.items():
                 masks = self._pseudo_masks(f"{name}_masks/{split}", folder, split, 0.0)

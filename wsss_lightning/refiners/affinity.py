@@ -12,6 +12,7 @@ from wsss_lightning.refiners.base import Refiner, Splits, run_for_each
 from wsss_lightning.steps.affinity import confident_labels, propagate, random_walk_settings
 from wsss_lightning.steps.config_nodes import crf_settings
 from wsss_lightning.steps.crf import crf as dense_crf
+from wsss_lightning.steps.labels import StepInfo
 from wsss_lightning.steps.train import train
 
 
@@ -31,6 +32,8 @@ class Affinity(Refiner):
         crf: parameters of the final CRF; None: none.
     """
 
+    order = 20
+
     def __init__(
         self,
         name: str,
@@ -46,11 +49,11 @@ class Affinity(Refiner):
         self.confident, self.init_from, self.module = labels, init_from, module
         self.schedule, self.walk, self.crf = schedule, walk, crf
 
-    def labels(self) -> dict[str, str]:
-        labels = {self.name: self.label}
+    def steps(self) -> dict[str, StepInfo]:
+        steps = super().steps()
         if self.crf is not None:
-            labels[f"{self.name}_crf"] = f"{self.label} + CRF"
-        return labels
+            steps[f"{self.name}_crf"] = StepInfo(f"{self.label} + CRF", self.order + 1)
+        return steps
 
     def check(self) -> None:
         random_walk_settings(self.walk)

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from wsss_lightning.cache.stage_cache import StageCache
+from wsss_lightning.steps.labels import StepInfo
 
 Splits = Mapping[str, Path]
 
@@ -18,7 +19,12 @@ class Refiner(ABC):
     Args:
         name: of its first step, in folders and keys of scores.
         label: of its first step, in tables and pictures.
+
+    Attributes:
+        order: place of its steps in tables; seeds are 10, pseudo masks 70.
     """
+
+    order = 60
 
     def __init__(self, name: str, label: str) -> None:
         self.name, self.label = name, label
@@ -36,9 +42,9 @@ class Refiner(ABC):
             trained: folder of the classifier that made them.
         """
 
-    def labels(self) -> dict[str, str]:
-        """Label of each step by its name, in order."""
-        return {self.name: self.label}
+    def steps(self) -> dict[str, StepInfo]:
+        """Label and order of each step, by its name."""
+        return {self.name: StepInfo(self.label, self.order)}
 
     def check(self) -> None:  # noqa: B027 (nothing to check by default)
         """Check settings before any step of the run starts.

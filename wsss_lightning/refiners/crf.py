@@ -26,6 +26,8 @@ class CRF(Refiner):
             factor, or a label disappears (`densecrf.refinement_damage`); None: never.
     """
 
+    order = 12
+
     def __init__(
         self,
         name: str,

@@ -20,6 +20,8 @@ class NoRefinement(Refiner):
         background_score: in [0, 1].
     """
 
+    order = 11
+
     def __init__(self, name: str, label: str, background_score: float) -> None:
         super().__init__(name, label)
         self.background_score = background_score

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.results.upgrade import upgrade_version_1
+from wsss_lightning.steps.labels import StepInfo, declare_steps
 from wsss_lightning.utils.files import write_json
 
 FILE_NAME: Final = "results.json"
@@ -155,6 +156,7 @@ class Results:
         recipe: None if the run follows no published run.
         key: digest of everything the results depend on.
         trainings: names of the stages that trained a network, where links to them were not kept.
+        steps: label and order of the refiner's steps, by the name that leads their scores.
     """
 
     experiment: str
@@ -172,6 +174,7 @@ class Results:
     recipe: RecipeRecord | None = None
     key: str | None = None
     trainings: list[str] | None = None
+    steps: dict[str, StepInfo] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -188,7 +191,7 @@ def write_results(folder: Path, results: Results) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Read a `results.json` of any version up to `SCHEMA`.
+    """Read a `results.json` of any version up to `SCHEMA`, and declare the steps that it names.
 
     Raises:
         InputError: the file cannot be read, is damaged, or has a newer version.
@@ -221,6 +224,7 @@ def read_results(path: Path) -> Results:
         raise InputError(_damaged(path, f"has no {error.args[0]}")) from error
     except (TypeError, AttributeError, ValueError) as error:
         raise InputError(_damaged(path, f"holds no results ({error})")) from error
+    declare_steps(results.steps)
     return results
 
 

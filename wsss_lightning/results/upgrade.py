@@ -7,6 +7,15 @@ from wsss_lightning.config.renamed import current_name, current_override, new_ta
 
 _SUPERVISION: Final = {"true masks": "masks"}
 _DATASET_KEYS: Final = {"untagged": "on_missing_labels"}
+# refiners of version 1, whose files do not name their steps
+_STEPS: Final = {
+    "none": {"label": "seeds without refinement", "order": 11},
+    "crf": {"label": "CRF", "order": 12},
+    "affinity": {"label": "affinity", "order": 20},
+    "affinity_crf": {"label": "affinity + CRF", "order": 21},
+    "irn": {"label": "IRN", "order": 20},
+    "irn_crf": {"label": "IRN + CRF", "order": 21},
+}
 _WEIGHTS: Final = {"of the hub": "hub"}
 
 
@@ -31,6 +40,7 @@ def upgrade_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
         "recipe": None if recipe is None else _recipe(recipe),
         "key": content.get("key"),
         "trainings": content.get("trained"),
+        "steps": _STEPS,
     }
 
 

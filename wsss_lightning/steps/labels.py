@@ -1,5 +1,6 @@
 """Labels and order of a pipeline's steps, for tables, charts and images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,17 +20,11 @@ class StepInfo:
 
 _REFINER_ORDER: Final = 60
 
-# keyed by the name that leads a score's key (`none/train/miou`)
-_STEPS: Final = {
+# by the name that leads a score's key (`seeds/train/miou`)
+_steps: dict[str, StepInfo] = {
     "classifier": StepInfo("classifier", 0),
     "clusters": StepInfo("clusters", 5),
     "seeds": StepInfo("seeds", 10),
-    "none": StepInfo("seeds without refinement", 11),
-    "crf": StepInfo("CRF", 12),
-    "affinity": StepInfo("affinity", 20),
-    "affinity_crf": StepInfo("affinity + CRF", 21),
-    "irn": StepInfo("IRN", 30),
-    "irn_crf": StepInfo("IRN + CRF", 31),
     "labels": StepInfo("labels", 65),
     "pseudo": StepInfo("pseudo masks", 70),
     "segmentation": StepInfo("segmentation", 80),
@@ -37,14 +32,19 @@ _STEPS: Final = {
 }
 
 
+def declare_steps(steps: Mapping[str, StepInfo]) -> None:
+    """Make labels and order of further steps known: those of a refiner, or of a stored run."""
+    _steps.update(steps)
+
+
 def step_info(name: str) -> StepInfo:
-    """Label and order of a step; an unknown name is taken for a user's own refiner.
+    """Label and order of a step; a step that nobody declared follows the refiners.
 
     Args:
         name: as it leads a score's key, with or without a round: `seeds`, `round_2/seeds`.
     """
     last = name.rpartition("/")[2]
-    return _STEPS.get(last, StepInfo(last.replace("_", " "), _REFINER_ORDER))
+    return _steps.get(last, StepInfo(last.replace("_", " "), _REFINER_ORDER))
 
 
 def step_label(step: str) -> str:
