@@ -58,7 +58,6 @@ NO_HYPERPARAMETERS = {
     "*._recursive_": "how Hydra builds a node",
     "*._convert_": "how Hydra builds a node",
     "data.name": "a name",
-    "refine.label": "a name",
     "data.root": "a folder of the user",
     "data.crop_size": "read through fit.*.crop_size only",
     "data.long_side": "read through fit.*.long_side only",

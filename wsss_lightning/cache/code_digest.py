@@ -56,7 +56,7 @@ UNHASHED: dict[str, str] = {
 
 
 class Part(NamedTuple):
-    """A definition of a module, such as `Backbone`, or one of the parts that `SourceModule` names."""
+    """A definition of a module, such as `Backbone`, or another part that `SourceModule` names."""
 
     module: str
     name: str

@@ -1,4 +1,4 @@
-"""What a finished stage consists of, and whether it still does."""
+"""Manifest of a finished stage: size, checksum and times of each of its files."""
 
 import hashlib
 import os
@@ -9,68 +9,67 @@ from typing import Any
 from wsss_lightning.data.file_facts import digests_of
 
 RECORD, MANIFEST = "stage.json", "manifest.json"
-# of loggers: no stage reads them, and users move, sync or delete them
+# of loggers: no stage reads them, and users may move, sync or delete them
 LOGS = ("csv", "tensorboard", "wandb", "wandb_run.txt", "lightning_logs")
 
 
-def take(folder: Path) -> dict[str, Any]:
-    """Bytes, digest and times of each file below a folder, logs left out."""
-    found = dict(_stats(folder))
-    digests = _digests(folder, found)
+def build(folder: Path) -> dict[str, Any]:
+    """Size, digest and times of each file below a folder, without logs."""
+    stats = dict(_stats(folder))
+    digests = _digests(folder, stats)
     return {
-        "files": {name: [found[name].st_size, digests[name]] for name in found},
-        "times": {name: _times(stat) for name, stat in found.items()},
+        "files": {name: [stats[name].st_size, digests[name]] for name in stats},
+        "times": {name: _times(stat) for name, stat in stats.items()},
     }
 
 
 def content(manifest: Mapping[str, Any]) -> str:
-    """A digest of names and contents, whenever and wherever they were written."""
+    """Digest of the names and contents of all files."""
     lines = [f"{name}\0{size}\0{digest}" for name, (size, digest) in manifest["files"].items()]
     return hashlib.blake2b("\n".join(sorted(lines)).encode(), digest_size=16).hexdigest()
 
 
-def wrong(folder: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
-    """Files that are not what they were, and what became of each.
+def find_changes(folder: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
+    """Find files that changed since the manifest was built.
 
-    A file whose size and times (of its content and of its inode, which no program can set back)
-    are those of the manifest is taken as it is; where any differ, contents decide, and once one
-    is wrong, those of all files do.
+    A file with the size and times of the manifest counts as unchanged; programs cannot set back
+    the time of an inode. Of files with other times, the contents are compared, and if one of them
+    changed, the contents of all files.
 
     Returns:
-        `missing`, `truncated`, `longer` or `altered` by file name, and whether there were files
-        that are right but have other times, such as copies.
+        `missing`, `truncated`, `longer` or `altered` by file name; and whether some files have
+        other times, as copies do.
     """
-    found, files = dict(_stats(folder)), manifest["files"]
-    bad = {name: _kind(name, size, found) for name, (size, _) in files.items()}
-    bad = {name: kind for name, kind in bad.items() if kind}
-    there = [name for name in files if name not in bad]
-    touched = [name for name in there if _times(found[name]) != manifest["times"].get(name)]
+    stats, files = dict(_stats(folder)), manifest["files"]
+    changes = {name: _size_change(name, size, stats) for name, (size, _) in files.items()}
+    changes = {name: change for name, change in changes.items() if change}
+    present = [name for name in files if name not in changes]
+    touched = [name for name in present if _times(stats[name]) != manifest["times"].get(name)]
     if touched:
-        bad |= _altered(folder, touched, files)
-    if bad:
-        rest = set(there) - set(touched)
-        bad |= _altered(folder, rest, files)
-    return dict(sorted(bad.items())), bool(touched)
+        changes |= _altered(folder, touched, files)
+    if changes:
+        changes |= _altered(folder, set(present) - set(touched), files)
+    return dict(sorted(changes.items())), bool(touched)
 
 
-def refreshed(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest with the times that files have now, so that they need not be read again."""
-    now = dict(_stats(folder))
-    return {**manifest, "times": {name: _times(now[name]) for name in manifest["files"]}}
+def update_times(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with the current times of its files."""
+    stats = dict(_stats(folder))
+    return {**manifest, "times": {name: _times(stats[name]) for name in manifest["files"]}}
 
 
-def _kind(name: str, size: int, found: Mapping[str, os.stat_result]) -> str:
-    if name not in found:
+def _size_change(name: str, size: int, stats: Mapping[str, os.stat_result]) -> str:
+    if name not in stats:
         return "missing"
-    there = found[name].st_size
-    return "" if there == size else "truncated" if there < size else "longer"
+    present = stats[name].st_size
+    return "" if present == size else "truncated" if present < size else "longer"
 
 
 def _altered(
     folder: Path, names: Iterable[str], files: Mapping[str, Sequence[Any]]
 ) -> dict[str, str]:
-    now = _digests(folder, names)
-    return {name: "altered" for name, digest in now.items() if digest != files[name][1]}
+    digests = _digests(folder, names)
+    return {name: "altered" for name, digest in digests.items() if digest != files[name][1]}
 
 
 def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Each step once: a stage's result lies in a folder named by what went into it."""
+"""Cache of finished steps: the result of a step is a folder, named by a digest of its inputs."""
 
 import contextlib
 import hashlib
@@ -27,30 +27,34 @@ from wsss_lightning.cache.step import memory_keys as keys_of
 from wsss_lightning.data.file_facts import digests_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.utils import interrupts
-from wsss_lightning.utils.console import console
+from wsss_lightning.utils.console import console, warn
 from wsss_lightning.utils.files import sync_folder, write_json
 from wsss_lightning.utils.machine_errors import explain_machine_error
 from wsss_lightning.utils.text import shorten
 
-ALARMS = "alarms.json"  # file of a step: warnings shown whenever its result is used
-WEIGHTS = "weights"  # name of every key that gives a file of weights
-LEFTOVER = re.compile(r"\..+\.\d+")  # of a write that was killed
+ALARMS = "alarms.json"  # file of a step: warnings printed whenever its result is used
+WEIGHTS = "weights"  # name of every key that holds a weights file
+LEFTOVER = re.compile(r"\..+\.\d+")  # temporary file of a killed write
 
-# name of the stage that is being done, for those who watch it; no part of its result
+# name of the running stage, for loggers; no part of its key
 current_stage: ContextVar[str] = ContextVar("current_stage")
 
 
 @dataclass
 class StageCache:
-    """Where one run's results lie, and how its steps are found again.
+    """Runs the steps of a pipeline, or takes their results from the cache.
 
     Args:
-        folder: of this run; holds links to the folders of its stages.
-        store: of all runs; holds the folders of finished stages.
-        seed: of every stage's random numbers.
-        data_digest: digest of the data set's files, part of each stage's name.
-        session: name of this start of the command, where it shall take nothing that was done before;
-            None: finished stages are taken, and unfinished ones go on.
+        folder: of this run, for links to the folders of its stages.
+        store: folder of finished stages, shared by all runs.
+        seed: of the random numbers of every stage.
+        data_digest: digest of the data set, part of every key.
+        session: only results of this session are taken from the cache; None: all results are, and
+            interrupted stages continue.
+        runtime: passed to steps that have a parameter `runtime`; no part of any key.
+        code: finds the code that a step uses, which is part of its key.
+        seconds: duration of each stage of this run.
+        seen: folders whose alarms have been printed.
     """
 
     folder: Path
@@ -71,17 +75,17 @@ class StageCache:
         memory_keys: tuple[str, ...] | None = None,
         **inputs: Any,
     ) -> Path:
-        """Do `work(folder, **inputs)`, or find the folder where it was done already.
+        """Call `work(folder, **inputs)`, or return the folder of an earlier call.
 
-        Work goes on in `<folder>.partial`, under a lock, and is renamed when done, with a manifest
-        of its files; work that was interrupted finds what it left there. What is found is held
-        against its manifest, and against the contents of the stages it was made of. Every stage
-        starts from the same random state, so it does not matter which stages before it were found
-        and which were done.
+        `work` writes to `<folder>.partial` under a lock. The folder is renamed when `work` returns,
+        with a manifest of its files. An interrupted call is repeated in the same folder, so `work`
+        can continue from the files that are left. A cached result is verified: its files by their
+        checksums, and the stages that it was computed from by their contents. Every stage starts
+        from the same random state, so results do not depend on which stages were cached.
 
         Args:
-            name: of the step in this run, such as `seeds/train`; becomes a link in its folder.
-            work: a function of the folder to write below and of `inputs`.
+            name: of the stage in this run, such as `seeds/train`, and of the link in its folder.
+            work: a function of the folder to write to and of `inputs`.
             memory_keys: configuration keys that bound the memory of the step, in place of those
                 that it declares.
             inputs: configuration, plain values, or folders of earlier stages.
@@ -90,61 +94,61 @@ class StageCache:
             The folder of the finished stage.
 
         Raises:
-            InputError: memory or the disk did not suffice, or a process was ended.
+            InputError: memory or disk space ran out, or a worker process was killed.
         """
         final = self.store / f"{work.__name__}-{self._key(work, inputs)}"
         final.parent.mkdir(parents=True, exist_ok=True)
         made_of = {path.name: _content(path) for path in _stages_in(inputs)}
         with FileLock(f"{final}.lock"):
-            found = self._usable(name, final, made_of)
-            if not found:
+            cached = self._is_cached(name, final, made_of)
+            if not cached:
                 try:
                     self._do(name, work, inputs, made_of, final)
                 except InputError:
                     raise
                 except Exception as error:
-                    told = explain_machine_error(error, name, memory_keys or keys_of(work))
-                    if told is None:
+                    message = explain_machine_error(error, name, memory_keys or keys_of(work))
+                    if message is None:
                         raise
-                    raise InputError(told) from error
+                    raise InputError(message) from error
             self._link(name, final)
         record = json.loads((final / RECORD).read_text())
         self.seconds[name] = seconds = record["seconds"]
-        note = "found" if found else "done"
-        console.print(f"[bold]{escape(f'{name:<20}')}[/] {note} [dim]{seconds:8.1f} s[/]")
+        state = "cached" if cached else "done"
+        console.print(f"[bold]{escape(f'{name:<20}')}[/] {state:6} [dim]{seconds:8.1f} s[/]")
         for alarm in record["alarms"] if final not in self.seen else ():
-            _warn(f"{name}: {alarm}")
+            warn(f"{name}: {alarm}")
         self.seen.add(final)
         return final
 
-    def _usable(self, name: str, final: Path, made_of: Mapping[str, str]) -> bool:
-        """Whether a finished stage can be taken; where files are damaged, the rest goes on."""
+    def _is_cached(self, name: str, final: Path, made_of: Mapping[str, str]) -> bool:
+        """Whether a stage is finished and intact; of a damaged one, the intact files are kept."""
         partial = _partial(final)
         if not final.is_dir():
             if self.session is not None:
                 shutil.rmtree(partial, ignore_errors=True)
             return False
-        shutil.rmtree(partial, ignore_errors=True)  # of a start that did it anew and was stopped
+        shutil.rmtree(partial, ignore_errors=True)  # of an interrupted session that recomputed it
         record, listed = _read(final)
         if record is None or listed is None:
-            _warn(f"{name}: {final.name} has no readable record; it is done again.")
+            warn(f"{name}: the record of {final.name} is damaged; the stage is computed again.")
         elif self.session is not None and record.get("session") != self.session:
             pass
         elif record["made_of"] != made_of:
             changed = [n for n, content in made_of.items() if record["made_of"].get(n) != content]
-            _warn(f"{name}: {shorten(changed)} changed since it was done; it is done again.")
+            warn(f"{name}: its inputs changed ({shorten(changed)}); the stage is computed again.")
         else:
-            bad, touched = manifest.wrong(final, listed)
-            if not bad:
+            damaged, touched = manifest.find_changes(final, listed)
+            if not damaged:
                 if touched:
-                    with contextlib.suppress(OSError):  # of others, and closed to us
-                        write_json(final / MANIFEST, manifest.refreshed(final, listed))
+                    with contextlib.suppress(OSError):  # read-only for this user
+                        write_json(final / MANIFEST, manifest.update_times(final, listed))
                 return True
-            told = [f"{file} ({what})" for file, what in bad.items()]
-            _warn(
-                f"{name}: damaged in {final.name}: {shorten(told)}; what they hold is made again."
+            files = [f"{file} ({change})" for file, change in damaged.items()]
+            warn(
+                f"{name}: damaged files in {final.name}: {shorten(files)}; they are computed again."
             )
-            _take_out(final, bad)
+            _remove_damaged(final, damaged)
             final.rename(partial)
         return False
 
@@ -162,15 +166,15 @@ class StageCache:
             if LEFTOVER.fullmatch(path.name) and path.is_file():
                 path.unlink()
         pl.seed_everything(self.seed, workers=True, verbose=False)
-        begun = time.monotonic()
+        start = time.monotonic()
         token = current_stage.set(name)
         try:
             with interrupts.watched():
                 work(partial, **inputs, **self._runtime_for(work))
         finally:
             current_stage.reset(token)
-        seconds = round(time.monotonic() - begun, 2)
-        listed = manifest.take(partial)
+        seconds = round(time.monotonic() - start, 2)
+        listed = manifest.build(partial)
         alarms = partial / ALARMS
         record = {
             "stage": name,
@@ -190,23 +194,23 @@ class StageCache:
 
     def _runtime_for(self, work: Callable[..., None]) -> dict[str, Any]:
         """The runtime, for steps that take it."""
-        takes = "runtime" in inspect.signature(work).parameters
-        return {"runtime": self.runtime} if takes else {}
+        has_parameter = "runtime" in inspect.signature(work).parameters
+        return {"runtime": self.runtime} if has_parameter else {}
 
     def _key(self, work: Callable[..., None], inputs: dict[str, Any]) -> str:
-        what = {
+        content = {
             "work": work.__name__,
             "inputs": {key: by_content(_plain(value)) for key, value in sorted(inputs.items())},
             "seed": self.seed,
             "data_digest": self.data_digest,
             "code": self.code.digest(work, targets_in(inputs)),
         }
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def _link(self, name: str, final: Path) -> None:
         link = self.folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
-        # another process may do the same, and one that was killed may have left the new link
+        # another process may do the same, and a killed one may have left a temporary link
         with FileLock(self.store / "links.lock"):
             if link.is_dir() and not link.is_symlink():
                 shutil.rmtree(link)
@@ -221,7 +225,7 @@ def _partial(final: Path) -> Path:
 
 
 def _publish(partial: Path, final: Path) -> None:
-    """Give a finished folder its name, in the place of one that is there."""
+    """Rename a finished folder, replacing an earlier one."""
     for folder in (p for p in [partial, *partial.rglob("*")] if p.is_dir() and not p.is_symlink()):
         sync_folder(folder)
     old = final.with_name(f"{final.name}.old")
@@ -234,7 +238,7 @@ def _publish(partial: Path, final: Path) -> None:
 
 
 def _read(final: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Record and manifest of a finished stage; None where one is damaged."""
+    """Record and manifest of a finished stage; None if one of them is damaged."""
     try:
         record, listed = (json.loads((final / name).read_text()) for name in (RECORD, MANIFEST))
         if record["content"] == manifest.content(listed) and {"made_of", "alarms"} <= set(record):
@@ -244,27 +248,27 @@ def _read(final: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     return None, None
 
 
-def _take_out(final: Path, bad: Mapping[str, str]) -> None:
-    """Remove damaged files and all of the same image, by whose presence work may know it done."""
-    damaged = {_bare(Path(name)) for name in bad}
+def _remove_damaged(final: Path, files: Mapping[str, str]) -> None:
+    """Remove damaged files, and all files of the same images, so that steps repeat these images."""
+    damaged = {_image_of(Path(name)) for name in files}
     for path in list(final.rglob("*")):
         if path.is_file() and (
-            _bare(path.relative_to(final)) in damaged or path.name in (RECORD, MANIFEST)
+            _image_of(path.relative_to(final)) in damaged or path.name in (RECORD, MANIFEST)
         ):
             path.unlink()
 
 
-def _bare(path: Path) -> Path:
-    """Of a file below a stage's folder: the image it belongs to, if any.
+def _image_of(path: Path) -> Path:
+    """The image that a file of a stage belongs to, if any.
 
-    `kept/train/0001.txt`, the reason why an image was left as it was, belongs to `train/0001`.
+    `kept/train/0001.txt` says why the scores of the image `train/0001` were kept.
     """
     parts = path.parts[1:] if path.parts[0] == "kept" and len(path.parts) > 1 else path.parts
     return Path(*parts).with_suffix("")
 
 
 def _stages_in(value: Any) -> Iterator[Path]:
-    """Folders of stages among inputs."""
+    """Folders of stages among the inputs."""
     if isinstance(value, Path):
         if (value / RECORD).is_file():
             yield value
@@ -280,15 +284,10 @@ def _content(stage: Path) -> str:
     return json.loads((stage / RECORD).read_text())["content"]
 
 
-def _warn(message: str) -> None:
-    # names of files may look like markup
-    console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
 def by_content(plain: Any) -> Any:
-    """Plain configuration with the digest of each file of weights in place of its path.
+    """Replace the path of each weights file by a digest of its content.
 
-    So a network is trained again when its file has changed, and not when the file has moved.
+    A network is trained again if its weights file changed, but not if the file was moved.
     """
     if isinstance(plain, Mapping):
         return {
@@ -309,12 +308,12 @@ def _weights_digest(value: Any) -> Any:
 
 @cache
 def _digest_once(path: str, *_: int) -> str:
-    """Digest of a file that has this state, read once by each process."""
+    """Digest of a file of this state, computed once per process."""
     return digests_of([Path(path)])[0]
 
 
 def _plain(value: Any) -> Any:
-    """What a value counts as in a stage's name: a folder by its own name, the rest by content."""
+    """A value as it enters the key: a folder by its name, everything else by its content."""
     if OmegaConf.is_config(value):
         return OmegaConf.to_container(value, resolve=True)
     if isinstance(value, Path):

@@ -25,7 +25,7 @@ from wsss_lightning.cli.error_messages import fail
 from wsss_lightning.cli.help import print_help
 from wsss_lightning.cli.overrides import as_typed
 from wsss_lightning.config.ranges import check_values
-from wsss_lightning.config.targets import check_targets
+from wsss_lightning.config.targets import allowed_packages, check_targets
 from wsss_lightning.recipes import Difference, Recipe, differences, read_recipe, record, summary
 from wsss_lightning.utils.console import console, print_plain
 
@@ -188,6 +188,7 @@ def stage_cache(cfg: DictConfig, folder: Path, input_digest: str, repeat: bool) 
         input_digest: part of each stage's name.
         repeat: as in `run_pipeline`.
     """
+    from wsss_lightning.cache.code_digest import CodeGraph
     from wsss_lightning.cache.stage_cache import StageCache
     from wsss_lightning.cli.sweep import SWEEP
     from wsss_lightning.pipelines.base import runtime_of
@@ -201,6 +202,7 @@ def stage_cache(cfg: DictConfig, folder: Path, input_digest: str, repeat: bool) 
         data_digest=input_digest,
         session=session,
         runtime=runtime_of(cfg),
+        code=CodeGraph(allowed_packages()),
     )
 
 
@@ -245,7 +247,7 @@ def digest_of(cfg: DictConfig, input_digest: str) -> str:
 
     plain = settings(cfg)
     # the pipeline is among the targets, and with it the functions of all its steps
-    code = CodeGraph().digest(collect_results, targets_in(plain))
+    code = CodeGraph(allowed_packages()).digest(collect_results, targets_in(plain))
     content = json.dumps([by_content(plain), input_digest, code], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 

@@ -101,10 +101,10 @@ def _describe(name: str, dataset: VOCDataset) -> None:
     print_plain(f"{where}: {len(dataset)} images, {tagged} tagged, {masks}", "dim")
     if dataset.with_boxes:
         counts = dataset.count_boxes()
-        left_out = f", {counts.empty} without width or height left out"
+        empty = f", {counts.empty} without width or height left out" if counts.empty else ""
         print_plain(
-            f"{where}: {counts.boxes} boxes from {dataset.boxes_from}, {counts.clipped} clipped to the "
-            f"image, {counts.tags_without_box} tags without a box{left_out if counts.empty else ''}",
+            f"{where}: {counts.boxes} boxes from {dataset.boxes_from}, {counts.clipped} clipped to "
+            f"the image, {counts.tags_without_box} tags without a box{empty}",
             "dim",
         )
     for note in dataset.notes:

@@ -56,7 +56,7 @@ def datasets_of(data: DictConfig) -> Splits:
 
 
 def name_keys(message: str) -> str:
-    """Replace parameters of `VOCDataset`, which messages put in backticks, by configuration keys."""
+    """Replace parameters of `VOCDataset`, in backticks in messages, by configuration keys."""
     parameters = inspect.signature(VOCDataset).parameters
 
     def key(match: re.Match[str]) -> str:

@@ -20,7 +20,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from wsss_lightning.cache.code_digest import CodeGraph, targets_in
-from wsss_lightning.config.targets import check_targets
+from wsss_lightning.config.targets import allowed_packages, check_targets
 from wsss_lightning.errors import InputError
 from wsss_lightning.training.distributed import PerStageDDP, silence_lightning
 
@@ -162,7 +162,7 @@ def check_trainer(node: DictConfig, schedules: Mapping[str, int]) -> str:
     counted = arguments_that_count(settings(node))
     resolved = {
         **counted,
-        "code": CodeGraph().digest(targets=targets_in(counted)),
+        "code": CodeGraph(allowed_packages()).digest(targets=targets_in(counted)),
         "accelerator": type(trainer.accelerator).__name__,
         "devices": trainer.world_size,
     }

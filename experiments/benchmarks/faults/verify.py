@@ -27,13 +27,13 @@ def main() -> None:
         root, noise = Path(folder), os.urandom(asked.bytes)
         for i in range(asked.files):
             (root / f"{i:06d}.npz").write_bytes(i.to_bytes(4, "big") + noise[4:])
-        listed = timed("manifest made, all files read", lambda: manifest.take(root))
-        timed("found, times as they were", lambda: manifest.wrong(root, listed))
+        listed = timed("manifest made, all files read", lambda: manifest.build(root))
+        timed("found, times as they were", lambda: manifest.find_changes(root, listed))
         os.utime(root / "000000.npz")
-        timed("found, one file touched", lambda: manifest.wrong(root, listed))
+        timed("found, one file touched", lambda: manifest.find_changes(root, listed))
         for path in root.iterdir():
             os.utime(path)
-        timed("found, all files touched: all read", lambda: manifest.wrong(root, listed))
+        timed("found, all files touched: all read", lambda: manifest.find_changes(root, listed))
 
 
 if __name__ == "__main__":

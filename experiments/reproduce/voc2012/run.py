@@ -105,8 +105,8 @@ def check_data(cfg: DictConfig, incomplete: bool) -> None:
     changed = sum(not np.array_equal(own.mask(i), other.mask(i)) for i in range(len(own)))
     if changed:
         faults.append(
-            f"{changed} masks of val in {ours.dataset.mask_dir} are not those of SegmentationClass, "
-            f"with which papers score; copy these to {ours.dataset.mask_dir}"
+            f"{changed} masks of val in {ours.dataset.mask_dir} are not those of "
+            f"SegmentationClass, with which papers score; copy these to {ours.dataset.mask_dir}"
         )
     for fault in faults:
         report("data", fault, "yellow")
