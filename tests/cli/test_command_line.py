@@ -9,7 +9,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from bad_input import edit
-from commands import DONE, FOUND, MINE, SMALL, TINY, kill_when, start, there, write_coco
+from commands import CACHED, DONE, MINE, SMALL, TINY, kill_when, start, there, write_coco
 from facts import assert_names
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -107,7 +107,7 @@ def test_a_repeated_command_does_nothing_again(tmp_path, here):
     again = here("experiment=cam", *TINY)
     assert again.folder == first.folder
     assert not again.stages(DONE)
-    assert len(again.stages(FOUND)) == len(again.results["seconds"])
+    assert len(again.stages(CACHED)) == len(again.results["seconds"])
     assert (again.folder / "results.json").read_bytes() == before
 
 
@@ -119,7 +119,7 @@ def test_a_killed_run_repeated_has_the_scores_of_an_unbroken_one(tmp_path, here)
     kill_when(start(*words, folder=killed), stages, "cams-*")  # behind it
     assert not list(killed.rglob("results.json"))
     resumed = here(*words, folder=killed)
-    assert "classifier" in resumed.stages(FOUND)
+    assert "classifier" in resumed.stages(CACHED)
     unbroken = here(*words, folder=tmp_path / "unbroken")
     assert resumed.scores == unbroken.scores
 
@@ -314,7 +314,7 @@ def test_sub_categories_are_sought_in_rounds_which_a_repeated_command_goes_on_wi
     killed = tmp_path / "killed"
     kill_when(start(*words, folder=killed), killed / "runs", "*/round_1/clusters")
     run = here(*words, folder=killed)
-    assert {"round_0/classifier", "round_1/features"} <= set(run.stages(FOUND))
+    assert {"round_0/classifier", "round_1/features"} <= set(run.stages(CACHED))
     assert "round_2/classifier" in run.stages(DONE)
     for r in range(3):
         assert f"round_{r}/seeds/train/miou" in run.scores
@@ -328,7 +328,7 @@ def test_sub_categories_are_sought_in_rounds_which_a_repeated_command_goes_on_wi
     assert len(set(modules)) == 1
 
     plain = here("experiment=cam", *TINY, "data.generate.num_train=30", folder=killed)
-    assert "classifier" in plain.stages(FOUND)
+    assert "classifier" in plain.stages(CACHED)
     assert plain.scores["seeds/train/miou"] == run.scores["round_0/seeds/train/miou"]
 
     words = (
@@ -380,7 +380,7 @@ def test_a_run_with_other_workers_finds_the_stages_of_the_first(here, tmp_path):
     here(*words)
     again = here(*words, "workers=1")
     assert not again.stages(DONE)
-    assert len(again.stages(FOUND)) > 10
+    assert len(again.stages(CACHED)) > 10
 
 
 def test_modes_of_hydra_that_do_not_go_together_are_told(here):

@@ -45,7 +45,7 @@ SPLITS = {"train": 6, "val": 4}
 
 # how the terminal shows that a stage was done, that its results were there, and that a run had
 # nothing left to do; tests know these words from here alone
-DONE, FOUND, SKIPPED = "done", "cached", "nothing to do"
+DONE, CACHED, SKIPPED = "done", "cached", "nothing to do"
 
 
 def stages_in(out: str, state: str) -> list[str]:

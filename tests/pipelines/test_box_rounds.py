@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bad_input import GOOD, bndbox, edit
 from benchmarks import command
-from commands import DONE, FOUND, SMALL, TINY, kill_when, start
+from commands import CACHED, DONE, SMALL, TINY, kill_when, start
 from facts import assert_names
 from PIL import Image
 
@@ -49,7 +49,7 @@ def test_each_round_leaves_its_labels_their_scores_and_how_much_they_changed(her
 def test_relabelling_never_leaves_the_boxes_unless_it_is_naive(here, shared):
     kept = here("experiment=box", *TINY, *ROUNDS, folder=shared)
     free = here("experiment=box_naive", *TINY, *ROUNDS, folder=shared)
-    assert "round_1/segmentation" in free.stages(FOUND)  # both learn from the same boxes first
+    assert "round_1/segmentation" in free.stages(CACHED)  # both learn from the same boxes first
 
     def outside(run) -> int:
         count = 0
@@ -82,7 +82,7 @@ def test_seeds_share_the_labels_of_round_0_and_nothing_behind_them(here, shared)
     first, other = (
         here("experiment=grabcut", *TINY, f"seed={seed}", folder=shared) for seed in (3, 4)
     )
-    assert "round_0/labels" in other.stages(FOUND)
+    assert "round_0/labels" in other.stages(CACHED)
     assert "segmentation" in other.stages(DONE)
     assert labels_of(first, 0) == labels_of(other, 0)
 
@@ -112,7 +112,7 @@ def test_a_run_killed_in_a_round_has_the_results_of_an_unbroken_one(here, tmp_pa
     kill_when(start(*words, folder=killed), stages, "train-*.partial/last.ckpt")  # in round 2
     assert not list(killed.rglob("results.json"))
     resumed = here(*words, folder=killed)
-    assert "round_1/labels" in resumed.stages(FOUND)
+    assert "round_1/labels" in resumed.stages(CACHED)
     unbroken = here(*words, folder=tmp_path / "unbroken")
     assert resumed.scores == unbroken.scores
     assert [labels_of(resumed, r) for r in range(3)] == [labels_of(unbroken, r) for r in range(3)]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import command
-from commands import DONE, FOUND, SKIPPED, TINY, Outcome, stages_in, start, there
+from commands import CACHED, DONE, SKIPPED, TINY, Outcome, stages_in, start, there
 from facts import assert_names
 
 from wsss_lightning.cache.stage_cache import StageCache
@@ -231,7 +231,7 @@ def test_a_run_that_shall_not_resume_does_all_anew_once(here, tmp_path):
     anew = here(*words, "resume=false")
     assert anew.folder == first.folder
     # what is done twice in one run, under two names, is done once
-    assert set(anew.stages(FOUND)) == {
+    assert set(anew.stages(CACHED)) == {
         "pseudo",
         "pseudo_miou/train",
     }
@@ -245,7 +245,7 @@ def test_jobs_of_one_start_share_what_they_do_anew(here, tmp_path):
     anew = here(*words, "resume=false")
     assert anew.code == 0, anew.err
     assert anew.stages(DONE).count("classifier") == 1
-    assert anew.stages(FOUND).count("classifier") == 1
+    assert anew.stages(CACHED).count("classifier") == 1
     assert SKIPPED not in anew.out
     assert here(*words).out.count(SKIPPED) == 2
 

@@ -42,6 +42,8 @@ BUILT_IN = (
     "pytorch_lightning.strategies.",
 )
 
+PACKAGES = tuple(dict.fromkeys(prefix.partition(".")[0] for prefix in BUILT_IN))
+
 
 def allowed_packages() -> tuple[str, ...]:
     """The user's own packages, from the environment variable WSSS_ALLOW.
@@ -83,15 +85,15 @@ def check_allowed(key: str, target: str) -> None:
         raise InputError(f"{key} is {target}, which was renamed to {new}; write the new name.")
     if not target.startswith(allowed_prefixes()):
         package = target.partition(".")[0]
-        added = (
-            f"; set {VARIABLE}={','.join([*allowed_packages(), package])} to allow code of the "
-            f"package {package}, if you trust it"
-            if package.isidentifier() and package != "wsss_lightning"
-            else ""
-        )
+        if package.isidentifier() and package not in PACKAGES:
+            packages = ",".join([*allowed_packages(), package])
+            raise InputError(
+                f"{key} is {target}, code outside {', '.join(PACKAGES)}. If you trust the package "
+                f"{package}, allow it with the environment variable {VARIABLE}={packages}."
+            )
         raise InputError(
-            f"{key} is {target}, which is outside of what configuration may build "
-            f"({', '.join(allowed_prefixes())}){added}."
+            f"{key} is {target}, which is none of the classes and functions that configuration "
+            f"may build: {', '.join(f'{prefix}*' for prefix in allowed_prefixes())}."
         )
 
 
