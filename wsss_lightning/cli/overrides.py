@@ -1,4 +1,4 @@
-"""Quotes paths for Hydra, so that users need to quote them for the shell only.
+"""Quotes paths for Hydra, so that users only need to quote them for the shell.
 
 Hydra parses `data.root=/my photos (1)/a=b,c` as an expression: `=`, brackets and commas have a
 meaning, and most other special characters are errors. Values that are paths are therefore put into

@@ -1,7 +1,7 @@
 """The typed keys of a run, each with its type and range.
 
 OmegaConf reads these classes as its structured configuration, without the metadata in `Annotated`;
-`config.ranges` checks the metadata. `Any` marks what OmegaConf has no type for.
+`config.ranges` checks the metadata. `Any` marks types that OmegaConf lacks.
 """
 
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class HsvJitter:
 
 @dataclass
 class Schedule:
-    """Length of a training, and how its images are sized and changed."""
+    """Length of a training, and the size and augmentation of its images."""
 
     max_epochs: Annotated[int, Ge(0), "0 takes a given network as it is"]
     max_steps: Count | None

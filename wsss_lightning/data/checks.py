@@ -22,7 +22,7 @@ from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.text import shorten
 
 NUM_SURVEYED: Final = 200
-"""Masks to inspect at most, and as many again of images tagged with classes these do not show."""
+"""Maximum number of masks to inspect, and of further masks for tagged classes that these lack."""
 NUM_MESSAGES: Final = 5
 
 
@@ -132,10 +132,10 @@ def check_boxes(
     """Check all boxes, and report all invalid ones together.
 
     Args:
-        boxes: of the split.
-        images: of the split.
+        boxes: boxes of the split.
+        images: images of the split.
         split: named in messages.
-        source: of the boxes, named in messages.
+        source: source of the boxes, named in messages.
         allow_none: images may be without boxes.
 
     Raises:

@@ -38,8 +38,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     Args:
         length: number of images.
-        seed: of the order.
-        batch_size: of all processes together; a multiple of their number.
+        seed: seed of the order.
+        batch_size: batch size of all processes together; a multiple of their number.
         start: epoch and number of its batches that are already done, from which a resumed training
             continues.
     """
@@ -158,11 +158,11 @@ class DataModule(pl.LightningDataModule):
             pseudo masks (`VOCDataset.view`).
         train: split to train on.
         val: split to validate on; None: there is none.
-        transform: of training images; None if the module is not used for training.
-        batch_size: of training, over all processes.
-        eval_batch_size: of whole images, per process.
+        transform: transform of training images; None if the module is not used for training.
+        batch_size: batch size of training, over all processes.
+        eval_batch_size: batch size of whole images, per process.
         num_workers: data loading processes; 0 loads in this process.
-        seed: of the order and the transforms.
+        seed: seed of the order and the transforms.
         target: `masks` adds masks to training and validation samples; `tags` does not.
         masks: folder of pseudo masks that replace the true masks in training.
         sub_tags: (c * d) multi-hot sub-categories by image name, added to training samples.

@@ -68,7 +68,7 @@ class AffinityModule(pl.LightningModule, ABC):
 
     @abstractmethod
     def offsets(self, radius: int) -> list[Offset]:
-        """Offsets of the pairs of which `affinities` gives the affinity."""
+        """Offsets of the pairs of `affinities`."""
 
     @abstractmethod
     def affinities(
@@ -93,7 +93,7 @@ class AffinityModule(pl.LightningModule, ABC):
         Args:
             image: RGB in [0, 1].
             scores: CAM scores of each image's classes, in [0, 1].
-            settings: of the walk.
+            settings: settings of the walk.
             strided: IRN's strided CAMs of the same classes, where they were stored; IRN's walk
                 starts from these instead of `scores`.
         """

@@ -27,7 +27,7 @@ class CamPredictor(pl.LightningModule):
 
     Args:
         method: a trained classifier.
-        settings: how its CAMs are read.
+        settings: scales, layer and normalisation of the CAMs.
     """
 
     def __init__(self, method: TagMethod, settings: CamSettings) -> None:

@@ -24,7 +24,7 @@ def parameter_groups(
         net: the whole network.
         backbone: part of `net` that is trained at `lr`.
         lr: learning rate.
-        weight_decay: of weights.
+        weight_decay: weight decay of weights.
         head_lr_multiplier: learning rate of all other parts, in units of `lr`, 0 or more.
         bias_lr_multiplier: learning rate of biases, in units of their part's, 0 or more.
         decay_biases: whether weight decay applies to biases.

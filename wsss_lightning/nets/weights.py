@@ -49,11 +49,11 @@ class Official:
     """An official checkpoint with our names of layers.
 
     Args:
-        network: that it belongs to: a key of OFFICIAL_HEADS, IRN, IRN's classifier, DeepLab-v1 or
-            DeepLab-v2.
+        network: network that the file belongs to: a key of OFFICIAL_HEADS, IRN, IRN's
+            classifier, DeepLab-v1 or DeepLab-v2.
         encoder: tensors of the backbone.
         heads: tensors of the other layers.
-        left_out: keys of the file that our networks lack.
+        left_out: keys of the file that our networks do not have.
     """
 
     network: str
@@ -206,7 +206,7 @@ def load_network(net: nn.Module, path: Path) -> None:
 
     Args:
         net: to load into.
-        path: of the file.
+        path: path of the file.
 
     Raises:
         InputError: the file cannot be read; keys or shapes differ.
@@ -251,7 +251,7 @@ def misfits(
     return "; ".join(f"{len(v)} {k} ({_shorten(v)})" for k, v in lists.items() if v)
 
 
-def _shorten(words: Sequence[str], most: int = 5) -> str:
-    return ", ".join(words[:most]) + (
-        f", ... {len(words) - most} more" if len(words) > most else ""
+def _shorten(items: Sequence[str], most: int = 5) -> str:
+    return ", ".join(items[:most]) + (
+        f", ... {len(items) - most} more" if len(items) > most else ""
     )

@@ -31,11 +31,11 @@ def random_walk(
     its square take 550 MB each.
 
     Args:
-        maps: what is propagated, each map on its own.
+        maps: maps to propagate; they do not influence each other.
         affinity: in [0, 1], from `feature_affinity` or `path_affinity`.
-        offsets: of its pairs.
+        offsets: offsets of the pairs.
         beta: exponent, 0 or more; the larger, the less flows between unlike pixels.
-        steps: of the walk, 0 or more.
+        steps: number of steps of the walk, 0 or more.
 
     Returns:
         Maps within the range of `maps`.

@@ -38,7 +38,7 @@ def expect_keys(
 
 
 def list_of(content: Mapping[str, Any], key: str, where: str, kind: type[Kind]) -> list[Kind]:
-    """The list of this type below a key; empty if the key is absent."""
+    """The list of this type below a key; empty if the key is missing."""
     rows = content.get(key, [])
     if not isinstance(rows, list) or not all(isinstance(row, kind) for row in rows):
         raise InputError(f"{where}, {key} is {rows!r:.60}, but must be a list of {kind.__name__}.")
@@ -60,12 +60,12 @@ def _number(row: Mapping[str, Any], key: str, where: str) -> float:
     return float(value)
 
 
-def read_repositories(found: Any, where: str) -> dict[str, Repository]:
+def read_repositories(node: Any, where: str) -> dict[str, Repository]:
     """Repositories by the short names that sources use."""
-    if not isinstance(found, dict):
+    if not isinstance(node, dict):
         raise InputError(f"{where}, repositories must be a mapping of short names.")
-    made = {}
-    for name, row in found.items():
+    by_name = {}
+    for name, row in node.items():
         place = f"{where}, repositories.{name}"
         if not isinstance(row, dict):
             raise InputError(f"{place} is {row!r}, but must have `url` and `commit`.")
@@ -73,8 +73,8 @@ def read_repositories(found: Any, where: str) -> dict[str, Repository]:
         commit = text(row, "commit", place)
         if not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise InputError(f"{place}: commit is {commit}, but must be 40 hexadecimal digits.")
-        made[str(name)] = Repository(text(row, "url", place), commit)
-    return made
+        by_name[str(name)] = Repository(text(row, "url", place), commit)
+    return by_name
 
 
 def read_score(row: Mapping[str, Any], where: str, repositories: Mapping[str, Repository]) -> Score:

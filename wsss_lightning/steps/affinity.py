@@ -45,7 +45,7 @@ def confident_labels(
         low: marginals under a low background exponent, hence much background.
         high: marginals under a high background exponent.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         prefer_class: as in `ops.affinity.confident_labels`.
     """
     dataset = datasets_of(data)(split=split, with_masks=False)
@@ -77,7 +77,7 @@ def propagate(
         trained: folder of a trained `AffinityModule`.
         scores: folder of CAM scores.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         walk: the node `refine.walk` of the configuration.
     """
     settings, batch_size = random_walk_settings(walk)

@@ -38,7 +38,7 @@ def cams(
         runtime: trainer and processes.
         trained: folder of a trained `TagMethod`.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         settings: the node `cam` of the configuration.
     """
     method: Any = load(trained)

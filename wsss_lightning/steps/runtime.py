@@ -1,4 +1,4 @@
-"""What steps run with, which is no part of their results: trainer, loggers, processes."""
+"""Trainer, loggers and processes of steps, which do not affect their results."""
 
 import multiprocessing
 import secrets
@@ -76,8 +76,8 @@ def build_loggers(runtime: Runtime, folder: Path, config: dict[str, Any]) -> lis
 
     Args:
         runtime: configurations of the loggers.
-        folder: of the training.
-        config: what is trained and how, for W&B.
+        folder: folder of the training.
+        config: configuration of the training, for W&B.
     """
     loggers = []
     for name, node in runtime.loggers.items():
@@ -90,7 +90,7 @@ def build_loggers(runtime: Runtime, folder: Path, config: dict[str, Any]) -> lis
             arguments |= {"version": stored.read_text(), "job_type": stage}
             arguments["config"] = {**settings_of(node.config), **config}
             arguments["name"] = f"{node.get('group') or node.project}/{stage}"
-            # Lightning sets an environment variable, which a live session ignores
+            # Lightning sets an environment variable, which a running session ignores
             arguments["mode"] = "offline" if node.get("offline") else None
         loggers.append(instantiate(node)(**arguments))
     return loggers
@@ -111,5 +111,5 @@ def gpus_of(runtime: Runtime) -> list[str]:
 
 
 def name_of(folder: Path) -> str:
-    """Name of the step that writes a folder."""
+    """Name of the stage that writes a folder."""
     return folder.name.split("-")[0]

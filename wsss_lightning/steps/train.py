@@ -1,4 +1,4 @@
-"""Training of a LightningModule, and loading what it left."""
+"""Training of a LightningModule, and loading of the trained module."""
 
 import warnings
 from collections.abc import Mapping
@@ -65,10 +65,10 @@ def train(
     epochs_before: int = 0,
     stop_epoch: int | None = None,
 ) -> None:
-    """Train a module on the training split; leaves module.yaml, last.ckpt and CSV logs.
+    """Train a module on the training split; write module.yaml, last.ckpt and CSV logs.
 
     An interrupted training continues from its last checkpoint. A schedule of 0 epochs stores the
-    network as it was given, without training or logs.
+    given network unchanged, without training or logs.
 
     Args:
         folder: to write to.
@@ -76,7 +76,7 @@ def train(
         module: configuration of the LightningModule.
         data: configuration of the data set.
         schedule: number of epochs, batch size and augmentation.
-        target: what a batch holds beside the images: `tags` or `masks`.
+        target: `tags` or `masks`: what the batches hold in addition to the images.
         masks: folder of pseudo masks that replace the true ones.
         clusters: folder of `cluster`: sub-categories to learn beside the tags.
         marginals: folders of `crf`, used by modules that learn from marginals instead of masks.
@@ -120,7 +120,7 @@ def train(
         seed=seed % 2**32,
     )
     validated = data.val is not None
-    if validated and target == "masks":  # tags give a curve without any mask
+    if validated and target == "masks":  # tags can be validated without masks
         validated = datasets_of(data)(data.val).has_masks()
     callbacks = _callbacks(folder, seed, runtime.checkpoint_minutes, stop_epoch)
     if crf is not None and validated:
@@ -147,14 +147,14 @@ def crf_callback(parameters: DictConfig, num_classes: int, threads: int) -> Dens
     Args:
         parameters: a node of the group `crf`.
         num_classes: number of classes without background.
-        threads: of the CRF.
+        threads: number of threads of the CRF.
     """
     kernels, engine = crf_settings(parameters)
     return DenseCRFMetrics(kernels, num_classes, engine, threads)
 
 
 def load(trained: Path) -> Any:
-    """The module that `train` left in a folder, with its weights, in evaluation mode."""
+    """Load the module that `train` stored in a folder, in evaluation mode."""
     module: Any = OmegaConf.load(trained / "module.yaml")
     remove_weights(module)
     model = instantiate(module)

@@ -33,7 +33,7 @@ class RawBox(NamedTuple):
     """A box as its file holds it, neither rounded nor clipped.
 
     Attributes:
-        name: of its class.
+        name: name of its class.
         corners: x0, y0, x1, y1 in our convention; None if they are not numbers.
         difficult: marked as such in VOC's XML.
         numbers: as written in the file, for messages.
@@ -51,7 +51,7 @@ class Annotation(NamedTuple):
     """An annotation of one image in VOC's XML.
 
     Attributes:
-        boxes: of its objects.
+        boxes: boxes of its objects.
         size: (H, W) of the annotated image; None if the file does not give it.
     """
 

@@ -35,7 +35,7 @@ def tags_of_images(
 
     Args:
         indices_of: classes of an image, from 0.
-        images: of the split.
+        images: images of the split.
         num_classes: c.
         refuse: called for images whose annotation cannot be used.
     """
@@ -78,10 +78,10 @@ def tags_of_table(
     """Images that the table lists, and their multi-hot tags.
 
     Args:
-        path: of a .csv, .tsv or .npy file.
-        images: of the split.
-        index: of all images.
-        classes: of the dataset.
+        path: path of a .csv, .tsv or .npy file.
+        images: images of the split.
+        index: index of all images.
+        classes: classes of the dataset.
         split: named in messages.
         refuse: called for images that the table lacks.
 

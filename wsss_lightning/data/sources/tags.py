@@ -40,9 +40,9 @@ def read_csv(path: Path, images: ImageIndex, classes: ClassNames) -> TagTable:
     bars. A table of names needs no header, and may have several rows for an image.
 
     Args:
-        path: of the table.
+        path: path of the table.
         images: named by the first column, or by one called image, filename and so on.
-        classes: of the dataset.
+        classes: classes of the dataset.
 
     Raises:
         InputError: the file is no such table; the message names the line.
