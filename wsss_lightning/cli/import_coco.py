@@ -14,6 +14,7 @@ from wsss_lightning.utils.console import track
 
 
 def main() -> None:
+    """Entry of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m wsss_lightning.cli.import_coco", description=__doc__.split("\n\n")[1]
     )

@@ -97,7 +97,13 @@ def suggest_argument(value: str) -> str:
 
 
 def explain_option(group: str, name: str, arguments: Sequence[str]) -> str:
-    """Message about an option that a group does not have."""
+    """Message about an option that a group does not have.
+
+    Args:
+        group: a configuration group.
+        name: the missing option.
+        arguments: arguments as typed, which may add folders of options.
+    """
     if group.startswith("hydra"):
         return (
             f"{group}={name} does not exist. Hydra's launchers and sweepers are plugins: install "

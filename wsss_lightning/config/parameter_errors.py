@@ -35,6 +35,9 @@ def parameters_as_keys(node: DictConfig, key: str = "") -> Iterator[None]:
     Args:
         node: configuration node from which an object is built.
         key: key of the node, where it is a copy outside of the configuration.
+
+    Raises:
+        InputError: the body raised a ValueError about a parameter that `node` sets.
     """
     try:
         yield

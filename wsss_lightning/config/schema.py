@@ -22,6 +22,7 @@ Hue = Annotated[float, Ge(0), Le(0.5)]
 
 
 def is_number(value: Any) -> bool:
+    """Whether a value is a number; true and false are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -96,12 +97,16 @@ class Clusters:
 
 @dataclass
 class SegmenterSchedule(Schedule):
+    """Schedule of the segmentation network."""
+
     init_from: Annotated[str, one_of("backbone", "classifier")]
     validate_crf: bool
 
 
 @dataclass
 class Fit:
+    """Schedules of the trainings."""
+
     method: Schedule
     segmenter: SegmenterSchedule
 
@@ -144,6 +149,8 @@ class Benchmark:
 
 @dataclass
 class Pseudo:
+    """How marginals become pseudo masks."""
+
     confidence: Annotated[Share, "0 ignores no pixel"]
 
 

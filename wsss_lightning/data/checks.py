@@ -80,6 +80,11 @@ def check_true_masks(
 ) -> list[str]:
     """Check sizes of all true masks and pixels of some (`MaskSurvey`).
 
+    Args:
+        masks: true masks of the split.
+        images: images of the split.
+        tags: multi-hot tags of the images.
+
     Returns:
         Remarks for the user.
 

@@ -235,7 +235,11 @@ class DataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Whole images of the validation split, each once over all processes."""
+        """Whole images of the validation split, each once over all processes.
+
+        Raises:
+            ValueError: there is no validation split.
+        """
         if self.val is None:
             raise ValueError("the DataModule has no split to validate on")
         dataset = self.open_split(split=self.val, with_masks=self.target == "masks")
@@ -246,7 +250,11 @@ class DataModule(pl.LightningDataModule):
         return self.val_dataloader()
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Whole images of the split to predict, without those of `skip`."""
+        """Whole images of the split to predict, without those of `skip`.
+
+        Raises:
+            ValueError: there is no split to predict.
+        """
         if self.predict is None:
             raise ValueError("the DataModule has no split to predict")
         dataset = self.open_split(split=self.predict, with_masks=False)

@@ -63,6 +63,11 @@ def count_pixels(
 ) -> Int[Tensor, "k k+1"]:
     """Confusion matrix of one prediction, as in `Confusion`.
 
+    Args:
+        prediction: predicted labels; IGNORE: not labelled.
+        truth: true labels; IGNORE: unknown.
+        num_labels: k.
+
     Raises:
         InputError: a label is neither IGNORE nor in 0 to k - 1.
     """

@@ -74,7 +74,13 @@ class AffinityModule(pl.LightningModule, ABC):
     def affinities(
         self, image: Float[Tensor, "b 3 H W"], radius: int, border: str
     ) -> Float[Tensor, "b n h w"]:
-        """Affinity of each pair of cells, in [0, 1]; 1: both show the same label."""
+        """Affinity of each pair of cells, in [0, 1]; 1: both show the same label.
+
+        Args:
+            image: RGB in [0, 1].
+            radius: distance below which pairs are considered, in cells.
+            border: as in `ops.affinity.pairs`.
+        """
 
     @abstractmethod
     def downsample_labels(self, batch: Batch, size: tuple[int, int]) -> Int[Tensor, "b h w"]:

@@ -93,6 +93,11 @@ class CamPredictor(pl.LightningModule):
         Images of a batch are independent in evaluation mode, so one backward pass serves one class
         of each image. The number of passes is the largest number of tags of an image.
 
+        Args:
+            image: RGB in [0, 1].
+            tags: multi-hot.
+            layer: dotted name of the layer.
+
         Source: Selvaraju et al. 2017, eq. 1-2, of the logit.
         """
         with torch.inference_mode(False), torch.enable_grad():

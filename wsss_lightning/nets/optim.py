@@ -57,7 +57,13 @@ def parameter_groups(
 
 
 def polynomial(optimizer: Optimizer, total_steps: int, power: float) -> PolynomialLR:
-    """lr_t = lr_0 (1 - t / total_steps) ** power at step t; 0 after the last."""
+    """lr_t = lr_0 (1 - t / total_steps) ** power at step t; 0 after the last.
+
+    Args:
+        optimizer: optimiser whose learning rates decay.
+        total_steps: number of steps of the schedule.
+        power: exponent of the decay.
+    """
     return PolynomialLR(optimizer, total_iters=max(1, total_steps), power=power)
 
 

@@ -154,6 +154,11 @@ def confident_cells(
 
     Pixels beyond the right and the bottom border count as zero.
 
+    Args:
+        low: marginals with a low alpha.
+        high: marginals with a high alpha.
+        stride: side of a cell, pixels.
+
     Source: `AvgPool2d` in the transforms of `VOC12AffDataset` of the official PSA code.
     """
     height, width = _size(low)
@@ -221,7 +226,13 @@ def _size(maps: Tensor) -> tuple[int, int]:
 
 
 def shifted(maps: Tensor, offsets: Sequence[Offset], fill: float) -> Iterator[Tensor]:
-    """For each offset the values of the maps at pixel + offset, `fill` outside of the maps."""
+    """For each offset the values of the maps at pixel + offset, `fill` outside of the maps.
+
+    Args:
+        maps: maps of one size.
+        offsets: offsets (dy, dx).
+        fill: value outside of the maps.
+    """
     reach = _reach(offsets)
     height, width = _size(maps)
     padded = F.pad(maps, (reach,) * 4, value=fill)

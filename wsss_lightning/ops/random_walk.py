@@ -63,6 +63,11 @@ def transition(
     """The transpose of `random_walk`'s P as a sparse CSR matrix, one diagonal block per image.
 
     Its rows are the columns of P and sum to 1.
+
+    Args:
+        affinity: in [0, 1].
+        offsets: offsets of the pairs.
+        beta: exponent, 0 or more.
     """
     b, _, h, w = affinity.shape
     weights = affinity.detach() ** beta * (affinity.detach() > 0)

@@ -100,5 +100,11 @@ def _shares(cells: int, side: int, like: Tensor) -> Float[Tensor, "_"]:
 
 
 def grid_side(side: int, scale: float, stride: int) -> int:
-    """The side stride * n + 1, n >= 1, nearest to side * scale: its last pixel is a cell."""
+    """The side stride * n + 1, n >= 1, nearest to side * scale: its last pixel is a cell.
+
+    Args:
+        side: side of the image, pixels.
+        scale: factor, above 0.
+        stride: stride of the network's deepest map.
+    """
     return stride * max(1, round((side * scale - 1) / stride)) + 1

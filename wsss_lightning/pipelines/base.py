@@ -155,7 +155,13 @@ class Experiment:
         return seeds
 
     def score_masks(self, step: str, split: str, masks: Path) -> None:
-        """mIoU of masks of a split, on all splits that they are scored on."""
+        """mIoU of masks of a split, on all splits that they are scored on.
+
+        Args:
+            step: first part of the keys of scores.
+            split: split of the masks.
+            masks: folder of masks.
+        """
         for scored in scored_splits(self.cfg, split):
             tested = self._cache_for(scored).run(
                 f"{step}_miou/{scored.name}",
@@ -253,7 +259,14 @@ class Experiment:
         return predictions
 
     def show(self, name: str, split: str, seeds: Path | None, steps: Mapping[str, Path]) -> None:
-        """Preview of some images of a split after each step."""
+        """Preview of some images of a split after each step.
+
+        Args:
+            name: name of the preview.
+            split: split whose images are shown.
+            seeds: folder of CAM scores.
+            steps: folders of masks, by heading.
+        """
         self.cache.run(
             f"pictures/{name}",
             previews,

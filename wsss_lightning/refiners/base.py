@@ -57,7 +57,15 @@ class Refiner(ABC):
 def run_for_each(
     cache: StageCache, name: str, step: Any, scores: Splits, data: DictConfig, **inputs: Any
 ) -> Splits:
-    """Run a step on the scores of every split."""
+    """Run a step on the scores of every split.
+
+    Args:
+        cache: cache of the run's steps.
+        name: name of the step.
+        step: function that writes the marginals of a split to a folder.
+        scores: folders of CAM scores or marginals, by split.
+        data: configuration of the data set.
+    """
     return {
         split: cache.run(f"{name}/{split}", step, scores=folder, data=data, split=split, **inputs)
         for split, folder in scores.items()

@@ -107,7 +107,14 @@ class ImageSource:
         return self._datasets[split]
 
     def example(self, name: str, split: str, note: str, methods: list[Method]) -> Example:
-        """An image after every step of every method."""
+        """An image after every step of every method.
+
+        Args:
+            name: name of the image.
+            split: split of the image.
+            note: shown beside the name.
+            methods: methods to show.
+        """
         i, image, truth = self._image(name, split)
         dataset = self.dataset(split)
         tags = [c for c, t in zip(dataset.classes, dataset.tags[i], strict=True) if t]

@@ -61,7 +61,13 @@ class Verdict:
 def draw_weights(
     num_images: int, resamples: int = RESAMPLES, seed: int = 0
 ) -> Float[np.ndarray, "r n"]:
-    """Number of times that each image occurs in each bootstrap resample."""
+    """Number of times that each image occurs in each bootstrap resample.
+
+    Args:
+        num_images: n.
+        resamples: r.
+        seed: seed of the resampling.
+    """
     rng = np.random.default_rng(seed)
     even = np.full(num_images, 1 / num_images)
     return rng.multinomial(num_images, even, resamples).astype(np.float64)
@@ -188,7 +194,13 @@ def _more_runs(
 
 
 def describe(first: str, second: str, verdict: Verdict) -> str:
-    """The verdict in one or two sentences, in points of mIoU."""
+    """The verdict in one or two sentences, in points of mIoU.
+
+    Args:
+        first: name of the first method.
+        second: name of the second method.
+        verdict: their comparison.
+    """
     points = f"{100 * abs(verdict.difference):.1f}"
     if verdict.low is None or verdict.high is None:
         leader = first if verdict.difference >= 0 else second

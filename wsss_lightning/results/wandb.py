@@ -166,7 +166,13 @@ def records_of(folder: Path, names: Mapping[str, float]) -> Stages:
 def tables_and_charts(
     data: DictConfig, stages: Stages, scores: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Tables, charts and images of a run, by the key under which they are logged."""
+    """Tables, charts and images of a run, by the key under which they are logged.
+
+    Args:
+        data: configuration of the data set.
+        stages: folder and record of each stage, by name.
+        scores: by `<step>/<split>/<metric>`.
+    """
     return {**_images(data, stages), **_class_charts(scores), **_threshold_charts(stages)}
 
 

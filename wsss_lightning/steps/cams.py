@@ -40,6 +40,9 @@ def cams(
         data: configuration of the data set.
         split: split whose images are read.
         settings: the node `cam` of the configuration.
+
+    Raises:
+        TypeError: the trained module has no CAMs.
     """
     method: Any = load(trained)
     if not isinstance(method, TagMethod):

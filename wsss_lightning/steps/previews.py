@@ -104,7 +104,14 @@ def round_chart(folder: Path, *, points: Points, title: str) -> None:
 def preview_row(
     dataset: VOCDataset, i: int, seeds: Path | None, steps: Mapping[str, Path]
 ) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-    """An image and its result after each step, by heading, and their masks."""
+    """An image and its result after each step, by heading, and their masks.
+
+    Args:
+        dataset: dataset of the split.
+        i: index of the image.
+        seeds: folder of CAM scores.
+        steps: folders of masks, by heading.
+    """
     name, image, masks = dataset.names[i], np.asarray(dataset.image(i)), []
     row = {"image": image}
     if dataset.has_masks():

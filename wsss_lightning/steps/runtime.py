@@ -48,7 +48,13 @@ class Runtime:
 def build_trainer(
     runtime: Runtime, name: str, callbacks: Sequence[pl.Callback] = (), **arguments: Any
 ) -> pl.Trainer:
-    """A trainer whose progress bar shows `name`."""
+    """A trainer whose progress bar shows `name`.
+
+    Args:
+        runtime: configuration of the trainer.
+        name: name of the stage.
+        callbacks: further callbacks.
+    """
     block_sigchld_during_fork()
     multiprocessing.set_forkserver_preload(["wsss_lightning.methods.segmentation.module"])
     own = [*callbacks, CoverageCheck()]
@@ -65,7 +71,15 @@ def predict_images(
     data: DataModule,
     writer: pl.Callback,
 ) -> None:
-    """Predict a split, each image once over all processes; `writer` stores the predictions."""
+    """Predict a split, each image once over all processes; `writer` stores the predictions.
+
+    Args:
+        runtime: trainer and processes.
+        folder: folder of the stage.
+        module: module with `predict_step`.
+        data: data module of the split.
+        writer: callback that stores the predictions.
+    """
     trainer = build_trainer(runtime, name_of(folder), callbacks=[writer])
     with translate_worker_errors(trainer):
         trainer.predict(module, data, return_predictions=False)

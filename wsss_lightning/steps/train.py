@@ -89,6 +89,10 @@ def train(
             order.
         stop_epoch: number of epochs after which training stops, although the learning rate decays
             over all epochs of the schedule; None: the end of the schedule.
+
+    Raises:
+        InputError: the module does not fit the pipeline, or a file of weights does not fit the
+            module.
     """
     module = OmegaConf.create(settings_of(module))
     set_statistics(module)

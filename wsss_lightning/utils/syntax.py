@@ -49,7 +49,13 @@ class References:
 
 
 def references(code: Iterable[ast.AST], module: str, is_package: bool) -> References:
-    """References of a module's statements, without the local names of functions."""
+    """References of a module's statements, without the local names of functions.
+
+    Args:
+        code: statements of the module.
+        module: name of the module.
+        is_package: whether the module is a package.
+    """
     collector = _Collector(module, is_package)
     for node in code:
         collector.visit(node)
@@ -128,6 +134,11 @@ def import_targets(
     """For each name that an import binds: the name, what it refers to, and what is imported.
 
     The last two differ for `import a.b`, which binds `a`.
+
+    Args:
+        node: the import.
+        module: name of the module that imports.
+        is_package: whether the module is a package.
     """
     if isinstance(node, ast.Import):
         for alias in node.names:

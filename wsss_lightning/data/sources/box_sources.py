@@ -88,7 +88,13 @@ class BoxSource(ABC):
 def count_boxes(
     source: BoxSource, images: Sequence[SplitImage], tags: Float[Tensor, "n c"]
 ) -> BoxCounts:
-    """Count the boxes of images with these tags."""
+    """Count the boxes of images with these tags.
+
+    Args:
+        source: source of the boxes.
+        images: images of the split.
+        tags: multi-hot tags of the images.
+    """
     boxes = clipped = without_box = 0
     for image, vector in zip(images, tags, strict=True):
         labels = source.read(image)[:, 0].astype(int).tolist()

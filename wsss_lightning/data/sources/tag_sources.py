@@ -51,7 +51,13 @@ def tags_of_images(
 
 
 def indices_from_xml(image: SplitImage, annotations: Annotations, classes: ClassNames) -> list[int]:
-    """Classes of all objects, from 0, difficult ones included."""
+    """Classes of all objects, from 0, difficult ones included.
+
+    Args:
+        image: an image of the split.
+        annotations: annotations of the split.
+        classes: classes of the dataset.
+    """
     path = annotations.path(image)
     indices = (classes.require(box.name, path) for box in annotations.read(image).boxes)
     return [index for index in indices if index is not None]

@@ -172,6 +172,11 @@ def _name_column(header: Sequence[str]) -> int:
 def read_npy(path: Path, images: ImageIndex, classes: ClassNames) -> TagTable:
     """Read a dictionary from image name to multi-hot vector, saved by `numpy.save`.
 
+    Args:
+        path: path of the file.
+        images: images of the dataset.
+        classes: classes of the dataset.
+
     Raises:
         InputError: the file is damaged, or a vector does not fit these classes.
     """

@@ -98,6 +98,11 @@ def silhouette(
 
     None if there are fewer than two clusters, or if each image is a cluster.
 
+    Args:
+        features: features of the images of one class.
+        clusters: cluster of each image.
+        seed: seed of the sample of images.
+
     Source: Rousseeuw 1987.
     """
     count = len(np.unique(clusters))

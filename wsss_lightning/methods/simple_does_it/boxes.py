@@ -40,7 +40,13 @@ class Window(NamedTuple):
 
 
 def windows(boxes: Float[Tensor, "n 5"], height: int, width: int) -> list[Window]:
-    """The pixels of each box in the image, in the order of the boxes; coordinates are rounded."""
+    """The pixels of each box in the image, in the order of the boxes; coordinates are rounded.
+
+    Args:
+        boxes: boxes of the image.
+        height: height of the image.
+        width: width of the image.
+    """
     clipped = []
     for label, x0, y0, x1, y1 in boxes.round().long().tolist():
         left, right = min(max(x0, 0), width), min(max(x1, 0), width)
@@ -50,13 +56,25 @@ def windows(boxes: Float[Tensor, "n 5"], height: int, width: int) -> list[Window
 
 
 def painting_order(boxes: Float[Tensor, "n 5"], height: int, width: int) -> list[int]:
-    """Indices of boxes from back to front: by descending area, equal ones in their order."""
+    """Indices of boxes from back to front: by descending area, equal ones in their order.
+
+    Args:
+        boxes: boxes of the image.
+        height: height of the image.
+        width: width of the image.
+    """
     areas = [w.height * w.width for w in windows(boxes, height, width)]
     return sorted(range(len(areas)), key=lambda i: -areas[i])
 
 
 def front_box(boxes: Float[Tensor, "n 5"], height: int, width: int) -> Int64[Tensor, "H W"]:
-    """Index of the smallest box that covers each pixel; -1 outside of all boxes."""
+    """Index of the smallest box that covers each pixel; -1 outside of all boxes.
+
+    Args:
+        boxes: boxes of the image.
+        height: height of the image.
+        width: width of the image.
+    """
     front = torch.full((height, width), -1)
     box_windows = windows(boxes, height, width)
     for i in painting_order(boxes, height, width):

@@ -122,7 +122,14 @@ def paint_agreement(
 def perturbed(
     window: Window, size: tuple[int, ...], jitter: float, rng: np.random.Generator
 ) -> Window:
-    """A box with each side moved by up to a share `jitter` of its width or height."""
+    """A box with each side moved by up to a share `jitter` of its width or height.
+
+    Args:
+        window: the box.
+        size: height and width of the image.
+        jitter: largest change of a side, as a share of its width or height.
+        rng: source of random numbers.
+    """
 
     def moved(side: slice, end: int) -> slice:
         shift = rng.uniform(-jitter, jitter, 2) * (side.stop - side.start)
@@ -140,6 +147,13 @@ def grabcut(
 
     The whole box is foreground if the colour models have more Gaussians than there are pixels
     inside the box or around it.
+
+    Args:
+        image: RGB, levels 0..255.
+        window: the box.
+        iterations: number of iterations, 1 or more.
+        context: width of the background region around the box, in sides of the box; None: the whole
+            image.
     """
     cv2 = opencv()
     segment = np.zeros(image.shape[:2], bool)
