@@ -13,7 +13,7 @@ Where static analysis cannot decide, more code counts:
 - A module counts as a whole if it is used as a value (`getattr(module, name)`) or star-imported,
   or if its used code reads `globals()`.
 - A string that names a module or a definition counts as its use (`python -m`, `import_module`).
-- Code that uses `__file__` counts the files beside its module, such as a C++ source.
+- Code that uses `__file__` also uses the files beside its module, such as a C++ source.
 
 What the configuration chooses must come as a `_target_` in the step's inputs.
 """

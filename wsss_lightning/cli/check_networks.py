@@ -111,7 +111,7 @@ def _checked(cfg: DictConfig, key: str, crop: int) -> Any:
 
 
 def _build_on_cpu(node: DictConfig, key: str, crop: int, cam: DictConfig | None) -> Any:
-    """Build a module on the CPU; an error about backbone options says how to drop them."""
+    """Build a module on the CPU; an error about backbone options explains how to drop them."""
     try:
         return _build_and_run(node, key, crop, cam, "cpu")
     except InputError as error:
@@ -175,11 +175,11 @@ def _check_stride(backbone: Backbone, features: torch.Tensor, image: torch.Tenso
 def _check_same_encoder(trained: Any, module: Any, key: str) -> None:
     """Check that a network can be initialised with the encoder of an earlier training."""
     given, wanted = trained.net.encoder.state_dict(), shapes_of(module.net.encoder)
-    wrong = misfits(given, wanted, set(given) - set(wanted))
-    if wrong:
+    fault = misfits(given, wanted, set(given) - set(wanted))
+    if fault:
         raise InputError(
             f"{key} does not match the classifier's encoder, which initialises the network: "
-            f"{wrong}. Give both the same backbone, or initialise with the backbone's own weights "
+            f"{fault}. Give both the same backbone, or initialise with the backbone's own weights "
             "(fit.segmenter.init_from=backbone, refine.init_from=backbone, "
             "pipeline.init_from=backbone)."
         )

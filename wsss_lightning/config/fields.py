@@ -1,6 +1,6 @@
 """Whether a value fits the type and the range that a field or a parameter declares.
 
-A range stands in the annotation: `Annotated[float, Ge(0), Le(1), "0.2 is usual"]`. Bounds and
+Ranges are declared in annotations: `Annotated[float, Ge(0), Le(1), "0.2 is usual"]`. Bounds and
 `Predicate` are those of `annotated_types`, a string is a hint that ends the message, and a `Rule`
 is a predicate with its own description. The keys of `config.schema` declare their ranges like this,
 and so may each parameter of a class or function that a `_target_` names.
@@ -154,13 +154,13 @@ def _bounds(metadata: Iterable[Any]) -> str:
     return ""
 
 
-def _metadata(kind: Any, of: type) -> list[Any]:
+def _metadata(kind: Any, metadata_type: type) -> list[Any]:
     """Metadata of one type, in an annotation and in the members of a union."""
     if get_origin(kind) is Annotated:
-        own = [m for m in get_args(kind)[1:] if isinstance(m, of)]
-        return own + _metadata(get_args(kind)[0], of)
+        metadata = [m for m in get_args(kind)[1:] if isinstance(m, metadata_type)]
+        return metadata + _metadata(get_args(kind)[0], metadata_type)
     if get_origin(kind) in (Union, UnionType):
-        return [m for member in get_args(kind) for m in _metadata(member, of)]
+        return [m for member in get_args(kind) for m in _metadata(member, metadata_type)]
     return []
 
 

@@ -202,6 +202,6 @@ class Config:
         Rule(
             _are_device_groups,
             "null or groups of device numbers, each number in one group, such as [[0], [1]] for "
-            "two jobs beside each other with a GPU each",
+            "two parallel jobs with a GPU each",
         ),
     ]

@@ -55,9 +55,9 @@ def check_arguments(
             f"`on_missing_labels` is {on_missing_labels}; set it to error, or to background to "
             "keep images without labels as pure background."
         )
-    wrong = {name for name in classes if classes.count(name) > 1 or not name.strip()}
+    invalid = {name for name in classes if classes.count(name) > 1 or not name.strip()}
     reserved = {BACKGROUND, IGNORED} & set(classes)
-    if wrong or reserved or not 0 < len(classes) < IGNORE:
+    if invalid or reserved or not 0 < len(classes) < IGNORE:
         raise InputError(
             f"`classes` is {list(classes)}; name 1 to {IGNORE - 1} classes, each once and without "
             f"{BACKGROUND}, which is always label 0, and {IGNORED}."

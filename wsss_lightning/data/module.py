@@ -31,7 +31,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """Yield (epoch, index) pairs in an order that depends on seed and epoch only.
 
     The pair lets a sample draw the same random numbers in any worker process. An epoch consists of
-    full batches, each split evenly between processes, so that a step sees the same images for any
+    full batches, each split evenly between processes, so that a step uses the same images for any
     number of processes. Images that fill no batch are left out of this epoch; the next one has
     another order. A dataset smaller than a batch forms one batch, in which the first images are
     repeated if the processes need them.

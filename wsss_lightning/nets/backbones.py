@@ -112,7 +112,7 @@ class Backbone:
         """The name in segmentation_models_pytorch, which prefixes timm's networks with `tu-`.
 
         Raises:
-            ValueError: neither library knows the name.
+            ValueError: neither library has a network of this name.
         """
         if self.name in smp.encoders.get_encoder_names():
             return self.name
@@ -318,10 +318,10 @@ def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str
             known = set(whole.state_dict())
             given = {o: key for o, key in given.items() if o in wanted or key not in known}
     by_ours = {ours: state[key] for ours, key in given.items()}
-    wrong = misfits(by_ours, wanted, set(given) - set(wanted))
-    if wrong:
+    fault = misfits(by_ours, wanted, set(given) - set(wanted))
+    if fault:
         raise InputError(
-            f"weights must be those of {name}, got {path}; {wrong}. Set the file of exactly this "
+            f"weights must be those of {name}, got {path}; {fault}. Set the file of exactly this "
             "network, or the name of the network that the file was made from."
         )
     nn.Module.load_state_dict(encoder, by_ours, strict=False)

@@ -88,8 +88,8 @@ def known_statistics(encoder_name: str, weights: str | None) -> Statistics:
     if encoder_name.startswith("tu-"):
         return _of_timm(encoder_name.removeprefix("tu-"))
     if weights is None:
-        own = (s for start, s in OF_ENCODERS.items() if encoder_name.startswith(start))
-        return next(own, IMAGENET)
+        smp_statistics = (s for start, s in OF_ENCODERS.items() if encoder_name.startswith(start))
+        return next(smp_statistics, IMAGENET)
     try:
         settings = smp.encoders.get_preprocessing_params(encoder_name, weights)
     except Exception as error:  # errors of the connection, the hub and its cache

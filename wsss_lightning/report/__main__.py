@@ -72,7 +72,7 @@ def make_report(
     charts: Path | None = None,
     kept: Path | None = None,
 ) -> None:
-    """Write the page, and beside it its images, tables as Markdown and LaTeX, and a CSV file.
+    """Write the page and, in the same folder, images, Markdown and LaTeX tables and a CSV file.
 
     Args:
         runs: folders of runs, or their parents.

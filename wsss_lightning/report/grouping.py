@@ -44,7 +44,7 @@ def group(runs: Sequence[RunResult]) -> list[DataSet]:
 
 
 def is_incidental(key: str) -> bool:
-    """Whether an override says how a run is executed, or has a column of its own."""
+    """Whether an override only sets how a run is executed, or has its own column."""
     group_name, _, argument = key.lstrip("+~").partition(".")
     if group_name == "trainer" and argument:
         return argument in NEUTRAL or argument.partition(".")[0] in MACHINE

@@ -53,7 +53,7 @@ class Example:
 
     Args:
         name: name of the image.
-        note: shown beside the name.
+        note: shown next to the name.
         input: the image itself, and its true mask if there is one.
         rows: tiles of each method, in the order of the steps.
     """
@@ -112,7 +112,7 @@ class ImageSource:
         Args:
             name: name of the image.
             split: split of the image.
-            note: shown beside the name.
+            note: shown next to the name.
             methods: methods to show.
         """
         i, image, truth = self._image(name, split)

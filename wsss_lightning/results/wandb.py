@@ -77,8 +77,8 @@ def name_runs(cfg: DictConfig, folder: Path, supervision: Supervision) -> None:
         node.group = f"{cfg.name}-{cfg.data.name}-seed{cfg.seed}-{digest[:4]}"
     learner = learner_name(cfg, supervision)
     node.tags = [cfg.name, cfg.data.name, learner, f"seed {cfg.seed}", *node.tags]
-    own = {"experiment": cfg.name, "learner": learner, "seed": cfg.seed}
-    node.config = {**own, "data": {"name": cfg.data.name}, **node.config}
+    generated = {"experiment": cfg.name, "learner": learner, "seed": cfg.seed}
+    node.config = {**generated, "data": {"name": cfg.data.name}, **node.config}
 
 
 def learner_name(cfg: DictConfig, supervision: Supervision) -> str:

@@ -50,9 +50,9 @@ def confident_labels(
     """
     dataset = datasets_of(data)(split=split, with_masks=False)
     done = finished_images(folder, ".png")
-    left = [name for name in dataset.names if name not in done]
+    remaining = [name for name in dataset.names if name not in done]
     work = partial(_label_image, folder=folder, low=low, high=high, prefer_class=prefer_class)
-    parallel_map(work, left, runtime.workers, name_of(folder), threads=False)
+    parallel_map(work, remaining, runtime.workers, name_of(folder), threads=False)
     save_metrics(folder, _label_shares(folder, dataset))
 
 

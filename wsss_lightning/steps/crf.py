@@ -90,7 +90,7 @@ def crf(
     settings, engine = crf_settings(parameters)
     dataset = datasets_of(data)(split, with_masks=False)
     done = finished_images(folder, ".npz")
-    left = [i for i, name in enumerate(dataset.names) if name not in done]
+    remaining = [i for i, name in enumerate(dataset.names) if name not in done]
     devices = gpus_of(runtime) if engine in ("auto", "torch") else []
     work = partial(
         _refine_images,
@@ -106,7 +106,7 @@ def crf(
         bits=bits,
     )
     size = GPU_BATCH if devices else 1
-    batches = [left[i : i + size] for i in range(0, len(left), size)]
+    batches = [remaining[i : i + size] for i in range(0, len(remaining), size)]
     # in turn: batches of one size take about the same time
     placed = list(zip(batches, cycle(devices or ["cpu"]), strict=False))
     workers = max(runtime.workers, len(devices))

@@ -78,7 +78,7 @@ def train(
         schedule: number of epochs, batch size and augmentation.
         target: `tags` or `masks`: what the batches hold in addition to the images.
         masks: folder of pseudo masks that replace the true ones.
-        clusters: folder of `cluster`: sub-categories to learn beside the tags.
+        clusters: folder of `cluster`: sub-categories to learn in addition to the tags.
         marginals: folders of `crf`, used by modules that learn from marginals instead of masks.
         encoder_from: folder of a trained module whose encoder this one starts from.
         continue_from: folder of a trained module of the same kind whose weights this one starts

@@ -1,8 +1,8 @@
 """The `pl.Trainer` of the configuration, and the arguments that it accepts.
 
 Every argument that could change a result belongs to the cache key of a run; otherwise a result of
-other settings would be reused. An argument is part of the key unless `NEUTRAL` says why it cannot
-change a result, so that arguments of later Lightning versions are part of it too.
+other settings would be reused. An argument is part of the key unless `NEUTRAL` explains why it
+cannot change a result, so that arguments of later Lightning versions are part of it too.
 """
 
 import hashlib

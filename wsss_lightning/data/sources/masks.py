@@ -169,7 +169,7 @@ class MaskContent:
     of_colours: bool
 
     def is_grey(self) -> bool:
-        """Whether all colours of the palette are grey, which says nothing about classes."""
+        """Whether all colours of the palette are grey and thus independent of classes."""
         return all(len(set(colour)) == 1 for colour in self.palette.values())
 
     def describe(self, values: Iterable[int]) -> str:

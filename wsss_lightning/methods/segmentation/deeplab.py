@@ -100,7 +100,7 @@ class DeepLabV2(EncoderNetwork):
         output_stride: output stride of the encoder, which is dilated for it: 8, 16 or 32; None
             keeps the backbone's.
         rates: dilations of the convolutions, in cells; each 1 or more.
-        scales: scales of the copies used beside the image itself, each in (0, 1); empty:
+        scales: scales of the copies used in addition to the image, each in (0, 1); empty:
             single-scale.
         norm_momentum: weight of a batch in the running statistics of all batch norms, in (0, 1].
         norm_affine: whether batch norms learn scale and shift.

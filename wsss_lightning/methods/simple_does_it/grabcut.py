@@ -78,7 +78,7 @@ def paint_agreement(
     """Labels on which perturbed GrabCut runs agree; ignored elsewhere.
 
     A pixel of a box has its class where at least the upper share of the runs label it foreground.
-    It keeps the label behind the box where less than the lower share do, and is ignored in
+    It keeps its previous label where less than the lower share do, and is ignored in
     between. If less than `min_fill` of a box is class or ignored, the whole box has its class.
 
     Args:

@@ -32,7 +32,7 @@ class ScoreWriter(pl.Callback):
     Args:
         folder: folder of the files.
         bits: number of bits of a stored score, 8 or 16.
-        keep_marginals: whether marginals are written beside label maps.
+        keep_marginals: whether marginals are written in addition to label maps.
     """
 
     def __init__(self, folder: Path, bits: int, keep_marginals: bool = False) -> None:
