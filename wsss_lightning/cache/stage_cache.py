@@ -1,4 +1,4 @@
-"""Cache of finished steps: the result of a step is a folder, named by a digest of its inputs."""
+"""Cache of stages: each is a folder with the result of a step, named by a digest of its inputs."""
 
 import contextlib
 import hashlib
@@ -32,7 +32,7 @@ from wsss_lightning.utils.files import sync_folder, write_json
 from wsss_lightning.utils.machine_errors import explain_machine_error
 from wsss_lightning.utils.text import shorten
 
-ALARMS = "alarms.json"  # file of a step: warnings printed whenever its result is used
+ALARMS = "alarms.json"  # file of a stage: warnings printed whenever its result is used
 WEIGHTS = "weights"  # name of every key that holds a weights file
 LEFTOVER = re.compile(r"\..+\.\d+")  # temporary file of a killed write
 

@@ -68,7 +68,7 @@ def crf(
 ) -> None:
     """DenseCRF of every image's scores: marginals (k H W) of the present labels.
 
-    Images are distributed over processes, or in batches over GPUs; an interrupted step continues
+    Images are distributed over processes, or in batches over GPUs; an interrupted stage continues
     with the images that are left. An image keeps its scores if `area_factor` rejects its
     refinement or the engine crashes; metrics.json holds the share of such images.
 

@@ -1,4 +1,4 @@
-"""Several processes for one step, each with its own device."""
+"""Several processes for one stage, each with its own device."""
 
 import logging
 import multiprocessing
@@ -35,7 +35,7 @@ from wsss_lightning.errors import InputError
 
 @final
 class PerStageDDP(DDPStrategy):
-    """DDP whose processes are started for one step and end with it.
+    """DDP whose processes are started for one stage and end with it.
 
     The process of the pipeline starts them. All of them therefore have the same configuration,
     however the run was started (by a sweep or a scheduler), and environment variables of one job
@@ -218,7 +218,7 @@ def block_sigchld_during_fork() -> None:
 
 
 def silence_lightning() -> None:
-    """Hide Lightning's messages about devices and workers, which every step would repeat."""
+    """Hide Lightning's messages about devices and workers, which every stage would repeat."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     hidden = (
@@ -251,7 +251,7 @@ SETTINGS = re.compile(
 
 @contextmanager
 def translate_worker_errors(trainer: pl.Trainer) -> Iterator[None]:
-    """Turn errors of a step's processes into messages that name the process and the cause.
+    """Turn errors of a stage's processes into messages that name the process and the cause.
 
     Raises:
         InputError: a process raised it or was ended from outside, or an argument of the trainer
