@@ -116,7 +116,7 @@ class StageCache:
         record = json.loads((final / RECORD).read_text())
         self.seconds[name] = seconds = record["seconds"]
         state = "cached" if cached else "done"
-        console.print(f"[bold]{escape(f'{name:<20}')}[/] {state:6} [dim]{seconds:8.1f} s[/]")
+        console.print(f"[bold]{escape(f'{name:<24}')}[/] {state:6} [dim]{seconds:8.1f} s[/]")
         for alarm in record["alarms"] if final not in self.printed else ():
             warn(f"{name}: {alarm}")
         self.printed.add(final)

@@ -7,6 +7,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
+from wsss_lightning.config.parameter_errors import parameters_as_keys
 from wsss_lightning.config.ranges import check_seeds
 from wsss_lightning.config.splits import normalise_splits
 from wsss_lightning.config.targets import check_targets
@@ -36,7 +37,8 @@ def prepare_data(cfg: DictConfig) -> None:
         check_seeds(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
         console.print(f"[dim]generated data: {escape(cfg.data.name)}[/]")
         check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
-        cfg.data.root = str(instantiate(cfg.data.generate))
+        with parameters_as_keys(cfg.data.generate):
+            cfg.data.root = str(instantiate(cfg.data.generate))
     check_targets(OmegaConf.create({"data": cfg.data}))
 
 

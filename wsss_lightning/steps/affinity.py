@@ -69,7 +69,7 @@ def propagate(
 ) -> None:
     """Scores of a split after a random walk along learned affinities: marginals (l H W).
 
-    An interrupted stage continues with the images that are left.
+    An interrupted stage continues with the remaining images.
 
     Args:
         folder: to write to.

@@ -31,7 +31,7 @@ def cams(
 ) -> None:
     """CAM scores of a split: `<name>.npz` with the present classes of each image.
 
-    An interrupted stage continues with the images that are left.
+    An interrupted stage continues with the remaining images.
 
     Args:
         folder: to write to.

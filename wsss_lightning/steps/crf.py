@@ -69,7 +69,7 @@ def crf(
     """DenseCRF of every image's scores: marginals (k H W) of the present labels.
 
     Images are distributed over processes, or in batches over GPUs; an interrupted stage continues
-    with the images that are left. An image keeps its scores if `area_factor` rejects its
+    with the remaining images. An image keeps its scores if `area_factor` rejects its
     refinement or the engine crashes; metrics.json holds the share of such images.
 
     Args:

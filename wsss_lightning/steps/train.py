@@ -103,12 +103,7 @@ def train(
         state = {"state_dict": model.state_dict()}
         write_atomically(last, lambda file: torch.save(state, file))
         return
-    if getattr(model, "needs_sub_tags", False) != (clusters is not None):
-        raise InputError(
-            f"{type(model).__name__} does not fit the pipeline: pipeline=sc_cam makes "
-            "sub-categories and method=sc_cam learns them; choose both, as in experiment=sc_cam, "
-            "or neither."
-        )
+    _check_sub_categories(model, clusters)
     if (long_side := runtime.validation_long_sides.get(target)) is not None:
         model.validate_at(long_side)
     seed = torch.initial_seed() + epochs_before
@@ -123,9 +118,7 @@ def train(
         scores=list((marginals or {}).values()) if getattr(model, "needs_marginals", False) else (),
         seed=seed % 2**32,
     )
-    validated = data.val is not None
-    if validated and target == "masks":  # tags can be validated without masks
-        validated = datasets_of(data)(data.val).has_masks()
+    validated = _can_validate(data, target)
     callbacks = _callbacks(folder, seed, runtime.checkpoint_minutes, stop_epoch)
     if crf is not None and validated:
         # a target of the configuration, so that the key includes its code only where it is used
@@ -197,6 +190,22 @@ def _build(module: DictConfig, encoder_from: Path | None, continue_from: Path | 
     if continue_from is not None:
         model.load_state_dict(load(continue_from).state_dict())
     return model
+
+
+def _check_sub_categories(model: Any, clusters: Path | None) -> None:
+    if getattr(model, "needs_sub_tags", False) != (clusters is not None):
+        raise InputError(
+            f"{type(model).__name__} does not fit the pipeline: pipeline=sc_cam makes "
+            "sub-categories and method=sc_cam learns them; choose both, as in experiment=sc_cam, "
+            "or neither."
+        )
+
+
+def _can_validate(data: DictConfig, target: str) -> bool:
+    """Whether there is a validation split with the target; its tags are always known."""
+    if data.val is None:
+        return False
+    return target == "tags" or datasets_of(data)(data.val).has_masks()
 
 
 def _transform(schedule: DictConfig, model: Any) -> TrainTransform:

@@ -23,8 +23,7 @@ class SCCAM(TagMethod):
     features of the previous round's classifier. Seeds are the CAMs of the classes.
 
     Args:
-        net, num_classes, optimizer, head_lr_multiplier, poly_power, bias_lr_multiplier,
-            decay_biases: as in `TagMethod`; the network is a `SubCamNet`.
+        net: builds a `SubCamNet`; arguments that are not listed here are those of `TagMethod`.
         sub_weight: weight of the sub-categories' loss, 0 or more; lambda of the paper.
 
     Raises:

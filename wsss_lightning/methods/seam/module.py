@@ -32,8 +32,7 @@ class SEAM(TagMethod):
     no gradient passes between the two. Seeds are the refined maps.
 
     Args:
-        net, num_classes, optimizer, head_lr_multiplier, poly_power, bias_lr_multiplier,
-            decay_biases: as in `TagMethod`; the network is a `SeamNet`.
+        net: builds a `SeamNet`; all other arguments are as in `TagMethod`.
         scale: scale of the small view, in (0, 1].
         min_pooling_weight: weight of a term that only the official code has; 0 leaves it out.
         er_weight: weight of the difference between the CAMs of both views.
