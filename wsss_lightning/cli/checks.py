@@ -84,7 +84,7 @@ def objective(cfg: DictConfig, scores: dict[str, float]) -> float | None:
 
 
 def check_objective(cfg: DictConfig) -> None:
-    """Refuse a sweeper that maximises a score which no job of the sweep will have.
+    """Reject a sweeper whose objective no job of the sweep will have.
 
     Raises:
         InputError: there is no validation split, it has no true masks, or no segmentation network

@@ -64,10 +64,10 @@ def set_statistics(node: DictConfig) -> None:
 
 
 def remove_weights(module: DictConfig) -> None:
-    """Keep a module from loading pretrained weights that its trained weights will replace."""
+    """Remove pretrained weights from a module's node, since its trained weights replace them."""
     for node in backbone_nodes(module):
         if node.freeze_norm is None:
             node.freeze_norm = bool(node.pretrained or node.weights)
         node.pretrained, node.weights = False, None
-    if module.net.get("weights"):  # of a whole network
+    if module.net.get("weights"):  # weights of a whole network
         module.net.weights = None
