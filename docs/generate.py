@@ -1,6 +1,6 @@
 """Write the generated part of a page: `python docs/generate.py bad_input`.
 
-Every case of `tests/pipelines/bad_input.py` is run, and its answer becomes a row of the page.
+Every case of `tests/helpers/bad_input.py` is run, and its answer becomes a row of the page.
 """
 
 import argparse
@@ -15,7 +15,7 @@ TESTS = ROOT / "tests/pipelines"
 
 
 def bad_input() -> None:
-    sys.path.insert(0, str(TESTS))
+    sys.path.insert(0, str(ROOT / "tests/helpers"))
     from bad_input import BEGIN, CASES, END, block
 
     with tempfile.TemporaryDirectory() as folder:

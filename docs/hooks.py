@@ -65,7 +65,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def site_links(markdown: str, source: str, uri: str) -> str:
-    """Links of a file at `source` in the repository, as the page `uri` of the site has them."""
+    """Convert the links of the repository file `source` for the page `uri` of the site."""
 
     def link(match: re.Match[str]) -> str:
         picture, text, target = match.groups()
@@ -86,7 +86,7 @@ def site_links(markdown: str, source: str, uri: str) -> str:
 
 
 def page_uri(path: Path) -> str | None:
-    """Where a file of the repository is on the site; None for one that is not."""
+    """Page of a repository file on the site; None if the site does not have it."""
     if path == PACKAGE:
         return "api/index.md"
     if path.is_dir():
@@ -106,7 +106,7 @@ def page_uri(path: Path) -> str | None:
 
 
 def repository_path(uri: str) -> str:
-    """Path in the repository of what a page was made from."""
+    """Path of the repository file that a page is made from."""
     if uri == "contributing.md":
         return "CONTRIBUTING.md"
     if uri.startswith("experiments/"):
@@ -138,7 +138,7 @@ def api_parts() -> dict[str, list[str]]:
 
 
 def first_line(dotted: str) -> str:
-    """Of a module's docstring."""
+    """First line of a module's docstring."""
     base = ROOT / dotted.replace(".", "/")
     path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
     match = re.match(r'"""(.*?)(?:\n|""")', path.read_text("utf-8"))

@@ -24,7 +24,7 @@ from PIL import Image
 
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.data.scores import load_mask, load_score
-from wsss_lightning.figures.image_grid import heat_overlay, mask_overlay
+from wsss_lightning.figures.overlays import heat_overlay, mask_overlay
 from wsss_lightning.figures.step_grid import object_probability, save_grid, step_grid
 from wsss_lightning.ops.masks import IGNORE
 

@@ -1,1 +1,1 @@
-"""Image tags and boxes to segmentation masks: weakly supervised segmentation on Lightning."""
+"""Weakly supervised semantic segmentation from image-level labels or boxes, on Lightning."""

@@ -45,7 +45,7 @@ def check_method(build: Build, steps: int = 25, seed: int = 0) -> None:
     is finite, the loss falls, and the same seed gives the same weights. A `state_dict` restores the
     module. Images of a batch do not influence each other. In addition:
 
-    - a `TagMethod` learns to tell plain colours apart; its logits are (b, c) and its maps
+    - a `TagMethod` learns to distinguish plain colours; its logits are (b, c) and its maps
       (b, c, h, w); its scores lie in [0, 1) and are zero for classes without a tag;
     - a `Segmenter` predicts probabilities that sum to 1 at the size of the image, and ignored
       pixels have no loss;
@@ -55,9 +55,9 @@ def check_method(build: Build, steps: int = 25, seed: int = 0) -> None:
     Args:
         build: returns a new module at each call; or a configuration node with a `_target_`, which
             Hydra instantiates.
-        steps: of the training. The optimiser must lower the loss within them; networks without
-            pretrained weights need a high learning rate.
-        seed: of the initial weights and of the training.
+        steps: number of steps of the training. The optimiser must lower the loss within them;
+            networks without pretrained weights need a high learning rate.
+        seed: seed of the initial weights and of the training.
 
     Raises:
         AssertionError: a rule is broken; the message names the module and the rule.
@@ -89,27 +89,27 @@ def _built(build: Build, seed: int) -> Any:
 
 
 class _Rules:
-    """What all kinds share; a kind adds its batch, its predictions and its own rules."""
+    """Rules of all kinds; a subclass adds a batch, predictions and further rules."""
 
-    share = 1.0  # of the first loss, below which the training brings it
+    share = 1.0  # share of the first loss that the training must reach
 
     def __init__(self, build: Build, name: str, steps: int, seed: int) -> None:
         self.build, self.name, self.steps, self.seed = build, name, steps, seed
 
-    def require(self, holds: bool, rule: str, found: object = "") -> None:
+    def require(self, holds: bool, rule: str, details: object = "") -> None:
         if not holds:
-            raise AssertionError(f"{self.name} breaks a rule of methods: {rule}. {found}".strip())
+            raise AssertionError(f"{self.name} breaks a rule of methods: {rule}. {details}".strip())
 
     def batch(self, module: Any) -> dict[str, Any]:
         """Images that the module can learn from within a few steps."""
         raise NotImplementedError
 
     def predicted(self, module: Any, image: Tensor) -> list[Tensor]:
-        """What the module says of each image."""
+        """Predictions of the module for each image."""
         raise NotImplementedError
 
     def check_own(self, module: Any, batch: dict[str, Any]) -> None:
-        """The rules of this kind, for a module in evaluation mode behind its training."""
+        """Check the rules of this kind on a trained module in evaluation mode."""
         raise NotImplementedError
 
     def check(self) -> None:
@@ -139,7 +139,7 @@ class _Rules:
         optimizer = make_optimizer(module)
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         learns = {id(p) for p in module.net.parameters() if p.requires_grad}
-        self.require(held == learns, "the optimiser holds exactly the parameters that learn")
+        self.require(held == learns, "the optimiser holds exactly the trainable parameters")
 
     def trained(self, batch: dict[str, Any], steps: int | None = None) -> tuple[Any, list[float]]:
         module = _built(self.build, self.seed)
@@ -177,7 +177,7 @@ class _Rules:
         for i, expected in enumerate(together):
             (alone,) = self.predicted(module, image[i : i + 1])
             close = torch.allclose(alone, expected, atol=1e-4, rtol=1e-3)
-            self.require(close, "an image is predicted the same alone and in a batch")
+            self.require(close, "the prediction for an image does not depend on its batch")
 
 
 class _TagRules(_Rules):
@@ -187,15 +187,15 @@ class _TagRules(_Rules):
         shaped = logits.dim() == 2 and len(logits) == len(image)
         self.require(shaped, "forward returns logits (b, c)", tuple(logits.shape))
         # where sub-categories are learnt, every class is shown by two colours
-        looks = 2 if module.needs_sub_tags else 1
+        variants = 2 if module.needs_sub_tags else 1
         num_classes = logits.shape[1]
-        shown = torch.arange(min(looks * num_classes, len(COLOURS)))
-        tags = F.one_hot(shown // looks, num_classes).float()
+        shown = torch.arange(min(variants * num_classes, len(COLOURS)))
+        tags = F.one_hot(shown // variants, num_classes).float()
         names = [f"x{i}" for i in range(len(shown))]
         batch = {"image": image[: len(shown)], "tags": tags, "name": names}
         if module.needs_sub_tags:
             per_class = module.sub_cam(image).shape[1] // num_classes
-            sub = shown // looks * per_class + shown % looks
+            sub = shown // variants * per_class + shown % variants
             batch["sub_tags"] = F.one_hot(sub, num_classes * per_class).float()
         return batch
 
@@ -207,16 +207,16 @@ class _TagRules(_Rules):
     def check_own(self, module: Any, batch: dict[str, Any]) -> None:
         image, tags = batch["image"], batch["tags"]
         with torch.no_grad():
-            told_apart = torch.equal(module(image).argmax(1), tags.argmax(1))
+            recognised = torch.equal(module(image).argmax(1), tags.argmax(1))
             maps = module.cam(image)
-        self.require(told_apart, f"{self.steps} steps suffice to tell plain colours apart")
+        self.require(recognised, f"{self.steps} steps suffice to distinguish plain colours")
         shaped = maps.dim() == 4 and maps.shape[:2] == tags.shape
         self.require(shaped, "cam returns maps (b, c, h, w)", tuple(maps.shape))
         if module.needs_sub_tags:
             with torch.no_grad():
                 sub = module.sub_cam(image).mean((-2, -1)).argmax(1)
-            told_apart = torch.equal(sub, batch["sub_tags"].argmax(1))
-            self.require(told_apart, f"{self.steps} steps suffice to tell sub-categories apart")
+            recognised = torch.equal(sub, batch["sub_tags"].argmax(1))
+            self.require(recognised, f"{self.steps} steps suffice to distinguish sub-categories")
         self.check_scores(module, tags)
         self.check_images_without_tags(batch)
 
@@ -308,8 +308,8 @@ class _PairRules(_Rules):
         right = affinity[:, offsets.index((0, 1))]
         middle = right.shape[-1] // 2
         across, within = right[..., middle - 1].mean(), right[..., [1, -3]].mean()
-        found = f"{across:.3f} across, {within:.3f} within"
-        self.require(bool(within > across + 0.3), "affinities are lower across an edge", found)
+        details = f"{across:.3f} across, {within:.3f} within"
+        self.require(bool(within > across + 0.3), "affinities are lower across an edge", details)
         shapes = [tuple(maps.shape) for maps in refined]
         expected = [(1 + len(maps), 37, 50) for maps in scores]
         self.require(shapes == expected, "background and classes are refined", shapes)

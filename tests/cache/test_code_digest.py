@@ -604,7 +604,9 @@ def test_the_results_of_a_run_count_with_all_code_that_made_them(
     monkeypatch, copied, edit, made, changes
 ):
     graph = CodeGraph
-    monkeypatch.setattr(code_digest, "CodeGraph", lambda: graph(folders={"wsss_lightning": copied}))
+    monkeypatch.setattr(
+        code_digest, "CodeGraph", lambda *_: graph(folders={"wsss_lightning": copied})
+    )
     cfg = OmegaConf.create(
         {
             "pipeline": target(image_labels),

@@ -34,6 +34,7 @@ from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.scores import load_mask, load_score, load_strided
 from wsss_lightning.nets import resnet38
 from wsss_lightning.ops.affinity import confident_cells
+from wsss_lightning.pipelines.base import runtime_of
 
 pytest.importorskip("pydensecrf", reason="the reference CRF is an extra: wsss-lightning[crf]")
 
@@ -130,7 +131,7 @@ def chain(tmp_path, voc):
         check_values(cfg)
         check_targets(cfg)
         resolve_statistics(cfg)
-        run = StageCache(tmp_path / "run", tmp_path / "stages", seed=0)
+        run = StageCache(tmp_path / "run", tmp_path / "stages", seed=0, runtime=runtime_of(cfg))
         instantiate(cfg.pipeline)(cfg, run)
         return run.folder
 

@@ -13,11 +13,12 @@ from wsss_lightning.cli.run import show_scores
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.splits import normalise_splits
 from wsss_lightning.errors import InputError
-from wsss_lightning.pipelines.base import supervision_of
+from wsss_lightning.pipelines.base import refiner_steps, supervision_of
 from wsss_lightning.results.annotation import count_annotation
 from wsss_lightning.results.protocol import protocol_of
 from wsss_lightning.results.schema import Splits
 from wsss_lightning.steps.datasets import forget_splits
+from wsss_lightning.steps.labels import declare_steps
 
 IMAGES = {"train": 30, "val": 11}
 
@@ -184,7 +185,9 @@ def test_without_any_score_the_terminal_says_why_and_shows_no_table(configured, 
 
 
 def test_seeds_without_refinement_are_named_so(configured, capsys, tmp_path):
-    out = printed(capsys, configured(), {"none/train/miou": 0.5}, tmp_path)
+    cfg = configured("refine=none")
+    declare_steps(refiner_steps(cfg))
+    out = printed(capsys, cfg, {"none/train/miou": 0.5}, tmp_path)
     assert_names(out, "seeds", "refinement")
     assert "none" not in out
 

@@ -354,7 +354,7 @@ def test_sub_categories_are_sought_in_rounds_which_a_repeated_command_goes_on_wi
         ),
         (
             ("experiment=sc_cam", "pipeline.init_from=first"),
-            ["pipeline.init_from", "first", "initial"],
+            ["pipeline.init_from", "first", "backbone"],
         ),
         (
             ("experiment=cam", "cam.sub_maps=true"),
@@ -372,7 +372,7 @@ def test_slips_about_sub_categories_are_told(here, words, facts):
 def test_slots_that_are_no_groups_are_answered_before_devices_are_taken(here):
     slip = here("experiment=cam", *TINY, "device_groups=2")
     assert slip.code == 1
-    assert_names(slip.err, "slots", 2)
+    assert_names(slip.err, "device_groups", 2)
 
 
 def test_a_run_with_other_workers_finds_the_stages_of_the_first(here, tmp_path):

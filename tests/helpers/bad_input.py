@@ -57,11 +57,11 @@ SLIPS = {
     ("experiment=cam", "seeds=[1,2]"): ["seeds"],
     ("experiment=cam", "crf.theta_alpha=wide"): ["crf.theta_alpha", "wide", "number"],
     ("experiment=cam", "data.generate.size=big"): ["data.generate.size", "big"],
-    ("experiment=cam", "data.generate.subcategories=9"): ["looks", 9],
+    ("experiment=cam", "data.generate.subcategories=9"): ["data.generate.subcategories", 9],
     ("experiment=cam", "workers=-1"): ["workers", -1, 0],
     ("experiment=cam", "data.generate.seed=-1"): ["data.generate.seed", -1],
     ("experiment=cam", "checkpoint_minutes=-1"): ["checkpoint_minutes", "-1.0", 0],
-    ("experiment=cam", "num_previews=0"): ["pictures", 0],
+    ("experiment=cam", "num_previews=0"): ["num_previews", 0],
 }
 
 
@@ -185,13 +185,13 @@ BAD_DATA = {
     "weights are of another network": (
         lambda root: torch.save({"odd": torch.zeros(3)}, root / "odd.pth"),
         ["backbone.weights=${data.root}/odd.pth"],
-        ["odd.pth", "backbone.name=test_resnet", "missing", 1, "unexpected", "odd"],
+        ["odd.pth", "test_resnet", "missing", 1, "unexpected", "odd"],
     ),
     "data file is misspelt": (lambda root: None, ["data=mien"], ["mien", "mine"]),
     "key of the data file is misspelt": (
         lambda root: None,
-        ["data.dataset.untaged=background"],
-        ["data.dataset.untaged", "data.dataset.on_missing_labels"],
+        ["data.dataset.on_missing_label=background"],
+        ["data.dataset.on_missing_label", "data.dataset.on_missing_labels"],
     ),
 }
 

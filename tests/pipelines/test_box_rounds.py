@@ -92,14 +92,14 @@ def test_the_seminars_reading_is_a_choice_of_the_same_loop(here, shared):
     run = here("experiment=box", *TINY, *words, folder=shared)
     assert run.results["protocol"]["relabel"] == "smaller"
     record = json.loads((run.folder / "round_2/segmentation/stage.json").read_text())
-    assert record["inputs"]["start"].startswith("fit-")
+    assert record["inputs"]["continue_from"].startswith("train-")
     assert record["inputs"]["epochs_before"] == 1
 
 
-def test_a_network_may_begin_each_round_afresh(here, shared):
+def test_a_network_may_train_from_scratch_in_each_round(here, shared):
     run = here("experiment=box", *TINY, *ROUNDS, "pipeline.training=scratch", folder=shared)
     record = json.loads((run.folder / "round_2/segmentation/stage.json").read_text())
-    assert record["inputs"]["start"] is None
+    assert record["inputs"]["continue_from"] is None
 
 
 @pytest.mark.long
@@ -205,10 +205,10 @@ def test_boxes_of_all_sources_give_the_same_labels(here, mine, voc):
         (["box_labels=cores", "box_labels.of=sides"], ["box_labels.of", "sides", "side"]),
         (["relabel.min_fill=1.5"], ["relabel.min_fill", 1.5, "[0, 1]"]),
         (["relabel.label_confidence=1"], ["relabel.label_confidence", 1, "(0, 1)"]),
-        (["pipeline.training=fresh"], ["pipeline.training", "fresh", "afresh", "continued"]),
+        (["pipeline.training=fresh"], ["pipeline.training", "fresh", "scratch", "finetune"]),
         (["pipeline.rounds=-1"], ["pipeline.rounds", -1, 0]),
         (["pipeline.epochs=0"], ["pipeline.epochs", 0, 1]),
-        (["relabel.leest=0.4"], ["relabel.leest", "relabel.min_fill"]),
+        (["relabel.min_fil=0.4"], ["relabel.min_fil", "relabel.min_fill"]),
         (
             ["box_labels=grabcut_agreement", "box_labels.agree=[0.7,0.2]"],
             ["box_labels.agree", "[0.7, 0.2]"],

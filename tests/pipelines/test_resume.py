@@ -433,6 +433,6 @@ def test_memory_that_does_not_suffice_is_told_with_the_keys_that_need_it(here, m
 
 def test_alarms_of_pseudo_masks_are_shown_and_stand_in_the_record(here, tmp_path):
     run = here("experiment=cam", *TINY, "pipeline=seeds", "seeds.background_score=1.0")
-    assert_names(run.out, "pseudo:", "masks", near=60)
+    assert_names(run.out, "crf_masks/train:", 12, "masks", "single label", near=80)
     record = json.loads((run.folder / "pseudo/stage.json").read_text())
     assert record["alarms"]

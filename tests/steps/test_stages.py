@@ -362,7 +362,7 @@ def test_a_crash_of_the_engine_costs_one_image(tmp_path, data, seeds, monkeypatc
 )
 def test_a_crf_that_cannot_be_had_is_refused_before_work_starts(changed, facts):
     with raises_naming(InputError, *facts):
-        crf_settings(OmegaConf.create({**CRF, **changed}))
+        crf_settings(OmegaConf.create({"crf": {**CRF, **changed}}).crf)
 
 
 def test_smoothing_goes_on_behind_the_images_that_are_done(tmp_path, data, seeds):

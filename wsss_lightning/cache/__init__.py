@@ -1,1 +1,1 @@
-"""Results of finished steps, found again by a digest of what they depend on."""
+"""Cache of finished steps, addressed by a digest of everything that they depend on."""

@@ -13,7 +13,7 @@ Where static analysis cannot decide, more code counts:
 - A module counts as a whole if it is used as a value (`getattr(module, name)`) or star-imported,
   or if its used code reads `globals()`.
 - A string that names a module or a definition counts as its use (`python -m`, `import_module`).
-- Code that uses `__file__` counts the files beside its module, such as a C++ source.
+- Code that uses `__file__` also uses the files beside its module, such as a C++ source.
 
 What the configuration chooses must come as a `_target_` in the step's inputs.
 """
@@ -36,7 +36,7 @@ from wsss_lightning.utils.syntax import DOTTED, Target
 
 PACKAGE = __name__.partition(".")[0]
 
-# modules and definitions that show, watch or explain work but do none of it, and what they do
+# code that cannot change a result, and what it does
 UNHASHED: dict[str, str] = {
     "wsss_lightning.cache.step": "names configuration keys for error texts",
     "wsss_lightning.errors": "error texts",
@@ -66,12 +66,12 @@ class Part(NamedTuple):
 class CodeGraph:
     """Which definitions use which, in all modules of some packages.
 
-    Files are read when first needed; a module that is imported counts as it was then, until it is
+    Files are read when first needed. An imported module counts as it was when imported, until it is
     reloaded.
 
     Args:
         packages: to follow besides this one. Code of any other package (torch, ...) does not count.
-        folders: of packages that are not where Python finds them.
+        folders: folders of packages that Python does not find by itself.
     """
 
     def __init__(
@@ -102,19 +102,19 @@ class CodeGraph:
         Raises:
             ValueError: `work` is not defined in a file.
         """
-        left = [] if work is None else list(self._parts_of(work))
+        pending = [] if work is None else list(self._parts_of(work))
         for target in targets:
-            left += filter(_is_hashed, self._named(target))
-        found: set[Part] = set()
-        while left:
-            part = left.pop()
-            if part not in found:
-                found.add(part)
-                left += self._uses(part)
-        return frozenset(found)
+            pending += filter(_is_hashed, self._named(target))
+        parts: set[Part] = set()
+        while pending:
+            part = pending.pop()
+            if part not in parts:
+                parts.add(part)
+                pending += self._uses(part)
+        return frozenset(parts)
 
     def lines(self, part: Part) -> Iterator[tuple[Path, int, int]]:
-        """Where the code of a part is: file, first and last line."""
+        """File, first and last line of a part."""
         module = self._existing(part.module)
         for node in module.code(part.name):
             decorators = getattr(node, "decorator_list", [])
@@ -122,7 +122,7 @@ class CodeGraph:
             yield module.path, first, node.end_lineno or first
 
     def _parts_of(self, work: Callable[..., Any]) -> Iterator[Part]:
-        """The definition of a step; the class of one that is a method or another object."""
+        """The definition of a step; for a method or another object, its class."""
         while isinstance(work, partial):
             work = work.func
         definition: Any = work
@@ -134,7 +134,7 @@ class CodeGraph:
         yield from self._defined(definition)
 
     def _follow(self, definition: Any) -> None:
-        """Follow the package that a step is defined in, whichever it is."""
+        """Follow the package in which a step is defined, whether or not it was listed."""
         top = definition.__module__.partition(".")[0]
         if top not in self.packages:
             self.packages.add(top)
@@ -147,7 +147,7 @@ class CodeGraph:
             )
 
     def _defined(self, definition: Any) -> Iterator[Part]:
-        """A definition, or the one around it; for a lambda of a module, the whole module."""
+        """A definition, or the one that encloses it; for a lambda in a module, the whole module."""
         name = definition.__qualname__.partition(".")[0]
         module = self._existing(definition.__module__)
         if name in module.bindings:
@@ -159,33 +159,33 @@ class CodeGraph:
         """Parts that a part uses directly."""
         if part not in self._used_by:
             module = self._existing(part.module)
-            found = set(self._on_import(part.module))
+            parts = set(self._on_import(part.module))
             if not part.name.startswith(FILE):
-                refers = module.references(part.name)
-                for chain in refers.chains:
-                    found.update(self._attribute(module, chain))
-                for target in refers.imports:
-                    found.update(self._imported(target, ()))
-                for name in refers.modules:
-                    found.update(self._on_import(name))
-                for text in refers.strings:
-                    found.update(self._named(text))
-                if refers.any_global():
-                    found.update(self._whole(module))
-                if refers.own_folder():
-                    found.update(Part(part.module, f"{FILE}{name}") for name in module.files)
-            self._used_by[part] = frozenset(filter(_is_hashed, found))
+                references = module.references(part.name)
+                for chain in references.chains:
+                    parts.update(self._attribute(module, chain))
+                for target in references.imports:
+                    parts.update(self._imported(target, ()))
+                for name in references.modules:
+                    parts.update(self._on_import(name))
+                for text in references.strings:
+                    parts.update(self._named(text))
+                if references.any_global():
+                    parts.update(self._whole(module))
+                if references.own_folder():
+                    parts.update(Part(part.module, f"{FILE}{name}") for name in module.files)
+            self._used_by[part] = frozenset(filter(_is_hashed, parts))
         return self._used_by[part]
 
     def _on_import(self, name: str) -> Iterator[Part]:
-        """What acts when a module is imported, and so the packages that it is in."""
+        """Code that runs when a module is imported, including that of its parent packages."""
         while name:
             if self._module(name) is not None:
                 yield Part(name, ON_IMPORT)
             name = name.rpartition(".")[0]
 
     def _attribute(self, module: SourceModule, chain: tuple[str, ...]) -> Iterator[Part]:
-        """What `a.b.c` means in a module; nothing where `a` is built in."""
+        """Parts that `a.b.c` refers to in a module; none if `a` is built in."""
         bound = module.bindings.get(chain[0])
         if isinstance(bound, Target):
             yield Part(module.name, chain[0])
@@ -194,24 +194,24 @@ class CodeGraph:
             yield Part(module.name, bound)
 
     def _imported(self, target: Target, chain: tuple[str, ...]) -> Iterator[Part]:
-        """What attributes of something imported mean; nothing in packages that are not followed."""
+        """Parts that attributes of an import refer to; none in packages that are not followed."""
         module = self._module(target.module)
         if module is None:
             return
-        left = (target.name, *chain) if target.name else chain
-        while left:
-            if left[0] in module.bindings:
+        names = (target.name, *chain) if target.name else chain
+        while names:
+            if names[0] in module.bindings:
                 yield from self._on_import(module.name)
-                yield from self._attribute(module, left)
+                yield from self._attribute(module, names)
                 return
-            inner = self._module(f"{module.name}.{left[0]}")
+            inner = self._module(f"{module.name}.{names[0]}")
             if inner is None:
                 break
-            module, left = inner, left[1:]
+            module, names = inner, names[1:]
         yield from self._whole(module)
 
     def _named(self, text: str) -> Iterator[Part]:
-        """What a string such as `package.module.Class` means; nothing where it names none."""
+        """Parts that a string such as `package.module.Class` names, if any."""
         names = text.split(".")
         if names[0] not in self.packages or not DOTTED.fullmatch(text):
             return
@@ -261,7 +261,7 @@ class CodeGraph:
 
 
 def targets_in(value: Any) -> Iterator[str]:
-    """Each `_target_` in configuration, however deep."""
+    """Each `_target_` in a configuration, at any depth."""
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value, resolve=True)
     if isinstance(value, Mapping):
@@ -279,7 +279,7 @@ def targets_in(value: Any) -> Iterator[str]:
 
 @cache
 def package_digest() -> str:
-    """Digest of all sources of this package: the version of the code, part of no key."""
+    """Digest of all sources of this package: the version of the code; it is part of no key."""
     digest = hashlib.sha256()
     for place in _places(PACKAGE):
         for path in sorted([*place.rglob("*.py"), *place.rglob("*.cpp")]):

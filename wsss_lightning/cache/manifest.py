@@ -9,7 +9,7 @@ from typing import Any
 from wsss_lightning.data.file_facts import digests_of
 
 RECORD, MANIFEST = "stage.json", "manifest.json"
-# of loggers: no stage reads them, and users may move, sync or delete them
+# logs, which no stage reads, and which users may move, sync or delete
 LOGS = ("csv", "tensorboard", "wandb", "wandb_run.txt", "lightning_logs")
 
 
@@ -33,8 +33,8 @@ def find_changes(folder: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, s
     """Find files that changed since the manifest was built.
 
     A file with the size and times of the manifest counts as unchanged; programs cannot set back
-    the time of an inode. Of files with other times, the contents are compared, and if one of them
-    changed, the contents of all files.
+    the time of an inode. The contents of files with other times are compared; if one of them
+    changed, the contents of all files are.
 
     Returns:
         `missing`, `truncated`, `longer` or `altered` by file name; and whether some files have

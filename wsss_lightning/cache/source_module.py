@@ -22,12 +22,12 @@ from wsss_lightning.utils.syntax import (
     references,
 )
 
-# names of parts of a module that are no definitions
+# names of the parts of a module that are not definitions
 ON_IMPORT = "<import>"  # statements that may act when the module is imported
-MAIN = "<main>"  # what is run if the module is the program
-FILE = "<file>"  # a compiled module; with a name behind it, another file beside the module
+MAIN = "<main>"  # code that runs if the module is the program
+FILE = "<file>"  # a compiled module; followed by a name: another file beside the module
 
-# decorators of these modules and packages only wrap; any other may register what it decorates
+# decorators that only wrap; any other decorator may register what it decorates
 WRAPPERS = frozenset(
     {"abc", "beartype", "contextlib", "dataclasses", "enum", "functools", "jaxtyping", "typing"}
     | {"typing_extensions", "wsss_lightning.cache.step"}
@@ -40,7 +40,7 @@ class SourceModule:
     """Splits a module into parts that are compared one by one.
 
     Attributes:
-        bindings: each name of the module: the part that defines it, or what an import binds.
+        bindings: by name in the module: the part that defines it, or the target of an import.
         parts: all parts of the module.
     """
 
@@ -72,7 +72,7 @@ class SourceModule:
         return self._code.get(part, [])
 
     def digest(self, part: str) -> str:
-        """Digest of what a part does."""
+        """Digest of the code of a part."""
         if part.startswith(FILE):
             beside = self.path.parent / part.removeprefix(FILE)
             content = self.content if part == FILE else _read(self.name, beside)
@@ -83,7 +83,7 @@ class SourceModule:
         return self._digests[part]
 
     def references(self, part: str) -> References:
-        """What a part refers to."""
+        """References of a part."""
         if part not in self._references:
             found = references(self.code(part), self.name, self.is_package)
             if part == ON_IMPORT:
@@ -140,13 +140,13 @@ class SourceModule:
             self._act(node)
 
     def _add_unused_imports(self, body: list[ast.stmt]) -> None:
-        """An import whose name is not used is one for what the module does when imported.
+        """Record imports whose name is unused: they serve their effect on import.
 
-        Whether `import a.b` is used does not show by the name `a`.
+        The name `a` does not tell whether `import a.b` is used.
         """
         used = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name)}
         for statement in body:
-            # from-imports of a package are names for others
+            # from-imports in a package are re-exports
             if isinstance(statement, ast.Import) or (
                 isinstance(statement, ast.ImportFrom) and not self.is_package
             ):
@@ -160,7 +160,7 @@ class SourceModule:
         self._code.setdefault(name, []).append(statement)
 
     def _bind_within(self, node: ast.AST) -> None:
-        """Names that are bound within `if`, `try` and the like are parts of the whole statement."""
+        """Bind names that are assigned within `if`, `try` and the like to the whole statement."""
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             self._add_import(node)
         elif isinstance(node, (*FUNCTIONS, ast.ClassDef)):
@@ -172,7 +172,7 @@ class SourceModule:
         self._code.setdefault(ON_IMPORT, []).append(statement)
 
     def _only_defines(self, node: Definition) -> bool:
-        """Whether no decorator or metaclass may keep the definition somewhere else."""
+        """Whether no decorator or metaclass can register the definition elsewhere."""
         if isinstance(node, ast.ClassDef):
             for keyword in node.keywords:
                 if keyword.arg != "total" and not ast.unparse(keyword.value).endswith("ABCMeta"):
@@ -193,7 +193,7 @@ class SourceModule:
 
 
 def load_module(name: str, path: Path) -> SourceModule:
-    """A module, parsed once as long as it stays the same."""
+    """A module, parsed again only if its file changed."""
     content = _read(name, path) if path.is_file() else b""
     known = _parsed.get((name, path))
     if known is None or known.content != content:
@@ -206,9 +206,9 @@ _first_read: dict[Path, tuple[ModuleSpec, bytes]] = {}
 
 
 def _read(module: str, path: Path) -> bytes:
-    """A file of a module; where that is imported, as the file was when first read.
+    """Source of a module; of an imported module, the source when it was first read.
 
-    The process runs the code that it imported, however files are edited meanwhile.
+    The process runs the code that it imported, even if files are edited later.
     """
     spec: ModuleSpec | None = getattr(sys.modules.get(module), "__spec__", None)
     if spec is None or spec.origin is None or Path(spec.origin).parent != path.parent:

@@ -1,4 +1,4 @@
-"""Cache of finished steps: the result of a step is a folder, named by a digest of its inputs."""
+"""Cache of stages: each is a folder with the result of a step, named by a digest of its inputs."""
 
 import contextlib
 import hashlib
@@ -32,7 +32,7 @@ from wsss_lightning.utils.files import sync_folder, write_json
 from wsss_lightning.utils.machine_errors import explain_machine_error
 from wsss_lightning.utils.text import shorten
 
-ALARMS = "alarms.json"  # file of a step: warnings printed whenever its result is used
+ALARMS = "alarms.json"  # file of a stage: warnings printed whenever its result is used
 WEIGHTS = "weights"  # name of every key that holds a weights file
 LEFTOVER = re.compile(r"\..+\.\d+")  # temporary file of a killed write
 
@@ -45,16 +45,16 @@ class StageCache:
     """Runs the steps of a pipeline, or takes their results from the cache.
 
     Args:
-        folder: of this run, for links to the folders of its stages.
+        folder: folder of this run, for links to the folders of its stages.
         store: folder of finished stages, shared by all runs.
-        seed: of the random numbers of every stage.
+        seed: seed of the random numbers of every stage.
         data_digest: digest of the data set, part of every key.
-        session: only results of this session are taken from the cache; None: all results are, and
-            interrupted stages continue.
+        session: only results of this session are taken from the cache; None: all results are,
+            and interrupted stages continue.
         runtime: passed to steps that have a parameter `runtime`; no part of any key.
         code: finds the code that a step uses, which is part of its key.
         seconds: duration of each stage of this run.
-        seen: folders whose alarms have been printed.
+        printed: folders whose alarms have been printed.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class StageCache:
     runtime: Any = None
     code: CodeGraph = field(default_factory=CodeGraph)
     seconds: dict[str, float] = field(default_factory=dict)
-    seen: set[Path] = field(default_factory=set)
+    printed: set[Path] = field(default_factory=set)
 
     def run(
         self,
@@ -84,7 +84,8 @@ class StageCache:
         from the same random state, so results do not depend on which stages were cached.
 
         Args:
-            name: of the stage in this run, such as `seeds/train`, and of the link in its folder.
+            name: name of the stage in this run, such as `seeds/train`, and of the link in its
+                folder.
             work: a function of the folder to write to and of `inputs`.
             memory_keys: configuration keys that bound the memory of the step, in place of those
                 that it declares.
@@ -115,14 +116,14 @@ class StageCache:
         record = json.loads((final / RECORD).read_text())
         self.seconds[name] = seconds = record["seconds"]
         state = "cached" if cached else "done"
-        console.print(f"[bold]{escape(f'{name:<20}')}[/] {state:6} [dim]{seconds:8.1f} s[/]")
-        for alarm in record["alarms"] if final not in self.seen else ():
+        console.print(f"[bold]{escape(f'{name:<24}')}[/] {state:6} [dim]{seconds:8.1f} s[/]")
+        for alarm in record["alarms"] if final not in self.printed else ():
             warn(f"{name}: {alarm}")
-        self.seen.add(final)
+        self.printed.add(final)
         return final
 
     def _is_cached(self, name: str, final: Path, made_of: Mapping[str, str]) -> bool:
-        """Whether a stage is finished and intact; of a damaged one, the intact files are kept."""
+        """Whether a stage is finished and intact; intact files of a damaged stage are kept."""
         partial = _partial(final)
         if not final.is_dir():
             if self.session is not None:
@@ -261,7 +262,7 @@ def _remove_damaged(final: Path, files: Mapping[str, str]) -> None:
 def _image_of(path: Path) -> Path:
     """The image that a file of a stage belongs to, if any.
 
-    `kept/train/0001.txt` says why the scores of the image `train/0001` were kept.
+    `kept/train/0001.txt` holds the reason why the scores of `train/0001` were kept.
     """
     parts = path.parts[1:] if path.parts[0] == "kept" and len(path.parts) > 1 else path.parts
     return Path(*parts).with_suffix("")
@@ -308,12 +309,12 @@ def _weights_digest(value: Any) -> Any:
 
 @cache
 def _digest_once(path: str, *_: int) -> str:
-    """Digest of a file of this state, computed once per process."""
+    """Digest of a file in its present state, computed once per process."""
     return digests_of([Path(path)])[0]
 
 
 def _plain(value: Any) -> Any:
-    """A value as it enters the key: a folder by its name, everything else by its content."""
+    """A value as part of the key: folders by their name, everything else by its content."""
     if OmegaConf.is_config(value):
         return OmegaConf.to_container(value, resolve=True)
     if isinstance(value, Path):

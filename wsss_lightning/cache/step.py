@@ -1,4 +1,4 @@
-"""What a step declares of itself."""
+"""Declarations of steps."""
 
 from collections.abc import Callable
 from typing import TypeVar

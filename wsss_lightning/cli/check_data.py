@@ -1,8 +1,8 @@
-"""Reports what training will read from a data set.
+"""Reports the images, tags, masks and boxes that training would read from a data set.
 
 Usage: `python -m wsss_lightning.cli.check_data data=NAME [KEY=VALUE ...]`, with the arguments of
 the main command. Every image and mask of all splits is decoded, and all problems are reported
-together. Exit code 0: no problems; 1: training would refuse something, or scores would be wrong.
+together. Exit code 0: no problems; 1: training would reject a file, or scores would be wrong.
 check_data.json and check_data.png are written below `runs/check_data`.
 """
 
@@ -42,7 +42,7 @@ from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.utils.console import console, print_plain, track
 from wsss_lightning.utils.files import write_json
 
-NAME = "check_data"  # of the folder below `output_dir`, and of the files
+NAME = "check_data"  # name of the folder below `output_dir` and of the files
 MAX_SHOWN = 5  # problems and notes that are printed; check_data.json has all
 HEADINGS = {"notes": ("no notes", "notes"), "problems": ("no problems", "problems")}
 BLANK = np.full((1, 1, 3), 255, np.uint8)
@@ -50,7 +50,7 @@ BLANK = np.full((1, 1, 3), 255, np.uint8)
 
 @dataclass
 class Examined:
-    """A split, and the report of each of its images."""
+    """A split and the reports of its images."""
 
     dataset: VOCDataset
     images: list[ImageReport]
@@ -67,7 +67,7 @@ def main() -> None:
         print(__doc__)
         return
     if not any(argument.startswith("experiment=") for argument in arguments):
-        arguments.append("experiment=cam")  # the configuration needs one, but this command does not
+        arguments.append("experiment=cam")  # required by the configuration, unused by this command
     folder = f"${{output_dir}}/{NAME}/${{run_name:${{hydra.overrides.task}}}}"
     reports: list[dict[str, Any]] = []
     run_command(
@@ -153,7 +153,7 @@ def _check_tags(train: VOCDataset) -> tuple[list[str], list[str]]:
     if always := always_tagged(train.tags.numpy(), train.classes):
         problems.append(
             f"every image of {train.split} is tagged {', '.join(always)}. A classifier needs "
-            "images without it to learn what it looks like; add some (an image without any class "
+            "images without it to learn it; add some (an image without any class "
             "is kept by data.dataset.on_missing_labels=background), or learn from boxes or masks."
         )
     notes = [f"few images of {train.split} compared with the most frequent class: {rare}"]
@@ -176,7 +176,7 @@ def _duplicates(
 def print_report(report: Mapping[str, Any], classes: Sequence[str]) -> None:
     """Print a table of counts, then notes and problems."""
     splits = report["splits"]
-    table = Table(title=f"{report['data']}: what training will read", min_width=40)
+    table = Table(title=f"{report['data']}: data that training would read", min_width=40)
     table.add_column("")
     for split in splits:
         table.add_column(split, justify="right")

@@ -1,4 +1,4 @@
-"""Builds the networks of a run and runs each once, before the first stage starts.
+"""Builds the networks of a run and calls each once before the first stage starts.
 
 Misspelt names and shapes that do not match are reported within a second instead of after hours of
 training. Networks are built on torch's meta device, where tensors have a shape but no values, so
@@ -46,7 +46,7 @@ def resolve_statistics(cfg: DictConfig) -> None:
 def check_networks(cfg: DictConfig, tags: bool) -> None:
     """Build every network that a run trains, and run it on an image of its training size.
 
-    Weights of the hub are not loaded (see `fetch_weights`).
+    Weights from the hub are not loaded (see `fetch_weights`).
 
     Args:
         cfg: composed configuration.
@@ -71,7 +71,7 @@ def check_networks(cfg: DictConfig, tags: bool) -> None:
 
 
 def fetch_weights(cfg: DictConfig, tags: bool) -> None:
-    """Download weights of the hub, once for each backbone that the run trains.
+    """Download weights from the hub, once for each backbone that the run trains.
 
     Args:
         cfg: composed configuration.
@@ -106,12 +106,12 @@ def _checked(cfg: DictConfig, key: str, crop: int) -> Any:
         warnings.filterwarnings("ignore", message=".*non-meta parameter.*")
         try:
             return _build_and_run(node, key, crop, cam, "meta")
-        except Exception:  # a user's error, or an operation that the meta device lacks
+        except Exception:  # a user error, or an operation that the meta device lacks
             return _build_on_cpu(node, key, crop, cam)
 
 
 def _build_on_cpu(node: DictConfig, key: str, crop: int, cam: DictConfig | None) -> Any:
-    """Build a module on the CPU; an error about backbone options says how to drop them."""
+    """Build a module on the CPU; an error about backbone options explains how to drop them."""
     try:
         return _build_and_run(node, key, crop, cam, "cpu")
     except InputError as error:
@@ -125,11 +125,11 @@ def _build_on_cpu(node: DictConfig, key: str, crop: int, cam: DictConfig | None)
 def _build_and_run(
     node: DictConfig, key: str, crop: int, cam: DictConfig | None, device: str
 ) -> Any:
-    """Build a module without weights of the hub, and run its network on an image.
+    """Build a module without weights from the hub, and run its network on an image.
 
     Args:
         node: configuration of the module.
-        key: of the node.
+        key: key of the node.
         crop: height of the image, pixels.
         cam: settings of CAMs, whose layer must return feature maps; None: no layer is checked.
         device: on which the module is built.
@@ -140,7 +140,7 @@ def _build_and_run(
     with torch.device(device), torch.no_grad(), parameters_as_keys(node):
         module = instantiate(plain).eval()
         stride = module.net.backbone.output_stride
-        # not square, because some networks accept a single size
+        # not square, because some networks accept only one size
         image = torch.zeros(2, 3, crop, grid_side(crop, 1.5, stride))
         try:
             module.net(image)
@@ -173,13 +173,13 @@ def _check_stride(backbone: Backbone, features: torch.Tensor, image: torch.Tenso
 
 
 def _check_same_encoder(trained: Any, module: Any, key: str) -> None:
-    """Check that a network can be initialised with the encoder of one that is trained before."""
+    """Check that a network can be initialised with the encoder of an earlier training."""
     given, wanted = trained.net.encoder.state_dict(), shapes_of(module.net.encoder)
-    wrong = misfits(given, wanted, set(given) - set(wanted))
-    if wrong:
+    fault = misfits(given, wanted, set(given) - set(wanted))
+    if fault:
         raise InputError(
             f"{key} does not match the classifier's encoder, which initialises the network: "
-            f"{wrong}. Give both the same backbone, or initialise with the backbone's own weights "
+            f"{fault}. Give both the same backbone, or initialise with the backbone's own weights "
             "(fit.segmenter.init_from=backbone, refine.init_from=backbone, "
             "pipeline.init_from=backbone)."
         )

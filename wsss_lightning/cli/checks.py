@@ -7,6 +7,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
+from wsss_lightning.config.parameter_errors import parameters_as_keys
 from wsss_lightning.config.ranges import check_seeds
 from wsss_lightning.config.splits import normalise_splits
 from wsss_lightning.config.targets import check_targets
@@ -36,7 +37,8 @@ def prepare_data(cfg: DictConfig) -> None:
         check_seeds(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
         console.print(f"[dim]generated data: {escape(cfg.data.name)}[/]")
         check_targets(OmegaConf.create({"data": {"generate": cfg.data.generate}}))
-        cfg.data.root = str(instantiate(cfg.data.generate))
+        with parameters_as_keys(cfg.data.generate):
+            cfg.data.root = str(instantiate(cfg.data.generate))
     check_targets(OmegaConf.create({"data": cfg.data}))
 
 
@@ -82,7 +84,7 @@ def objective(cfg: DictConfig, scores: dict[str, float]) -> float | None:
 
 
 def check_objective(cfg: DictConfig) -> None:
-    """Refuse a sweeper that maximises a score which no job of the sweep will have.
+    """Reject a sweeper whose objective no job of the sweep will have.
 
     Raises:
         InputError: there is no validation split, it has no true masks, or no segmentation network

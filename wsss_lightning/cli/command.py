@@ -51,7 +51,7 @@ def run_command(arguments: list[str], work: Work) -> None:
     """
     # threads that spin while they wait block each other on busy or virtual cores: 5 times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # have Hydra raise its errors, whose causes name the wrong override, instead of printing them
+    # let Hydra raise its errors instead of printing them: their causes name the wrong override
     os.environ["HYDRA_FULL_ERROR"] = "1"
     existing = Path.cwd()
     try:
@@ -75,7 +75,7 @@ def run_command(arguments: list[str], work: Work) -> None:
         interrupts.leave()
     except Exception as error:
         message = report_sweep(existing) or explain_machine_error(error)
-        if not message:  # a defect of this program
+        if not message:  # a defect of this package
             raise
         fail(message)
     else:
@@ -171,7 +171,7 @@ def report_sweep(existing: Path) -> str:
     """Print the jobs of the sweep that just ended, if there was one.
 
     Args:
-        existing: as in `in_run_folder`; a sweep without jobs leaves no folder.
+        existing: as in `in_run_folder`; the folder of a sweep without jobs is removed.
 
     Returns:
         Which jobs failed and why; empty if none failed.

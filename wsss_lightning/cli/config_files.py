@@ -13,7 +13,7 @@ import yaml
 from wsss_lightning.config.targets import check_allowed
 from wsss_lightning.errors import InputError
 
-# what Hydra itself may build
+# targets that Hydra itself may build
 HYDRA = ("hydra.", "hydra_plugins.", "optuna.samplers.", "wsss_lightning.cli.sweep.Sweeps")
 LOGGING = ("logging.", "colorlog.")
 
@@ -51,7 +51,7 @@ def _check_file(path: Path) -> None:
         place = f"{key} of {path}"
         if name == "_target_" and not str(value).startswith(HYDRA):
             check_allowed(place, str(value))
-        # what Python's `logging` builds
+        # targets that Python's `logging` builds
         handler = name == "()" or (name == "class" and ".handlers." in f".{key}")
         if handler and not str(value).startswith(LOGGING):
             raise InputError(

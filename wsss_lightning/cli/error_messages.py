@@ -1,4 +1,4 @@
-"""Error messages for arguments that cannot be used; each suggests what was meant.
+"""Error messages for invalid arguments, with suggestions.
 
 Nothing here imports PyTorch, so that messages appear at once.
 """
@@ -45,7 +45,7 @@ FLAGS: tuple[str, ...] = (
     "--info",
     "-i",
 )
-# options that choose what to do, with their kind; options of two kinds contradict each other
+# options that choose an action, with their kind; options of two kinds contradict each other
 MODES: dict[str, str] = {"-m": "m", "--multirun": "m", "-r": "r", "--run": "r", "-c": "c"}
 MODES |= {"--cfg": "c", "--info": "i", "-i": "i", "-sc": "s", "--shell-completion": "s"}
 CFG = ("job", "hydra", "all")
@@ -62,8 +62,8 @@ def explain_error(error: Exception, arguments: Iterable[str]) -> str:
     """Message for an error that the user can correct.
 
     Args:
-        error: of this package, Hydra, OmegaConf or the YAML parser.
-        arguments: of the command, as Hydra read them.
+        error: raised by this package, Hydra, OmegaConf or the YAML parser.
+        arguments: arguments of the command, as Hydra read them.
     """
     cause = input_error_of(error)
     if cause is not None:
@@ -100,7 +100,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
     """Check arguments before anything is composed.
 
     Raises:
-        InputError: an option or an override cannot be used; the message suggests what was meant.
+        InputError: an option or an override cannot be used; the message suggests a correction.
     """
     given, overrides = split_options(arguments)
     for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
@@ -133,7 +133,7 @@ def check_sweep(given: Sequence[str], overrides: Sequence[str]) -> None:
     Raises:
         InputError: -m is given, but no key has several values.
     """
-    config_name = ("--config-name", "-cn")  # that file may hold the values
+    config_name = ("--config-name", "-cn")  # the file may hold the values
     if not set(MULTIRUN) & set(given) or any(o.startswith(config_name) for o in given):
         return
     values = [parsed(override) for override in overrides]
@@ -145,8 +145,8 @@ def check_sweep(given: Sequence[str], overrides: Sequence[str]) -> None:
     sweeper = composed([*given, *overrides]).hydra.sweeper
     if not sweeper.get("params"):
         raise InputError(
-            "-m runs a command once for each of several values, but no key has several. Give a "
-            "list, such as seed=0,1,2, or leave out -m."
+            "-m runs a command once for each of several values, but no key has several values. "
+            "Give a list, such as seed=0,1,2, or leave out -m."
         )
 
 
@@ -164,7 +164,7 @@ def repeated_keys(overrides: Iterable[str]) -> list[str]:
 
 
 def explain_hydra_error(error: Exception, arguments: Sequence[str]) -> str:
-    """Message for an error of Hydra or OmegaConf, with what was meant instead."""
+    """Message for an error of Hydra or OmegaConf, with a suggestion."""
     message = str(error).strip()
     if not message:  # of OmegaConf's parser
         return (
@@ -269,7 +269,7 @@ def _key_of_option(name: str, value: str, following: str) -> str:
     """The override that is meant by an option such as --seed; empty if none is similar.
 
     Args:
-        name: of the option, with its dashes.
+        name: name of the option, with its dashes.
         value: after `=`; empty if there is none.
         following: the next argument.
     """
@@ -287,7 +287,7 @@ def _key_of_option(name: str, value: str, following: str) -> str:
 
 
 def _check_blanks(overrides: Sequence[str]) -> None:
-    """Refuse blanks around =, at which the shell splits an override."""
+    """Reject blanks around =, where the shell splits an override."""
     neighbours = zip(["", *overrides], overrides, [*overrides[1:], ""], strict=False)
     groups = group_names()
     for before, argument, after in neighbours:
@@ -343,7 +343,7 @@ def _check_override(override: str) -> None:
 
 
 def _explain_missing_experiment(arguments: Sequence[str]) -> str:
-    """The error that hides the experiment, or else the list of experiments."""
+    """The error that hides the experiment; otherwise the list of experiments."""
     known: list[str] = []
     for argument in arguments:
         match = OVERRIDE.fullmatch(argument)

@@ -37,6 +37,6 @@ def print_help() -> None:
 
 
 def _description(experiment: str) -> str:
-    """First comment of an experiment's file."""
+    """The first comment in the file of an experiment."""
     lines = (conf_folder() / "experiment" / f"{experiment}.yaml").read_text().splitlines()
     return next((line[2:] for line in lines if re.match(r"# (?!@)", line)), "")

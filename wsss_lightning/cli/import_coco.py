@@ -14,6 +14,7 @@ from wsss_lightning.utils.console import track
 
 
 def main() -> None:
+    """Entry of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m wsss_lightning.cli.import_coco", description=__doc__.split("\n\n")[1]
     )
@@ -38,9 +39,9 @@ def main() -> None:
         help="a separate image folder for each split, needed if splits share file names",
     )
     arguments = parser.parse_args()
-    wrong = [text for text in arguments.splits if not all(text.partition("="))]
-    if wrong:
-        parser.error(f"--splits {wrong[0]}: expected NAME=FOLDER, as in train=train2014")
+    invalid = [text for text in arguments.splits if not all(text.partition("="))]
+    if invalid:
+        parser.error(f"--splits {invalid[0]}: expected NAME=FOLDER, as in train=train2014")
     splits = {}
     for text in arguments.splits:
         name, _, folder = text.partition("=")

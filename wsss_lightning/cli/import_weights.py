@@ -51,6 +51,7 @@ def convert(source: Path, target: Path) -> str:
 
 
 def main() -> None:
+    """Entry of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m wsss_lightning.cli.import_weights", description=__doc__.split("\n\n")[1]
     )

@@ -1,4 +1,4 @@
-"""What can be chosen on the command line: groups, their options, and keys with their kinds.
+"""Groups, options and keys of the command line.
 
 Nothing here imports PyTorch, so that error messages appear at once.
 """
@@ -21,7 +21,7 @@ from wsss_lightning.config.schema import Config
 
 Kind = Literal["path", "text", "other"]
 
-# keys that are paths although no constructor takes them
+# keys that are paths but no parameter of a constructor
 FOLDERS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir")
 # names of paths among the parameters of other packages
 NAMED_AS_PATH = re.compile(r"(^|[._])(dir|dirpath|filepath|path)$")
@@ -49,10 +49,10 @@ def user_config_dirs(arguments: Iterable[str]) -> list[Path]:
     """Folders given by --config-dir, --config-path and hydra.searchpath."""
     given = "\n".join(arguments)
     option = r"^(?:--config-dir|-cd|--config-path|-cp)[=\n](.+)$|^-c[dp](?![=\n])(.+)$"
-    found = [one or other for one, other in re.findall(option, given, re.MULTILINE)]
+    folders = [one or other for one, other in re.findall(option, given, re.MULTILINE)]
     for line in re.findall(r"^\+*hydra\.searchpath=(.*)$", given, re.MULTILINE):
-        found += re.findall(r"file://([^,'\"\]\s]+)", line)
-    return [Path(expand_user(folder)).absolute() for folder in found]
+        folders += re.findall(r"file://([^,'\"\]\s]+)", line)
+    return [Path(expand_user(folder)).absolute() for folder in folders]
 
 
 def expand_user(text: str) -> str:
@@ -97,7 +97,7 @@ def known_keys(arguments: Iterable[str]) -> list[str]:
 
 
 def kind_of(key: str, cfg: DictConfig) -> Kind:
-    """Kind of a key's value: a path, text (or no value yet), or another kind."""
+    """Kind of a key's value: path, text (also if not set), or other."""
     if key in path_keys(cfg) or NAMED_AS_PATH.search(key):
         return "path"
     parent_key, _, name = key.rpartition(".")
@@ -111,7 +111,7 @@ def kind_of(key: str, cfg: DictConfig) -> Kind:
 
 
 def path_keys(cfg: DictConfig) -> set[str]:
-    """Keys that become a parameter of type Path, and keys that those refer to."""
+    """Keys that set a parameter of type Path, and the keys that they refer to."""
     keys = set(FOLDERS)
     for key, node in _targets(cfg, ""):
         target: Any = node._get_node("_target_")

@@ -1,4 +1,4 @@
-"""Quotes paths for Hydra, so that users need to quote them for the shell only.
+"""Quotes paths for Hydra, so that users only need to quote them for the shell.
 
 Hydra parses `data.root=/my photos (1)/a=b,c` as an expression: `=`, brackets and commas have a
 meaning, and most other special characters are errors. Values that are paths are therefore put into
@@ -109,10 +109,10 @@ def parsed(override: str) -> Any:
 
 def as_typed(override: str, cfg: DictConfig) -> str:
     """An override without the quotes that `read_overrides` puts around paths."""
-    left, _, _ = override.partition("=")
+    prefixed_key, _, _ = override.partition("=")
     value = parsed(override)
-    if isinstance(value, QuotedString) and kind_of(left.lstrip("+~"), cfg) == "path":
-        return f"{left}={value.text}"
+    if isinstance(value, QuotedString) and kind_of(prefixed_key.lstrip("+~"), cfg) == "path":
+        return f"{prefixed_key}={value.text}"
     return override
 
 
@@ -149,36 +149,36 @@ def _read(override: str, kind: Callable[[str], Kind], multirun: bool) -> str:
     match = OVERRIDE.fullmatch(override)
     if match is None:
         return override
-    left, value = match[1], expand_user(match[2])
-    key = left.lstrip("+~")
+    prefixed_key, value = match[1], expand_user(match[2])
+    key = prefixed_key.lstrip("+~")
     if not value.strip("'\" "):
         if kind(key) == "path":
             raise InputError(f"{key} is empty, but must be a folder or file: {key}=PATH")
         return override
     if key.partition("@")[0] in group_names() or "/" in key:
         return override  # options of groups are names
-    content, is_path = parsed(f"{left}={value}"), exists(value)
+    content, is_path = parsed(f"{prefixed_key}={value}"), exists(value)
     if is_path and "${" in value:
         raise InputError(
             f"{key} is {value}, but ${{ begins a reference in the configuration, even in quotes; "
             "rename the folder, or make a link to it: ln -s FOLDER LINK."
         )
     if isinstance(content, QuotedString) or (isinstance(content, str) and content == value):
-        return f"{left}={value}"
+        return f"{prefixed_key}={value}"
     if isinstance(content, Sweep):
-        return f"{left}={_swept(key, value, content, is_path, kind, multirun)}"
+        return f"{prefixed_key}={_swept(key, value, content, is_path, kind, multirun)}"
     if content is not UNPARSED and not isinstance(content, str):
         # a number, null or a list, unless there is a folder of this name
-        return f"{left}={quoted(value)}" if is_path and kind(key) == "path" else override
+        return f"{prefixed_key}={quoted(value)}" if is_path and kind(key) == "path" else override
     key_kind = kind(key)
     if key_kind == "other" or (content is not UNPARSED and not is_path):
-        return f"{left}={value}"
+        return f"{prefixed_key}={value}"
     is_expression = FUNCTION.match(value) or (key_kind == "text" and value.lstrip()[0] in "[{")
     if not is_path and is_expression:
-        return f"{left}={value}"  # its syntax error is reported when Hydra parses it
+        return f"{prefixed_key}={value}"  # its syntax error is reported when Hydra parses it
     if multirun and "," in value and not is_path:
-        return f"{left}={_elements(value)}"
-    return f"{left}={quoted(value)}"
+        return f"{prefixed_key}={_elements(value)}"
+    return f"{prefixed_key}={quoted(value)}"
 
 
 def _swept(

@@ -49,7 +49,7 @@ PACKAGES += (
     "numpy",
     "wsss-lightning",
 )
-# keys that change how a run is executed and watched, but none of its results
+# keys that change how a run is executed or displayed, but not its results
 NON_SEMANTIC_KEYS = (
     "logger",
     "workers",
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def job(cfg: DictConfig) -> float | None:
-    """Do a run, alone or as a job of a sweep that may have been done before.
+    """Execute one run, alone or as a job of a sweep; a finished job is not repeated.
 
     Returns:
         mIoU of the segmentation network on the validation split, which sweeps maximise (after the
@@ -134,7 +134,7 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     if not repeat and cfg.resume:
         finished = earlier_results(folder, key)
         if finished is not None:
-            console.print("[dim]found with its results: nothing to do[/]")
+            console.print("[dim]results exist already: nothing to do[/]")
             log_results(cfg, folder, finished, settings(cfg))
             return objective(cfg, finished.scores)
     fetch_weights(cfg, tags=supervision.uses_seeds)
@@ -150,11 +150,11 @@ def check_run(cfg: DictConfig, supervision: "Supervision") -> tuple[str, str]:
     """Check trainer, networks, CRF and data, and generate the data set if it is synthetic.
 
     Returns:
-        Digest of the data set's files, and of everything besides the configuration and the code
-        that stages depend on.
+        Digest of the data set's files, and a digest of all further inputs of stages besides the
+        configuration and the code.
 
     Raises:
-        InputError: something cannot be used; the message names it.
+        InputError: a setting, a file or a device cannot be used; the message names it.
     """
     from wsss_lightning.cli.check_networks import check_networks, resolve_statistics
     from wsss_lightning.cli.checks import (
@@ -193,7 +193,7 @@ def stage_cache(cfg: DictConfig, folder: Path, input_digest: str, repeat: bool) 
     from wsss_lightning.cli.sweep import SWEEP
     from wsss_lightning.pipelines.base import runtime_of
 
-    # with resume=false, jobs of one sweep still share the stages that they made themselves
+    # with resume=false, the jobs of a sweep still share the stages that they computed
     session = None if cfg.resume else secrets.token_hex(8) if repeat else os.environ[SWEEP]
     return StageCache(
         folder=folder,
@@ -240,7 +240,7 @@ def digest_of(cfg: DictConfig, input_digest: str) -> str:
 
     Args:
         cfg: composed configuration.
-        input_digest: of the data, the trainer and the true masks.
+        input_digest: digest of the data, the trainer and the true masks.
     """
     from wsss_lightning.cache.code_digest import CodeGraph, targets_in
     from wsss_lightning.cache.stage_cache import by_content
@@ -274,10 +274,10 @@ def collect_results(
 
     Args:
         cfg: composed configuration.
-        supervision: what the pipeline learns from.
+        supervision: supervision of the pipeline.
         scores: by `<step>/<split>/<metric>`.
-        seconds: of each stage.
-        data_digest: of the data set's files.
+        seconds: duration of each stage.
+        data_digest: digest of the data set's files.
         published: as returned by `published_run`.
         key: as returned by `digest_of`.
     """
@@ -327,8 +327,8 @@ def show_scores(
     Args:
         cfg: composed configuration.
         scores: by `<step>/<split>/<metric>`, in the order of the pipeline.
-        seconds: of each stage.
-        folder: of the run.
+        seconds: duration of each stage.
+        folder: folder of the run.
     """
     from wsss_lightning.results.score_table import print_scores
     from wsss_lightning.steps.scored_splits import every_scored_split

@@ -19,11 +19,11 @@ from omegaconf import OmegaConf
 from wsss_lightning.cli.options import expand_user
 
 MAX_LENGTH = 120
-DIGITS = 8  # of a digest
-# environment variables by which all jobs of a sweep, on any machine, know about it
+DIGITS = 8  # number of digits of a digest
+# environment variables that describe a sweep to its jobs, on any machine
 SWEEP_NAME = "WSSS_SWEEP"
 SWEEP_COMMON = "WSSS_SWEEP_COMMON"  # overrides that all of its jobs share
-# overrides that change where a run is stored or how it is watched, but no result
+# overrides that change where a run is stored or how it is displayed, but no result
 UNNAMED = (
     "output_dir",
     "logger",

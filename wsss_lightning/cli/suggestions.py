@@ -48,12 +48,12 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "threshold": ("seeds.background_score",),
 }
 HINTS = {"trainer.devices": " (several with trainer=ddp)"}
-MAX_SHOWN = 6  # keys, or options of a group, in a message
+MAX_SHOWN = 6  # maximum number of keys or options in a message
 ALL_KEYS = "append --cfg job to print all keys."
 
 
 def suggest_key(key: str, arguments: Sequence[str]) -> str:
-    """End of a message: the keys that may be meant by one that does not exist."""
+    """End of a message: keys similar to one that does not exist."""
     new = new_key(key)
     if new is not None:
         return f"it was renamed to {new}."
@@ -81,7 +81,7 @@ def suggest_key(key: str, arguments: Sequence[str]) -> str:
 
 
 def suggest_argument(value: str) -> str:
-    """End of a message: what a value without a key may mean."""
+    """End of a message: suggestions for a value without a key."""
     if value.lower() in ("help", "version", "info"):
         return f"did you mean --{value.lower()}?"
     pair = re.fullmatch(r"([\w.]+):\s*(\S+)", value)
@@ -97,7 +97,13 @@ def suggest_argument(value: str) -> str:
 
 
 def explain_option(group: str, name: str, arguments: Sequence[str]) -> str:
-    """Message about an option that a group does not have."""
+    """Message about an option that a group does not have.
+
+    Args:
+        group: a configuration group.
+        name: the missing option.
+        arguments: arguments as typed, which may add folders of options.
+    """
     if group.startswith("hydra"):
         return (
             f"{group}={name} does not exist. Hydra's launchers and sweepers are plugins: install "
@@ -125,7 +131,7 @@ def explain_option(group: str, name: str, arguments: Sequence[str]) -> str:
 
 
 def _network_option(name: str, known: Sequence[str]) -> str | None:
-    """Override that chooses a network of segmentation_models_pytorch or timm; None if none does."""
+    """Override that chooses a network of segmentation_models_pytorch or timm, if one has it."""
     bare = re.split(r"[.]", name.removeprefix("tu-"))[0]
     if not re.fullmatch(r"\w+", bare):
         return None

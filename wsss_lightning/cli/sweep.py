@@ -1,4 +1,4 @@
-"""Jobs of a sweep: what became of each, and the devices that each uses."""
+"""Jobs of a sweep: their records and their devices."""
 
 import json
 import os
@@ -30,7 +30,7 @@ FAILED = ("failed", "interrupted", "lost")
 
 @final
 class Sweeps(Callback):
-    """Remembers the folder of the sweep that this process started.
+    """Stores the folder of the sweep that this process started.
 
     Set under `hydra.callbacks`. Jobs may run in other processes, so their records are read from
     their folders when the sweep ends.
@@ -64,8 +64,8 @@ def recorded(folder: Path, overrides: Sequence[str]) -> Iterator[dict[str, Any]]
     The environment is restored after a job, so that the next job starts from the same one.
 
     Args:
-        folder: of the job.
-        overrides: of the job.
+        folder: folder of the job.
+        overrides: overrides of the job.
     """
     record: dict[str, Any] = {"state": "running", "overrides": list(overrides)}
     record |= {"host": socket.gethostname(), "pid": os.getpid(), "sweep": os.environ.get(SWEEP)}
@@ -91,7 +91,7 @@ def records(folder: Path, sweep: str) -> list[dict[str, Any]]:
     """Records of the jobs of a sweep, in their order.
 
     Args:
-        folder: of the sweep.
+        folder: folder of the sweep.
         sweep: id; records of other sweeps in the same folder are left out.
     """
     jobs = []
@@ -102,7 +102,7 @@ def records(folder: Path, sweep: str) -> list[dict[str, Any]]:
         if record["state"] == "running" and not _is_running(record):
             record |= {
                 "state": "lost",
-                "cause": "its process ended without a message; it was probably killed",
+                "cause": "its process ended without a message and was probably killed",
             }
         name = path.parent.name
         jobs.append({"name": name, "number": _number(name)[0], **record})
@@ -113,7 +113,7 @@ def print_jobs(folder: Path) -> list[dict[str, Any]]:
     """Print a table of the jobs of this process's sweep.
 
     Args:
-        folder: of the sweep.
+        folder: folder of the sweep.
 
     Returns:
         Records of the jobs that failed.
@@ -150,7 +150,7 @@ def claim_devices(groups: Sequence[Sequence[int]] | None, accelerator: str) -> l
 
     Args:
         groups: device numbers of each group: GPUs, or CPU cores if the accelerator is the CPU.
-        accelerator: of the trainer.
+        accelerator: accelerator of the trainer.
 
     Returns:
         Device numbers; None if there are no groups.
@@ -171,7 +171,7 @@ def claim_devices(groups: Sequence[Sequence[int]] | None, accelerator: str) -> l
                     break
             else:
                 if not is_waiting:
-                    print_plain(f"waiting for one of the devices {[*map(list, groups)]}", "dim")
+                    print_plain(f"waiting for a free device group {[*map(list, groups)]}", "dim")
                 is_waiting = True
                 time.sleep(0.5)
     if kind == "gpu":
@@ -202,7 +202,7 @@ def _number(name: str) -> tuple[int, str]:
 
 
 def _is_running(record: dict[str, Any]) -> bool:
-    """Whether a job's process exists; assumed for processes on other machines."""
+    """Whether the process of a job exists; on other machines it is assumed to exist."""
     if record["host"] != socket.gethostname():
         return True
     try:

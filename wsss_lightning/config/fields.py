@@ -1,8 +1,8 @@
 """Whether a value fits the type and the range that a field or a parameter declares.
 
-A range stands in the annotation: `Annotated[float, Ge(0), Le(1), "0.2 is usual"]`. Bounds and
+Ranges are declared in annotations: `Annotated[float, Ge(0), Le(1), "0.2 is usual"]`. Bounds and
 `Predicate` are those of `annotated_types`, a string is a hint that ends the message, and a `Rule`
-is a predicate with words of its own. The keys of `config.schema` declare their ranges like this,
+is a predicate with its own description. The keys of `config.schema` declare their ranges like this,
 and so may each parameter of a class or function that a `_target_` names.
 """
 
@@ -44,7 +44,7 @@ def check_field(key: str, value: Any, kind: Any, of: str = "") -> None:
         key: name of the value in messages.
         value: plain, or a node of OmegaConf.
         kind: annotation.
-        of: what declares the annotation, where that is not the schema.
+        of: name of what declares the annotation; empty for the schema.
 
     Raises:
         InputError: the value does not fit; the message names key, value and expectation.
@@ -56,17 +56,17 @@ def check_field(key: str, value: Any, kind: Any, of: str = "") -> None:
 
 
 def misfit(value: Any, kind: Any) -> str | None:
-    """What is expected of a value that does not fit an annotation; None where it fits.
+    """What an annotation expects, if a value does not fit it; None if the value fits.
 
     A mapping with a `_target_` may build anything, so it fits wherever a node is possible.
     """
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     if isinstance(plain, Mapping) and "_target_" in plain:
         return None
-    from pydantic import TypeAdapter, ValidationError  # 0.1 s, which --help need not wait for
+    from pydantic import TypeAdapter, ValidationError  # slow import, delayed
 
     try:
-        # strict JSON: true is no number and "3" is none, but a list may become any sequence
+        # strict JSON: neither true nor "3" is a number, but a list may become any sequence
         TypeAdapter(_as_json(kind)).validate_json(json.dumps(plain, default=str), strict=True)
     except ValidationError:
         return describe(kind)
@@ -90,7 +90,7 @@ _PLAIN: dict[Any, str] = {
 
 
 def _as_json(kind: Any) -> Any:
-    """An annotation as a type of JSON: classes other than plain ones become mappings."""
+    """Convert an annotation to a JSON type: any class that JSON lacks becomes a mapping."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
         bounds = [m for m in inner[1:] if isinstance(m, (Ge, Gt, Le, Lt, Len, MinLen))]
@@ -154,13 +154,13 @@ def _bounds(metadata: Iterable[Any]) -> str:
     return ""
 
 
-def _metadata(kind: Any, of: type) -> list[Any]:
+def _metadata(kind: Any, metadata_type: type) -> list[Any]:
     """Metadata of one type, in an annotation and in the members of a union."""
     if get_origin(kind) is Annotated:
-        own = [m for m in get_args(kind)[1:] if isinstance(m, of)]
-        return own + _metadata(get_args(kind)[0], of)
+        metadata = [m for m in get_args(kind)[1:] if isinstance(m, metadata_type)]
+        return metadata + _metadata(get_args(kind)[0], metadata_type)
     if get_origin(kind) in (Union, UnionType):
-        return [m for member in get_args(kind) for m in _metadata(member, of)]
+        return [m for member in get_args(kind) for m in _metadata(member, metadata_type)]
     return []
 
 
@@ -170,7 +170,7 @@ def _hint(kind: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as one would type it on the command line, cut at 80 characters."""
+    """Format a value as on the command line, cut at 80 characters."""
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value)
     if value is None or isinstance(value, bool):

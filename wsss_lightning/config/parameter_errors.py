@@ -28,13 +28,16 @@ REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 @contextmanager
 def parameters_as_keys(node: DictConfig, key: str = "") -> Iterator[None]:
-    """Turn a ValueError about a parameter that `node` gives into an InputError about its key.
+    """Convert a ValueError about a parameter that `node` sets into an InputError about its key.
 
     An InputError about something else, such as a file, is passed on.
 
     Args:
-        node: from which something is built.
-        key: of the node, where it is a copy outside of the configuration.
+        node: configuration node from which an object is built.
+        key: key of the node, where it is a copy outside of the configuration.
+
+    Raises:
+        InputError: the body raised a ValueError about a parameter that `node` sets.
     """
     try:
         yield
@@ -50,12 +53,12 @@ def parameters_as_keys(node: DictConfig, key: str = "") -> Iterator[None]:
 
 
 def with_key(message: str, node: DictConfig, prefix: str = "") -> str | None:
-    """A message about a parameter, with the configuration key that gives it.
+    """Replace the parameter in a message by the configuration key that sets it.
 
     Args:
         message: "PARAMETER must EXPECTED, got VALUE; HINT" or "PARAMETER is VALUE, but must
             EXPECTED".
-        node: that gives the parameter, itself or further below.
+        node: node that gives the parameter, itself or further below.
         prefix: key of the node, where it is a copy outside of the configuration.
 
     Returns:
@@ -67,7 +70,7 @@ def with_key(message: str, node: DictConfig, prefix: str = "") -> str | None:
     keys = list(_keys_of(match["name"].rpartition(".")[2], node))
     if not keys:
         return None
-    # a name may occur at several depths: the value tells which is meant, else the uppermost
+    # a name may occur at several depths: the value decides which is meant, else the uppermost
     key = next((key for key, value in keys if str(value) == match["value"]), keys[0][0])
     value = {"None": "null", "True": "true", "False": "false"}.get(match["value"], match["value"])
     if prefix:
@@ -90,7 +93,7 @@ def _keys_of(name: str, node: DictConfig) -> Iterator[tuple[str, Any]]:
     """Key and value of every entry called `name`, the uppermost first; references are followed."""
     root: Any = node._get_root()
     level: list[DictConfig] = [node]
-    seen: set[int] = set()
+    visited: set[int] = set()
     while level:
         below: list[DictConfig] = []
         for parent in level:
@@ -103,7 +106,7 @@ def _keys_of(name: str, node: DictConfig) -> Iterator[tuple[str, Any]]:
                     child = OmegaConf.select(root, key) if reference else None
                 if entry == name:
                     yield key, OmegaConf.select(root, key, throw_on_missing=False)
-                if isinstance(child, DictConfig) and id(child) not in seen:
-                    seen.add(id(child))
+                if isinstance(child, DictConfig) and id(child) not in visited:
+                    visited.add(id(child))
                     below.append(child)
         level = below

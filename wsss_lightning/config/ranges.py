@@ -1,7 +1,7 @@
 """Checks of a composed configuration's values, before any work starts.
 
-Types and ranges of single keys are declared in `config.schema`; here are the rules that need more
-than one key.
+Types and ranges of single keys are declared in `config.schema`; this module has the rules that
+need more than one key.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from wsss_lightning.errors import InputError, did_you_mean
 
 STRIDED = 4  # pixels a cell of the CAMs that cam.alignment=irn stores for IRN's random walk
 
-# schedule: the module that is trained by it
+# schedule: the module that it trains
 TRAININGS = {
     "fit.method": "method",
     "fit.segmenter": "segmenter",
@@ -71,7 +71,7 @@ def check_node(node: Any, schema: type, key: str) -> None:
     Args:
         node: a mapping.
         schema: dataclass whose fields are the keys of the node.
-        key: of the node; empty for the whole configuration.
+        key: key of the node; empty for the whole configuration.
 
     Raises:
         InputError: a key is unknown or not set, or its value does not fit.
@@ -88,7 +88,7 @@ def check_node(node: Any, schema: type, key: str) -> None:
             raise InputError(f"{prefix}{name} is not a key; {did_you_mean(str(name), kinds)}")
     for name, kind in kinds.items():
         if name not in node or OmegaConf.is_missing(node, name):
-            if kind is Any:  # what builds the node tells what it lacks
+            if kind is Any:  # the class that the node builds reports missing parameters
                 continue
             raise InputError(f"{prefix}{name} is not set; give it, as in {prefix}{name}=VALUE.")
         if kind is Any:
@@ -121,7 +121,7 @@ def check_seeds(cfg: DictConfig) -> None:
     """Check every key called `seed`: a whole number that all random generators accept.
 
     Raises:
-        InputError: one is something else.
+        InputError: a seed is something else.
     """
     for key, value in _leaves(cfg, ""):
         if key.rpartition(".")[2] == "seed" and value is not None:
@@ -138,7 +138,7 @@ def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _check_sizes(cfg: DictConfig, name: str) -> None:
-    """One rule at most gives the size of training images, and steps of scales fit their range."""
+    """At most one rule sets the size of training images, and scale steps fit their range."""
     size, scale, step = (
         OmegaConf.select(cfg, f"{name}.{key}") for key in ("long_side", "scale", "scale_step")
     )
@@ -169,8 +169,8 @@ def _check_epochs(cfg: DictConfig) -> None:
             continue
         if not OmegaConf.select(cfg, weights):
             raise InputError(
-                f"{key} is 0, which takes a network as it is, but {weights} names none; set it to "
-                f"the file of a whole network, or {key} to 1 or more."
+                f"{key} is 0, which loads a trained network, but {weights} names none; set it "
+                f"to the file of a whole network, or {key} to 1 or more."
             )
 
 
@@ -227,7 +227,7 @@ def _check_classes(cfg: DictConfig) -> None:
 
 
 def _check_cams(cfg: DictConfig) -> None:
-    """What is read from the classifier must exist, and fit the network that refines it."""
+    """The CAMs that are read from the classifier must exist and fit the refining network."""
     stride = OmegaConf.select(cfg, "refine.module.net.stride")
     if cfg.cam.alignment == "irn" and stride is not None and stride != STRIDED:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Names of the release before: keys, values and targets, and what they are called now.
+"""Keys, values and targets of the previous release, with their new names.
 
 Old keys on the command line are translated with a note. In a configuration file they are errors
 that name the new key. This module can be deleted with version 0.3.
@@ -14,7 +14,7 @@ from wsss_lightning.errors import InputError
 
 UNTIL = "0.3"
 
-# an old key, or the beginning of several: the new one
+# old key, or common prefix of several keys: the new one
 KEYS: dict[str, str] = {
     "data.reader.untagged": "data.dataset.on_missing_labels",
     "data.dataset.untagged": "data.dataset.on_missing_labels",
@@ -41,7 +41,7 @@ for _module in ("method", "segmenter", "refine.module", "pipeline.first"):
     KEYS[f"{_module}.net.taps"] = f"{_module}.net.feature_layers"
     KEYS[f"{_module}.net.tap_channels"] = f"{_module}.net.feature_channels"
 
-# by the new key: an old value and the new one
+# new key: {old value: new value}
 VALUES: dict[str, dict[str, str]] = {
     "pipeline.training": {"afresh": "scratch", "continued": "finetune"},
     "pipeline.init_from": {"initial": "backbone", "last": "last_round"},
@@ -105,7 +105,7 @@ OVERRIDE = re.compile(r"([+~]*)([^=@+~]+)(=.*)?", re.DOTALL)
 
 
 def new_key(key: str) -> str | None:
-    """The name of a key of the release before; None where the key was not renamed."""
+    """New name of a key of the previous release; None if the key was not renamed."""
     parts = key.split(".")
     for end in range(len(parts), 0, -1):
         new = KEYS.get(".".join(parts[:end]))
@@ -115,7 +115,7 @@ def new_key(key: str) -> str | None:
 
 
 def new_target(target: str) -> str | None:
-    """The name of a class or function of the release before; None where it was not renamed."""
+    """New name of a class or function of the previous release; None if it was not renamed."""
     return TARGETS.get(target)
 
 
@@ -149,16 +149,16 @@ def current_override(word: str) -> str:
     prefix, key, value = match[1], match[2], match[3] or ""
     new = current_name(key)
     values = VALUES.get(new, {})
-    # each of several values of a sweep
+    # applies to each value of a sweep
     value = re.sub(r"\w+", lambda found: values.get(found[0], found[0]), value) if values else value
     return f"{prefix}{new}{value}"
 
 
 def check_renamed(cfg: DictConfig) -> None:
-    """Check that no configuration file gives a key or a value of the release before.
+    """Check that no configuration file uses a key or a value of the previous release.
 
     Raises:
-        InputError: one does; the message names what it is called now.
+        InputError: a file uses one; the message gives the new name.
     """
     for old, new in KEYS.items():
         parent, _, name = old.rpartition(".")

@@ -1,7 +1,7 @@
 """The typed keys of a run, each with its type and range.
 
 OmegaConf reads these classes as its structured configuration, without the metadata in `Annotated`;
-`config.ranges` checks the metadata. `Any` marks what OmegaConf has no type for.
+`config.ranges` checks the metadata. `Any` marks types that OmegaConf lacks.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ Hue = Annotated[float, Ge(0), Le(0.5)]
 
 
 def is_number(value: Any) -> bool:
+    """Whether a value is a number; true and false are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -69,7 +70,7 @@ class HsvJitter:
 
 @dataclass
 class Schedule:
-    """Length of a training, and how its images are sized and changed."""
+    """Length of a training, and the size and augmentation of its images."""
 
     max_epochs: Annotated[int, Ge(0), "0 takes a given network as it is"]
     max_steps: Count | None
@@ -96,12 +97,16 @@ class Clusters:
 
 @dataclass
 class SegmenterSchedule(Schedule):
+    """Schedule of the segmentation network."""
+
     init_from: Annotated[str, one_of("backbone", "classifier")]
     validate_crf: bool
 
 
 @dataclass
 class Fit:
+    """Schedules of the trainings."""
+
     method: Schedule
     segmenter: SegmenterSchedule
 
@@ -144,6 +149,8 @@ class Benchmark:
 
 @dataclass
 class Pseudo:
+    """How marginals become pseudo masks."""
+
     confidence: Annotated[Share, "0 ignores no pixel"]
 
 
@@ -195,6 +202,6 @@ class Config:
         Rule(
             _are_device_groups,
             "null or groups of device numbers, each number in one group, such as [[0], [1]] for "
-            "two jobs beside each other with a GPU each",
+            "two parallel jobs with a GPU each",
         ),
     ]

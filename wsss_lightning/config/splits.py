@@ -8,7 +8,7 @@ from wsss_lightning.errors import InputError
 def splits_of(data: DictConfig) -> list[str]:
     """Names of the splits that a run reads: train, and val where the data set has one.
 
-    One name where a run is scored on the split that it learns from (`data.val=train`).
+    One name if a run is scored on its training split (`data.val=train`).
     """
     return list(dict.fromkeys(split for split in (data.train, data.val) if split is not None))
 

@@ -20,7 +20,7 @@ from wsss_lightning.config.renamed import new_target
 from wsss_lightning.errors import InputError, did_you_mean
 
 VARIABLE = "WSSS_ALLOW"
-# packages that only read, write or start things are left out
+# packages that only read, write or start processes are left out
 BUILT_IN = (
     "wsss_lightning.data.synthetic.generate.",
     "wsss_lightning.data.dataset.",
@@ -62,10 +62,10 @@ def allowed_packages() -> tuple[str, ...]:
 
 
 def allowed_prefixes() -> tuple[str, ...]:
-    """How the names of all that configuration may build begin.
+    """Prefixes of the names of all classes and functions that configuration may build.
 
     Raises:
-        InputError: as of `allowed_packages`.
+        InputError: as in `allowed_packages`.
     """
     return (*BUILT_IN, *(f"{package}." for package in allowed_packages()))
 
@@ -74,11 +74,11 @@ def check_allowed(key: str, target: str) -> None:
     """Check that configuration may build a target.
 
     Args:
-        key: that holds the target, or file and key, for messages.
+        key: key that holds the target, or file and key, for messages.
         target: dotted name.
 
     Raises:
-        InputError: it may not, or the target has another name by now.
+        InputError: the target is not allowed, or was renamed.
     """
     new = new_target(target)
     if new is not None:

@@ -1,4 +1,4 @@
-"""What the data loaders yield.
+"""Samples and batches of the data loaders.
 
 Letters: b images, c classes, d sub-categories a class, n a count of boxes or maps, H W an image.
 """

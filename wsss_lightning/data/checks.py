@@ -22,7 +22,7 @@ from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.text import shorten
 
 NUM_SURVEYED: Final = 200
-"""Masks to inspect at most, and as many again of images tagged with classes these do not show."""
+"""Maximum number of masks to inspect, and of further masks for tagged classes that these lack."""
 NUM_MESSAGES: Final = 5
 
 
@@ -55,9 +55,9 @@ def check_arguments(
             f"`on_missing_labels` is {on_missing_labels}; set it to error, or to background to "
             "keep images without labels as pure background."
         )
-    wrong = {name for name in classes if classes.count(name) > 1 or not name.strip()}
+    invalid = {name for name in classes if classes.count(name) > 1 or not name.strip()}
     reserved = {BACKGROUND, IGNORED} & set(classes)
-    if wrong or reserved or not 0 < len(classes) < IGNORE:
+    if invalid or reserved or not 0 < len(classes) < IGNORE:
         raise InputError(
             f"`classes` is {list(classes)}; name 1 to {IGNORE - 1} classes, each once and without "
             f"{BACKGROUND}, which is always label 0, and {IGNORED}."
@@ -79,6 +79,11 @@ def check_true_masks(
     masks: TrueMasks, images: Sequence[SplitImage], tags: Float[Tensor, "n c"]
 ) -> list[str]:
     """Check sizes of all true masks and pixels of some (`MaskSurvey`).
+
+    Args:
+        masks: true masks of the split.
+        images: images of the split.
+        tags: multi-hot tags of the images.
 
     Returns:
         Remarks for the user.
@@ -132,10 +137,10 @@ def check_boxes(
     """Check all boxes, and report all invalid ones together.
 
     Args:
-        boxes: of the split.
-        images: of the split.
+        boxes: boxes of the split.
+        images: images of the split.
         split: named in messages.
-        source: of the boxes, named in messages.
+        source: source of the boxes, named in messages.
         allow_none: images may be without boxes.
 
     Raises:

@@ -190,7 +190,7 @@ def _read(split: Split) -> Any:
     if not split.annotations.is_file():
         raise InputError(f"{split.annotations} is missing; give COCO's instances_*.json.")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             coco = COCO(str(split.annotations))
         for image in coco.imgs.values():
             if not all(isinstance(image[key], int) for key in ("id", "height", "width")):
@@ -234,7 +234,7 @@ def _name(image: Mapping[str, Any]) -> str:
 
 
 def _check_outline(one: Mapping[str, Any], image: Mapping[str, Any]) -> None:
-    """Refuse outlines that pycocotools misreads: other sizes, and two points, taken for a box."""
+    """Reject outlines that pycocotools misreads: other sizes, and two points (read as a box)."""
     outline = one["segmentation"]
     if isinstance(outline, Mapping):
         height, width = outline["size"]

@@ -93,7 +93,7 @@ class VOCDataset(Dataset[Sample]):
             by image name. None: the first reason is raised.
 
     Attributes:
-        names: of the images, in the order of the list.
+        names: names of the images, in the order of the list.
         tags: (n c) multi-hot.
         notes: remarks for the user about the files.
 

@@ -32,7 +32,7 @@ class Fact(NamedTuple):
     """Digest and header of an image file.
 
     Attributes:
-        digest: of its content.
+        digest: digest of the content.
         height: as stored, pixels.
         width: as stored, pixels.
         orientation: EXIF orientation, 1 to 8.
@@ -57,7 +57,7 @@ class FileFacts:
     """Digests and headers of the image files in a folder, with a cache on disk.
 
     Args:
-        folder: of the files.
+        folder: folder of the files.
         cache: folder of the cache; None: `$WSSS_CACHE`, or `~/.cache/wsss_lightning`. If it is not
             writable, the next run reads all files again.
     """

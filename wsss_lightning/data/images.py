@@ -84,7 +84,7 @@ def read_rgb(path: Path, apply_orientation: bool = True) -> Image.Image:
     """Read an image as RGB with 8 bits a channel.
 
     Args:
-        path: of the file.
+        path: path of the file.
         apply_orientation: apply its EXIF orientation.
 
     Raises:
@@ -104,7 +104,7 @@ def opened(path: Path, file: io.BytesIO | None = None) -> Iterator[Image.Image]:
     """Open an image file; pixels are decoded on demand inside the block.
 
     Args:
-        path: of the file; errors name it.
+        path: path of the file; errors name it.
         file: its content, if already read.
 
     Raises:

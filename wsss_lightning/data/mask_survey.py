@@ -35,7 +35,7 @@ class MaskSurvey:
         """Add a mask.
 
         Args:
-            content: of the mask.
+            content: content of the mask.
             tagged: labels 1 to c of the tags of its image.
         """
         self.contents.append(content)

@@ -31,15 +31,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """Yield (epoch, index) pairs in an order that depends on seed and epoch only.
 
     The pair lets a sample draw the same random numbers in any worker process. An epoch consists of
-    full batches, each split evenly between processes, so that a step sees the same images for any
+    full batches, each split evenly between processes, so that a step uses the same images for any
     number of processes. Images that fill no batch are left out of this epoch; the next one has
     another order. A dataset smaller than a batch forms one batch, in which the first images are
     repeated if the processes need them.
 
     Args:
         length: number of images.
-        seed: of the order.
-        batch_size: of all processes together; a multiple of their number.
+        seed: seed of the order.
+        batch_size: batch size of all processes together; a multiple of their number.
         start: epoch and number of its batches that are already done, from which a resumed training
             continues.
     """
@@ -158,11 +158,11 @@ class DataModule(pl.LightningDataModule):
             pseudo masks (`VOCDataset.view`).
         train: split to train on.
         val: split to validate on; None: there is none.
-        transform: of training images; None if the module is not used for training.
-        batch_size: of training, over all processes.
-        eval_batch_size: of whole images, per process.
+        transform: transform of training images; None if the module is not used for training.
+        batch_size: batch size of training, over all processes.
+        eval_batch_size: batch size of whole images, per process.
         num_workers: data loading processes; 0 loads in this process.
-        seed: of the order and the transforms.
+        seed: seed of the order and the transforms.
         target: `masks` adds masks to training and validation samples; `tags` does not.
         masks: folder of pseudo masks that replace the true masks in training.
         sub_tags: (c * d) multi-hot sub-categories by image name, added to training samples.
@@ -235,7 +235,11 @@ class DataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Whole images of the validation split, each once over all processes."""
+        """Whole images of the validation split, each once over all processes.
+
+        Raises:
+            ValueError: there is no validation split.
+        """
         if self.val is None:
             raise ValueError("the DataModule has no split to validate on")
         dataset = self.open_split(split=self.val, with_masks=self.target == "masks")
@@ -246,7 +250,11 @@ class DataModule(pl.LightningDataModule):
         return self.val_dataloader()
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Whole images of the split to predict, without those of `skip`."""
+        """Whole images of the split to predict, without those of `skip`.
+
+        Raises:
+            ValueError: there is no split to predict.
+        """
         if self.predict is None:
             raise ValueError("the DataModule has no split to predict")
         dataset = self.open_split(split=self.predict, with_masks=False)

@@ -20,7 +20,7 @@ def decide_orientations(
     the other images of the split do.
 
     Args:
-        images: of the split.
+        images: images of the split.
         masks: true masks, whose sizes are compared.
         boxes: likewise.
         refuse: called for an image whose mask and boxes fit different orientations.

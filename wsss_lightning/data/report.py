@@ -75,14 +75,14 @@ class ImageReport:
     """Contents of one image and its annotations.
 
     Args:
-        name: of the image.
+        name: name of the image.
         size: (H, W).
-        digest: of the pixels; None if the image cannot be read.
+        digest: digest of the pixels; None if the image cannot be read.
         thumbnail: grey levels.
         tags, labels, boxed: classes 1 to c in tags, true mask and boxes; None: there is no mask or
             box.
         mask: content of the mask file; None if it is missing or cannot be read.
-        pixels: of each label 0 to c and 255.
+        pixels: number of pixels of each label 0 to c and 255.
         boxes: number of boxes.
         problems: reasons why training would refuse the image.
     """
@@ -209,7 +209,7 @@ def conflicts(reports: Iterable[ImageReport], classes: Sequence[str]) -> Iterato
 
 
 def rare_classes(tags: np.ndarray, classes: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Classes without an image, and rare ones with their number of images."""
+    """Classes without images, and rare classes with their number of images."""
     counts = dict(zip(classes, np.asarray(tags).sum(0).astype(int).tolist(), strict=True))
     most = max(counts.values(), default=0)
     none = [name for name, count in counts.items() if count == 0]

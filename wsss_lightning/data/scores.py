@@ -87,7 +87,7 @@ def load_strided(path: Path) -> Float32[np.ndarray, "n h w"] | None:
     """Load IRN's strided CAMs, of the labels that `load_score` returns; None if there are none.
 
     Raises:
-        InputError: as of `load_score`.
+        InputError: as in `load_score`.
     """
     with _stored(path) as stored:
         if "strided" not in stored:

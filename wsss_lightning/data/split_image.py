@@ -21,7 +21,7 @@ class SplitImage:
 
     Args:
         name: path below the folder of images, without suffix.
-        path: of the file.
+        path: path of the file.
         fact: header and digest of the file.
         apply_orientation: whether the EXIF orientation is applied.
     """
@@ -41,7 +41,7 @@ class SplitImage:
         """The image, RGB.
 
         Raises:
-            InputError: as of `read_rgb`.
+            InputError: as in `read_rgb`.
         """
         return read_rgb(self.path, self.apply_orientation)
 
@@ -49,8 +49,8 @@ class SplitImage:
         """Check that a mask has the size of this image.
 
         Args:
-            path: of the mask.
-            size: of the mask, (H, W).
+            path: path of the mask.
+            size: size of the mask, (H, W).
 
         Raises:
             InputError: the sizes differ.

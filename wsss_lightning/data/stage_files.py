@@ -1,4 +1,4 @@
-"""File names of images and classes in the folder of a step.
+"""File names of images and classes in the folder of a stage.
 
 Names of images are unique and may contain folders, as in `train/0001`; names of classes are any
 text.
@@ -18,8 +18,8 @@ def image_file(folder: Path, name: str, suffix: str) -> Path:
     """Path of the file of an image; a name with `/` leads into a sub-folder.
 
     Args:
-        folder: of the step.
-        name: of the image, without suffix.
+        folder: folder of the stage.
+        name: name of the image, without suffix.
         suffix: with its dot.
     """
     return folder / f"{name}{suffix}"

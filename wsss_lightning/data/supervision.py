@@ -1,4 +1,4 @@
-"""Kinds of supervision: what a pipeline learns from, and what that costs to annotate."""
+"""Kinds of supervision, and the number of annotations that each needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from wsss_lightning.errors import InputError
 
 @dataclass(frozen=True)
 class Supervision:
-    """What a pipeline learns from.
+    """Annotations that a pipeline learns from.
 
     Args:
         name: in `results.json`, on W&B and in reports.

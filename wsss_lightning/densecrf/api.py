@@ -66,8 +66,11 @@ def mean_field_batch(
         unaries: one for each image.
         parameters: as in `mean_field`.
         engine: as in `mean_field`.
-        threads: of the engine `native`, one image each. `torch` processes the batch at once, the
-            other engines one image after another.
+        threads: number of threads of the engine `native`, each for one image. `torch` processes the
+            batch at once, the other engines one image after another.
+
+    Raises:
+        ValueError: the numbers of images and unaries differ; otherwise as in `mean_field`.
     """
     if len(images) != len(unaries):
         raise ValueError(f"unaries must be as many as images, {len(images)}, got {len(unaries)}")

@@ -6,7 +6,7 @@
 // (slice). An iteration touches each pixel once: slice, softmax and the splat of the next
 // iteration are one pass, so marginals never go through memory.
 //
-// Label probabilities of one pixel or lattice point lie side by side, padded to whole vectors.
+// Label probabilities of one pixel or lattice point are contiguous, padded to whole vectors.
 
 #include <algorithm>
 #include <cmath>
@@ -21,8 +21,8 @@
 
 namespace {
 
-// Images are walked in columns of tiles: pixels near each other share lattice points, whose rows
-// are still in the first cache when the next line of the tile wants them.
+// Images are processed in columns of tiles: nearby pixels share lattice points, whose rows are
+// still in the first-level cache when the next line of the tile reads them.
 constexpr int TILE_WIDTH = 16, TILE_HEIGHT = 4, BLOCK = TILE_WIDTH * TILE_HEIGHT;
 
 struct Tile {
@@ -42,7 +42,7 @@ void for_tiles(int height, int width, Visit visit) {
     }
 }
 
-// below this, probabilities count as zero; products of smaller ones would become denormal and slow
+// smaller probabilities count as zero: their products would become denormal and slow
 constexpr float LEAST_EXPONENT = -60;
 
 enum Status { DONE = 0, NO_MEMORY = 1, TOO_NARROW = 2, TOO_MANY_LABELS = 3 };
@@ -66,7 +66,7 @@ class Buffer {
   std::unique_ptr<T[], Free> data_;
 };
 
-// Lattice points by key, numbered from 1; 0 is the point that is not there.
+// Lattice points by key, numbered from 1; 0 stands for a missing point.
 class HashTable {
  public:
   HashTable() : keys(1, ~uint64_t{0}) { resize(size_t{1} << 15); }
@@ -126,12 +126,12 @@ class Lattice {
   size_t points = 0;
   Buffer<uint32_t> at;   // pixel, corner
   Buffer<float> weight;  // pixel, corner
-  // neighbours along each axis, one behind the other, a 0 behind each chain; points that have no
-  // neighbour there keep their value and are left out
+  // neighbours along each axis: chains of points, each followed by a 0; points without a
+  // neighbour along the axis keep their value and are left out
   std::vector<uint32_t> chains[V];
-  static constexpr int AHEAD = 8;  // places behind the chains that may be read
+  static constexpr int AHEAD = 8;  // entries after the chains that may be read
 
-  // features(tile, f) writes those of the tile's pixels; they lie between 0 and `highest`
+  // features(tile, f) writes the features of the tile's pixels, between 0 and `highest`
   template <typename Features>
   void build(int height, int width, const float (&highest)[D], Features features) {
     const size_t pixels = size_t(height) * width;
@@ -140,7 +140,7 @@ class Lattice {
     for (int i = 0; i < D; ++i)
       scale[i] = static_cast<float>(1 / std::sqrt((i + 1.) * (i + 2.)) * deviation);
     uint64_t stride[V], radix = 1, origin = 0, all = 0;
-    double behind = 0;  // the most that the features behind may add to a coordinate
+    double behind = 0;  // the most that the following features may add to a coordinate
     double reach[V];
     for (int i = D; i >= 0; --i) {
       reach[i] = behind;
@@ -181,8 +181,8 @@ class Lattice {
           f[i - 1][p] *= scale[i - 1];
           part[i][p] = i * f[i - 1][p];
         }
-      // Products are stored before they are added: fused, they would round otherwise than in
-      // other engines, and pixels on the border of two simplices would fall into the other.
+      // Products are stored before they are added: fused, they would round differently from
+      // other engines, and pixels on the border of two simplices could fall into another one.
       __asm__ volatile("" : : "r"(f), "r"(part) : "memory");
       std::fill_n(elevated[0], BLOCK, 0.f);
       for (int i = D; i > 0; --i)
@@ -223,7 +223,7 @@ class Lattice {
             which[r][p] += rank[i][p] == r ? i : 0;
           }
       }
-      // from corner to corner the coordinate of the next lower rank steps back
+      // from one corner to the next, the coordinate of the next lower rank decreases
       std::fill_n(key[0], BLOCK, origin);
       for (int i = 0; i < D; ++i)
         for (int p = 0; p < BLOCK; ++p)
@@ -251,7 +251,7 @@ class Lattice {
     connect(table, stride, radix, all);
   }
 
-  // Scales the weights such that splat, blur and slice make up
+  // Scales the weights so that splat, blur and slice together compute
   // factor D^-1/2 K D^-1/2 with D = diag(K 1).
   void normalise(size_t pixels, float factor);
 
@@ -263,7 +263,7 @@ class Lattice {
     std::vector<uint8_t> follows(points);
     uint64_t key[BLOCK];
     for (int j = 0; j < V; ++j) {
-      // one up along axis j: all coordinates less 1, but its own D more
+      // one step along axis j: all coordinates - 1, its own + D
       const uint64_t up = stride[j] - radix, round = stride[j] - all + D * radix;
       std::fill(follows.begin(), follows.end(), 0);
       for (size_t from = 1; from < points; from += BLOCK) {
@@ -353,7 +353,7 @@ class Table {
   }
   bool used() const { return lattice_ != nullptr; }
 
-  // what was splatted becomes what is sliced
+  // the splatted table becomes the sliced one
   void turn() {
     std::swap(rows_, next_);
     blur();
@@ -497,7 +497,7 @@ void infer(const Problem& problem) {
   }
 }
 
-// fewest vectors that hold all labels
+// smallest number of vectors that hold all labels
 void infer_labels(const Problem& problem) {
   const int labels = problem.labels;
   if (labels <= 4) return infer<four, 1>(problem);

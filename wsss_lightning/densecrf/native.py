@@ -101,16 +101,16 @@ def _one(
 @cache
 def _library() -> tuple[ctypes.CDLL | None, str | None]:
     chosen = os.environ.get("CXX")
-    found = [shutil.which(name) for name in ([chosen] if chosen else ["c++", "g++", "clang++"])]
-    compiler = next((path for path in found if path), None)
+    compilers = [shutil.which(name) for name in ([chosen] if chosen else ["c++", "g++", "clang++"])]
+    compiler = next((path for path in compilers if path), None)
     if compiler is None:
         return None, (
             f"there is no C++ compiler ({'CXX=' + chosen if chosen else 'c++, g++ or clang++'}); "
             "install one (on Debian: apt-get install g++), or set CXX to its path."
         )
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
-    what = (SOURCE.read_text(), version, " ".join(FLAGS), _processor())
-    name = f"mean_field-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.so"
+    key = (SOURCE.read_text(), version, " ".join(FLAGS), _processor())
+    name = f"mean_field-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.so"
     problem = ""
     for folder in _folders():
         try:
@@ -128,30 +128,30 @@ class CompileError(Exception):
     """The last line that the compiler printed."""
 
 
-def _load(compiler: str, made: Path) -> ctypes.CDLL:
-    if made.is_file():
+def _load(compiler: str, library: Path) -> ctypes.CDLL:
+    if library.is_file():
         try:
-            return ctypes.CDLL(str(made))
+            return ctypes.CDLL(str(library))
         except OSError:  # damaged
-            made.unlink()
-    _compile(compiler, made)
-    return ctypes.CDLL(str(made))
+            library.unlink()
+    _compile(compiler, library)
+    return ctypes.CDLL(str(library))
 
 
-def _compile(compiler: str, made: Path) -> None:
+def _compile(compiler: str, library: Path) -> None:
     """Write the compiled library to `made` atomically."""
-    log.info("compiling the CRF, once on this machine (some seconds)")
+    log.info("compiling the CRF (once per machine, a few seconds)")
     output = ""
-    with tempfile.TemporaryDirectory(dir=made.parent) as folder:
-        new = Path(folder) / made.name
-        # compilers differ in the flag for the own processor
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        new = Path(folder) / library.name
+        # compilers name the flag for this processor differently
         for processor in (["-march=native"], ["-mcpu=native"], []):
             command = [compiler, *FLAGS, *processor, str(SOURCE), "-o", str(new)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == 0:
                 with new.open("rb") as file:
                     os.fsync(file.fileno())
-                new.replace(made)
+                new.replace(library)
                 return
             output = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     raise CompileError(output)

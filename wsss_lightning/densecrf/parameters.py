@@ -31,7 +31,7 @@ class CRFParameters:
         theta_gamma: width of the smoothness kernel, pixels, 0.1 or more.
         w1: weight of the appearance kernel; 0 leaves it out.
         w2: weight of the smoothness kernel; 0 leaves it out.
-        iterations: of mean field; 0 leaves softmax(-unary).
+        iterations: number of iterations of mean field; 0 leaves softmax(-unary).
 
     Raises:
         ValueError: a width is below 0.1, a weight is negative, a value is not finite, or the
@@ -59,7 +59,7 @@ class CRFParameters:
                 )
 
     def too_narrow(self, height: int, width: int) -> str:
-        """Error message for kernels whose lattice has more points than 64 bits can number."""
+        """Error message for kernels whose lattice points cannot be numbered with 64 bits."""
         return (
             f"theta_alpha {self.theta_alpha}, theta_beta {self.theta_beta} and theta_gamma "
             f"{self.theta_gamma} of the CRF are too narrow for an image of {height}x{width} "

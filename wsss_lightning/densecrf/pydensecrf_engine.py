@@ -1,4 +1,4 @@
-"""Mean field by pydensecrf, the library behind published results.
+"""Mean field by pydensecrf, the library of published results.
 
 The library runs in a separate process (`pydensecrf_worker.py`) because it ends its process on
 errors: that costs one image instead of the run.

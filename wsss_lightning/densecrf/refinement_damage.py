@@ -13,7 +13,7 @@ def refinement_damage(
 ) -> str | None:
     """Whether a refined label map lost a label or changed the area of one too much.
 
-    The CRF knows colours but no classes. Where colours mislead it, a small object disappears in its
+    The CRF uses colours, not classes. Where colours mislead it, a small object disappears in its
     surroundings or spreads over them.
 
     Args:

@@ -69,7 +69,7 @@ def mean_field(
 def features(
     image: UInt8[Tensor, "H W 3"], p: CRFParameters
 ) -> tuple[Float[Tensor, "m 5"], Float[Tensor, "m 2"]]:
-    """Features of each pixel for the appearance and the smoothness kernel, in their widths.
+    """Features of each pixel for the appearance and the smoothness kernel, in kernel widths.
 
     Returns:
         (x, y, red, green, blue) and (x, y), row by row.
@@ -130,7 +130,7 @@ def kernel(feature: Float[Tensor, "m d"], image_of: Int[Tensor, "m"], factor: fl
     """factor D^-1/2 K D^-1/2 with K = exp(-|f_i - f_j|^2 / 2), D = diag(K 1), approximately.
 
     Args:
-        feature: of each pixel, in units of the kernel's widths.
+        feature: feature of each pixel, in units of the kernel's widths.
         image_of: index of the image of each pixel; different images do not interact.
         factor: weight of the kernel.
 

@@ -27,7 +27,7 @@ def unary_from_labels(
 
     Args:
         labels: 0 .. num_labels - 1, or 1 .. num_labels with `zero_unsure`.
-        num_labels: of the result, 2 or more.
+        num_labels: number of labels of the result, 2 or more.
         gt_prob: probability that a label is correct, in (0, 1).
         zero_unsure: 0 means "unknown", where all labels are equally probable.
 

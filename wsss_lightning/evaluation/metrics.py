@@ -63,6 +63,11 @@ def count_pixels(
 ) -> Int[Tensor, "k k+1"]:
     """Confusion matrix of one prediction, as in `Confusion`.
 
+    Args:
+        prediction: predicted labels; IGNORE: not labelled.
+        truth: true labels; IGNORE: unknown.
+        num_labels: k.
+
     Raises:
         InputError: a label is neither IGNORE nor in 0 to k - 1.
     """
@@ -101,8 +106,8 @@ def iou(matrix: Int[Tensor, "*batch k _"]) -> Float[Tensor, "*batch k"]:
 def miou(matrix: Int[Tensor, "k _"]) -> float:
     """Mean of `iou` over the labels that have true pixels, in [0, 1].
 
-    On the splits of VOC these are all 21. On a small split without some class, evaluators that
-    average over all labels (SEAM's) count an unavoidable zero.
+    On the splits of VOC these are all 21 labels. On a small split that lacks a class,
+    evaluators that average over all labels (SEAM's) count an unavoidable zero.
 
     Source: the bincount evaluators of SC-CAM and DeepLab-PyTorch.
     """
@@ -272,10 +277,10 @@ class TagMetrics(Metric):
         self.metrics.reset()
 
 
-def _check(labels: Int[Tensor, "*size"], what: str, num_labels: int) -> None:
+def _check(labels: Int[Tensor, "*size"], kind: str, num_labels: int) -> None:
     outside = labels[((labels < 0) | (labels >= num_labels)) & (labels != IGNORE)]
     if outside.numel():
         raise InputError(
-            f"the {what} holds label {int(outside[0])}, but labels are 0..{num_labels - 1} and "
+            f"the {kind} holds label {int(outside[0])}, but labels are 0..{num_labels - 1} and "
             f"{IGNORE} (ignored); set num_classes to that of the dataset, or correct the masks."
         )

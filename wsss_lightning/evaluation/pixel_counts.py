@@ -45,12 +45,12 @@ class PixelCountWriter:
         """Count the pixels of an image.
 
         Args:
-            name: of the image.
+            name: name of the image.
             prediction: labels; IGNORE: not labelled.
             truth: labels; IGNORE: unknown.
 
         Raises:
-            InputError: as of `count_pixels`.
+            InputError: as in `count_pixels`.
         """
         self.matrices.append(count_pixels(prediction, truth, self.num_labels))
         self.names.append(name)
@@ -65,7 +65,7 @@ class PixelCountWriter:
         self.wrong.append(counted.sum((1, 2)).tolist())
 
     def matrix(self) -> Int[Tensor, "k k+1"]:
-        """Confusion matrix of all images, as of `Confusion`."""
+        """Confusion matrix of all images, as in `Confusion`."""
         zero = torch.zeros(self.num_labels, self.num_labels + 1, dtype=torch.int64)
         return torch.stack([zero, *self.matrices]).sum(0)
 
@@ -94,7 +94,7 @@ class PixelCounts:
     """Contents of a file of `PixelCountWriter`.
 
     Args:
-        names: of the images.
+        names: names of the images.
         matrices: pixels of each image by true and predicted label; the last column is IGNORE.
         by_error_type: wrong pixels of all images, by error type (`WRONG`) and labels.
         wrong: wrong pixels of each image, by error type.

@@ -97,7 +97,7 @@ def line_chart(
     Args:
         lines: points (x, y) of each line, y in [0, 1].
         x_label, y_label: of the axes.
-        colours: of each line; lines of the same colour differ in their dashes.
+        colours: colour of each line; lines of the same colour differ in their dashes.
         integer_x: label the x axis with integers only, and mark the points.
     """
     canvas, (ax,) = _axes(1, 1, 7.2, 3.8)
@@ -126,19 +126,19 @@ def cost_chart(
 ) -> Canvas:
     """Scatter chart of mIoU against hours of annotation.
 
-    Points of the same cost may overlap. Each next marker and error bar is therefore smaller and
+    Points of the same cost may overlap. Each further marker and error bar is therefore smaller and
     thinner, and a line connects each point with the name of its method.
 
     Args:
         points: hours, mIoU in [0, 1] and half the width of its interval (None: unknown), for each
             method.
-        colours: of each method.
+        colours: colour of each method.
         y_label: which mIoU is shown.
     """
     lines = {name: textwrap.fill(name, LABEL) for name in points}
     height = sum(1 + text.count("\n") for text in lines.values())
     canvas, (ax,) = _axes(1, 1, 7.2, max(4.2, 0.6 + 0.19 * height))
-    drawn: dict[float, int] = {}  # number of points at these hours
+    drawn: dict[float, int] = {}  # number of points with this cost
     for i, (name, (hours, value, half)) in enumerate(points.items()):
         depth = min(drawn.setdefault(hours, 0), 4)
         drawn[hours] += 1
@@ -249,7 +249,7 @@ def as_svg(canvas: Canvas, title: str) -> str:
     """
     text = io.StringIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():
-        # the browser has fonts for the glyphs that are missing here
+        # browsers have fonts for the glyphs that matplotlib lacks
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         metadata = {"Date": None, "Creator": None}
         canvas.savefig(text, format="svg", transparent=True, metadata=metadata)

@@ -56,7 +56,7 @@ def image_grid(
 
 def save_image(path: Path, page: Image.Image) -> None:
     """Save as PNG."""
-    # takes a fifth of the time of optimize=True, for 6 % more bytes
+    # five times as fast as optimize=True, and 6 % larger
     write_atomically(path, lambda file: page.save(file, format="PNG", compress_level=3))
 
 

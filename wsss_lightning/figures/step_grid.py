@@ -28,8 +28,8 @@ def step_grid(
     Args:
         rows: for each image its pictures by heading; all rows have the same headings.
         tile: side of the square that each picture is cropped and resized to, pixels.
-        zoom: how often each pixel of a tile is repeated.
-        font_size: of the headings, pixels; 0 leaves them out.
+        zoom: number of times that each pixel of a tile is repeated.
+        font_size: font size of the headings, pixels; 0 leaves them out.
     """
     headings = list(rows[0])
     tiles = [[_square(row[heading], tile) for heading in headings] for row in rows]

@@ -68,13 +68,19 @@ class AffinityModule(pl.LightningModule, ABC):
 
     @abstractmethod
     def offsets(self, radius: int) -> list[Offset]:
-        """Offsets of the pairs of which `affinities` gives the affinity."""
+        """Offsets of the pairs of `affinities`."""
 
     @abstractmethod
     def affinities(
         self, image: Float[Tensor, "b 3 H W"], radius: int, border: str
     ) -> Float[Tensor, "b n h w"]:
-        """Affinity of each pair of cells, in [0, 1]; 1: both show the same label."""
+        """Affinity of each pair of cells, in [0, 1]; 1: both show the same label.
+
+        Args:
+            image: RGB in [0, 1].
+            radius: distance below which pairs are considered, in cells.
+            border: as in `ops.affinity.pairs`.
+        """
 
     @abstractmethod
     def downsample_labels(self, batch: Batch, size: tuple[int, int]) -> Int[Tensor, "b h w"]:
@@ -93,7 +99,7 @@ class AffinityModule(pl.LightningModule, ABC):
         Args:
             image: RGB in [0, 1].
             scores: CAM scores of each image's classes, in [0, 1].
-            settings: of the walk.
+            settings: settings of the walk.
             strided: IRN's strided CAMs of the same classes, where they were stored; IRN's walk
                 starts from these instead of `scores`.
         """

@@ -27,7 +27,7 @@ class CamPredictor(pl.LightningModule):
 
     Args:
         method: a trained classifier.
-        settings: how its CAMs are read.
+        settings: scales, layer and normalisation of the CAMs.
     """
 
     def __init__(self, method: TagMethod, settings: CamSettings) -> None:
@@ -92,6 +92,11 @@ class CamPredictor(pl.LightningModule):
 
         Images of a batch are independent in evaluation mode, so one backward pass serves one class
         of each image. The number of passes is the largest number of tags of an image.
+
+        Args:
+            image: RGB in [0, 1].
+            tags: multi-hot.
+            layer: dotted name of the layer.
 
         Source: Selvaraju et al. 2017, eq. 1-2, of the logit.
         """

@@ -30,7 +30,7 @@ class CamSettings:
         tags: "given" sets the scores of classes outside the tags to zero; "predicted" those of
             classes with a probability of at most 0.5.
         alignment: how images are resized and CAMs enlarged (`ops.alignment`): "aligned" keeps CAM
-            and image in register; "irn" and "psa" reproduce the official codes.
+            and image aligned; "irn" and "psa" reproduce the official codes.
         normalisation: "min_max" as in SEAM (`max_normalise`); "max" as in PSA, SC-CAM and IRN,
             x / (max + 1e-5). CAMs of sub-categories are always divided by their maximum.
         stride: output stride of the network, in pixels.

@@ -92,9 +92,9 @@ def propagate(
 
     Args:
         start: scores of the cells, each `stride` pixels wide.
-        affinity: of the pairs of cells.
-        offsets: of those pairs.
-        settings: of the walk.
+        affinity: affinity of the pairs of cells.
+        offsets: offsets of those pairs.
+        settings: settings of the walk.
         stride: side of a cell, in pixels.
         size: height and width of the image, which cells at its border may exceed.
     """
@@ -114,7 +114,7 @@ class RandomWalkPropagator(pl.LightningModule):
     Args:
         module: a trained `AffinityModule`.
         scores: folder of CAM scores.
-        settings: of the walk.
+        settings: settings of the walk.
     """
 
     def __init__(self, module: Any, scores: Path, settings: RandomWalkSettings) -> None:

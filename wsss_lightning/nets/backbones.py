@@ -23,7 +23,7 @@ from wsss_lightning.nets.weights import (
     shapes_of,
 )
 
-# how the names of layers after the features begin in classification networks
+# prefixes of the layers after the features in classification networks
 HEADS = ("fc.", "classifier.", "head.", "last_linear.")
 
 # registered so that decoders of segmentation_models_pytorch find them by name
@@ -40,10 +40,11 @@ class Backbone:
     """Settings of a backbone. Networks call `build`, or `load` on an encoder that they built.
 
     Args:
-        name: of segmentation_models_pytorch (torchvision's names, such as resnet50) or of timm,
-            where a tag after a dot selects one of several weights (resnet18.a1_in1k). The prefix
-            `tu-` selects timm's network where both libraries have one.
-        output_stride: of the last map, 8, 16 or 32; below 32, strides become dilations.
+        name: network of segmentation_models_pytorch (torchvision's names, such as resnet50) or
+            of timm, where a tag after a dot selects one of several weights (resnet18.a1_in1k).
+            The prefix `tu-` selects timm's network where both libraries have one.
+        output_stride: output stride of the last map, 8, 16 or 32; below 32, strides become
+            dilations.
         pretrained: load ImageNet weights from the hub.
         weights: local .safetensors or .pth file of a classification network of this name, loaded
             strictly but without its head. For resnet38: an official checkpoint; for
@@ -52,8 +53,8 @@ class Backbone:
             weights, whose statistics small batches would spoil.
         frozen: names of layers of the encoder that are not trained.
         options: further arguments of timm's constructor.
-        mean: of red, green and blue in [0, 1], subtracted from images; None: the mean that weights
-            of this name (and tag) were trained with, wherever the weights come from.
+        mean: mean of red, green and blue in [0, 1], subtracted from images; None: the mean that
+            weights of this name (and tag) were trained with, whatever the source of the weights.
         std: divisor of each channel, in (0, 1]; None: likewise.
         dilated: compensate the strides that `output_stride` removes by dilation. False: keep the
             kernels, as in the official IRN code, so that their receptive field is smaller.
@@ -86,8 +87,8 @@ class Backbone:
             )
         if self.pretrained and self.name == "resnet38":
             raise ValueError(
-                "pretrained must be false for resnet38, which no hub has, got True; set weights to "
-                "an official .pth file of PSA, SEAM or SC-CAM, or of ImageNet in their layout"
+                "pretrained must be false for resnet38, which is in no hub, got True; set weights "
+                "to an official .pth file of PSA, SEAM or SC-CAM, or of ImageNet in their layout"
             )
         if not self.dilated and self.name == "resnet38":
             raise ValueError(
@@ -111,7 +112,7 @@ class Backbone:
         """The name in segmentation_models_pytorch, which prefixes timm's networks with `tu-`.
 
         Raises:
-            ValueError: neither library knows the name.
+            ValueError: neither library has a network of this name.
         """
         if self.name in smp.encoders.get_encoder_names():
             return self.name
@@ -156,7 +157,7 @@ class Backbone:
                     return weights
         others = f" (only {', '.join(offered)})" if offered else ""
         raise ValueError(
-            f"pretrained must be false for {self.name}, of which the hub has no ImageNet weights"
+            f"pretrained must be false for {self.name}, for which the hub has no ImageNet weights"
             f"{others}, got True; set weights to a file instead"
         )
 
@@ -208,7 +209,7 @@ class Backbone:
             encoder = smp.encoders.get_encoder(
                 name, depth=5, weights=weights, output_stride=self.output_stride, **options
             )
-        except Exception as error:  # of any type: networks differ in how they refuse arguments
+        except Exception as error:  # libraries reject arguments with exceptions of many types
             message = (
                 f"name must be a network that can be built with output_stride {self.output_stride} "
                 f"and options {dict(options)}, got {self.name}; its library reports: "
@@ -222,7 +223,7 @@ class Backbone:
         """The error to raise where a library cannot build this network.
 
         Args:
-            message: unless the weights could not be fetched.
+            message: used unless the weights could not be fetched.
             error: raised by the library.
         """
         if self.pretrained and isinstance(error, OSError):
@@ -271,7 +272,7 @@ def submodule(module: nn.Module, name: str, parameter: str) -> nn.Module:
     Args:
         module: the network.
         name: of the layer, with dots.
-        parameter: of the caller that gave the name, for the error.
+        parameter: parameter of the caller that gave the name, for the error.
 
     Raises:
         ValueError: there is no such layer.
@@ -294,9 +295,9 @@ def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str
 
     Args:
         encoder: to load into.
-        path: of the file.
+        path: path of the file.
         name: of the network.
-        options: of timm's constructor.
+        options: options of timm's constructor.
 
     Raises:
         InputError: the file cannot be read; keys or shapes differ.
@@ -317,10 +318,10 @@ def load_weights(encoder: nn.Module, path: Path, name: str, options: Mapping[str
             known = set(whole.state_dict())
             given = {o: key for o, key in given.items() if o in wanted or key not in known}
     by_ours = {ours: state[key] for ours, key in given.items()}
-    wrong = misfits(by_ours, wanted, set(given) - set(wanted))
-    if wrong:
+    fault = misfits(by_ours, wanted, set(given) - set(wanted))
+    if fault:
         raise InputError(
-            f"weights must be those of {name}, got {path}; {wrong}. Set the file of exactly this "
+            f"weights must be those of {name}, got {path}; {fault}. Set the file of exactly this "
             "network, or the name of the network that the file was made from."
         )
     nn.Module.load_state_dict(encoder, by_ours, strict=False)

@@ -45,7 +45,7 @@ INCEPTION = Statistics(IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD)
 
 # encoders of segmentation_models_pytorch that were trained with other statistics than ImageNet's,
 # by the prefix of their name. The numbers are those of `encoders/_legacy_pretrained_settings.py` in
-# its repository: newer versions store them beside the weights in the hub. resnet101_caffe is ours
+# its repository: newer versions store them with the weights in the hub. resnet101_caffe is our own
 OF_ENCODERS = {
     "resnet101_caffe": CAFFE,
     "dpn": DPN,
@@ -88,11 +88,11 @@ def known_statistics(encoder_name: str, weights: str | None) -> Statistics:
     if encoder_name.startswith("tu-"):
         return _of_timm(encoder_name.removeprefix("tu-"))
     if weights is None:
-        own = (s for start, s in OF_ENCODERS.items() if encoder_name.startswith(start))
-        return next(own, IMAGENET)
+        smp_statistics = (s for start, s in OF_ENCODERS.items() if encoder_name.startswith(start))
+        return next(smp_statistics, IMAGENET)
     try:
         settings = smp.encoders.get_preprocessing_params(encoder_name, weights)
-    except Exception as error:  # of connections, of the hub and of its cache
+    except Exception as error:  # errors of the connection, the hub and its cache
         raise InputError(
             "pretrained must be false unless the hub can be reached, got True; fetching the "
             f"settings of {encoder_name}'s weights failed ({error}): connect to the hub once, or "
@@ -105,7 +105,7 @@ def from_settings(name: str, settings: Mapping[str, Any]) -> Statistics:
     """Convert the statistics of a library's weights to RGB in [0, 1].
 
     Args:
-        name: of the network, for messages.
+        name: name of the network, for messages.
         settings: `mean`, `std`, `input_space` and `input_range`, as in
             `smp.encoders.get_preprocessing_params`.
 

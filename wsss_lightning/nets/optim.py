@@ -24,7 +24,7 @@ def parameter_groups(
         net: the whole network.
         backbone: part of `net` that is trained at `lr`.
         lr: learning rate.
-        weight_decay: of weights.
+        weight_decay: weight decay of weights.
         head_lr_multiplier: learning rate of all other parts, in units of `lr`, 0 or more.
         bias_lr_multiplier: learning rate of biases, in units of their part's, 0 or more.
         decay_biases: whether weight decay applies to biases.
@@ -57,7 +57,13 @@ def parameter_groups(
 
 
 def polynomial(optimizer: Optimizer, total_steps: int, power: float) -> PolynomialLR:
-    """lr_t = lr_0 (1 - t / total_steps) ** power at step t; 0 after the last."""
+    """lr_t = lr_0 (1 - t / total_steps) ** power at step t; 0 after the last.
+
+    Args:
+        optimizer: optimiser whose learning rates decay.
+        total_steps: number of steps of the schedule.
+        power: exponent of the decay.
+    """
     return PolynomialLR(optimizer, total_iters=max(1, total_steps), power=power)
 
 

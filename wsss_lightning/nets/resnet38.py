@@ -42,10 +42,10 @@ class ResNet38(nn.Module, EncoderMixin):
 
     Args:
         depth: number of stages; only 5 is supported.
-        output_stride: of the last map; only 8 is supported.
+        output_stride: output stride of the last map; only 8 is supported.
 
     Raises:
-        ValueError: `depth` or `output_stride` is another one.
+        ValueError: `depth` or `output_stride` has another value.
 
     Source: Wu et al. 2019, "Wider or deeper"; `network/resnet38d.py` of the official PSA code.
     """

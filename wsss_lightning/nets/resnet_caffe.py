@@ -26,10 +26,11 @@ class CaffeResNet(nn.Module, EncoderMixin):
     Args:
         blocks: number of bottlenecks in each of the four stages; [3, 4, 23, 3] is ResNet101.
         depth: number of strides; only 5 is supported.
-        output_stride: of the deepest map; `make_dilated` turns strides into dilations.
+        output_stride: output stride of the deepest map; `make_dilated` turns strides into
+            dilations.
 
     Raises:
-        ValueError: `depth` is another one.
+        ValueError: `depth` is not 5.
 
     Source: `libs/models/resnet.py` and `deeplabv2.py` of deeplab-pytorch.
     """

@@ -49,11 +49,11 @@ class Official:
     """An official checkpoint with our names of layers.
 
     Args:
-        network: that it belongs to: a key of OFFICIAL_HEADS, IRN, IRN's classifier, DeepLab-v1 or
-            DeepLab-v2.
+        network: network that the file belongs to: a key of OFFICIAL_HEADS, IRN, IRN's
+            classifier, DeepLab-v1 or DeepLab-v2.
         encoder: tensors of the backbone.
         heads: tensors of the other layers.
-        left_out: keys of the file that our networks lack.
+        left_out: keys of the file that our networks do not have.
     """
 
     network: str
@@ -94,7 +94,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def is_official(state: Mapping[str, Tensor]) -> bool:
-    """Whether `read_official` knows the layout of a file."""
+    """Whether `read_official` can read the layout of a file."""
     return any(key.removeprefix("module.") in MARKS for key in state)
 
 
@@ -119,10 +119,10 @@ def read_official(state: Mapping[str, Tensor], path: Path) -> Official:
     rest = {key: value for key, value in plain.items() if key not in wanted}
     heads = {key.removesuffix(".weight") for key in rest}
     networks = [name for name, layers in OFFICIAL_HEADS.items() if heads == set(layers)]
-    wrong = misfits(encoder, wanted, () if networks else rest)
-    if wrong:
+    fault = misfits(encoder, wanted, () if networks else rest)
+    if fault:
         raise InputError(
-            f"{path} does not fit resnet38: {wrong}. Give an official checkpoint of ResNet38 whose "
+            f"{path} does not fit resnet38: {fault}. Give an official checkpoint of ResNet38 whose "
             f"other layers are those of one of {', '.join(OFFICIAL_HEADS)}."
         )
     layers = OFFICIAL_HEADS[networks[0]]
@@ -149,9 +149,9 @@ def _read_irn_classifier(state: Mapping[str, Tensor], path: Path) -> Official:
     known = ("resnet50.", "stage", "backbone.", "classifier.weight", "newly_added.")
     unknown = sorted(key for key in state if not key.startswith(known))
     if unknown or "classifier.weight" not in state:
-        wrong = f"unexpected {_shorten(unknown)}" if unknown else "no classifier.weight"
+        fault = f"unexpected {_shorten(unknown)}" if unknown else "no classifier.weight"
         raise InputError(
-            f"{path} has the backbone of IRN's networks, but {wrong}; give the state dict of "
+            f"{path} has the backbone of IRN's networks, but {fault}; give the state dict of "
             "net/resnet50_cam.py or of net/resnet50_irn.py."
         )
     heads = {"head.weight": state["classifier.weight"]}
@@ -206,7 +206,7 @@ def load_network(net: nn.Module, path: Path) -> None:
 
     Args:
         net: to load into.
-        path: of the file.
+        path: path of the file.
 
     Raises:
         InputError: the file cannot be read; keys or shapes differ.
@@ -214,10 +214,10 @@ def load_network(net: nn.Module, path: Path) -> None:
     state = read_weights(path)
     if is_official(state):
         state = read_official(state, path).state
-    wrong = misfits(state, shapes_of(net), set(state) - set(shapes_of(net)))
-    if wrong:
+    fault = misfits(state, shapes_of(net), set(state) - set(shapes_of(net)))
+    if fault:
         raise InputError(
-            f"weights must be those of this network, got {path}; {wrong}. Set a file of a network "
+            f"weights must be those of this network, got {path}; {fault}. Set a file of a network "
             "with the same layers and as many classes."
         )
     net.load_state_dict(state, strict=False)  # only counters of batches may be missing
@@ -251,7 +251,7 @@ def misfits(
     return "; ".join(f"{len(v)} {k} ({_shorten(v)})" for k, v in lists.items() if v)
 
 
-def _shorten(words: Sequence[str], most: int = 5) -> str:
-    return ", ".join(words[:most]) + (
-        f", ... {len(words) - most} more" if len(words) > most else ""
+def _shorten(items: Sequence[str], most: int = 5) -> str:
+    return ", ".join(items[:most]) + (
+        f", ... {len(items) - most} more" if len(items) > most else ""
     )

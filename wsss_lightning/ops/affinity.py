@@ -40,25 +40,25 @@ def paths(radius: int) -> list[list[Offset]]:
 
     Source: Ahn et al. 2019 (IRN), fig. 3; `PathIndex` of the official code, in its order.
     """
-    found = []
+    all_paths = []
     for dy, dx in half_disc(radius):
         across = range(min(0, dx), max(0, dx) + 1)
-        on = [
+        path = [
             (y, x)
             for y in range(dy + 1)
             for x in across
             if (dy * x - dx * y) ** 2 < dy * dy + dx * dx
         ]
-        found.append(sorted(on, key=lambda point: -abs(point[0]) - abs(point[1])))
-    return sorted(found, key=len)
+        all_paths.append(sorted(path, key=lambda point: -abs(point[0]) - abs(point[1])))
+    return sorted(all_paths, key=len)
 
 
 def pairs(size: tuple[int, int], offsets: Sequence[Offset], border: str) -> Bool[Tensor, "n h w"]:
-    """Where a pair exists.
+    """Mark, for each offset, the pixels that have a pair.
 
     Args:
         size: height and width of the map.
-        offsets: of the second pixel of each pair.
+        offsets: offsets of the second pixel of each pair.
         border: `padded`: every pair whose second pixel lies in the map. `window`, as in the
             official codes: only where all offsets lie in the map, so pixels near the border have
             few neighbours and some corners have none.
@@ -125,14 +125,14 @@ def path_affinity(
 def confident_labels(
     low: Float[Tensor, "k h w"], high: Float[Tensor, "k h w"], prefer_class: bool
 ) -> Int[Tensor, "h w"]:
-    """Labels that agree under much and under little background; IGNORE elsewhere.
+    """Labels on which strong and weak background agree; IGNORE elsewhere.
 
     A pixel is a class where `low`, which favours background, shows that class. It is background
     where `high`, which favours classes, shows background.
 
     Args:
-        low: probabilities with the background (1 - max) ** alpha of a low alpha, background first.
-        high: likewise of a high alpha. Both are zero outside the image.
+        low: probabilities for the background (1 - max) ** alpha with a low alpha, background first.
+        high: the same with a high alpha. Both are zero outside the image.
         prefer_class: label of a pixel that is a class in `low` and background in `high`: True, the
             class, as in IRN; False, background, as in PSA.
 
@@ -154,6 +154,11 @@ def confident_cells(
 
     Pixels beyond the right and the bottom border count as zero.
 
+    Args:
+        low: marginals with a low alpha.
+        high: marginals with a high alpha.
+        stride: side of a cell, pixels.
+
     Source: `AvgPool2d` in the transforms of `VOC12AffDataset` of the official PSA code.
     """
     height, width = _size(low)
@@ -171,7 +176,7 @@ def pair_labels(
 
     Args:
         label: 0 background, IGNORE where unknown.
-        offsets: of the second pixel of each pair.
+        offsets: offsets of the second pixel of each pair.
         border: as in `pairs`.
 
     Source: `ExtractAffinityLabelInRadius` of the official PSA code.
@@ -188,7 +193,7 @@ def affinity_loss(
     affinity: Float[Tensor, "b n h w"],
     labels: tuple[Bool[Tensor, "b n h w"], Bool[Tensor, "b n h w"], Bool[Tensor, "b n h w"]],
 ) -> dict[str, Float[Tensor, ""]]:
-    """1/4 mean -log a of background pairs, 1/4 of class pairs, 1/2 mean -log(1 - a) of unlike ones.
+    """1/4 mean -log a (background) + 1/4 mean -log a (one class) + 1/2 mean -log(1 - a) (unlike).
 
     Args:
         affinity: in [0, 1].
@@ -221,7 +226,13 @@ def _size(maps: Tensor) -> tuple[int, int]:
 
 
 def shifted(maps: Tensor, offsets: Sequence[Offset], fill: float) -> Iterator[Tensor]:
-    """For each offset the values of the maps at pixel + offset, `fill` outside of the maps."""
+    """For each offset the values of the maps at pixel + offset, `fill` outside of the maps.
+
+    Args:
+        maps: maps of one size.
+        offsets: offsets (dy, dx).
+        fill: value outside of the maps.
+    """
     reach = _reach(offsets)
     height, width = _size(maps)
     padded = F.pad(maps, (reach,) * 4, value=fill)

@@ -43,7 +43,7 @@ def view_of(
         image: RGB in [0, 1].
         scale: above 0.
         alignment: one of `ALIGNMENTS`; `psa` and `irn` resize 8-bit images.
-        stride: of the network's deepest map.
+        stride: stride of the network's deepest map.
 
     Source: `VOC12ClsDatasetMSF` of the official PSA code, `pil_rescale` of IRN's.
     """
@@ -72,7 +72,7 @@ def _resize_8_bit(image: Float[Tensor, "b 3 H W"], size: Size) -> Float[Tensor, 
 
 
 def map_sizes(size: Size, alignment: str) -> dict[str, Size]:
-    """Height and width of each map that `place` returns, by name, for an image of a size."""
+    """Height and width of each map that `place` returns, by name, for an image of this size."""
     sizes = {"score": size}
     if alignment == "irn":
         sizes["strided"] = _strided_size(size, STRIDED)
@@ -85,11 +85,11 @@ def place(
     """Resample the maps of a network's input to the pixels of the image.
 
     Args:
-        maps: of several images; with `flip`, followed by those of the flipped images.
+        maps: maps of several images; with `flip`, followed by those of the flipped images.
         view: height and width of the network's input.
         size: height and width of the image.
         alignment: one of `ALIGNMENTS`.
-        stride: of the network's deepest map.
+        stride: stride of the network's deepest map.
         flip: add the maps of the flipped images.
 
     Returns:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def present(tags: Float[Tensor, "b c"]) -> Float[Tensor, "b k 1 1"]:
-    """Multi-hot labels that an image may show: its tags, and always background."""
+    """Multi-hot labels that an image may show: its tags and the background."""
     return F.pad(tags, (1, 0), value=1.0)[..., None, None]
 
 
@@ -23,7 +23,7 @@ def gather_present(
     labels on average.
 
     Args:
-        maps: of every label.
+        maps: maps of every label.
         tags: multi-hot.
 
     Returns:
@@ -104,8 +104,8 @@ def grad_cam(
 
     Args:
         activation: output of the layer.
-        gradient: of one class's logit with respect to `activation`; the gradient of the probability
-            would vanish for confident predictions.
+        gradient: gradient of one class's logit with respect to `activation`; the gradient of the
+            probability would vanish for confident predictions.
 
     Source: Selvaraju et al. 2017, eq. 2.
     """

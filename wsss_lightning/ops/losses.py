@@ -34,7 +34,7 @@ def min_pooling_loss(
 
     Args:
         refined: maps of the present classes, zero for the others; unbounded, negative counts as 0.
-        fraction: of the pixels, in (0, 1].
+        fraction: fraction of the pixels, in (0, 1].
 
     Source: `adaptive_min_pooling_loss` of the official SEAM code; not in the paper.
     """
@@ -75,7 +75,7 @@ def cross_refinement_loss(
     Args:
         cam: scores in [0, 1], zero where absent; the first channel is replaced.
         refined: scores in [0, 1], zero where absent.
-        hard_fraction: of all num_labels * h * w values of an image, in (0, 1].
+        hard_fraction: fraction of all num_labels * h * w values of an image, in (0, 1].
         num_labels: number of all labels; those that are not given count as no error.
 
     Source: Wang et al. 2020 (SEAM), sec. 3.4, eq. 9; one-hot, background and mining as in the

@@ -31,11 +31,11 @@ def random_walk(
     its square take 550 MB each.
 
     Args:
-        maps: what is propagated, each map on its own.
+        maps: maps to propagate; they do not influence each other.
         affinity: in [0, 1], from `feature_affinity` or `path_affinity`.
-        offsets: of its pairs.
+        offsets: offsets of the pairs.
         beta: exponent, 0 or more; the larger, the less flows between unlike pixels.
-        steps: of the walk, 0 or more.
+        steps: number of steps of the walk, 0 or more.
 
     Returns:
         Maps within the range of `maps`.
@@ -63,6 +63,11 @@ def transition(
     """The transpose of `random_walk`'s P as a sparse CSR matrix, one diagonal block per image.
 
     Its rows are the columns of P and sum to 1.
+
+    Args:
+        affinity: in [0, 1].
+        offsets: offsets of the pairs.
+        beta: exponent, 0 or more.
     """
     b, _, h, w = affinity.shape
     weights = affinity.detach() ** beta * (affinity.detach() > 0)

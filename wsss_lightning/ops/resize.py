@@ -1,6 +1,6 @@
 """Resizing that keeps maps aligned with the image.
 
-Two conventions meet here. Pixels are squares: images and per-pixel maps are resized with half-pixel
+There are two conventions. Pixels are squares: images and per-pixel maps are resized with half-pixel
 centres, as in torchvision and Pillow. Cells of a feature map are points at every `stride`-th pixel
 of the network's input.
 
@@ -48,10 +48,10 @@ def cells_to_image(
     s * i + (s - 1) / 2. Pixels beyond the outermost cells take their values.
 
     Args:
-        maps: of the network's input.
+        maps: maps of the network's input.
         view: height and width of the network's input, `grid_side` of the image's.
         size: height and width of the image.
-        stride: of the network's deepest map; maps of earlier layers have a smaller one.
+        stride: stride of the network's deepest map; maps of earlier layers have a smaller one.
     """
     down, across = (
         _cell_coordinates(*sides, stride).to(maps.device)
@@ -100,5 +100,11 @@ def _shares(cells: int, side: int, like: Tensor) -> Float[Tensor, "_"]:
 
 
 def grid_side(side: int, scale: float, stride: int) -> int:
-    """The side stride * n + 1, n >= 1, nearest to side * scale: its last pixel is a cell."""
+    """The side stride * n + 1, n >= 1, nearest to side * scale: its last pixel is a cell.
+
+    Args:
+        side: side of the image, pixels.
+        scale: factor, above 0.
+        stride: stride of the network's deepest map.
+    """
     return stride * max(1, round((side * scale - 1) / stride)) + 1

@@ -1,4 +1,4 @@
-"""What all pipelines share: scoring, refinement and the segmentation network."""
+"""Parts of all pipelines: scoring, refinement and the segmentation network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,7 +31,7 @@ Splits = dict[str, Path]
 
 
 def learns_from(supervision: Supervision) -> Callable[[Pipeline], Pipeline]:
-    """Declare what a pipeline learns from."""
+    """Declare the supervision of a pipeline."""
 
     def declare(pipeline: Pipeline) -> Pipeline:
         pipeline.supervision = supervision  # type: ignore[attr-defined]
@@ -41,7 +41,7 @@ def learns_from(supervision: Supervision) -> Callable[[Pipeline], Pipeline]:
 
 
 def supervision_of(node: DictConfig) -> Supervision:
-    """What a pipeline declares to learn from, given its node of the configuration.
+    """The supervision that a pipeline declares, given its configuration node.
 
     Raises:
         InputError: the pipeline declares nothing.
@@ -126,8 +126,8 @@ class Experiment:
 
         Args:
             trained: folder of a trained classifier.
-            prefix: of the names of the steps, such as `round_1/`.
-            sub_maps: in place of `cam.sub_maps`.
+            prefix: prefix of the names of the steps, such as `round_1/`.
+            sub_maps: replaces `cam.sub_maps`.
         """
         cfg, data, seeds = self.cfg, self.cfg.data, {}
         settings = cfg.cam.copy()
@@ -155,7 +155,13 @@ class Experiment:
         return seeds
 
     def score_masks(self, step: str, split: str, masks: Path) -> None:
-        """mIoU of masks of a split, on all splits that they are scored on."""
+        """mIoU of masks of a split, on all splits that they are scored on.
+
+        Args:
+            step: first part of the keys of scores.
+            split: split of the masks.
+            masks: folder of masks.
+        """
         for scored in scored_splits(self.cfg, split):
             tested = self._cache_for(scored).run(
                 f"{step}_miou/{scored.name}",
@@ -167,7 +173,7 @@ class Experiment:
             self.add(f"{step}/{scored.name}", tested)
 
     def refine_and_segment(self, seeds: Splits, trained: Path, segment: bool) -> None:
-        """Seeds -> refined scores -> pseudo masks -> segmentation network, and their pictures.
+        """Seeds -> refined scores -> pseudo masks -> segmentation network, and previews.
 
         Args:
             seeds: folders of CAM scores, by split.
@@ -235,11 +241,11 @@ class Experiment:
         """Predicted masks of a split, and their mIoU.
 
         Args:
-            step: that leads the keys of scores.
-            folder: of the predictions of all splits.
+            step: first part of the keys of scores.
+            folder: folder of the predictions of all splits.
             trained: folder of a trained segmentation network.
-            split: whose images are read.
-            settings: in place of the node `test`.
+            split: split whose images are read.
+            settings: replaces the node `test`.
         """
         predictions = self.cache.run(
             f"{folder}/{split}",
@@ -253,7 +259,14 @@ class Experiment:
         return predictions
 
     def show(self, name: str, split: str, seeds: Path | None, steps: Mapping[str, Path]) -> None:
-        """Picture of what the steps made of some images of a split."""
+        """Preview of some images of a split after each step.
+
+        Args:
+            name: name of the preview.
+            split: split whose images are shown.
+            seeds: folder of CAM scores.
+            steps: folders of masks, by heading.
+        """
         self.cache.run(
             f"pictures/{name}",
             previews,

@@ -25,19 +25,19 @@ def boxes(
     training: Literal["scratch", "finetune"],
     epochs: Annotated[int, Ge(1)] | None,
 ) -> Scores:
-    """Make labels from boxes, and refine them by a network in rounds.
+    """Make labels from boxes, and refine them over several rounds of training and prediction.
 
     Scores of a round are named `round_<r>/`. The labels of a round are made after its training;
     those of round 0 are made from the boxes alone.
 
     Args:
         cfg: configuration of the run.
-        cache: of the run's steps.
+        cache: cache of the run's steps.
         rounds: largest number of rounds.
         min_change: relabelling stops when a smaller share of pixels changes; None: never.
         training: each round trains the network from `scratch`, or continues that of the previous
             round (`finetune`).
-        epochs: of each round; None: as many as the last training.
+        epochs: number of epochs of each round; None: as many as the last training.
     """
     experiment = Experiment(cfg, cache)
     schedule = cfg.fit.segmenter
@@ -74,7 +74,7 @@ def boxes(
 def _weights(
     training: str, trained: Path | None, rounds: int, schedule: DictConfig
 ) -> dict[str, Any]:
-    """What the next training starts from."""
+    """Initial weights of the next training."""
     if training != "finetune" or trained is None:
         return {"continue_from": None, "epochs_before": 0}
     return {"continue_from": trained, "epochs_before": rounds * schedule.max_epochs}
@@ -120,7 +120,7 @@ def _relabel(experiment: Experiment, r: int, trained: Path, initial: Path, previ
 
 
 def _show(experiment: Experiment, labels_of: dict[str, Path], predictions: dict[str, Path]) -> None:
-    """A chart of the scores over rounds, and pictures of labels and predictions."""
+    """A chart of the scores over rounds, and previews of labels and predictions."""
     cfg, data, scores = experiment.cfg, experiment.cfg.data, experiment.scores
     done, tested = len(labels_of) - 1, splits_of(cfg.data)[-1]
     lines = {

@@ -14,7 +14,7 @@ def full_supervision(cfg: DictConfig, cache: StageCache) -> Scores:
 
     Args:
         cfg: configuration of the run.
-        cache: of the run's steps.
+        cache: cache of the run's steps.
     """
     experiment = Experiment(cfg, cache)
     predictions = experiment.segment()

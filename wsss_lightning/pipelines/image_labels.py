@@ -13,7 +13,7 @@ def image_labels(cfg: DictConfig, cache: StageCache, segment: bool) -> Scores:
 
     Args:
         cfg: configuration of the run.
-        cache: of the run's steps.
+        cache: cache of the run's steps.
         segment: train and test the segmentation network.
     """
     experiment = Experiment(cfg, cache)

@@ -28,20 +28,20 @@ def sc_cam(
     stop_epochs: ListConfig | None,
     segment: bool,
 ) -> Scores:
-    """Alternate between clustering the images of each class and learning the clusters.
+    """Alternate between clustering the images of each class and learning to classify the clusters.
 
-    With `fit.method.max_epochs=0` a whole network is given, and there are no rounds.
+    With `fit.method.max_epochs=0` a trained network is loaded, and there are no rounds.
 
     Args:
         cfg: configuration of the run.
-        cache: of the run's steps.
+        cache: cache of the run's steps.
         rounds: number of rounds, 1 or more.
         init_from: weights that a round's network starts from: "backbone" for the pretrained
             backbone, "last_round" for the encoder of the previous round.
         peak: as in `methods.sc_cam.features.PooledFeatures`.
         clusters: settings of the clustering.
         first: module of round 0, whose features are clustered in round 1.
-        first_schedule: of its training.
+        first_schedule: schedule of its training.
         stop_epochs: epoch after which each round stops, within its schedule; None: at its end.
         segment: train and test the segmentation network.
 

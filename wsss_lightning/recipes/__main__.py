@@ -17,7 +17,11 @@ COMMAND = "python -m wsss_lightning.recipes"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry of the command."""
+    """Entry of the command.
+
+    Raises:
+        SystemExit: there is no such recipe, or its table is invalid.
+    """
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.split(": ")[1])
     parser.add_argument("name", nargs="?", help="a recipe; default: list all recipes")
     parser.add_argument(

@@ -17,8 +17,8 @@ class Difference:
 
     Args:
         key: dotted.
-        value: of the configuration; `ABSENT` if it has no such key.
-        published: of the table: the official value, or ours if we differ deliberately.
+        value: value in the configuration; `ABSENT` if it has no such key.
+        published: value in the table: the official one, or ours if we differ deliberately.
     """
 
     key: str
@@ -32,7 +32,7 @@ class Difference:
 
 
 def differences(recipe: Recipe, configuration: Mapping[str, Any]) -> list[Difference]:
-    """Keys of the table that a configuration lacks, or has with another value.
+    """Keys of the table that a configuration lacks or sets to another value.
 
     Args:
         recipe: the table.
@@ -41,45 +41,45 @@ def differences(recipe: Recipe, configuration: Mapping[str, Any]) -> list[Differ
     Returns:
         Differences in the order of the table, absent keys last. An absent node counts once.
     """
-    found: dict[str, Difference] = {}
+    by_key: dict[str, Difference] = {}
     for setting in recipe.settings:
         for key, expected in _leaves(setting.key, setting.ours):
             present, value = _select(configuration, key)
             if value is ABSENT:
-                found[present] = Difference(present, ABSENT, None)
+                by_key[present] = Difference(present, ABSENT, None)
             elif not equal(value, expected):
-                found[key] = Difference(key, value, expected)
-    return sorted(found.values(), key=lambda difference: difference.value == ABSENT)
+                by_key[key] = Difference(key, value, expected)
+    return sorted(by_key.values(), key=lambda difference: difference.value == ABSENT)
 
 
-def summary(recipe: Recipe, found: Sequence[Difference]) -> str:
-    """The lines that a run prints about its recipe.
+def summary(recipe: Recipe, differing: Sequence[Difference]) -> str:
+    """Text that a run prints about its recipe.
 
     Args:
         recipe: the table.
-        found: differences of the configuration from it.
+        differing: differences of the configuration from it.
     """
-    if not found:
+    if not differing:
         deliberate = len(recipe.deliberate)
         known = f", except {deliberate} documented differences" if deliberate else ""
         details = f" (python -m wsss_lightning.recipes {recipe.name})" if deliberate else ""
         return f"All settings are those of the published run (recipe {recipe.name}){known}{details}"
-    lines = [f"  {difference}" for difference in found[:MAX_LINES]]
-    if len(found) > MAX_LINES:
-        lines.append(f"  and {len(found) - MAX_LINES} more")
-    count = f"{len(found)} setting{'s' if len(found) > 1 else ''}"
+    lines = [f"  {difference}" for difference in differing[:MAX_LINES]]
+    if len(differing) > MAX_LINES:
+        lines.append(f"  and {len(differing) - MAX_LINES} more")
+    count = f"{len(differing)} setting{'s' if len(differing) > 1 else ''}"
     return "\n".join(
         [
-            f"{count} {'differ' if len(found) > 1 else 'differs'} from the published run (recipe "
-            f"{recipe.name}), so the scores cannot be compared:",
+            f"{count} {'differ' if len(differing) > 1 else 'differs'} from the published run "
+            f"(recipe {recipe.name}), so the scores cannot be compared:",
             *lines,
         ]
     )
 
 
-def record(recipe: Recipe, found: Sequence[Difference]) -> dict[str, Any]:
+def record(recipe: Recipe, differing: Sequence[Difference]) -> dict[str, Any]:
     """The entry of `results.json` about the recipe of a run."""
-    return {"name": recipe.name, "differences": [asdict(difference) for difference in found]}
+    return {"name": recipe.name, "differences": [asdict(difference) for difference in differing]}
 
 
 def equal(value: Any, expected: Any) -> bool:

@@ -27,7 +27,17 @@ Kind = TypeVar("Kind")
 def expect_keys(
     row: Mapping[Any, Any], where: str, needed: Iterable[str], allowed: Iterable[str]
 ) -> None:
-    """Check that a row has all needed keys and no other than the allowed ones."""
+    """Check that a row has all needed keys and no other than the allowed ones.
+
+    Args:
+        row: a row of the table.
+        where: file and row, for messages.
+        needed: keys that the row must have.
+        allowed: keys that the row may have.
+
+    Raises:
+        InputError: a key is unknown or missing.
+    """
     allowed = sorted(allowed)
     for key in row:
         if key not in allowed:
@@ -38,7 +48,17 @@ def expect_keys(
 
 
 def list_of(content: Mapping[str, Any], key: str, where: str, kind: type[Kind]) -> list[Kind]:
-    """The list of this type below a key; empty if the key is absent."""
+    """The list of this type below a key; empty if the key is missing.
+
+    Args:
+        content: content of the table.
+        key: key of the list.
+        where: file, for messages.
+        kind: type of the entries.
+
+    Raises:
+        InputError: the value is not a list of this type.
+    """
     rows = content.get(key, [])
     if not isinstance(rows, list) or not all(isinstance(row, kind) for row in rows):
         raise InputError(f"{where}, {key} is {rows!r:.60}, but must be a list of {kind.__name__}.")
@@ -46,7 +66,16 @@ def list_of(content: Mapping[str, Any], key: str, where: str, kind: type[Kind]) 
 
 
 def text(row: Mapping[str, Any], key: str, where: str) -> str:
-    """The non-empty text below a key."""
+    """The non-empty text below a key.
+
+    Args:
+        row: a row of the table.
+        key: key of the text.
+        where: file and row, for messages.
+
+    Raises:
+        InputError: the text is missing or empty.
+    """
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{where}: {key} is {value!r}, but must be a text.")
@@ -60,12 +89,16 @@ def _number(row: Mapping[str, Any], key: str, where: str) -> float:
     return float(value)
 
 
-def read_repositories(found: Any, where: str) -> dict[str, Repository]:
-    """Repositories by the short names that sources use."""
-    if not isinstance(found, dict):
+def read_repositories(node: Any, where: str) -> dict[str, Repository]:
+    """Repositories by the short names that sources use.
+
+    Raises:
+        InputError: an entry is incomplete or invalid.
+    """
+    if not isinstance(node, dict):
         raise InputError(f"{where}, repositories must be a mapping of short names.")
-    made = {}
-    for name, row in found.items():
+    by_name = {}
+    for name, row in node.items():
         place = f"{where}, repositories.{name}"
         if not isinstance(row, dict):
             raise InputError(f"{place} is {row!r}, but must have `url` and `commit`.")
@@ -73,12 +106,21 @@ def read_repositories(found: Any, where: str) -> dict[str, Repository]:
         commit = text(row, "commit", place)
         if not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise InputError(f"{place}: commit is {commit}, but must be 40 hexadecimal digits.")
-        made[str(name)] = Repository(text(row, "url", place), commit)
-    return made
+        by_name[str(name)] = Repository(text(row, "url", place), commit)
+    return by_name
 
 
 def read_score(row: Mapping[str, Any], where: str, repositories: Mapping[str, Repository]) -> Score:
-    """A published score."""
+    """A published score.
+
+    Args:
+        row: a row of the table.
+        where: file and position, for messages.
+        repositories: repositories that sources may name.
+
+    Raises:
+        InputError: the row is incomplete or contradicts itself.
+    """
     keys = ("key", "published", "tolerance", "source")
     expect_keys(row, where, keys, keys)
     published, tolerance = (_number(row, key, where) for key in ("published", "tolerance"))
@@ -92,7 +134,16 @@ def read_score(row: Mapping[str, Any], where: str, repositories: Mapping[str, Re
 
 
 def read_hardware(row: Any, where: str, repositories: Mapping[str, Repository]) -> Hardware | None:
-    """Hardware of the published run; None if it is not published."""
+    """Hardware of the published run; None if it is not published.
+
+    Args:
+        row: a row of the table.
+        where: file and position, for messages.
+        repositories: repositories that sources may name.
+
+    Raises:
+        InputError: the row is incomplete.
+    """
     if row is None:
         return None
     place, keys = f"{where}, hardware", ("gpus", "gpu_hours", "source")
@@ -106,7 +157,16 @@ def read_hardware(row: Any, where: str, repositories: Mapping[str, Repository]) 
 def read_setting(
     row: Mapping[str, Any], where: str, repositories: Mapping[str, Repository]
 ) -> Setting:
-    """A key with its official value, and if ours differs, our value with reason and effect."""
+    """A key with its official value, and if ours differs, our value with reason and effect.
+
+    Args:
+        row: a row of the table.
+        where: file and position, for messages.
+        repositories: repositories that sources may name.
+
+    Raises:
+        InputError: the row is incomplete or contradicts itself.
+    """
     key = text(row, "key", f"{where}, settings")
     place = f"{where}, {key}"
     expect_keys(
@@ -133,7 +193,16 @@ def read_setting(
 
 
 def read_fact(row: Mapping[str, Any], where: str, repositories: Mapping[str, Repository]) -> Fact:
-    """A property of the code, with the test that verifies it or with our difference."""
+    """A property of the code, with the test that verifies it or with our difference.
+
+    Args:
+        row: a row of the table.
+        where: file and position, for messages.
+        repositories: repositories that sources may name.
+
+    Raises:
+        InputError: the row is incomplete or contradicts itself.
+    """
     fact = text(row, "fact", f"{where}, facts")
     place = f"{where}, {fact!r}"
     allowed = ("fact", "official", "source", "test", "ours", "reason", "effect")

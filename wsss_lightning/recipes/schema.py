@@ -21,7 +21,7 @@ class Score:
     """A published score.
 
     Args:
-        key: of `results.json`.
+        key: key in `results.json`.
         published: percent.
         tolerance: percentage points within which a run counts as a reproduction.
         source: where it was published.
@@ -39,7 +39,7 @@ class Hardware:
 
     Args:
         gpus: number and kind.
-        gpu_hours: of the whole run; None: not published.
+        gpu_hours: GPU hours of the whole run; None: not published.
         source: where that was published.
     """
 
@@ -59,7 +59,7 @@ class Setting:
         deliberate: whether our value differs on purpose.
         ours: our value; the official one unless `deliberate`.
         reason: why ours differs.
-        effect: of the difference on the result, measured or published.
+        effect: effect of the difference on the result, measured or published.
     """
 
     key: str
@@ -76,8 +76,8 @@ class Fact:
     """A property of the published run that is fixed in our code instead of a key.
 
     Args:
-        fact: what it is about.
-        official: how the published run did it.
+        fact: name of the property.
+        official: behaviour of the published run.
         source: as in `Setting`.
         test: our test that verifies it, `tests/...::name`; empty if ours differs.
         ours: our deliberate difference; empty: the same as official.
@@ -98,9 +98,9 @@ class Recipe:
     """A published run.
 
     Args:
-        name: of the file, of the recipe group and of the experiment.
+        name: name of the file, of the recipe group and of the experiment.
         title: one line.
-        experiment: that reproduces it.
+        experiment: experiment that reproduces it.
         overrides: further command-line arguments that belong to it.
         paper: authors, venue and year.
         note: further remarks; may be empty.

@@ -42,7 +42,7 @@ def recipe_names(folder: Path | None = None) -> list[str]:
     """Names of all recipes.
 
     Args:
-        folder: of the tables; None: that of this package.
+        folder: folder of the tables; None: that of this package.
     """
     return sorted(path.stem for path in (folder or published_folder()).glob("*.yaml"))
 
@@ -51,8 +51,8 @@ def read_recipe(name: str, folder: Path | None = None) -> Recipe:
     """Read and validate the table of a recipe.
 
     Args:
-        name: of its file, without suffix.
-        folder: of the tables; None: that of this package.
+        name: name of the file, without suffix.
+        folder: folder of the tables; None: that of this package.
 
     Raises:
         InputError: there is no such table, or a row is incomplete or contradicts itself; the

@@ -27,7 +27,7 @@ class Affinity(Refiner):
         init_from: the network starts from the pretrained `backbone`, or from the encoder of the
             `classifier`.
         module: configuration of the `AffinityModule`.
-        schedule: of its training.
+        schedule: schedule of its training.
         walk: `RandomWalkSettings`, and a `batch_size`.
         crf: parameters of the final CRF; None: none.
     """

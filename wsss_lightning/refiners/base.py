@@ -17,11 +17,11 @@ class Refiner(ABC):
     """Turns CAM scores of every split into marginals, in one or more steps.
 
     Args:
-        name: of its first step, in folders and keys of scores.
-        label: of its first step, in tables and pictures.
+        name: name of the first step, in folders and keys of scores.
+        label: label of the first step, in tables and images.
 
     Attributes:
-        order: place of its steps in tables; seeds are 10, pseudo masks 70.
+        order: position of its steps in tables; seeds have 10, pseudo masks 70.
     """
 
     order = 60
@@ -36,7 +36,7 @@ class Refiner(ABC):
         """Folders of marginals of every split, by step; the last step is the result.
 
         Args:
-            cache: of the run's steps.
+            cache: cache of the run's steps.
             data: configuration of the data set.
             scores: folders of CAM scores, by split.
             trained: folder of the classifier that made them.
@@ -57,7 +57,15 @@ class Refiner(ABC):
 def run_for_each(
     cache: StageCache, name: str, step: Any, scores: Splits, data: DictConfig, **inputs: Any
 ) -> Splits:
-    """Run a step on the scores of every split."""
+    """Run a step on the scores of every split.
+
+    Args:
+        cache: cache of the run's steps.
+        name: name of the step.
+        step: function that writes the marginals of a split to a folder.
+        scores: folders of CAM scores or marginals, by split.
+        data: configuration of the data set.
+    """
     return {
         split: cache.run(f"{name}/{split}", step, scores=folder, data=data, split=split, **inputs)
         for split, folder in scores.items()

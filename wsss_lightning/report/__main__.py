@@ -72,15 +72,15 @@ def make_report(
     charts: Path | None = None,
     kept: Path | None = None,
 ) -> None:
-    """Write the page, and beside it its images, tables as Markdown and LaTeX, and a CSV file.
+    """Write the page and, in the same folder, images, Markdown and LaTeX tables and a CSV file.
 
     Args:
         runs: folders of runs, or their parents.
         out: the page, or its folder; None: report.html, or no page if `charts` or `kept` is given.
         command: shown on the page.
         baseline: method that the others are compared with.
-        step: that is compared, `<step>/<split>`.
-        costs_file: of annotation.
+        step: step that is compared, `<step>/<split>`.
+        costs_file: file of the costs of annotation.
         charts: folder for charts, `<data>_<chart>.png`.
         kept: folder for a copy of scores and pixel counts (`export_runs`).
 
@@ -165,10 +165,10 @@ def _write_charts(folder: Path, comparisons: "list[Comparison]") -> None:
 
 
 def _compared_step(step: str | None, data_sets: Sequence[DataSet]) -> tuple[str, str] | None:
-    """`--step` as step and split.
+    """Step and split of `--step`.
 
     Raises:
-        InputError: no method was scored there.
+        InputError: no method was scored at this step.
     """
     if step is None:
         return None

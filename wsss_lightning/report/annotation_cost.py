@@ -52,14 +52,14 @@ def read_costs(path: Path | None) -> Costs:
     except (OSError, OmegaConfBaseException, ValueError) as error:
         raise InputError(f"{path} cannot be read as costs ({error}).") from error
     except Exception as error:  # of the YAML parser
-        raise InputError(f"{path} is no YAML file ({error}).") from error
+        raise InputError(f"{path} is not a YAML file ({error}).") from error
     known = [field.name for field in fields(Costs)]
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds no costs; write lines such as box: 35 (seconds).")
     for unit, seconds in content.items():
         if unit not in known:
             raise InputError(
-                f"{path} has a cost for {unit}, which is no kind of annotation; "
+                f"{path} has a cost for {unit}, which is not a kind of annotation; "
                 f"{did_you_mean(str(unit), known)}"
             )
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0:

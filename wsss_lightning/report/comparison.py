@@ -31,8 +31,8 @@ class RankedMethod:
     """A method's mIoU at the compared step, and its verdict against the baseline.
 
     Args:
-        method: that is ranked.
-        estimate: of its mIoU.
+        method: method that is ranked.
+        estimate: estimate of its mIoU.
         verdict: None for the baseline, and where pixel counts are missing.
         description: the verdict in words, or empty.
     """
@@ -48,7 +48,7 @@ class ErrorBreakdown:
     """Errors of a method by type, summed over its runs.
 
     Args:
-        share: of all pixels, by error type (`WRONG`).
+        share: share of all pixels, by error type (`WRONG`).
         gain: mIoU gained if all pixels of an error type were right.
         class_gain: the same for each label's IoU; NaN for labels that do not occur.
         labels: their names.
@@ -61,14 +61,14 @@ class ErrorBreakdown:
 
 
 class Comparison:
-    """Everything that a report shows of a data set, except images.
+    """Contents of a report on a data set, except images.
 
     Args:
         data: its methods.
         baseline: name of the method that the others are compared with; None: `cam` if there is
             one, else the first method.
-        costs: of annotation.
-        step: at which methods are compared; None: the last one that two methods have.
+        costs: costs of annotation.
+        step: step at which methods are compared; None: the last one that two methods have.
 
     Raises:
         InputError: there is no such baseline.
@@ -113,7 +113,7 @@ class Comparison:
 
     @cached_property
     def draws(self) -> dict[str, np.ndarray]:
-        """MIoU (s r) of each method's runs on the same resamples of the images."""
+        """mIoU (s r) of each method's runs on the same resamples of the images."""
         if self.step is None or not self.image_names:
             return {}
         weights, draws = draw_weights(len(self.image_names)), {}
@@ -194,7 +194,7 @@ class Comparison:
         return sum(value for kind, value in self.hours(method).items() if kind != "held_out")
 
     def difficulty(self, step: Step) -> list[tuple[str, float]]:
-        """Images with their mIoU over the labels they show, mean of all runs, lowest first."""
+        """Images and their mIoU over the labels they show, mean of all runs, lowest first."""
         mious: dict[str, list[float]] = {}
         for method in self.data.methods:
             for counts in self.pixel_counts(method, step):
@@ -213,7 +213,7 @@ def default_baseline(data: DataSet, step: Step | None) -> str:
 
     Args:
         data: its methods.
-        step: at which methods are compared; None: any.
+        step: step at which methods are compared; None: any.
     """
     scored = [method for method in data.methods if step is None or method.mious(step)]
     cams = [method for method in scored if method.name.startswith("cam")]

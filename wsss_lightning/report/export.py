@@ -1,4 +1,4 @@
-"""Exports what a report needs of finished runs, small enough to be kept with a study."""
+"""Exports the scores and pixel counts of finished runs, small enough to keep with a study."""
 
 import hashlib
 import re
@@ -23,7 +23,7 @@ def export_runs(data: DataSet, folder: Path) -> int:
     charts.
 
     Args:
-        data: whose runs to export.
+        data: data set whose runs are exported.
         folder: to write to.
 
     Returns:

@@ -44,7 +44,7 @@ def group(runs: Sequence[RunResult]) -> list[DataSet]:
 
 
 def is_incidental(key: str) -> bool:
-    """Whether an override says how a run is executed, or has a column of its own."""
+    """Whether an override only sets how a run is executed, or has its own column."""
     group_name, _, argument = key.lstrip("+~").partition(".")
     if group_name == "trainer" and argument:
         return argument in NEUTRAL or argument.partition(".")[0] in MACHINE
@@ -52,7 +52,7 @@ def is_incidental(key: str) -> bool:
 
 
 def _title(key: tuple[str, ...], keys: Sequence[tuple[str, ...]]) -> str:
-    """Name of the data, and what distinguishes it from other data of this name."""
+    """Name of the data, and its differences from other data of this name."""
     others = [other for other in keys if other[0] == key[0] and other != key]
     parts: list[str] = []
     for i in range(1, len(key)):
@@ -63,7 +63,7 @@ def _title(key: tuple[str, ...], keys: Sequence[tuple[str, ...]]) -> str:
 
 
 def _scored_on(run: RunResult) -> tuple[str, str, str]:
-    """Splits, classes and true masks, on which scores depend besides the name of the data."""
+    """Splits, classes and true masks: scores depend on these besides the data itself."""
     protocol, dataset = run.results.protocol, run.results.dataset
     splits = f"{protocol.splits.train} and {protocol.splits.val}"
     if protocol.splits.val is None:

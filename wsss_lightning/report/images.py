@@ -52,10 +52,10 @@ class Example:
     """An image after all steps.
 
     Args:
-        name: of the image.
-        note: shown beside the name.
+        name: name of the image.
+        note: shown next to the name.
         input: the image itself, and its true mask if there is one.
-        rows: tiles of each method, in the order of its steps.
+        rows: tiles of each method, in the order of the steps.
     """
 
     name: str
@@ -107,7 +107,14 @@ class ImageSource:
         return self._datasets[split]
 
     def example(self, name: str, split: str, note: str, methods: list[Method]) -> Example:
-        """An image after every step of every method."""
+        """An image after every step of every method.
+
+        Args:
+            name: name of the image.
+            split: split of the image.
+            note: shown next to the name.
+            methods: methods to show.
+        """
         i, image, truth = self._image(name, split)
         dataset = self.dataset(split)
         tags = [c for c, t in zip(dataset.classes, dataset.tags[i], strict=True) if t]
@@ -137,13 +144,13 @@ class ImageSource:
         return {method: row for method, row in rows.items() if row}
 
     def worst(self, method: Method, step: Step, wrong: np.ndarray, names: list[str]) -> list[Tile]:
-        """For each error type, the image with most of its pixels, which are shown in red.
+        """For each error type, the image with most pixels of that type, shown in red.
 
         Args:
-            method: of whose first run masks are shown.
-            step: whose masks are shown.
+            method: method whose first run is shown.
+            step: step whose masks are shown.
             wrong: (n e) wrong pixels of each image by error type, of the method's first run.
-            names: of the n images.
+            names: names of the n images.
         """
         folder = masks_of(method.runs[0], step)
         if folder is None:
@@ -259,7 +266,7 @@ def remove_other_images(folder: Path, kept: set[str]) -> None:
     """Remove images of an earlier page, and the folder if it becomes empty.
 
     Args:
-        folder: of images in full size.
+        folder: folder of images in full size.
         kept: names of files to keep.
     """
     if not folder.is_dir():

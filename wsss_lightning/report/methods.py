@@ -1,4 +1,4 @@
-"""Runs put together as methods, and methods put together by the data they were scored on."""
+"""Methods (runs that differ only in their seed) and data sets (methods scored on the same data)."""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Method:
     description: str
 
     def mious(self, step: Step) -> list[float]:
-        """MIoU of every run that was scored at a step."""
+        """mIoU of every run that was scored at a step."""
         return [value for run in self.runs if (value := run.miou(step)) is not None]
 
     def scores(self, key: str) -> list[float]:
@@ -38,7 +38,7 @@ class Method:
 
     @property
     def supervision(self) -> str:
-        """What the method learns from: `tags`, `boxes` or `masks`."""
+        """Supervision of the method: `tags`, `boxes` or `masks`."""
         return self.runs[0].results.supervision
 
     @property
@@ -68,10 +68,10 @@ class DataSet:
     """Methods that were scored on the same images and true masks.
 
     Args:
-        name: of the data.
+        name: name of the data set.
         methods: one or more.
         notes: warnings about the runs.
-        title: unique: the name, and what distinguishes the data from others of this name.
+        title: unique name: the name, and the differences from other data of this name.
     """
 
     name: str

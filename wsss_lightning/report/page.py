@@ -39,22 +39,22 @@ ERROR_MEANINGS = {
     "spill": "background is predicted as a class of the image",
     "confused": "an object is predicted as another class of the image",
 }
-SUPERVISION = {"masks": "true masks"}  # longer names than those of results.json
+SUPERVISION = {"masks": "true masks"}  # longer labels than the names in results.json
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of a data set, ready for the template.
+    """Contents of the page on a data set, ready for the template.
 
     Args:
-        comparison: of its methods.
-        columns: of the score table.
+        comparison: comparison of the methods.
+        columns: columns of the score table.
         methods: all, best first.
-        metric: by which methods are compared.
+        metric: metric by which methods are compared.
         charts: by name.
         classes: labels that occur in the compared split.
         class_rows: name and IoU by class of each method.
-        errors: of each method, by name.
+        errors: errors of each method, by name.
         examples: images through every step, by split.
         worst: for each method, the image with most pixels of each error type.
         legend: colour of each class that is shown.
@@ -90,10 +90,10 @@ class Section:
 
 
 def section(comparison: Comparison, folder: Path) -> Section:
-    """Compute everything that the page shows of a data set.
+    """Compute the contents of the page on a data set.
 
     Args:
-        comparison: of its methods.
+        comparison: comparison of the methods.
         folder: for images in full size.
     """
     ranked, charted = rank_methods(comparison)
@@ -140,8 +140,8 @@ def error_breakdowns(comparison: Comparison, methods: list[Method]) -> dict[str,
     """Errors by type of the methods that have pixel counts, by the method's name."""
     if comparison.step is None:
         return {}
-    found = {method.name: comparison.error_breakdown(method, comparison.step) for method in methods}
-    return {name: errors for name, errors in found.items() if errors is not None}
+    breakdowns = {m.name: comparison.error_breakdown(m, comparison.step) for m in methods}
+    return {name: errors for name, errors in breakdowns.items() if errors is not None}
 
 
 def _class_table(
@@ -198,8 +198,8 @@ def page(sections: list[Section], costs: Costs, command: str, folder: str, notes
 
     Args:
         sections: one for each data set.
-        costs: of annotation.
-        command: that made the page.
+        costs: costs of annotation.
+        command: command that made the page.
         folder: name of the folder beside the page with its images in full size.
         notes: warnings about the whole page.
     """

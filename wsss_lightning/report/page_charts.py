@@ -21,9 +21,9 @@ def charts_of(
     """Charts of a data set, by name; those without data are left out.
 
     Args:
-        comparison: of the data set.
+        comparison: comparison of the data set.
         methods: to show.
-        errors: of each method, by name.
+        errors: errors of each method, by name.
     """
     names = (method.name for method in methods)
     colours = dict(zip(names, cycle(charts.COLOURS), strict=False))
@@ -57,7 +57,7 @@ def _steps(comparison: Comparison, methods: list[Method]) -> Canvas | None:
 def _curves(
     comparison: Comparison, methods: list[Method], split: str, colours: Colours
 ) -> Canvas | None:
-    """MIoU of the seeds against the background score, of the first run of each method."""
+    """mIoU of the seeds against the background score, of the first run of each method."""
     lines = {}
     for method in methods:
         try:

@@ -46,7 +46,7 @@ class RunResult:
 
     @property
     def invalid_scores(self) -> list[str]:
-        """Keys of scores that are null, NaN or anything else that is no number."""
+        """Keys of scores that are null, NaN or anything else that is not a number."""
         return sorted(self.results.scores.keys() - self.scores.keys())
 
     @cached_property
@@ -55,13 +55,13 @@ class RunResult:
         return dict(one.lstrip("+~").partition("=")[::2] for one in self.results.overrides)
 
     def miou(self, step: Step) -> float | None:
-        """MIoU of a step on a split; None if it was not scored."""
+        """mIoU of a step on a split; None if it was not scored."""
         return self.scores.get(f"{step[0]}/{step[1]}/miou")
 
     def stage(self, name: str) -> Path:
         """Folder of a stage, whether or not it exists.
 
-        For a stage that only rounds have, such as SC-CAM's seeds, that of the last round.
+        If only rounds have the stage, such as SC-CAM's seeds, the folder of the last round.
         """
         own = self.folder / name
         if own.exists():

@@ -17,7 +17,7 @@ from scipy import stats
 
 RESAMPLES: Final = 1000
 MAX_RUNS: Final = 100
-"""Largest number of runs of each method that is considered when predicting a decision."""
+"""Largest number of runs of each method when predicting how many would decide."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Verdict:
     """Whether the first method is better than the second.
 
     Args:
-        difference: of the means over runs, in [-1, 1]; positive if the first is better.
+        difference: difference of the means over runs, in [-1, 1]; positive if the first is better.
         low, high: interval of the difference at `level`; None if a method has a single run.
-        decided: whether there is an interval without 0.
-        runs: of the method that has fewer.
+        decided: whether the interval exists and excludes 0.
+        runs: number of runs of the method that has fewer.
         more_runs: further runs of each method that would decide, if the difference and the
             variances stay as they are; None if it is decided, or if `MAX_RUNS` would not suffice.
-        level: of the interval.
+        level: level of the interval.
         paired: whether runs are compared seed by seed, because they share a trained network.
         too_few_images: whether the variance over images alone puts 0 into the interval, so that no
             number of runs would decide.
@@ -61,7 +61,13 @@ class Verdict:
 def draw_weights(
     num_images: int, resamples: int = RESAMPLES, seed: int = 0
 ) -> Float[np.ndarray, "r n"]:
-    """Number of times that each image occurs in each bootstrap resample."""
+    """Number of times that each image occurs in each bootstrap resample.
+
+    Args:
+        num_images: n.
+        resamples: r.
+        seed: seed of the resampling.
+    """
     rng = np.random.default_rng(seed)
     even = np.full(num_images, 1 / num_images)
     return rng.multinomial(num_images, even, resamples).astype(np.float64)
@@ -74,8 +80,8 @@ def resampled_miou(
 
     Args:
         weights: number of times that each image occurs in each resample.
-        matrices: of each image, pixels by true label (rows) and predicted label, with or without
-            a last column of predictions of IGNORE.
+        matrices: for each image, pixels by true label (rows) and predicted label, with or
+            without a last column of predictions of IGNORE.
 
     Returns:
         Values in [0, 1] over the labels that occur in a resample; NaN if none occurs.
@@ -105,7 +111,7 @@ def estimate(
     Args:
         values: mIoU of each run over the split.
         draws: mIoU of each run on each resample; None: the interval is over seeds only.
-        level: of the interval.
+        level: level of the interval.
     """
     mean, count = float(np.mean(values)), len(values)
     if count < 2:
@@ -133,7 +139,7 @@ def compare(
         first, second: mIoU of each method's runs over the split.
         draws: mIoU of both methods' runs on the same resamples.
         paired: whether the i-th runs of both methods share a seed and a trained network.
-        level: of the interval.
+        level: level of the interval.
 
     Raises:
         ValueError: paired methods have unequal numbers of runs.
@@ -188,7 +194,13 @@ def _more_runs(
 
 
 def describe(first: str, second: str, verdict: Verdict) -> str:
-    """The verdict in one or two sentences, in points of mIoU."""
+    """The verdict in one or two sentences, in points of mIoU.
+
+    Args:
+        first: name of the first method.
+        second: name of the second method.
+        verdict: their comparison.
+    """
     points = f"{100 * abs(verdict.difference):.1f}"
     if verdict.low is None or verdict.high is None:
         leader = first if verdict.difference >= 0 else second

@@ -1,4 +1,4 @@
-"""Number of annotations that a run uses: the cost of its supervision, in units."""
+"""Counts the annotations that a run uses."""
 
 from functools import partial
 
@@ -14,12 +14,12 @@ from wsss_lightning.steps.datasets import datasets_of
 def count_annotation(cfg: DictConfig, supervision: Supervision) -> Annotation:
     """Count the annotations of the training split, and the masks that choose a threshold.
 
-    Questions of tags count for boxes and masks too, because their annotators must know which
+    Tags count for boxes and masks too, because their annotators must know which
     classes an image shows.
 
     Args:
         cfg: composed configuration.
-        supervision: what the pipeline learns from; it counts its own units.
+        supervision: supervision of the pipeline, which counts its own annotations.
     """
     dataset = datasets_of(cfg.data)
     open_train = partial(dataset, split=cfg.data.train)
@@ -36,7 +36,7 @@ def count_annotation(cfg: DictConfig, supervision: Supervision) -> Annotation:
 
 
 def _count_held_out(cfg: DictConfig) -> int:
-    """Masks that choose the held-out threshold: of the last split that has true masks."""
+    """Number of masks that choose the held-out threshold, of the last split that has true masks."""
     splits = (datasets_of(cfg.data)(split=split) for split in reversed(splits_of(cfg.data)))
     scored = next((split for split in splits if split.has_masks()), None)
     if scored is None:

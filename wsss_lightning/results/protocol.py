@@ -1,4 +1,4 @@
-"""The rules under which a run's scores were made; a score means little without them."""
+"""The protocol: the rules under which the scores of a run were computed."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def protocol_of(cfg: DictConfig, supervision: Supervision) -> Protocol:
 
     Args:
         cfg: composed configuration.
-        supervision: what the pipeline learns from.
+        supervision: supervision of the pipeline.
     """
     datasets = [datasets_of(cfg.data)(split) for split in splits_of(cfg.data)]
     from_tags, from_boxes = supervision is TAGS, supervision is BOXES
@@ -81,7 +81,7 @@ def _seed_protocol(cfg: DictConfig) -> SeedProtocol:
 
 
 def _uses_of_train_masks(cfg: DictConfig, supervision: Supervision) -> list[str]:
-    """What the true masks of the training split are used for."""
+    """Uses of the true masks of the training split."""
     uses = ["scoring"]
     if supervision is MASKS:
         uses.insert(0, "training")

@@ -40,7 +40,7 @@ class SeedProtocol:
 
     Args:
         tags: `given`, or `predicted` by the classifier.
-        scales, flip: at which images are seen, and whether mirrored too.
+        scales, flip: scales of the images, and whether mirror images are added.
         thresholds: rule by which the background threshold of each metric is chosen.
         alignment, normalisation: of the activation maps; None in results of version 1.
     """
@@ -61,7 +61,7 @@ class SegmentationProtocol:
         init_from: `backbone` or `classifier`.
         initial_weights: file name, `hub`, or `random`; None in results of version 1.
         scales, flip: of test images.
-        long_side: of test images, pixels; None: images keep their size.
+        long_side: long side of test images, pixels; None: images keep their size.
         crf: parameters of the CRF on its output; None: no CRF.
     """
 
@@ -78,16 +78,17 @@ class Protocol:
     """Rules under which the scores were made. Fields after `splits` are None where unknown.
 
     Args:
-        splits: which images were learnt from and validated on.
+        splits: names of the training and the validation split.
         train_masks_used_for: uses of the true masks of the training split, such as `scoring`,
             `tags`, `boxes` or `training`.
-        true_masks_digest: of the true masks of all splits; equal digests mean comparable scores.
+        true_masks_digest: digest of the true masks of all splits; equal digests mean comparable
+            scores.
         scored_splits: by name of the split.
         tags_source, boxes_source: value of `data.dataset.tags` and `data.dataset.boxes`.
         box_labels, relabel: functions that turn boxes into labels and update them.
-        initial_weights: of the first network, as in `SegmentationProtocol`.
+        initial_weights: initial weights of the first network, as in `SegmentationProtocol`.
         normalisation: mean and std of the backbone's input.
-        precision: of the trainer.
+        precision: precision of the trainer.
         miou: definition of the metric.
     """
 
@@ -112,12 +113,12 @@ class Annotation:
     """Number of annotations that a run used, by kind; None where it is unknown.
 
     Args:
-        images: of the training split.
-        tag_questions: one for each class of each image.
-        boxes: drawn.
-        masks: whole images segmented.
-        objects_outlined: objects in those masks.
-        held_out_masks: masks that choose the held-out threshold only.
+        images: number of images of the training split.
+        tag_questions: number of tags to decide: one for each class of each image.
+        boxes: number of drawn boxes.
+        masks: number of segmented images.
+        objects_outlined: number of objects in those masks.
+        held_out_masks: number of masks that only choose the held-out threshold.
     """
 
     images: int | None
@@ -143,16 +144,16 @@ class Results:
     Args:
         experiment: name.
         data: name of the data set.
-        data_digest: of its files.
-        seed: of all random numbers.
+        data_digest: digest of the files of the data set.
+        seed: seed of all random numbers.
         supervision: `tags`, `boxes` or `masks` (`Supervision.name`).
-        scores: in [0, 1], by `<step>/<split>/<metric>`; may hold values that are no numbers.
+        scores: in [0, 1], by `<step>/<split>/<metric>`; may hold values that are not numbers.
         protocol: rules under which the scores were made.
         annotation: number of annotations used.
         overrides: command-line arguments, `KEY=VALUE`.
         dataset: configuration node that builds the data set.
-        seconds: of each stage, by name.
-        versions: of Python, packages and this code.
+        seconds: duration of each stage, by name.
+        versions: versions of Python, packages and this code.
         recipe: None if the run follows no published run.
         key: digest of everything the results depend on.
         trainings: names of the stages that trained a network, where links to them were not kept.

@@ -33,15 +33,15 @@ def print_scores(
     seconds: Mapping[str, float],
     folder: Path,
 ) -> None:
-    """Print scores in percent, and where previews and results are.
+    """Print scores in percent, and the paths of previews and results.
 
     Args:
-        title: of the table.
+        title: title of the table.
         scores: by `<step>/<split>/<metric>`.
         splits: columns.
         has_validation: whether the data set has a validation split.
-        seconds: of each stage.
-        folder: of the run.
+        seconds: duration of each stage.
+        folder: folder of the run.
     """
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for key, value in scores.items():

@@ -1,4 +1,4 @@
-"""Logs a finished run to W&B, beside the W&B runs of its trainings.
+"""Logs a finished run to W&B, in addition to the W&B runs of its trainings.
 
 Everything is read from the run's folder, so a run can be logged at any time after it ends. wandb is
 imported only if `logger=wandb` is chosen.
@@ -30,7 +30,7 @@ from wsss_lightning.utils.console import print_plain
 from wsss_lightning.utils.files import write_json
 
 RECORD = "wandb_results.json"  # id of the W&B run of the results, and a digest of its content
-# arguments of Lightning's logger that `wandb.init` lacks, or that are set here
+# arguments of Lightning's logger that `wandb.init` lacks or this module sets
 LOGGER_ARGUMENTS: tuple[str, ...] = (
     "_target_",
     "_partial_",
@@ -43,7 +43,7 @@ LOGGER_ARGUMENTS: tuple[str, ...] = (
 )
 LOGGER_ARGUMENTS += ("anonymous", "log_model", "experiment", "prefix", "checkpoint_name")
 LOGGER_ARGUMENTS += ("add_file_policy", "job_type", "config", "mode", "resume")
-# environment variables of a W&B agent, which waits for one run: that of the results
+# environment variables of a W&B agent, which waits for the run of the results
 AGENT_VARIABLES = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
 CURVE = ("threshold", "miou", "precision", "recall")
 
@@ -55,8 +55,8 @@ def name_runs(cfg: DictConfig, folder: Path, supervision: Supervision) -> None:
 
     Args:
         cfg: composed configuration; its W&B node is changed.
-        folder: of the run; a digest of its name distinguishes runs of the same experiment.
-        supervision: what the pipeline learns from.
+        folder: folder of the run; a digest of its name distinguishes runs of the same experiment.
+        supervision: supervision of the pipeline.
 
     Raises:
         InputError: wandb is not installed, or W&B rejects the login.
@@ -77,12 +77,12 @@ def name_runs(cfg: DictConfig, folder: Path, supervision: Supervision) -> None:
         node.group = f"{cfg.name}-{cfg.data.name}-seed{cfg.seed}-{digest[:4]}"
     learner = learner_name(cfg, supervision)
     node.tags = [cfg.name, cfg.data.name, learner, f"seed {cfg.seed}", *node.tags]
-    own = {"experiment": cfg.name, "learner": learner, "seed": cfg.seed}
-    node.config = {**own, "data": {"name": cfg.data.name}, **node.config}
+    generated = {"experiment": cfg.name, "learner": learner, "seed": cfg.seed}
+    node.config = {**generated, "data": {"name": cfg.data.name}, **node.config}
 
 
 def learner_name(cfg: DictConfig, supervision: Supervision) -> str:
-    """Name of the method that makes seeds, or of the pipeline if there are none."""
+    """Name of the method that makes seeds, or of the pipeline if it makes none."""
     if supervision.uses_seeds:
         *packages, last, _ = cfg.method._target_.split(".")
         return packages[-1] if last == "module" else last  # methods/seam/module.py is seam
@@ -99,9 +99,9 @@ def log_results(
 
     Args:
         cfg: composed configuration.
-        folder: of the run.
+        folder: folder of the run.
         results: content of `results.json`.
-        settings: composed configuration, without keys that change no number.
+        settings: composed configuration, without keys that change no result.
 
     Raises:
         InputError: W&B rejected the run.
@@ -166,7 +166,13 @@ def records_of(folder: Path, names: Mapping[str, float]) -> Stages:
 def tables_and_charts(
     data: DictConfig, stages: Stages, scores: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Tables, charts and images of a run, by the key under which they are logged."""
+    """Tables, charts and images of a run, by the key under which they are logged.
+
+    Args:
+        data: configuration of the data set.
+        stages: folder and record of each stage, by name.
+        scores: by `<step>/<split>/<metric>`.
+    """
     return {**_images(data, stages), **_class_charts(scores), **_threshold_charts(stages)}
 
 
@@ -237,7 +243,7 @@ def preview_table(data: DictConfig, store: Path, inputs: Mapping[str, Any]) -> d
     Args:
         data: configuration of the data set.
         store: folder of all stages.
-        inputs: of the step `previews` that made the page.
+        inputs: inputs of the step `previews` that made the page.
     """
     import wandb
 

@@ -45,14 +45,14 @@ def confident_labels(
         low: marginals under a low background exponent, hence much background.
         high: marginals under a high background exponent.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         prefer_class: as in `ops.affinity.confident_labels`.
     """
     dataset = datasets_of(data)(split=split, with_masks=False)
     done = finished_images(folder, ".png")
-    left = [name for name in dataset.names if name not in done]
+    remaining = [name for name in dataset.names if name not in done]
     work = partial(_label_image, folder=folder, low=low, high=high, prefer_class=prefer_class)
-    parallel_map(work, left, runtime.workers, name_of(folder), threads=False)
+    parallel_map(work, remaining, runtime.workers, name_of(folder), threads=False)
     save_metrics(folder, _label_shares(folder, dataset))
 
 
@@ -69,7 +69,7 @@ def propagate(
 ) -> None:
     """Scores of a split after a random walk along learned affinities: marginals (l H W).
 
-    An interrupted step continues with the images that are left.
+    An interrupted stage continues with the remaining images.
 
     Args:
         folder: to write to.
@@ -77,7 +77,7 @@ def propagate(
         trained: folder of a trained `AffinityModule`.
         scores: folder of CAM scores.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         walk: the node `refine.walk` of the configuration.
     """
     settings, batch_size = random_walk_settings(walk)

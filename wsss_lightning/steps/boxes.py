@@ -33,7 +33,7 @@ def box_labels(
         folder: to write to.
         runtime: number of processes.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         rule: a node of the group `box_labels`.
     """
     dataset = datasets_of(data)(split=split, with_masks=False, with_boxes=True)
@@ -65,7 +65,7 @@ def relabel(
         folder: to write to.
         runtime: number of processes.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         predictions: folder of the network's marginals.
         initial: folder of the labels of round 0.
         previous: folder of the labels of the previous round.

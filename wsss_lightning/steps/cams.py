@@ -31,15 +31,18 @@ def cams(
 ) -> None:
     """CAM scores of a split: `<name>.npz` with the present classes of each image.
 
-    An interrupted step continues with the images that are left.
+    An interrupted stage continues with the remaining images.
 
     Args:
         folder: to write to.
         runtime: trainer and processes.
         trained: folder of a trained `TagMethod`.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         settings: the node `cam` of the configuration.
+
+    Raises:
+        TypeError: the trained module has no CAMs.
     """
     method: Any = load(trained)
     if not isinstance(method, TagMethod):

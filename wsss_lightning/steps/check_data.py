@@ -24,11 +24,11 @@ def check_data(
 
     Args:
         data: configuration of the data set.
-        learns_from: what the pipeline learns from.
+        learns_from: supervision of the pipeline.
         scales: sizes of images in training and testing, compared with those of the last split.
 
     Returns:
-        Digest of what was read.
+        Digest of everything that was read.
 
     Raises:
         InputError: a file cannot be used.
@@ -65,7 +65,7 @@ def _open(data: DictConfig, split: str, learns_from: Supervision) -> VOCDataset:
 
 
 def _warn_of_tags(train: VOCDataset, learns_from: Supervision) -> None:
-    """Warn of classes that no training image shows, or all of them."""
+    """Warn of classes that no training image shows, or that every one shows."""
     absent, _ = rare_classes(train.tags.numpy(), train.classes)
     if absent:
         warn(f"no image of {train.split} is tagged {', '.join(absent)}")
@@ -94,7 +94,7 @@ def _warn_of_splits(data: DictConfig, train: VOCDataset, last: VOCDataset) -> No
 
 
 def _describe(name: str, dataset: VOCDataset) -> None:
-    """Print what was read of a split."""
+    """Print a summary of a split."""
     where = f"{name} {dataset.split}"
     tagged = int(dataset.tags.any(1).sum())
     masks = "true masks for scoring" if dataset.has_masks() else "no true masks, so no mIoU"

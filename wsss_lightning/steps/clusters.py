@@ -49,7 +49,7 @@ def features(
         runtime: trainer and processes.
         trained: folder of a trained `TagMethod`.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         settings: the node `cam` of the configuration.
         peak: as in `PooledFeatures`.
     """
@@ -86,7 +86,7 @@ def cluster(
         folder: to write to.
         features: folder of `features`.
         data: configuration of the data set.
-        split: whose images are clustered.
+        split: split whose images are clustered.
         count: number of clusters of a class.
         clusters: settings of k-means, and the number of further clusterings that measure stability.
     """

@@ -1,11 +1,12 @@
 """Nodes of the configuration as objects."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from wsss_lightning.config.fields import check_field
 from wsss_lightning.config.parameter_errors import parameters_as_keys
 from wsss_lightning.densecrf.api import choose, mean_field
 from wsss_lightning.densecrf.parameters import CRFParameters
@@ -26,6 +27,9 @@ def crf_settings(node: DictConfig) -> tuple[CRFParameters, str]:
 
     settings = settings_of(node)
     engine = settings.pop("engine")
+    for name, kind in get_type_hints(CRFParameters).items():
+        if name in settings:
+            check_field(f"{node._get_full_key(None)}.{name}", settings[name], kind)
     with parameters_as_keys(node):
         parameters = CRFParameters(**settings)
         choose(engine, [])
@@ -60,10 +64,10 @@ def set_statistics(node: DictConfig) -> None:
 
 
 def remove_weights(module: DictConfig) -> None:
-    """Keep a module from loading pretrained weights that its trained weights will replace."""
+    """Remove pretrained weights from a module's node, since its trained weights replace them."""
     for node in backbone_nodes(module):
         if node.freeze_norm is None:
             node.freeze_norm = bool(node.pretrained or node.weights)
         node.pretrained, node.weights = False, None
-    if module.net.get("weights"):  # of a whole network
+    if module.net.get("weights"):  # weights of a whole network
         module.net.weights = None

@@ -28,8 +28,8 @@ from wsss_lightning.steps.runtime import Runtime, gpus_of, name_of
 from wsss_lightning.utils.console import track, warn
 from wsss_lightning.utils.files import write_json, write_text
 
-GPU_BATCH = 8  # images that the CRF takes at once on a GPU
-KEPT = "kept"  # folder below a step: why the scores of an image were kept as they were
+GPU_BATCH = 8  # images per batch of the CRF on a GPU
+KEPT = "kept"  # folder below a step: reasons why scores of images were kept unchanged
 
 
 def constant_background(
@@ -41,7 +41,7 @@ def constant_background(
         folder: to write to.
         scores: folder of CAM scores.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         background_score: in [0, 1].
     """
     dataset = datasets_of(data)(split, with_masks=False)
@@ -68,29 +68,29 @@ def crf(
 ) -> None:
     """DenseCRF of every image's scores: marginals (k H W) of the present labels.
 
-    Images are distributed over processes, or in batches over GPUs; an interrupted step continues
-    with the images that are left. An image whose refinement is rejected by `area_factor` or fails
-    with a crash of the engine keeps its scores; metrics.json holds the share of such images.
+    Images are distributed over processes, or in batches over GPUs; an interrupted stage continues
+    with the remaining images. An image keeps its scores if `area_factor` rejects its
+    refinement or the engine crashes; metrics.json holds the share of such images.
 
     Args:
         folder: to write to.
         runtime: number of processes.
         scores: folder of CAM scores, or of marginals if both backgrounds are None.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         parameters: a node of the group `crf`.
         background_power: the background score is (1 - max) ** power.
         background_score: constant background score.
         area_factor: as in `densecrf.refinement_damage`; None accepts every refinement.
-        gt_prob: the CRF sees only the most probable label, with this probability of being right, as
+        gt_prob: the unary holds only the most probable label, with this probability, as
             in IRN's `crf_inference_label`; None: the scores themselves.
-        bits: of stored marginals, 8 or 16; with 8, probabilities that differ by less than 1/200
-            may become equal.
+        bits: number of bits of stored marginals, 8 or 16; with 8, probabilities that differ by less
+            than 1/200 may become equal.
     """
     settings, engine = crf_settings(parameters)
     dataset = datasets_of(data)(split, with_masks=False)
     done = finished_images(folder, ".npz")
-    left = [i for i, name in enumerate(dataset.names) if name not in done]
+    remaining = [i for i, name in enumerate(dataset.names) if name not in done]
     devices = gpus_of(runtime) if engine in ("auto", "torch") else []
     work = partial(
         _refine_images,
@@ -106,8 +106,8 @@ def crf(
         bits=bits,
     )
     size = GPU_BATCH if devices else 1
-    batches = [left[i : i + size] for i in range(0, len(left), size)]
-    # in turn: batches of one size take about as long
+    batches = [remaining[i : i + size] for i in range(0, len(remaining), size)]
+    # in turn: batches of one size take about the same time
     placed = list(zip(batches, cycle(devices or ["cpu"]), strict=False))
     workers = max(runtime.workers, len(devices))
     parallel_map(work, placed, workers, name_of(folder), threads=bool(devices))

@@ -37,7 +37,7 @@ class Splits:
         with_boxes: bool = False,
         masks: Path | None = None,
     ) -> VOCDataset:
-        """A split whose samples hold what is asked for (`VOCDataset.view`)."""
+        """A split whose samples hold the requested entries (`VOCDataset.view`)."""
         if split not in self._built:
             self._built[split] = self._build(split=split)
         return self._built[split].view(with_masks, with_boxes, masks)
@@ -78,7 +78,7 @@ def data_module(data: DictConfig, runtime: "Runtime", **arguments: Any) -> DataM
     Args:
         data: configuration of the data set.
         runtime: gives the number of worker processes.
-        arguments: of `DataModule`, in place of the defaults for evaluation.
+        arguments: arguments of `DataModule` that replace the defaults for evaluation.
     """
     defaults: dict[str, Any] = {
         "transform": None,

@@ -38,7 +38,7 @@ def evaluate_seeds(
         folder: to write to.
         scores: folder of CAM scores.
         data: configuration of the data set.
-        split: whose images are evaluated; without true masks the metrics are empty.
+        split: split whose images are evaluated; without true masks the metrics are empty.
         seeds: the node `seeds` of the configuration.
     """
     dataset = datasets_of(data)(split)
@@ -82,7 +82,7 @@ def evaluate_masks(folder: Path, *, masks: Path, data: DictConfig, split: str) -
         folder: to write to.
         masks: folder of masks.
         data: configuration of the data set.
-        split: whose images are evaluated; without true masks the metrics are empty.
+        split: split whose images are evaluated; without true masks the metrics are empty.
     """
     dataset = datasets_of(data)(split)
     if not dataset.has_masks():

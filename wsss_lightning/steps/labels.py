@@ -7,11 +7,11 @@ from typing import Final
 
 @dataclass(frozen=True)
 class StepInfo:
-    """A step, as people read about it.
+    """How a step appears in tables, charts and images.
 
     Args:
         label: in tables, charts and images.
-        order: place in a pipeline; steps with a lower number come first.
+        order: position in a pipeline; steps with a lower number come first.
     """
 
     label: str
@@ -20,7 +20,7 @@ class StepInfo:
 
 _REFINER_ORDER: Final = 60
 
-# by the name that leads a score's key (`seeds/train/miou`)
+# by the first part of a score's key (`seeds/train/miou`)
 _steps: dict[str, StepInfo] = {
     "classifier": StepInfo("classifier", 0),
     "clusters": StepInfo("clusters", 5),
@@ -33,15 +33,15 @@ _steps: dict[str, StepInfo] = {
 
 
 def declare_steps(steps: Mapping[str, StepInfo]) -> None:
-    """Make labels and order of further steps known: those of a refiner, or of a stored run."""
+    """Register label and order of further steps: those of a refiner or of a stored run."""
     _steps.update(steps)
 
 
 def step_info(name: str) -> StepInfo:
-    """Label and order of a step; a step that nobody declared follows the refiners.
+    """Label and order of a step; undeclared steps come after the refiners.
 
     Args:
-        name: as it leads a score's key, with or without a round: `seeds`, `round_2/seeds`.
+        name: first part of a score's key, with or without a round: `seeds`, `round_2/seeds`.
     """
     last = name.rpartition("/")[2]
     return _steps.get(last, StepInfo(last.replace("_", " "), _REFINER_ORDER))

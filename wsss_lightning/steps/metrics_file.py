@@ -1,4 +1,4 @@
-"""metrics.json: the scores that a step found."""
+"""metrics.json: the scores of a step."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ Metrics = dict[str, float]
 
 
 def save_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
-    """Write the metrics; NaN, the mean of nothing, is left out."""
+    """Write the metrics; NaN (the mean of no values) is left out."""
     write_json(
         folder / "metrics.json", {key: value for key, value in metrics.items() if value == value}
     )

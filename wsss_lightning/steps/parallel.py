@@ -20,7 +20,7 @@ def parallel_map(
         work: stores its own result.
         items: arguments of `work`.
         workers: processes; 0 and 1 mean this process.
-        name: of the progress bar.
+        name: name of the progress bar.
         threads: use threads instead of processes.
     """
     if workers < 2 or len(items) < 2:
@@ -44,5 +44,5 @@ def parallel_map(
 
 def _start_worker() -> None:
     torch.set_num_threads(1)
-    # an idle worker would survive the death of its run, and hold the lock of the step
+    # otherwise an idle worker would outlive a killed run and hold the lock of the stage
     exit_with_parent()

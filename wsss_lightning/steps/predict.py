@@ -34,7 +34,7 @@ def predict(
         runtime: trainer and processes.
         trained: folder of a trained `Segmenter`.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         settings: the node `test` of the configuration.
     """
     test = TestSettings(tuple(settings.scales), settings.flip, settings.long_side)

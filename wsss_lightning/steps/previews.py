@@ -1,4 +1,4 @@
-"""Pictures of what each step made of some images."""
+"""Previews: images of a split after each step."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from wsss_lightning.steps.runtime import name_of
 from wsss_lightning.utils.console import track
 
 Points = Mapping[str, Sequence[Sequence[float]]]
-CLUSTER_COLUMNS = 8  # images of a sub-category in a picture
+CLUSTER_COLUMNS = 8  # images per sub-category in a preview
 CLUSTER_HEADINGS = ("nearest", *(f"{i}." for i in range(2, CLUSTER_COLUMNS)), "farthest")
 BLANK = np.full((1, 1, 3), 255, np.uint8)
 
@@ -32,12 +32,12 @@ def previews(
     seeds: Path | None,
     steps: Mapping[str, Path],
 ) -> None:
-    """One picture: evenly spaced images of a split, and beside each what the steps made of it.
+    """One preview: a row for each of some evenly spaced images, a column for each step.
 
     Args:
         folder: to write to.
         data: configuration of the data set.
-        split: whose images are shown.
+        split: split whose images are shown.
         count: number of images.
         seeds: folder of CAM scores.
         steps: folders of masks, by heading.
@@ -56,14 +56,14 @@ def previews(
 def cluster_previews(
     folder: Path, *, features: Path, clusters: Path, data: DictConfig, split: str
 ) -> None:
-    """One picture a class, one row a cluster: the images nearest to its mean, and the farthest.
+    """One preview per class, one row per cluster: the images nearest to its mean and the farthest.
 
     Args:
         folder: to write to.
         features: folder of `features`.
         clusters: folder of `cluster`.
         data: configuration of the data set.
-        split: whose images were clustered.
+        split: split whose images were clustered.
     """
     dataset = datasets_of(data)(split, with_masks=False)
     names, numbers, count = load_clusters(clusters / CLUSTERS)
@@ -94,7 +94,7 @@ def round_chart(folder: Path, *, points: Points, title: str) -> None:
     Args:
         folder: to write to.
         points: (round, score) of each line, by its name.
-        title: of the chart.
+        title: title of the chart.
     """
     chart = line_chart(points, "round", "mIoU (%)", integer_x=True)
     chart.suptitle(title, fontsize=11)
@@ -104,7 +104,14 @@ def round_chart(folder: Path, *, points: Points, title: str) -> None:
 def preview_row(
     dataset: VOCDataset, i: int, seeds: Path | None, steps: Mapping[str, Path]
 ) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-    """Pictures of an image and of what each step made of it, by heading, and their masks."""
+    """An image and its result after each step, by heading, and their masks.
+
+    Args:
+        dataset: dataset of the split.
+        i: index of the image.
+        seeds: folder of CAM scores.
+        steps: folders of masks, by heading.
+    """
     name, image, masks = dataset.names[i], np.asarray(dataset.image(i)), []
     row = {"image": image}
     if dataset.has_masks():

@@ -25,7 +25,7 @@ def pseudo_masks(
         folder: to write to.
         scores: folder of marginals.
         data: configuration of the data set.
-        split: whose images are read.
+        split: split whose images are read.
         confidence: smallest probability of a label, in [0, 1].
     """
     dataset = datasets_of(data)(split, with_masks=False)

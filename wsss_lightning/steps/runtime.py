@@ -1,4 +1,4 @@
-"""What steps run with, which is no part of their results: trainer, loggers, processes."""
+"""Trainer, loggers and processes of steps, which do not affect their results."""
 
 import multiprocessing
 import secrets
@@ -48,7 +48,13 @@ class Runtime:
 def build_trainer(
     runtime: Runtime, name: str, callbacks: Sequence[pl.Callback] = (), **arguments: Any
 ) -> pl.Trainer:
-    """A trainer whose progress bar shows `name`."""
+    """A trainer whose progress bar shows `name`.
+
+    Args:
+        runtime: configuration of the trainer.
+        name: name of the stage.
+        callbacks: further callbacks.
+    """
     block_sigchld_during_fork()
     multiprocessing.set_forkserver_preload(["wsss_lightning.methods.segmentation.module"])
     own = [*callbacks, CoverageCheck()]
@@ -65,7 +71,15 @@ def predict_images(
     data: DataModule,
     writer: pl.Callback,
 ) -> None:
-    """Predict a split, each image once over all processes; `writer` stores the predictions."""
+    """Predict a split, each image once over all processes; `writer` stores the predictions.
+
+    Args:
+        runtime: trainer and processes.
+        folder: folder of the stage.
+        module: module with `predict_step`.
+        data: data module of the split.
+        writer: callback that stores the predictions.
+    """
     trainer = build_trainer(runtime, name_of(folder), callbacks=[writer])
     with translate_worker_errors(trainer):
         trainer.predict(module, data, return_predictions=False)
@@ -76,8 +90,8 @@ def build_loggers(runtime: Runtime, folder: Path, config: dict[str, Any]) -> lis
 
     Args:
         runtime: configurations of the loggers.
-        folder: of the training.
-        config: what is trained and how, for W&B.
+        folder: folder of the training.
+        config: configuration of the training, for W&B.
     """
     loggers = []
     for name, node in runtime.loggers.items():
@@ -90,7 +104,7 @@ def build_loggers(runtime: Runtime, folder: Path, config: dict[str, Any]) -> lis
             arguments |= {"version": stored.read_text(), "job_type": stage}
             arguments["config"] = {**settings_of(node.config), **config}
             arguments["name"] = f"{node.get('group') or node.project}/{stage}"
-            # Lightning sets an environment variable, which a live session ignores
+            # Lightning sets an environment variable, which a running session ignores
             arguments["mode"] = "offline" if node.get("offline") else None
         loggers.append(instantiate(node)(**arguments))
     return loggers
@@ -111,5 +125,5 @@ def gpus_of(runtime: Runtime) -> list[str]:
 
 
 def name_of(folder: Path) -> str:
-    """Name of the step that writes a folder."""
+    """Name of the stage that writes a folder."""
     return folder.name.split("-")[0]

@@ -1,4 +1,4 @@
-"""On which images results are scored: the splits of a run, and one that papers report on.
+"""Splits on which a run is scored: its own, and a part of the training split that papers use.
 
 Papers train on one list and score on a part of it: on VOC 2012 seeds and pseudo masks come from the
 10,582 images of train_aug, and their published mIoU is that of the 1,464 of train.
@@ -18,9 +18,9 @@ class ScoredSplit:
     """A split, and the data whose true masks it is scored with.
 
     Args:
-        name: of the split.
-        data: configuration of the data; `reader.mask_dir` is that of the true masks.
-        digest: of the true masks where `data` is not that of the run; else empty.
+        name: name of the split.
+        data: configuration of the data; `dataset.mask_dir` is the folder of the true masks.
+        digest: digest of the true masks if `data` differs from that of the run; else empty.
     """
 
     name: str
@@ -29,13 +29,12 @@ class ScoredSplit:
 
 
 def scored_splits(cfg: DictConfig, split: str) -> list[ScoredSplit]:
-    """Where label maps of a split are scored: on that split, and for the training split also on
-    `benchmark.split`."""
-    found = [ScoredSplit(split, cfg.data)]
+    """Splits that score the label maps of a split: itself, and `benchmark.split` for training."""
+    splits = [ScoredSplit(split, cfg.data)]
     benchmark = _benchmark(cfg)
     if benchmark is not None and split == cfg.data.train:
-        found.append(benchmark)
-    return found
+        splits.append(benchmark)
+    return splits
 
 
 def every_scored_split(cfg: DictConfig) -> list[ScoredSplit]:
@@ -80,7 +79,7 @@ def _benchmark(cfg: DictConfig) -> ScoredSplit | None:
             return None
         raise InputError(
             f"benchmark.split is {name} with the masks of {mask_dir}, but {name} is a split of the "
-            f"run, which scores it with those of {own}; set data.dataset.mask_dir={mask_dir}, or "
+            f"run and is scored with the masks of {own}; set data.dataset.mask_dir={mask_dir}, or "
             "benchmark.split=null."
         )
     data = cfg.data.copy()

@@ -1,4 +1,4 @@
-"""Training of a LightningModule, and loading what it left."""
+"""Training of a LightningModule, and loading of the trained module."""
 
 import warnings
 from collections.abc import Mapping
@@ -65,10 +65,10 @@ def train(
     epochs_before: int = 0,
     stop_epoch: int | None = None,
 ) -> None:
-    """Train a module on the training split; leaves module.yaml, last.ckpt and CSV logs.
+    """Train a module on the training split; write module.yaml, last.ckpt and CSV logs.
 
     An interrupted training continues from its last checkpoint. A schedule of 0 epochs stores the
-    network as it was given, without training or logs.
+    given network unchanged, without training or logs.
 
     Args:
         folder: to write to.
@@ -76,9 +76,9 @@ def train(
         module: configuration of the LightningModule.
         data: configuration of the data set.
         schedule: number of epochs, batch size and augmentation.
-        target: what a batch holds beside the images: `tags` or `masks`.
+        target: `tags` or `masks`: what the batches hold in addition to the images.
         masks: folder of pseudo masks that replace the true ones.
-        clusters: folder of `cluster`: sub-categories to learn beside the tags.
+        clusters: folder of `cluster`: sub-categories to learn in addition to the tags.
         marginals: folders of `crf`, used by modules that learn from marginals instead of masks.
         encoder_from: folder of a trained module whose encoder this one starts from.
         continue_from: folder of a trained module of the same kind whose weights this one starts
@@ -89,6 +89,10 @@ def train(
             order.
         stop_epoch: number of epochs after which training stops, although the learning rate decays
             over all epochs of the schedule; None: the end of the schedule.
+
+    Raises:
+        InputError: the module does not fit the pipeline, or a file of weights does not fit the
+            module.
     """
     module = OmegaConf.create(settings_of(module))
     set_statistics(module)
@@ -99,12 +103,7 @@ def train(
         state = {"state_dict": model.state_dict()}
         write_atomically(last, lambda file: torch.save(state, file))
         return
-    if getattr(model, "needs_sub_tags", False) != (clusters is not None):
-        raise InputError(
-            f"{type(model).__name__} does not fit the pipeline: pipeline=sc_cam makes "
-            "sub-categories and method=sc_cam learns them; choose both, as in experiment=sc_cam, "
-            "or neither."
-        )
+    _check_sub_categories(model, clusters)
     if (long_side := runtime.validation_long_sides.get(target)) is not None:
         model.validate_at(long_side)
     seed = torch.initial_seed() + epochs_before
@@ -119,9 +118,7 @@ def train(
         scores=list((marginals or {}).values()) if getattr(model, "needs_marginals", False) else (),
         seed=seed % 2**32,
     )
-    validated = data.val is not None
-    if validated and target == "masks":  # tags give a curve without any mask
-        validated = datasets_of(data)(data.val).has_masks()
+    validated = _can_validate(data, target)
     callbacks = _callbacks(folder, seed, runtime.checkpoint_minutes, stop_epoch)
     if crf is not None and validated:
         # a target of the configuration, so that the key includes its code only where it is used
@@ -147,14 +144,14 @@ def crf_callback(parameters: DictConfig, num_classes: int, threads: int) -> Dens
     Args:
         parameters: a node of the group `crf`.
         num_classes: number of classes without background.
-        threads: of the CRF.
+        threads: number of threads of the CRF.
     """
     kernels, engine = crf_settings(parameters)
     return DenseCRFMetrics(kernels, num_classes, engine, threads)
 
 
 def load(trained: Path) -> Any:
-    """The module that `train` left in a folder, with its weights, in evaluation mode."""
+    """Load the module that `train` stored in a folder, in evaluation mode."""
     module: Any = OmegaConf.load(trained / "module.yaml")
     remove_weights(module)
     model = instantiate(module)
@@ -193,6 +190,22 @@ def _build(module: DictConfig, encoder_from: Path | None, continue_from: Path | 
     if continue_from is not None:
         model.load_state_dict(load(continue_from).state_dict())
     return model
+
+
+def _check_sub_categories(model: Any, clusters: Path | None) -> None:
+    if getattr(model, "needs_sub_tags", False) != (clusters is not None):
+        raise InputError(
+            f"{type(model).__name__} does not fit the pipeline: pipeline=sc_cam makes "
+            "sub-categories and method=sc_cam learns them; choose both, as in experiment=sc_cam, "
+            "or neither."
+        )
+
+
+def _can_validate(data: DictConfig, target: str) -> bool:
+    """Whether there is a validation split with the target; its tags are always known."""
+    if data.val is None:
+        return False
+    return target == "tags" or datasets_of(data)(data.val).has_masks()
 
 
 def _transform(schedule: DictConfig, model: Any) -> TrainTransform:

@@ -45,7 +45,7 @@ class TimedCheckpoint(pl.Callback):
     data module resumes its order of images from there.
 
     Args:
-        path: of the checkpoint, which is replaced.
+        path: path of the checkpoint, which is replaced.
         minutes: between checkpoints; 0 saves after every step.
     """
 

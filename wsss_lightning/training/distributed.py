@@ -1,4 +1,4 @@
-"""Several processes for one step, each with its own device."""
+"""Several processes for one stage, each with its own device."""
 
 import logging
 import multiprocessing
@@ -35,12 +35,13 @@ from wsss_lightning.errors import InputError
 
 @final
 class PerStageDDP(DDPStrategy):
-    """DDP whose processes are started for one step and end with it.
+    """DDP whose processes are started for one stage and end with it.
 
-    The process of the pipeline starts them. So all of them have the same configuration, whatever
-    started the run (a sweep, a scheduler), and no environment variable of one job reaches the next.
-    Gradients are averaged after each optimiser step; running statistics of batch norms when the
-    model is validated or saved.
+    The process of the pipeline starts them. All of them therefore have the same configuration,
+    however the run was started (by a sweep or a scheduler), and environment variables of one job
+    do not reach the next.
+    Gradients are averaged at each optimiser step, and running statistics of batch norms when
+    the model is validated or saved.
 
     Args:
         start_method: "spawn"; or "forkserver", which imports modules only once, but cannot be used
@@ -100,7 +101,7 @@ class ByValueLauncher(_MultiProcessingLauncher):
     252 of them to a process of a fork server, and operating systems often allow 1024; a
     MobileNet-V2 has 314 tensors, an EfficientNet-B7 about 1,700.
 
-    A terminal sends an interrupt to all processes. These ones start with SIGINT blocked, and the
+    A terminal sends an interrupt to all processes. These processes start with SIGINT blocked; the
     process that started them ends them.
     """
 
@@ -143,7 +144,7 @@ def _run_worker(rank: int, job: bytes, queue: Any) -> None:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT for processes that are started within; here it is delivered afterwards."""
+    """Block SIGINT for processes started inside; this process receives it afterwards."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -162,8 +163,8 @@ def gather_states(state: Tensor, group: Any | None = None) -> list[Tensor]:
     torchmetrics' function cannot gather. It becomes an empty tensor of the others' shape and type.
 
     Args:
-        state: of this process.
-        group: of processes; None: all.
+        state: state in this process.
+        group: group of processes; None: all.
     """
     parts: list[Any] = [None] * distributed.get_world_size(group)
     distributed.all_gather_object(parts, state.detach().cpu(), group)
@@ -196,10 +197,9 @@ def _restore_sigterm() -> None:
 def block_sigchld_during_fork() -> None:
     """Keep handlers of SIGCHLD from running during os.fork().
 
-    torch's handler raises an error when a data worker has died. During a fork the lock of `logging`
-    is held and would never be released, so that other threads which log would wait forever, as
-    W&B's do at its end. A worker that dies at such a moment is noticed at the next request for
-    data.
+    torch's handler raises an error when a data worker has died. If that happened during a fork,
+    the lock of `logging` would never be released, and other threads that log (such as W&B's)
+    would wait forever. A worker that dies at such a moment is noticed at the next request for data.
     """
     if not hasattr(os, "register_at_fork"):
         return
@@ -218,13 +218,13 @@ def block_sigchld_during_fork() -> None:
 
 
 def silence_lightning() -> None:
-    """Hide Lightning's messages about devices and workers, which every step would repeat."""
+    """Hide Lightning's messages about devices and workers, which every stage would repeat."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     hidden = (
         ".*does not have many workers.*",
         ".*isinstance.treespec, LeafSpec.*",
-        ".*exists and is not empty.*",  # the folder of a resumed fit
+        ".*exists and is not empty.*",  # expected for a resumed fit
         ".*custom batch sampler.*",
         ".*dataloader is not resumable.*",  # the data module resumes its order of images
         ".*in eval mode at the start of training.*",  # frozen batch norms
@@ -251,7 +251,7 @@ SETTINGS = re.compile(
 
 @contextmanager
 def translate_worker_errors(trainer: pl.Trainer) -> Iterator[None]:
-    """Turn errors of a step's processes into messages that name the process and the cause.
+    """Turn errors of a stage's processes into messages that name the process and the cause.
 
     Raises:
         InputError: a process raised it or was ended from outside, or an argument of the trainer
@@ -288,11 +288,11 @@ def _check_settings(text: str) -> None:
 def _describe_end(trainer: pl.Trainer, rank: int) -> str:
     process, count = _processes(trainer)[rank], trainer.world_size
     code = process.exitcode or 0
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    ending = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     hint = " (out of memory?)" if -code == signal.SIGKILL else ""
     return (
-        f"process {rank} of {count} (pid {process.pid}) {how}{hint}, and the others were stopped. "
-        "The same command resumes this step."
+        f"process {rank} of {count} (pid {process.pid}) {ending}{hint}, and the others were "
+        "stopped. The same command resumes this stage."
     )
 
 

@@ -10,7 +10,7 @@ class WandbTrainingLogger(WandbLogger):
     """Starts a W&B run only in the process that trains.
 
     Lightning's logger starts it in the parent process and attaches one of the training processes to
-    it. After that process has finished the run, the parent would wait forever for its next one.
+    it. After that process has finished the run, the parent would wait forever for its next run.
     """
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The `pl.Trainer` of the configuration, and the arguments that it accepts.
 
 Every argument that could change a result belongs to the cache key of a run; otherwise a result of
-other settings would be reused. An argument is part of the key unless `NEUTRAL` says why it cannot
-change a result, so that arguments of later Lightning versions are part of it too.
+other settings would be reused. An argument is part of the key unless `NEUTRAL` explains why it
+cannot change a result, so that arguments of later Lightning versions are part of it too.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ NEUTRAL: dict[str, str] = {
 # arguments that change results, or may do so
 COUNTED = frozenset(
     {
-        "accelerator",  # in use, even if chosen by "auto": a CPU and a GPU round differently
+        "accelerator",  # the one in use, even if chosen by "auto": CPUs and GPUs round differently
         # only the number of processes: each normalises its own part of a batch, unless batch norms
         # are synchronised, and sums of gradients round differently
         "devices",
@@ -58,7 +58,7 @@ COUNTED = frozenset(
         "deterministic",
         "benchmark",
         "inference_mode",
-        "profiler",  # otherwise a finished step would be reused without a profile
+        "profiler",  # otherwise a cached stage would be reused without a profile
         "detect_anomaly",
         "model_registry",
     }
@@ -69,7 +69,7 @@ _WHOLE = (
     "scores are always computed on all images of a split. For a quick run list fewer images "
     f"(data.dataset.lists), or train less: {_QUICK}"
 )
-# arguments that a run refuses: the values that it accepts all the same, and what to do instead
+# refused arguments: the values that are accepted nevertheless, and what to do instead
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "fast_dev_run": (
         (None, False, 0),
@@ -221,7 +221,7 @@ def build_trainer(
         cause = error.__cause__ or error
         raise InputError(
             f"trainer cannot be built on this machine: {cause} Change that key; trainer=auto uses "
-            "what the machine has, trainer=cpu its CPU."
+            "a GPU if there is one, trainer=cpu the CPU."
         ) from error
 
 

@@ -22,7 +22,13 @@ def warn(message: str) -> None:
 
 
 def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
-    """Iterate with a progress bar; silent where the output is not a terminal."""
+    """Iterate with a progress bar; silent where the output is not a terminal.
+
+    Args:
+        items: items to iterate over.
+        total: number of items.
+        description: text before the bar.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Atomic writes: a file is complete and on disk, or not there at all."""
+"""Atomic writes: a file is either complete and on disk, or absent."""
 
 import csv
 import io

@@ -51,9 +51,9 @@ def explain_machine_error(
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
+        visited.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 
@@ -72,11 +72,11 @@ def _is_out_of_memory(error: BaseException, text: str, number: int | None) -> bo
 
 
 def _last_line(error: BaseException) -> str:
-    """The telling line of a message, which may begin with the traceback of a worker process."""
+    """The informative line of a message, which may begin with a worker's traceback."""
     if isinstance(error, OSError) and error.strerror:
         file = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{file}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = (line for line in lines if OUT_OF_MEMORY.search(line) or WORKER_KILLED.search(line))
+    causes = (line for line in lines if OUT_OF_MEMORY.search(line) or WORKER_KILLED.search(line))
     last = lines[-1] if lines else type(error).__name__
-    return next(telling, last)[:300].rstrip(". ")
+    return next(causes, last)[:300].rstrip(". ")

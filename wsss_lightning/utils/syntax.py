@@ -1,4 +1,4 @@
-"""Syntax trees: which names a piece of code refers to, and a text that holds only what it does."""
+"""Syntax trees: names that code refers to, and a normal form of code without comments."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-# functions that import the modules which they are given by name, without using them
+# functions that import modules by name without using them
 PRELOADS = frozenset({"set_forkserver_preload"})
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -23,13 +23,13 @@ class Target(NamedTuple):
 
 @dataclass
 class References:
-    """What code takes from outside.
+    """References of code to names outside of it.
 
     Attributes:
         chains: names of its module with their attributes, `a.b.c` in parts.
         imports: its own imports.
-        modules: that are imported only for what they do then.
-        strings: that may name modules or definitions.
+        modules: modules imported only for their effect on import.
+        strings: strings that may name modules or definitions.
     """
 
     chains: set[tuple[str, ...]] = field(default_factory=set)
@@ -49,7 +49,13 @@ class References:
 
 
 def references(code: Iterable[ast.AST], module: str, is_package: bool) -> References:
-    """What statements of a module refer to; names that functions bind themselves are left out."""
+    """References of a module's statements, without the local names of functions.
+
+    Args:
+        code: statements of the module.
+        module: name of the module.
+        is_package: whether the module is a package.
+    """
     collector = _Collector(module, is_package)
     for node in code:
         collector.visit(node)
@@ -125,9 +131,14 @@ class _Collector(ast.NodeVisitor):
 def import_targets(
     node: ast.Import | ast.ImportFrom, module: str, is_package: bool
 ) -> Iterator[tuple[str, Target, Target]]:
-    """Of each name that an import binds: the name, what it becomes, and what is imported.
+    """For each name that an import binds: the name, what it refers to, and what is imported.
 
     The last two differ for `import a.b`, which binds `a`.
+
+    Args:
+        node: the import.
+        module: name of the module that imports.
+        is_package: whether the module is a package.
     """
     if isinstance(node, ast.Import):
         for alias in node.names:
@@ -145,19 +156,19 @@ def import_targets(
 
 
 def assigned_names(target: ast.expr) -> list[str] | None:
-    """Names that an assignment binds; None where it changes an object."""
+    """Names that an assignment binds; None if it changes an object."""
     if isinstance(target, ast.Name):
         return [target.id]
     if isinstance(target, ast.Starred):
         return assigned_names(target.value)
     if isinstance(target, (ast.Tuple, ast.List)):
-        found: list[str] = []
+        bound: list[str] = []
         for element in target.elts:
             names = assigned_names(element)
             if names is None:
                 return None
-            found += names
-        return found
+            bound += names
+        return bound
     return None
 
 
@@ -183,31 +194,31 @@ def is_main(statement: ast.stmt) -> bool:
 
 
 def normal_form(code: Iterable[ast.AST]) -> str:
-    """A text without comments, docstrings, layout and what only some versions of Python store."""
-    words: list[str] = []
-    _write(list(code), words)
-    return " ".join(words)
+    """Code as text without comments, docstrings, layout and version-dependent details."""
+    tokens: list[str] = []
+    _write(list(code), tokens)
+    return " ".join(tokens)
 
 
-def _write(node: Any, words: list[str]) -> None:
+def _write(node: Any, tokens: list[str]) -> None:
     if isinstance(node, ast.AST):
-        words.append(type(node).__name__)
-        words.append("(")
+        tokens.append(type(node).__name__)
+        tokens.append("(")
         for name in node._fields:
             value = getattr(node, name, None)
             if value is None or value == [] or name in ("ctx", "kind", "type_comment"):
                 continue
-            words.append(name)
-            _write(value, words)
-        words.append(")")
+            tokens.append(name)
+            _write(value, tokens)
+        tokens.append(")")
     elif isinstance(node, list):
-        words.append("[")
+        tokens.append("[")
         for item in node:
             if not is_text(item):
-                _write(item, words)
-        words.append("]")
+                _write(item, tokens)
+        tokens.append("]")
     else:
-        words.append(repr(node))
+        tokens.append(repr(node))
 
 
 def _last_name(node: ast.AST) -> str | None:
@@ -218,19 +229,19 @@ def _last_name(node: ast.AST) -> str | None:
 
 def _bound_in(body: Iterable[ast.AST]) -> set[str]:
     """Names that the body of a function binds; not those of the scopes within it."""
-    found: set[str] = set()
-    left = list(body)
-    while left:
-        node = left.pop()
+    bound: set[str] = set()
+    pending = list(body)
+    while pending:
+        node = pending.pop()
         if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
-            found.add(node.name)
+            bound.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            found.update((a.asname or a.name).partition(".")[0] for a in node.names)
+            bound.update((a.asname or a.name).partition(".")[0] for a in node.names)
         elif isinstance(node, ast.Name):
             if not isinstance(node.ctx, ast.Load):
-                found.add(node.id)
+                bound.add(node.id)
         elif not isinstance(node, (ast.Lambda, *COMPREHENSIONS)):
             if isinstance(node, ast.ExceptHandler) and node.name:
-                found.add(node.name)
-            left += ast.iter_child_nodes(node)
-    return found
+                bound.add(node.name)
+            pending += ast.iter_child_nodes(node)
+    return bound

@@ -14,8 +14,8 @@ class Annotations:
     """Annotations in VOC's XML, one file an image.
 
     Args:
-        folder: of the files.
-        index: of the images.
+        folder: folder of the files.
+        index: index of the images.
     """
 
     def __init__(self, folder: Path, index: ImageIndex) -> None:
@@ -34,7 +34,7 @@ class Annotations:
         """Objects of an image.
 
         Raises:
-            InputError: as of `read_xml`.
+            InputError: as in `read_xml`.
         """
         if image.name not in self._parsed:
             self._parsed[image.name] = read_xml(self.path(image))

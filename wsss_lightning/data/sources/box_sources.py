@@ -37,8 +37,8 @@ class BoxCounts(NamedTuple):
     """Number of boxes in a split.
 
     Attributes:
-        boxes: that are used.
-        clipped: of these, boxes that exceeded their image.
+        boxes: number of boxes that are used.
+        clipped: number of these boxes that exceeded their image.
         tags_without_box: tags whose class has no box in the image.
         empty: objects of a COCO file without height or width, which are left out.
     """
@@ -88,7 +88,13 @@ class BoxSource(ABC):
 def count_boxes(
     source: BoxSource, images: Sequence[SplitImage], tags: Float[Tensor, "n c"]
 ) -> BoxCounts:
-    """Count the boxes of images with these tags."""
+    """Count the boxes of images with these tags.
+
+    Args:
+        source: source of the boxes.
+        images: images of the split.
+        tags: multi-hot tags of the images.
+    """
     boxes = clipped = without_box = 0
     for image, vector in zip(images, tags, strict=True):
         labels = source.read(image)[:, 0].astype(int).tolist()
@@ -102,7 +108,7 @@ class DrawnBoxes(BoxSource):
     """Boxes that files hold as numbers.
 
     Args:
-        classes: of the dataset.
+        classes: classes of the dataset.
     """
 
     def __init__(self, classes: ClassNames) -> None:
@@ -202,8 +208,8 @@ class XmlBoxes(DrawnBoxes):
     """Boxes of XML annotations.
 
     Args:
-        classes: of the dataset.
-        annotations: of the split.
+        classes: classes of the dataset.
+        annotations: annotations of the split.
         difficult: keep objects that are marked as difficult.
     """
 
@@ -227,10 +233,10 @@ class TableBoxes(DrawnBoxes):
     """Boxes of all images in one file: COCO's JSON, or CSV.
 
     Args:
-        classes: of the dataset.
-        file: that holds the boxes.
-        index: of all images.
-        names: of the images of the split.
+        classes: classes of the dataset.
+        file: file that holds the boxes.
+        index: index of all images.
+        names: names of the images of the split.
         split: named in messages.
         allow_unlisted: images without an entry have no object.
         notes: list that remarks for the user are added to when the file is read.
@@ -295,7 +301,7 @@ class TableBoxes(DrawnBoxes):
         return BoxTable(boxes, sizes, table.num_empty)
 
     def _check_unlisted(self, listed: set[str], missing: Sequence[str]) -> None:
-        """Refuse to take images for background that the file may list by another name."""
+        """Reject images without an entry that the file may list under another name."""
         unlisted = [name for name in self.names if name not in listed]
         if unlisted and self.allow_unlisted:
             raise InputError(
@@ -310,8 +316,8 @@ class InstanceBoxes(BoxSource):
     """Bounding boxes of the instances in instance masks; true masks give their classes.
 
     Args:
-        folder: of the instance masks.
-        index: of the images.
+        folder: folder of the instance masks.
+        index: index of the images.
         masks: true masks of the split.
     """
 

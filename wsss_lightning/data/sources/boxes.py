@@ -33,7 +33,7 @@ class RawBox(NamedTuple):
     """A box as its file holds it, neither rounded nor clipped.
 
     Attributes:
-        name: of its class.
+        name: name of its class.
         corners: x0, y0, x1, y1 in our convention; None if they are not numbers.
         difficult: marked as such in VOC's XML.
         numbers: as written in the file, for messages.
@@ -51,7 +51,7 @@ class Annotation(NamedTuple):
     """An annotation of one image in VOC's XML.
 
     Attributes:
-        boxes: of its objects.
+        boxes: boxes of its objects.
         size: (H, W) of the annotated image; None if the file does not give it.
     """
 
@@ -255,6 +255,11 @@ def clip_and_round(box: RawBox, height: int, width: int) -> tuple[int, int, int,
 
     Halves are rounded up, so that the size of a box does not depend on its position. A box that
     rounding would reduce to nothing keeps the pixel where it starts.
+
+    Args:
+        box: a box as in its file.
+        height: height of the image.
+        width: width of the image.
     """
     if box.corners is None:
         return None
@@ -266,7 +271,13 @@ def clip_and_round(box: RawBox, height: int, width: int) -> tuple[int, int, int,
 
 
 def exceeds_image(box: RawBox, height: int, width: int) -> bool:
-    """Whether a part of a box lies outside its image."""
+    """Whether a part of a box lies outside its image.
+
+    Args:
+        box: a box as in its file.
+        height: height of the image.
+        width: width of the image.
+    """
     if box.corners is None:
         return False
     x0, y0, x1, y1 = box.corners

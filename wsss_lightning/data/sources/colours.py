@@ -21,7 +21,7 @@ def parse_colours(setting: Mapping[Any, Any], labels: Mapping[str, int]) -> dict
     Args:
         setting: `cat: [128, 0, 0]`, `cat: [[128, 0, 0], [0, 128, 0]]` or `"128 0 0": cat`; a
             colour may also be written as `"#800000"`.
-        labels: of the class names, `background` and `ignored`.
+        labels: label of each class name, of `background` and of `ignored`.
 
     Raises:
         InputError: a class or colour is invalid, or two classes share a colour.

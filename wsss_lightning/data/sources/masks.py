@@ -109,14 +109,14 @@ class MaskReader:
         return labels[places].reshape(packed.shape)
 
     def digest_source(self) -> bytes:
-        """What labels depend on besides the files, for a digest."""
+        """Everything besides the files that labels depend on, for a digest."""
         return self.table.tobytes() + repr((self.colours, self._default)).encode()
 
     def inspect(self, path: Path) -> "MaskContent":
         """Count the ids or colours of a mask, and their labels.
 
         Raises:
-            InputError: as of `read`.
+            InputError: as in `read`.
         """
         with _opened(path) as image:
             mode, palette = image.mode, None
@@ -151,9 +151,9 @@ class MaskContent:
     """Contents of one mask.
 
     Attributes:
-        path: of the file.
-        mode: of the image, as Pillow calls it.
-        pixels: of each id, or of each packed colour.
+        path: path of the file.
+        mode: mode of the image, as Pillow calls it.
+        pixels: number of pixels of each id, or of each packed colour.
         labels: pixels of each label 0 to c and 255; -1: invalid ids.
         unnamed: pixels of each id or colour without a name.
         palette: colour of each id that occurs.
@@ -169,7 +169,7 @@ class MaskContent:
     of_colours: bool
 
     def is_grey(self) -> bool:
-        """Whether all colours of the palette are grey, which says nothing about classes."""
+        """Whether all colours of the palette are grey and thus independent of classes."""
         return all(len(set(colour)) == 1 for colour in self.palette.values())
 
     def describe(self, values: Iterable[int]) -> str:

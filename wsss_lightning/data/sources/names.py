@@ -23,7 +23,7 @@ class FolderIndex:
 
     Args:
         folder: to search; it may be missing.
-        suffixes: of the files to index, lower case.
+        suffixes: suffixes of the files to index, lower case.
     """
 
     def __init__(self, folder: Path, suffixes: Sequence[str]) -> None:
@@ -70,9 +70,9 @@ class ImageIndex:
     Unicode, and different case where that is unique.
 
     Args:
-        folder: of the images, with any sub-folders.
-        mask_folder: of the true masks. If it is the folder of images, a PNG next to a photo of the
-            same name is its mask.
+        folder: folder of the images, with any sub-folders.
+        mask_folder: folder of the true masks. If it is the folder of images, a PNG next to a photo
+            of the same name is its mask.
     """
 
     def __init__(self, folder: Path, mask_folder: Path) -> None:
@@ -115,7 +115,7 @@ class ImageIndex:
         return self._index.names_ending(stem)
 
     def why_absent(self, text: str) -> str:
-        """A hint why no image has this name; empty if there is none."""
+        """Hint why no image has this name; empty if there is no hint."""
         name = _composed(PurePosixPath(text.replace("\\", "/")).name)
         suffix = self._index.other_suffixes.get(name)
         if suffix is not None or "." in name:
@@ -171,7 +171,7 @@ class Companions:
     that name.
 
     Args:
-        folder: of the files.
+        folder: folder of the files.
         suffixes: allowed ones; the first is the usual one.
         images: the images that the files belong to.
     """

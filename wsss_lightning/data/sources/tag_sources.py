@@ -35,7 +35,7 @@ def tags_of_images(
 
     Args:
         indices_of: classes of an image, from 0.
-        images: of the split.
+        images: images of the split.
         num_classes: c.
         refuse: called for images whose annotation cannot be used.
     """
@@ -51,7 +51,13 @@ def tags_of_images(
 
 
 def indices_from_xml(image: SplitImage, annotations: Annotations, classes: ClassNames) -> list[int]:
-    """Classes of all objects, from 0, difficult ones included."""
+    """Classes of all objects, from 0, difficult ones included.
+
+    Args:
+        image: an image of the split.
+        annotations: annotations of the split.
+        classes: classes of the dataset.
+    """
     path = annotations.path(image)
     indices = (classes.require(box.name, path) for box in annotations.read(image).boxes)
     return [index for index in indices if index is not None]
@@ -78,10 +84,10 @@ def tags_of_table(
     """Images that the table lists, and their multi-hot tags.
 
     Args:
-        path: of a .csv, .tsv or .npy file.
-        images: of the split.
-        index: of all images.
-        classes: of the dataset.
+        path: path of a .csv, .tsv or .npy file.
+        images: images of the split.
+        index: index of all images.
+        classes: classes of the dataset.
         split: named in messages.
         refuse: called for images that the table lacks.
 

@@ -40,9 +40,9 @@ def read_csv(path: Path, images: ImageIndex, classes: ClassNames) -> TagTable:
     bars. A table of names needs no header, and may have several rows for an image.
 
     Args:
-        path: of the table.
+        path: path of the table.
         images: named by the first column, or by one called image, filename and so on.
-        classes: of the dataset.
+        classes: classes of the dataset.
 
     Raises:
         InputError: the file is no such table; the message names the line.
@@ -171,6 +171,11 @@ def _name_column(header: Sequence[str]) -> int:
 
 def read_npy(path: Path, images: ImageIndex, classes: ClassNames) -> TagTable:
     """Read a dictionary from image name to multi-hot vector, saved by `numpy.save`.
+
+    Args:
+        path: path of the file.
+        images: images of the dataset.
+        classes: classes of the dataset.
 
     Raises:
         InputError: the file is damaged, or a vector does not fit these classes.

@@ -23,8 +23,8 @@ class TrueMasks:
     """Masks of the same names as the images, in a folder of their own.
 
     Args:
-        folder: of the masks.
-        index: of the images.
+        folder: folder of the masks.
+        index: index of the images.
         reader: converts ids or colours to labels.
         split: named in messages.
     """

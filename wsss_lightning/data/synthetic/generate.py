@@ -75,7 +75,7 @@ def generate(
     """
     if len(scale_range) != 2:
         raise InputError(
-            f"tiny_world: scale_range is {list(scale_range)}, but must be two numbers, the lower "
+            f"scale_range is {list(scale_range)}, but must be two numbers, the lower "
             "and the upper end, for example [0.25, 0.8]."
         )
     low, high = (float(end) for end in scale_range)
@@ -151,4 +151,4 @@ def _check(num_train: int, num_val: int, settings: WorldSettings) -> None:
         ("objects", settings.objects, 1 <= settings.objects <= 8, "a number in 1..8"),
     ):
         if not valid:
-            raise InputError(f"tiny_world: {name} is {value}, but must be {expected}.")
+            raise InputError(f"{name} is {value}, but must be {expected}.")

@@ -22,12 +22,12 @@ from wsss_lightning.ops.resize import resize_to
 class AffinityNet(EncoderNetwork):
     """features = elu(embed([elu(squeeze(map)) for each feature layer])), at the first map's size.
 
-    All layers learn, the backbone included, unlike those of SEAM's pixel correlation module.
+    Gradients reach all layers, including the backbone, unlike in SEAM's pixel correlation module.
 
     Args:
         backbone: builds the encoder.
-        feature_layers: layers whose maps are used, as in `FeatureTap`; the first, which gives the
-            size, is the finest.
+        feature_layers: layers whose maps are used, as in `FeatureTap`; the first one is the finest
+            and sets the size.
         feature_channels: number of channels that a 1x1 convolution reduces each of them to.
         weights: local file of a whole network: an official AffinityNet .pth on ResNet38, or this
             network's state dict.

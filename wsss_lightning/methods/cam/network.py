@@ -19,7 +19,7 @@ def class_head(channels: int, outputs: int, init: str) -> nn.Conv2d:
     """A 1x1 convolution without bias, from features to one map for each output.
 
     Args:
-        channels: of the features.
+        channels: number of channels of the features.
         outputs: number of classes or sub-categories.
         init: "default" for the initialisation of PyTorch's convolutions, as in IRN; "xavier" for
             Xavier's uniform one, as in PSA and SC-CAM. For thousands of channels its range is more

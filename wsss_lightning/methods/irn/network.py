@@ -32,10 +32,10 @@ class BoundaryNet(EncoderNetwork):
             those of ResNet50 after max-pooling and after each of its four stages.
         feature_channels: number of channels that a 1x1 convolution reduces each of them to.
         groups: number of groups of the group norm after that convolution.
-        stride: of the boundary map, in pixels; at most that of the finest feature layer.
+        stride: stride of the boundary map, in pixels; at most that of the finest feature layer.
         least_size: smallest side in pixels; smaller images are padded. Group norm averages over all
             cells, so test images should have as many cells as training crops.
-        frozen: whether the encoder keeps its weights.
+        frozen: whether the encoder is not trained.
         weights: local file of a whole network: an official IRN .pth, or this network's state dict.
 
     Raises:

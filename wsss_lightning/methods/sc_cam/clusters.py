@@ -1,6 +1,6 @@
 """Sub-categories of SC-CAM: clusters of the images of each class, and their quality.
 
-Letters: n images, c classes, d numbers of a feature, k clusters of a class.
+Letters: n images, c classes, d values of a feature, k clusters of a class.
 """
 
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ def cluster(
     If there are fewer images than clusters, each image is a cluster.
 
     Args:
-        features: of the images of one class.
+        features: features of the images of one class.
         count: k, at least 1.
         algorithm: "kmeans", or "minibatch" for 100,000 images and more.
         n_init: number of initialisations, of which the best result counts.
         max_iter: maximum number of iterations of each.
-        seed: of the initialisations.
+        seed: seed of the initialisations.
 
     Raises:
         ValueError: the algorithm is unknown.
@@ -98,10 +98,15 @@ def silhouette(
 
     None if there are fewer than two clusters, or if each image is a cluster.
 
+    Args:
+        features: features of the images of one class.
+        clusters: cluster of each image.
+        seed: seed of the sample of images.
+
     Source: Rousseeuw 1987.
     """
-    found = len(np.unique(clusters))
-    if not 1 < found < len(clusters):
+    count = len(np.unique(clusters))
+    if not 1 < count < len(clusters):
         return None
     sample = MAX_COMPARED if len(clusters) > MAX_COMPARED else None
     return float(silhouette_score(features, clusters, sample_size=sample, random_state=seed))
@@ -125,29 +130,30 @@ def quality(
     features: Float32[np.ndarray, "n d"],
     clusters: Integer[np.ndarray, "n"],
     count: int,
-    again: Sequence[Integer[np.ndarray, "n"]],
+    other_clusterings: Sequence[Integer[np.ndarray, "n"]],
     subcategories: Integer[np.ndarray, "n"] | None,
     seed: int,
 ) -> dict[str, Any]:
     """Quality of the clusters of a class.
 
     Args:
-        features: of its images.
+        features: features of its images.
         clusters: cluster of each image.
         count: number of clusters.
-        again: clusterings of the same features from other seeds.
+        other_clusterings: clusterings of the same features from other seeds.
         subcategories: true sub-categories, ABSENT where unknown; None: all are unknown.
-        seed: of the sample for the silhouette.
+        seed: seed of the sample for the silhouette.
 
     Returns:
-        images, sizes, silhouette, stability (agreement with `again`) and recovery (agreement with
+        images, sizes, silhouette, stability (agreement with the other
+        clusterings) and recovery (agreement with
         `subcategories`); values are None where there is nothing to compare.
     """
     measures: dict[str, Any] = {
         "images": len(clusters),
         "sizes": np.bincount(clusters, minlength=count).tolist(),
         "silhouette": silhouette(features, clusters, seed),
-        "stability": agreement(clusters, again),
+        "stability": agreement(clusters, other_clusterings),
     }
     if subcategories is not None:
         known = subcategories != ABSENT

@@ -1,6 +1,6 @@
 """Files of features and clusters; each file is complete or absent.
 
-Letters: n images, m rows, c classes, d numbers of a feature.
+Letters: n images, m rows, c classes, d values of a feature.
 """
 
 import csv
@@ -24,7 +24,7 @@ class Features(NamedTuple):
     """Features of images.
 
     names: image of each row.
-    classes: class of each row; ABSENT where a row belongs to the whole image.
+    classes: class of each row; ABSENT if the row describes the whole image.
     rows: (m d).
     """
 
@@ -79,8 +79,8 @@ def save_clusters(
     """Write the cluster of each image and class to an .npz file.
 
     Args:
-        path: of the file.
-        names: of the images.
+        path: path of the file.
+        names: names of the images.
         clusters: in [0, count); ABSENT where an image lacks the class.
         count: number of clusters of a class.
     """
@@ -119,8 +119,8 @@ def read_subcategories(
     """Read known sub-categories from a CSV file with the columns name, class, subcategory.
 
     Args:
-        path: of the file; further columns are ignored.
-        names: of the images, in the order of the result; rows of other images are ignored.
+        path: path of the file; further columns are ignored.
+        names: names of the images, in the order of the result; rows of other images are ignored.
         classes: names of the classes, in the order of the result; rows of others are ignored.
 
     Returns:

@@ -19,12 +19,11 @@ from wsss_lightning.ops.losses import tag_loss
 class SCCAM(TagMethod):
     """loss = classification + sub_weight * classification of sub-categories (eq. 4).
 
-    This is one round of the method: sub-categories are clusters of each class's images, which the
-    classifier of the round before gave. Seeds are the CAMs of the classes.
+    This is one round of the method. Sub-categories are clusters of the images of each class, by the
+    features of the previous round's classifier. Seeds are the CAMs of the classes.
 
     Args:
-        net, num_classes, optimizer, head_lr_multiplier, poly_power, bias_lr_multiplier,
-            decay_biases: as in `TagMethod`; the network is a `SubCamNet`.
+        net: builds a `SubCamNet`; arguments that are not listed here are those of `TagMethod`.
         sub_weight: weight of the sub-categories' loss, 0 or more; lambda of the paper.
 
     Raises:

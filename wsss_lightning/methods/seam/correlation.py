@@ -45,8 +45,8 @@ def pixel_correlation(
     pixels of a pair, and no transpose is stored.
 
     Args:
-        maps: what is propagated, such as `suppress_non_max_classes` of a cam.
-        features: of any norm; they are normalised here.
+        maps: maps to propagate, such as `suppress_non_max_classes` of a cam.
+        features: features of any norm; the function normalises them.
         block_mib: MiB of one block of A, above 0; a block has at least one column.
 
     Returns:

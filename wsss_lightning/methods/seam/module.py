@@ -27,14 +27,13 @@ from wsss_lightning.ops.resize import resize, resize_to, resized_mean
 class SEAM(TagMethod):
     """loss = classification + min_pooling_weight * min_pooling + er_weight * ER + ecr_weight * ECR.
 
-    The network sees each image at two scales, and the CAMs of both must agree (sec. 3.4).
+    Each image is processed at two scales, and the CAMs of both must agree (sec. 3.4).
     Classification and ER train the CAM; ECR and min_pooling train the pixel correlation module, and
     no gradient passes between the two. Seeds are the refined maps.
 
     Args:
-        net, num_classes, optimizer, head_lr_multiplier, poly_power, bias_lr_multiplier,
-            decay_biases: as in `TagMethod`; the network is a `SeamNet`.
-        scale: of the small view, in (0, 1].
+        net: builds a `SeamNet`; all other arguments are as in `TagMethod`.
+        scale: scale of the small view, in (0, 1].
         min_pooling_weight: weight of a term that only the official code has; 0 leaves it out.
         er_weight: weight of the difference between the CAMs of both views.
         ecr_weight: weight of the difference between the CAM of one view and the refined map of the

@@ -29,10 +29,10 @@ class DeepLabV1(EncoderNetwork):
 
     Args:
         backbone: builds the encoder.
-        output_stride: of the encoder, which is dilated for it: 8, 16 or 32; None keeps the
-            backbone's.
-        dilation: of the 3x3 convolution, in cells; 1 or more.
-        channels: of both hidden layers; 1 or more.
+        output_stride: output stride of the encoder, which is dilated for it: 8, 16 or 32; None
+            keeps the backbone's.
+        dilation: dilation of the 3x3 convolution, in cells; 1 or more.
+        channels: number of channels of both hidden layers; 1 or more.
         dropout: probability of dropping a single activation before the last layer, in [0, 1).
         norm_momentum: weight of a batch in the running statistics of all batch norms, in (0, 1].
         norm_affine: whether batch norms learn scale and shift.
@@ -97,10 +97,11 @@ class DeepLabV2(EncoderNetwork):
 
     Args:
         backbone: builds the encoder.
-        output_stride: of the encoder, which is dilated for it: 8, 16 or 32; None keeps the
-            backbone's.
+        output_stride: output stride of the encoder, which is dilated for it: 8, 16 or 32; None
+            keeps the backbone's.
         rates: dilations of the convolutions, in cells; each 1 or more.
-        scales: of the copies used beside the image itself, each in (0, 1); empty: single-scale.
+        scales: scales of the copies used in addition to the image, each in (0, 1); empty:
+            single-scale.
         norm_momentum: weight of a batch in the running statistics of all batch norms, in (0, 1].
         norm_affine: whether batch norms learn scale and shift.
         weights: local file of a whole network: a .pth of deeplab-pytorch, or this network's state

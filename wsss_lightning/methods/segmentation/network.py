@@ -28,12 +28,12 @@ class SegmentationNet(nn.Module):
 
     Args:
         backbone: names the encoder, its weights and its frozen parts.
-        architecture: of segmentation_models_pytorch, such as deeplabv3plus or unet.
+        architecture: architecture of segmentation_models_pytorch, such as deeplabv3plus or unet.
         options: further arguments of the architecture's constructor.
         num_classes: number of classes without background.
-        output_stride: of the encoder, for architectures that dilate it: 8 or 16; None: the
-            backbone's, at most 16. A value of its own keeps this network as it is when a method
-            wants finer maps.
+        output_stride: output stride of the encoder, for architectures that dilate it: 8 or 16;
+            None: the backbone's, at most 16. A separate value keeps this network unchanged when a
+            method needs finer maps.
 
     Raises:
         ValueError: `output_stride` or `architecture` is out of range, `architecture` lacks one of
@@ -76,7 +76,7 @@ class SegmentationNet(nn.Module):
                 **options,
                 **options_of_backbone,
             )
-        except Exception as error:  # of any type: networks differ in how they refuse arguments
+        except Exception as error:  # libraries reject arguments with exceptions of many types
             message = (
                 f"options must suit architecture {architecture} and backbone {name} with options "
                 f"{dict(options_of_backbone)}, got {dict(options)}; the library reports: "

@@ -18,7 +18,7 @@ from wsss_lightning.data.batch import Batch
 
 @dataclass(frozen=True)
 class TestSettings:
-    """How a segmentation network is applied to an image; independent of how it was trained.
+    """Settings of a prediction; independent of how the network was trained.
 
     Args:
         scales: sizes of the image, in units of the base size; positive.
@@ -79,7 +79,7 @@ class SegmentationPredictor(pl.LightningModule):
 
     Args:
         network: a trained segmentation network or `Segmenter`.
-        settings: how it is applied.
+        settings: scales and mirror images.
     """
 
     def __init__(self, network: nn.Module, settings: TestSettings) -> None:

@@ -40,27 +40,45 @@ class Window(NamedTuple):
 
 
 def windows(boxes: Float[Tensor, "n 5"], height: int, width: int) -> list[Window]:
-    """The pixels of each box in the image, in the order of the boxes; coordinates are rounded."""
-    found = []
+    """The pixels of each box in the image, in the order of the boxes; coordinates are rounded.
+
+    Args:
+        boxes: boxes of the image.
+        height: height of the image.
+        width: width of the image.
+    """
+    clipped = []
     for label, x0, y0, x1, y1 in boxes.round().long().tolist():
         left, right = min(max(x0, 0), width), min(max(x1, 0), width)
         top, bottom = min(max(y0, 0), height), min(max(y1, 0), height)
-        found.append(Window(label, slice(top, max(top, bottom)), slice(left, max(left, right))))
-    return found
+        clipped.append(Window(label, slice(top, max(top, bottom)), slice(left, max(left, right))))
+    return clipped
 
 
 def painting_order(boxes: Float[Tensor, "n 5"], height: int, width: int) -> list[int]:
-    """Indices of boxes from back to front: by descending area, equal ones in their order."""
+    """Indices of boxes from back to front: by descending area, equal ones in their order.
+
+    Args:
+        boxes: boxes of the image.
+        height: height of the image.
+        width: width of the image.
+    """
     areas = [w.height * w.width for w in windows(boxes, height, width)]
     return sorted(range(len(areas)), key=lambda i: -areas[i])
 
 
 def front_box(boxes: Float[Tensor, "n 5"], height: int, width: int) -> Int64[Tensor, "H W"]:
-    """Index of the smallest box that covers each pixel; -1 outside of all boxes."""
+    """Index of the smallest box that covers each pixel; -1 outside of all boxes.
+
+    Args:
+        boxes: boxes of the image.
+        height: height of the image.
+        width: width of the image.
+    """
     front = torch.full((height, width), -1)
-    found = windows(boxes, height, width)
+    box_windows = windows(boxes, height, width)
     for i in painting_order(boxes, height, width):
-        front[found[i].rows, found[i].columns] = i
+        front[box_windows[i].rows, box_windows[i].columns] = i
     return front
 
 
@@ -68,15 +86,15 @@ def paint_boxes(boxes: Float[Tensor, "n 5"], image: UInt8[Tensor, "H W 3"]) -> U
     """Each box filled with its class, smaller boxes in front; background elsewhere.
 
     Args:
-        boxes: of the image.
+        boxes: boxes of the image.
         image: only its size matters.
 
     Source: Khoreva et al. 2017, sec. 3.1, Box.
     """
     labels = torch.zeros(image.shape[:2], dtype=torch.uint8)
-    found = windows(boxes, *image.shape[:2])
+    box_windows = windows(boxes, *image.shape[:2])
     for i in painting_order(boxes, *image.shape[:2]):
-        labels[found[i].rows, found[i].columns] = found[i].label
+        labels[box_windows[i].rows, box_windows[i].columns] = box_windows[i].label
     return labels
 
 
@@ -112,7 +130,7 @@ def paint_cores(
     it. Pixels outside of all boxes are background.
 
     Args:
-        boxes: of the image.
+        boxes: boxes of the image.
         image: only its size matters.
         inner: share of a box that has its class, in (0, 1].
         of: what `inner` is a share of, `side` or `area`; the paper's "20 %" can mean both.
@@ -121,9 +139,9 @@ def paint_cores(
     re-implementation.
     """
     labels = torch.zeros(image.shape[:2], dtype=torch.uint8)
-    found = windows(boxes, *image.shape[:2])
+    box_windows = windows(boxes, *image.shape[:2])
     for i in painting_order(boxes, *image.shape[:2]):
-        window = found[i]
+        window = box_windows[i]
         if window.height and window.width:
             labels[window.rows, window.columns] = IGNORE
             centre = core(window, inner, of)
@@ -137,14 +155,14 @@ def possible_labels(
     """Which labels a pixel may have: background anywhere, a class only inside boxes.
 
     Args:
-        boxes: of the image.
+        boxes: boxes of the image.
         num_labels: k, with background.
-        height: of the image.
-        width: of the image.
+        height: height of the image.
+        width: width of the image.
         class_wise: a class is possible only inside its own boxes; otherwise inside any box.
 
     Source: Khoreva et al. 2017, sec. 3.1: "any pixel outside the box annotations is reset to
-    background", which says nothing of classes.
+    background", which does not distinguish classes.
     """
     possible = torch.zeros(num_labels, height, width, dtype=torch.bool)
     possible[0] = True
@@ -163,7 +181,7 @@ def clip_marginal(
         marginal: sum 1 over k.
         possible: from `possible_labels`.
         fold: distribute the probability of impossible classes over the possible ones, in
-            proportion: a cat that the network takes for a dog is not background. Otherwise drop it
+            proportion: a cat predicted as a dog is not background. Otherwise drop it
             and rescale the rest. Where no class is possible, background has probability 1.
 
     Returns:
@@ -184,14 +202,14 @@ def clip_marginal(
 def small_segments(
     labels: UInt8[Tensor, "H W"], boxes: Float[Tensor, "n 5"], min_fill: float
 ) -> Bool[Tensor, "n"]:
-    """Boxes of which their class fills less than the share `min_fill`.
+    """Indices of the boxes whose class fills less than the share `min_fill` of them.
 
     A segment inside its box has IoU = |segment| / |box| with it. Pixels of the same class count,
     whichever box they belong to. A box without a pixel in the image is never small.
 
     Args:
-        labels: of the image.
-        boxes: of the image.
+        labels: labels of the image.
+        boxes: boxes of the image.
         min_fill: in [0, 1]; a segment of exactly this share is large enough.
 
     Source: Khoreva et al. 2017, sec. 3.1: IoU < 50 %.
@@ -217,7 +235,7 @@ def reset_small(
 
     Args:
         labels: predicted.
-        boxes: of the image.
+        boxes: boxes of the image.
         initial: labels of the first round.
         min_fill: as in `small_segments`.
 
@@ -238,7 +256,7 @@ class Prediction(NamedTuple):
 
     image: RGB, levels 0..255.
     marginal: the network's probabilities, sum 1 over k.
-    boxes: of the image.
+    boxes: boxes of the image.
     initial: labels of the first round.
     """
 
@@ -248,16 +266,16 @@ class Prediction(NamedTuple):
     initial: UInt8[Tensor, "H W"]
 
 
-def naive(seen: Prediction, refine: Refine) -> UInt8[Tensor, "H W"]:
+def naive(prediction: Prediction, refine: Refine) -> UInt8[Tensor, "H W"]:
     """The prediction without changes; boxes and the CRF are not used.
 
     Source: Khoreva et al. 2017, sec. 3.1, Naive.
     """
-    return seen.marginal.argmax(0).to(torch.uint8)
+    return prediction.marginal.argmax(0).to(torch.uint8)
 
 
 def denoised(
-    seen: Prediction,
+    prediction: Prediction,
     refine: Refine,
     class_wise: bool,
     fold: bool,
@@ -271,7 +289,7 @@ def denoised(
     ignored in the result.
 
     Args:
-        seen: prediction, boxes and initial labels.
+        prediction: prediction, boxes and initial labels.
         refine: the CRF.
         class_wise: a class is possible only inside its own boxes; otherwise inside any box.
         fold: distribute the probability of impossible classes (`clip_marginal`).
@@ -280,7 +298,7 @@ def denoised(
 
     Source: Khoreva et al. 2017, sec. 3.1.
     """
-    image, marginal, boxes, initial = seen
+    image, marginal, boxes, initial = prediction
     k, height, width = marginal.shape
     possible = possible_labels(boxes, k, height, width, class_wise)
     prior = clip_marginal(marginal, possible, fold)
@@ -303,8 +321,8 @@ def _belief(
     return torch.where(labels == IGNORE, possible / possible.sum(0), belief)
 
 
-def smaller(seen: Prediction, refine: Refine) -> UInt8[Tensor, "H W"]:
-    """Of each class the smaller of its predicted region and its boxes.
+def smaller(prediction: Prediction, refine: Refine) -> UInt8[Tensor, "H W"]:
+    """For each class, the smaller of its predicted region and its boxes.
 
     Regions are compared by their area in the whole image; at a tie the prediction wins. Where
     classes overlap, the smaller region is in front. A class without predicted pixels keeps its
@@ -312,12 +330,12 @@ def smaller(seen: Prediction, refine: Refine) -> UInt8[Tensor, "H W"]:
 
     Source: a seminar's interpretation of the paper, which has no such rule.
     """
-    predicted = naive(seen, refine)
+    predicted = naive(prediction, refine)
     height, width = predicted.shape
     regions = []
-    for label in sorted({w.label for w in windows(seen.boxes, height, width)}):
+    for label in sorted({w.label for w in windows(prediction.boxes, height, width)}):
         painted = torch.zeros(height, width, dtype=torch.bool)
-        for window in windows(seen.boxes, height, width):
+        for window in windows(prediction.boxes, height, width):
             if window.label == label:
                 painted[window.rows, window.columns] = True
         region = predicted == label

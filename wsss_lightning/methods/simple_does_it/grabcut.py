@@ -1,7 +1,7 @@
 """Segments of boxes by GrabCut, and the agreement of several perturbed runs.
 
 The paper's GrabCut+ takes edge costs from a learned boundary detector (HED), and its best labels
-also use MCG's object proposals. Both are not available here: this is OpenCV's GrabCut, whose edges
+also use MCG's object proposals. This package has neither: it uses OpenCV's GrabCut, whose edges
 come from colour, with the paper's perturbation.
 
 Letters: n boxes, H W an image, h w a part of it.
@@ -34,9 +34,9 @@ def paint_grabcut(
     """Each box filled with its GrabCut segment, smaller boxes in front; background elsewhere.
 
     Args:
-        boxes: of the image.
+        boxes: boxes of the image.
         image: RGB, levels 0..255.
-        iterations: of GrabCut, 1 or more.
+        iterations: number of iterations of GrabCut, 1 or more.
         context: width of the background region around a box, in sides of the box; None: the whole
             image.
         min_fill: if the segment fills less of its box, the whole box is filled; in [0, 1].
@@ -45,9 +45,9 @@ def paint_grabcut(
     """
     pixels = np.ascontiguousarray(image.numpy())
     labels = np.zeros(pixels.shape[:2], np.uint8)
-    found = windows(boxes, *pixels.shape[:2])
+    box_windows = windows(boxes, *pixels.shape[:2])
     for i in painting_order(boxes, *pixels.shape[:2]):
-        window = found[i]
+        window = box_windows[i]
         place = labels[window.rows, window.columns]
         inside = grabcut(pixels, window, iterations, context)[window.rows, window.columns]
         if inside.size and inside.mean() < min_fill:
@@ -78,13 +78,13 @@ def paint_agreement(
     """Labels on which perturbed GrabCut runs agree; ignored elsewhere.
 
     A pixel of a box has its class where at least the upper share of the runs label it foreground.
-    It keeps the label behind the box where less than the lower share do, and is ignored in
+    It keeps its previous label where less than the lower share do, and is ignored in
     between. If less than `min_fill` of a box is class or ignored, the whole box has its class.
 
     Args:
-        boxes: of the image.
+        boxes: boxes of the image.
         image: RGB, levels 0..255.
-        iterations: of GrabCut, 1 or more.
+        iterations: number of iterations of GrabCut, 1 or more.
         runs: number of runs for each box, 1 or more; 150 in the paper.
         jitter: largest change of each coordinate, uniform, as a share of its side in [0, 1].
         context: range of the width of the background region, in sides of the box, above 0.
@@ -95,10 +95,10 @@ def paint_agreement(
     """
     pixels = np.ascontiguousarray(image.numpy())
     labels = np.zeros(pixels.shape[:2], np.uint8)
-    found = windows(boxes, *pixels.shape[:2])
+    box_windows = windows(boxes, *pixels.shape[:2])
     (low, high), (near, far) = agree, context
     for i in painting_order(boxes, *pixels.shape[:2]):
-        window = found[i]
+        window = box_windows[i]
         # random numbers depend on the box alone, not on the number of boxes
         rng = np.random.default_rng(
             [window.label, window.rows.start, window.columns.start, window.height, window.width]
@@ -122,7 +122,14 @@ def paint_agreement(
 def perturbed(
     window: Window, size: tuple[int, ...], jitter: float, rng: np.random.Generator
 ) -> Window:
-    """A box with each side moved by up to a share `jitter` of its width or height."""
+    """A box with each side moved by up to a share `jitter` of its width or height.
+
+    Args:
+        window: the box.
+        size: height and width of the image.
+        jitter: largest change of a side, as a share of its width or height.
+        rng: source of random numbers.
+    """
 
     def moved(side: slice, end: int) -> slice:
         shift = rng.uniform(-jitter, jitter, 2) * (side.stop - side.start)
@@ -140,6 +147,13 @@ def grabcut(
 
     The whole box is foreground if the colour models have more Gaussians than there are pixels
     inside the box or around it.
+
+    Args:
+        image: RGB, levels 0..255.
+        window: the box.
+        iterations: number of iterations, 1 or more.
+        context: width of the background region around the box, in sides of the box; None: the whole
+            image.
     """
     cv2 = opencv()
     segment = np.zeros(image.shape[:2], bool)

@@ -56,7 +56,7 @@ class CoverageCheck(pl.Callback):
             raise RuntimeError(
                 f"{processed.total()} images were processed instead of {expected.total()}, by "
                 f"{trainer.world_size} processes. Missing: {shorten(missing) or 'none'}; too "
-                f"often: {shorten(repeated) or 'none'}. The results of this step are wrong: "
+                f"often: {shorten(repeated) or 'none'}. The results of this stage are wrong: "
                 "another sampler replaced that of the data module "
                 "(trainer.use_distributed_sampler?)."
             )

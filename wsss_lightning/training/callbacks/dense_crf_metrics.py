@@ -29,9 +29,9 @@ class DenseCRFMetrics(pl.Callback):
     for the callbacks that follow. Logged values cover the images of all processes.
 
     Args:
-        parameters: of the CRF.
+        parameters: parameters of the CRF.
         num_classes: number of classes without background.
-        engine: of `densecrf.api.mean_field`.
+        engine: as in `densecrf.api.mean_field`.
         threads: number of threads of the engine `native`, which share the images of a batch.
         output: key of the probabilities.
     """

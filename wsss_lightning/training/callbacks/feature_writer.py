@@ -19,7 +19,7 @@ class FeatureWriter(pl.Callback):
     written. Each file is complete or absent, so that an interrupted prediction can be resumed.
 
     Args:
-        folder: of the files `part-*.npz`.
+        folder: folder of the files `part-*.npz`.
     """
 
     def __init__(self, folder: Path) -> None:

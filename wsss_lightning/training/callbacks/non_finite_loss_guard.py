@@ -21,12 +21,12 @@ class NonFiniteLossGuard(pl.Callback):
 
     Reads batches, losses and parameters, and changes none of them. When it stops a training, it
     writes `repro.pt` below `folder`: the batch, the random state and all states of that step, which
-    `steps.train.replay` computes again. It also stops before a checkpoint with NaN or infinite
+    `steps.train.replay` recomputes. It also stops before a checkpoint with NaN or infinite
     weights is written, so the last good checkpoint is kept.
 
     Args:
-        folder: of the training, with its `module.yaml`.
-        seed: of the training.
+        folder: folder of the training, with its `module.yaml`.
+        seed: seed of the training.
     """
 
     def __init__(self, folder: Path, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Progress bar of a step."""
+"""Progress bar of a stage."""
 
 from typing import final
 
@@ -7,10 +7,10 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 @final
 class StageProgress(RichProgressBar):
-    """Lightning's progress bar with the name of the step before each description.
+    """Lightning's progress bar with the name of the stage before each description.
 
     Args:
-        stage: name of the step.
+        stage: name of the stage.
     """
 
     def __init__(self, stage: str) -> None:

@@ -39,7 +39,7 @@ class PseudoMaskAlarms:
         """Count the mask of an image.
 
         Args:
-            name: of the image.
+            name: name of the image.
             mask: labels, IGNORE included.
             tags: (c), multi-hot.
         """
@@ -48,7 +48,7 @@ class PseudoMaskAlarms:
         present = tags.numpy().astype(bool)
         self.tagged += present
         self.images += 1
-        # without tags, a mask of background only is correct
+        # without tags, a mask of pure background is correct
         if present.any() and np.count_nonzero(counts[:IGNORE]) < 2:
             self.single_label.append(name)
 

@@ -30,9 +30,9 @@ class ScoreWriter(pl.Callback):
     Each file is complete or absent, so that an interrupted prediction can be resumed.
 
     Args:
-        folder: of the files.
-        bits: of a stored score, 8 or 16.
-        keep_marginals: whether marginals are written beside label maps.
+        folder: folder of the files.
+        bits: number of bits of a stored score, 8 or 16.
+        keep_marginals: whether marginals are written in addition to label maps.
     """
 
     def __init__(self, folder: Path, bits: int, keep_marginals: bool = False) -> None:

@@ -19,8 +19,8 @@ class SingleValueNorm(pl.Callback):
     does not update them. Layers with two values or more are unchanged.
 
     The alternatives are worse: with `drop_last` (torchvision's reference training) a batch size of
-    1 has nothing to train on, and a network without this norm (segmentation_models_pytorch omits it
-    in the 1x1 pooling of PSPNet) is another network for larger batches too.
+    1 has no batch to train on, and removing this norm (as segmentation_models_pytorch does in the
+    1x1 pooling of PSPNet) would change the network for larger batches too.
 
     Batch norms that are synchronised over several processes see the values of all of them and are
     left unchanged, as are those without running statistics.

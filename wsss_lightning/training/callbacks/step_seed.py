@@ -15,7 +15,7 @@ class StepSeed(pl.Callback):
     draws the same ones as an uninterrupted training. Each process has its own.
 
     Args:
-        seed: of the training.
+        seed: seed of the training.
     """
 
     def __init__(self, seed: int) -> None:
