@@ -1,11 +1,11 @@
-"""Makes the pictures of README.md and docs/: runs the experiments, then draws what each step made.
+"""Run the experiments and draw the results of each step, for README.md and docs/.
 
-    python experiments/pictures.py                # all; about an hour on two cores, from nothing
-    python experiments/pictures.py pipeline       # the one of README.md; a few minutes
+    python experiments/pictures.py                # all; about an hour on two cores without a cache
+    python experiments/pictures.py pipeline       # only the one of README.md; a few minutes
 
-All pictures show the same training images of the generated data: those whose pseudo masks of
-`experiment=cam` are at fixed ranks of mIoU, so that good and bad ones are shown. Runs are cached
-below --runs, as always.
+All pictures show the same training images of the generated data. They are chosen at fixed ranks of
+the mIoU of their pseudo masks in `experiment=cam`, so that good and bad ones appear. Runs are
+cached in --runs.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from wsss_lightning.ops.masks import IGNORE
 
 IMAGES = Path(__file__).parents[1] / "docs/images"
 TILE, ZOOM, FONT = 128, 2, 32
-RANKS = {"pipeline": (0.1, 0.3, 0.5, 0.7)}  # of 0, the best image, to 1
+RANKS = {"pipeline": (0.1, 0.3, 0.5, 0.7)}  # from 0, the best image, to 1, the worst
 OTHER_RANKS = (0.1, 0.5, 0.7)
 
 SEEDS_ONLY = "pipeline.segment=false"
-# of each picture: runs by name, then columns as (heading, run, kind, folder in the run)
+# overrides of each run; below, the columns of each picture: (heading, run, kind, folder in the run)
 RUNS: Mapping[str, tuple[str, ...]] = {
     "cam": ("experiment=cam",),
     "grad_cam": ("experiment=grad_cam", SEEDS_ONLY),
@@ -89,14 +89,14 @@ PICTURES: Mapping[str, Columns] = {
 
 
 def generated_data(overrides: list[str]) -> Path:
-    """Root of the generated data, written if it is absent."""
+    """Root of the generated data; generates it if it is missing."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", overrides=["experiment=cam", *overrides])
     return Path(instantiate(cfg.data.generate))
 
 
 def run(name: str, runs: Path, overrides: list[str]) -> Path:
-    """The folder of a finished run."""
+    """Run an experiment, or resume it, and return its folder."""
     folder = runs.absolute() / name
     command = [sys.executable, "-m", "wsss_lightning", *RUNS[name], f"output_dir={runs}"]
     subprocess.run([*command, f"hydra.run.dir={folder}", *overrides], check=True, env=os.environ)
@@ -104,7 +104,7 @@ def run(name: str, runs: Path, overrides: list[str]) -> Path:
 
 
 def miou(mask: UInt8[np.ndarray, "H W"], truth: UInt8[np.ndarray, "H W"]) -> float:
-    """Of one image, over the labels that it truly shows."""
+    """mIoU of one image over the labels of its true mask."""
     valid = truth != IGNORE
     return float(
         np.mean(
@@ -116,10 +116,10 @@ def miou(mask: UInt8[np.ndarray, "H W"], truth: UInt8[np.ndarray, "H W"]) -> flo
     )
 
 
-def drawn(
+def draw_step(
     kind: str, run: Path, step: str, name: str, image: UInt8[np.ndarray, "H W 3"]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """What a step of a run made of an image."""
+    """Draw the result of a step for one image."""
     if kind == "mask":
         return mask_overlay(image, load_mask(run / step / f"{name}.png"))
     scores, labels = load_score(run / step / f"{name}.npz")
@@ -137,16 +137,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pictures", nargs="*", metavar="PICTURE", help=", ".join(PICTURES))
     parser.add_argument("--runs", type=Path, default=Path("runs/pictures"), help="folder of runs")
-    parser.add_argument("--override", action="append", default=[], help="of every run")
-    given = parser.parse_args()
-    unknown = set(given.pictures) - set(PICTURES)
+    parser.add_argument("--override", action="append", default=[], help="an override for every run")
+    args = parser.parse_args()
+    unknown = set(args.pictures) - set(PICTURES)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(PICTURES)}")
-    chosen = given.pictures or list(PICTURES)
+    chosen = args.pictures or list(PICTURES)
 
-    root = generated_data(given.override)
+    root = generated_data(args.override)
     wanted = {"cam", *(column[1] for name in chosen for column in PICTURES[name])}
-    folders = {name: run(name, given.runs, given.override) for name in RUNS if name in wanted}
+    folders = {name: run(name, args.runs, args.override) for name in RUNS if name in wanted}
 
     def truth(name: str) -> UInt8[np.ndarray, "H W"]:
         return load_mask(root / f"SegmentationClass/{name}.png")
@@ -162,7 +162,7 @@ def main() -> None:
                 image = np.asarray(file.convert("RGB"))
             row = {"image": image}
             for heading, source, kind, step in PICTURES[picture]:
-                row[heading] = drawn(kind, folders[source], step, name, image)
+                row[heading] = draw_step(kind, folders[source], step, name, image)
             rows.append({**row, "true mask": mask_overlay(image, truth(name))})
         IMAGES.mkdir(exist_ok=True)
         path = IMAGES / f"{picture}.png"

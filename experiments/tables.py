@@ -1,12 +1,12 @@
-"""Fills the tables of READMEs from recorded results, so that no result is typed by hand.
+"""Fill the tables of READMEs from recorded results, so that no score is typed by hand.
 
     python experiments/tables.py            # all READMEs of this repository
     python experiments/tables.py --check    # list the READMEs that differ from the records
 
-A table stands between two comments. The first one describes it in YAML: `records`, a folder that
+A table is placed between two comments. The first one describes it in YAML: `records`, a folder that
 `python -m wsss_lightning.report --keep` wrote, relative to experiments/; `rows`, titles with names
 of methods in the report; `columns`, headings with contents: the keys of one or more scores,
-separated by blanks, `hours` of annotation, `runs`, or `share METHOD` of a method's network on val.
+separated by spaces, `hours` of annotation, `runs`, or `share METHOD` of a method's network on val.
 A row may also be a mapping: text by heading, and `method` for all other columns.
 With `score`, the key of a score, rows are data sets of the records and columns are methods.
 """
@@ -88,7 +88,7 @@ def recorded(folder: Path) -> dict[str, dict[str, Method]]:
 def by_name(name: str, known: dict[str, T], where: str) -> T:
     """An entry by its name; exits with a message if there is none."""
     if name not in known:
-        sys.exit(f"{where} has no {name}, but {', '.join(known)}")
+        sys.exit(f"{where} has no {name}; choose from {', '.join(known)}")
     return known[name]
 
 

@@ -1,20 +1,21 @@
-"""What in a geometry changes the seeds: python causes.py RUN [--split val] [--look 3]
+"""Which part of a geometry changes the seeds: python causes.py RUN [--split val]
 
 RUN is a finished run of a method that learns from tags. The maps of its classifier are computed
-once for each way of sizing views and then placed on the image in several ways. Printed are mIoU at
-the best threshold and at fixed ones, and the difference from aligned maps with its 95 % interval
-over images (a paired bootstrap; each resample has its own best threshold).
+once for each rule of view sizes and then placed on the image in several ways. The script prints
+mIoU at the best threshold and at fixed ones, and the difference to aligned maps with its 95 %
+interval over images (paired bootstrap; each resample has its own best threshold).
 
-    aligned, psa, irn   as cam.alignment
+    aligned, psa, irn   the values of cam.alignment
     half-pixel          the views of aligned, enlarged with half-pixel centres as in psa
-    true                the views of psa, each cell at the pixel that it is centred at
-    down, up            aligned maps, moved by 8 pixels of the view at scale 1
-    smooth              aligned maps, averaged by a Gaussian of 8 such pixels
-    contracted f        aligned maps, contracted towards the centre of the image by a factor f
-    own f               the same towards the centre of mass of each map
+    true                the views of psa, each cell placed at its centre
+    down, up            aligned maps moved by 8 pixels of the view at scale 1
+    smooth              aligned maps smoothed by a Gaussian of 8 such pixels
+    contracted f        aligned maps contracted towards the centre of the image by a factor f
+    own f               the same, towards the centre of mass of each map
 
---look N prints where cells of the map look, on N images: the mean position, along a row and a
-column, of the absolute gradient of a cell with respect to the image, less the cell's own pixel.
+--receptive-fields N prints, for N images, the offset of each cell's effective receptive field: the
+mean position along a row and a column of the absolute gradient of the cell with respect to the
+image, minus the position of the cell.
 """
 
 import argparse
@@ -43,7 +44,7 @@ Size = tuple[int, int]
 
 
 def moved(maps: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    """Maps (n H W) read at other rows and columns; beyond the border its pixels are repeated."""
+    """Maps (n H W) read at other rows and columns; pixels of the border are repeated beyond it."""
     height, width = maps.shape[-2:]
     y, x = (2 * at / (side - 1) - 1 for at, side in ((down, height), (across, width)))
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None]
@@ -75,27 +76,27 @@ def smoothed(maps: Tensor, sigma: float) -> Tensor:
 
 
 @torch.inference_mode()
-def placements(module: Any, reading: Any, image: Tensor, classes: Tensor) -> dict[str, Tensor]:
-    """Maps (n H W) of the present classes, normalised by their maximum, by way of placing them."""
+def placements(module: Any, settings: Any, image: Tensor, classes: Tensor) -> dict[str, Tensor]:
+    """Maps (n H W) of the present classes, normalised by their maximum, for each placement."""
     size: Size = (image.shape[-2], image.shape[-1])
     stride = module.net.backbone.output_stride
-    base = 1.0 if reading.long_side is None else reading.long_side / max(size)
+    base = 1.0 if settings.long_side is None else settings.long_side / max(size)
     total: dict[str, Any] = defaultdict(float)
-    for scale in reading.scales:
+    for scale in settings.scales:
         for sized in ("aligned", "psa"):
             view = view_of(image, scale * base, sized, stride)
-            seen: Size = (view.shape[-2], view.shape[-1])
-            # one at a time: twice as fast on a CPU, where one fits into its cache
+            shape: Size = (view.shape[-2], view.shape[-1])
+            # one at a time: twice as fast on a CPU, because a single view fits into its cache
             maps = torch.cat([module.cam(v)[:, classes].relu() for v in (view, view.flip(-1))])
             if sized == "aligned":
-                total["aligned"] += place(maps, seen, size, "aligned", stride, True)["score"][0]
-                total["half-pixel"] += place(maps, seen, size, "psa", stride, True)["score"][0]
+                total["aligned"] += place(maps, shape, size, "aligned", stride, True)["score"][0]
+                total["half-pixel"] += place(maps, shape, size, "psa", stride, True)["score"][0]
                 continue
             for alignment in ("psa", "irn"):
-                total[alignment] += place(maps, seen, size, alignment, stride, True)["score"][0]
+                total[alignment] += place(maps, shape, size, alignment, stride, True)["score"][0]
             y, x = (
                 ((torch.arange(float(side)) + 0.5) * pixels / side - 0.5) / stride
-                for side, pixels in zip(size, seen, strict=True)
+                for side, pixels in zip(size, shape, strict=True)
             )
             total["true"] += moved(maps[0], y, x) + moved(maps[1], y, x).flip(-1)
     maps, shift = total["aligned"], round(PIXELS / base)
@@ -109,14 +110,14 @@ def placements(module: Any, reading: Any, image: Tensor, classes: Tensor) -> dic
 
 
 def counted(scores: Tensor, labels: Tensor, truth: Tensor, k: int) -> Tensor:
-    """Pixels by true label, strongest class and how many thresholds its score exceeds."""
+    """Pixel counts by true label, strongest class and number of thresholds below its score."""
     score, strongest = scores.max(0)
     cells = (truth * k + labels[strongest]) * (STEPS + 2) + torch.bucketize(score, EDGES)
     return torch.bincount(cells[truth != IGNORE], minlength=k * k * (STEPS + 2)).int()
 
 
 def curves(counts: np.ndarray, k: int) -> np.ndarray:
-    """mIoU (r, thresholds) of r sums over images of what `counted` gives."""
+    """mIoU (r, thresholds) of r sums of pixel counts over images."""
     cells = counts.reshape(-1, k, k, STEPS + 2)
     points = []
     for t in range(STEPS + 1):
@@ -127,9 +128,9 @@ def curves(counts: np.ndarray, k: int) -> np.ndarray:
 
 
 def compared(counts: dict[str, list[Tensor]], k: int, resamples: int) -> None:
-    """A row of figures for each way of placing maps."""
+    """Print one row for each placement."""
     weights = draw_weights(len(counts["aligned"]), resamples)
-    best: dict[str, np.ndarray] = {}  # of the resamples, and last of the images as they are
+    best: dict[str, np.ndarray] = {}  # of the resamples, then of all images
     for name, images in counts.items():
         stacked = torch.stack(images).double()
         (curve,) = curves(stacked.sum(0)[None].numpy(), k)
@@ -144,10 +145,11 @@ def compared(counts: dict[str, list[Tensor]], k: int, resamples: int) -> None:
         )
 
 
-def look(module: Any, reading: Any, images: list[tuple[Tensor, int]]) -> None:
-    stride, found = module.net.backbone.output_stride, defaultdict(list)
+def print_receptive_fields(module: Any, settings: Any, images: list[tuple[Tensor, int]]) -> None:
+    """Print the offset of the effective receptive field of each cell."""
+    stride, offsets = module.net.backbone.output_stride, defaultdict(list)
     for image, c in images:
-        base = 1.0 if reading.long_side is None else reading.long_side / max(image.shape[-2:])
+        base = 1.0 if settings.long_side is None else settings.long_side / max(image.shape[-2:])
         view = view_of(image, base, "aligned", stride).requires_grad_()
         cam = module.cam(view)[0, c]
         for axis, name in ((0, "row"), (1, "column")):
@@ -156,8 +158,8 @@ def look(module: Any, reading: Any, images: list[tuple[Tensor, int]]) -> None:
                 (slope,) = torch.autograd.grad(cell, view, retain_graph=True)
                 share = slope[0].abs().sum((0, 2 - axis))
                 centre = (share * torch.arange(float(len(share)))).sum() / share.sum()
-                found[name, len(line), j].append(float(centre) - stride * j)
-    for (name, count, j), off in sorted(found.items()):
+                offsets[name, len(line), j].append(float(centre) - stride * j)
+    for (name, count, j), off in sorted(offsets.items()):
         print(f"{name:6} {j:3} of {count:3}: {np.mean(off):+6.1f} pixels, {len(off)} images")
 
 
@@ -165,33 +167,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--split", default="train")
-    parser.add_argument("--look", type=int, metavar="N")
+    parser.add_argument("--receptive-fields", type=int, metavar="N")
     parser.add_argument("--resamples", type=int, default=500)
-    given = parser.parse_args()
-    cfg: Any = OmegaConf.load(given.run / "hydra" / "config.yaml")
+    args = parser.parse_args()
+    cfg: Any = OmegaConf.load(args.run / "hydra" / "config.yaml")
     if "generate" in cfg.data:
         cfg.data.dataset.root = cfg.data.root = str(instantiate(cfg.data.generate))
-    module: Any = load(given.run / "classifier")
-    reader = instantiate(cfg.data.dataset)(split=given.split)
-    k = reader.num_classes + 1
-    tagged = [i for i in range(len(reader)) if reader.tags[i].any()]
-    if given.look:
-        chosen = [tagged[i] for i in np.linspace(0, len(tagged) - 1, given.look).astype(int)]
-        images = [(reader[i]["image"][None], int(reader.tags[i].argmax())) for i in chosen]
-        return look(module, cfg.cam, images)
+    module: Any = load(args.run / "classifier")
+    dataset = instantiate(cfg.data.dataset)(split=args.split)
+    k = dataset.num_classes + 1
+    tagged = [i for i in range(len(dataset)) if dataset.tags[i].any()]
+    if args.receptive_fields:
+        chosen = [
+            tagged[i] for i in np.linspace(0, len(tagged) - 1, args.receptive_fields).astype(int)
+        ]
+        images = [(dataset[i]["image"][None], int(dataset.tags[i].argmax())) for i in chosen]
+        return print_receptive_fields(module, cfg.cam, images)
     counts: dict[str, list[Tensor]] = defaultdict(list)
-    background = []  # of images without tags, which every way leaves as background
-    for i in range(len(reader)):
-        truth = torch.from_numpy(reader.mask(i)).long()
-        classes = reader.tags[i].nonzero().flatten()
+    background = []  # counts of images without tags, which are background in every placement
+    for i in range(len(dataset)):
+        truth = torch.from_numpy(dataset.mask(i)).long()
+        classes = dataset.tags[i].nonzero().flatten()
         if len(classes) == 0:
             background.append(counted(torch.zeros(1, *truth.shape), torch.ones(1).long(), truth, k))
             continue
-        scores = placements(module, cfg.cam, reader[i]["image"][None], classes)
+        scores = placements(module, cfg.cam, dataset[i]["image"][None], classes)
         for name, maps in scores.items():
             counts[name].append(counted(maps, classes + 1, truth, k))
-    print(f"{'':16}   best threshold | at {', '.join(map(str, FIXED))} | best, less aligned's")
-    compared({name: images + background for name, images in counts.items()}, k, given.resamples)
+    print(f"{'':16}   best threshold | at {', '.join(map(str, FIXED))} | best, minus aligned's")
+    compared({name: images + background for name, images in counts.items()}, k, args.resamples)
 
 
 if __name__ == "__main__":

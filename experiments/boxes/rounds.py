@@ -1,6 +1,6 @@
-"""Labels after each round of finished runs: python rounds.py RUN... [--chart FILE]
+"""Print the scores of labels by round of finished runs: python rounds.py RUN... [--chart FILE]
 
-Prints mIoU as mean (range) over the seeds of each experiment; the chart shows the means.
+Scores are the mean (range) over the seeds of each experiment; the chart shows the means.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def mean_and_range(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--chart", type=Path, help="a PNG")
+    parser.add_argument("--chart", type=Path, help="PNG to write")
     arguments = parser.parse_args()
     experiments: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in find_runs(arguments.runs):

@@ -1,11 +1,11 @@
-"""A W&B workspace that compares runs of results: scores side by side, by experiment, over seeds.
+"""Create a W&B workspace that compares the scores of experiments over seeds.
 
 pip install wandb-workspaces
-python experiments/dashboards/workspace.py ENTITY           # makes the view, prints its address
-python experiments/dashboards/workspace.py ENTITY --print   # what would be made; no account
+python experiments/dashboards/workspace.py ENTITY          # create the view, print its address
+python experiments/dashboards/workspace.py ENTITY --print  # print its definition; no account
 
-It reads nothing of the runs: sections hold the names that `docs/wandb.md` describes. Run once a
-project; the view takes in whatever is logged later.
+The script reads no runs: the sections use the names that `docs/wandb.md` describes. Run it once per
+project; runs that are logged later appear in the view.
 """
 
 import argparse
@@ -21,12 +21,12 @@ SCORES = (
     "pseudo/train/miou",
     "segmentation/val/miou",
 )
-# behind whom all others are placed
+# runs are sorted by it
 OBJECTIVE = "segmentation/val/miou"
 
 
 def compose(entity: str, project: str) -> workspaces.Workspace:
-    """The view; nothing is sent."""
+    """Build the view without sending it."""
     results = workspaces.RunsetSettings(
         filters=[workspaces.Metric("JobType") == "results"],
         groupby=[workspaces.Config("data.name"), workspaces.Config("experiment")],
@@ -81,13 +81,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("entity", help="account or team")
     parser.add_argument("--project", default="wsss_lightning")
-    parser.add_argument("--print", action="store_true", help="print the view; do not make it")
-    chosen = parser.parse_args()
-    made = compose(chosen.entity, chosen.project)
-    if chosen.print:
-        print(made._to_model().model_dump_json(indent=2))
+    parser.add_argument(
+        "--print", action="store_true", help="print the definition instead of creating the view"
+    )
+    args = parser.parse_args()
+    view = compose(args.entity, args.project)
+    if args.print:
+        print(view._to_model().model_dump_json(indent=2))
     else:
-        made.save()
+        view.save()
 
 
 if __name__ == "__main__":

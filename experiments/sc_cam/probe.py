@@ -1,8 +1,9 @@
-"""Do features tell looks apart? k-means, and a classifier that is told: python probe.py RUN [ROUND]
+"""Do features separate the true sub-categories? python probe.py RUN [ROUND]
 
-RUN is a finished run of `experiment=sc_cam` on generated data, ROUND 1 by default. Of each class:
-agreement (ARI) of 3 clusters with the true looks, and accuracy of a logistic regression from its
-features to its looks, over 5 folds, beside that of the commonest look.
+RUN is a finished run of `experiment=sc_cam` on generated data, ROUND 1 by default. The script
+prints for each class the agreement (ARI) of k-means clusters with the true sub-categories, the
+5-fold accuracy of a logistic regression from features to sub-categories (the probe), and the share
+of the most common sub-category.
 """
 
 import argparse
@@ -27,26 +28,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("round", type=int, nargs="?", default=1)
-    told = parser.parse_args()
-    data = OmegaConf.load(told.run / "hydra" / "config.yaml").data
+    args = parser.parse_args()
+    data = OmegaConf.load(args.run / "hydra" / "config.yaml").data
     data.dataset.root = data.root = str(instantiate(data.generate))
-    reader = instantiate(data.dataset)(split=data.train).view(with_masks=False)
-    looks = read_subcategories(reader.root / data.subcategories, reader.names, reader.classes)
-    found = load_features(told.run / f"round_{told.round}" / "features" / FEATURES)
-    print(f"{'class':8} images  ARI of k-means  probe  commonest")
+    dataset = instantiate(data.dataset)(split=data.train).view(with_masks=False)
+    subcategories = read_subcategories(
+        dataset.root / data.subcategories, dataset.names, dataset.classes
+    )
+    features = load_features(args.run / f"round_{args.round}" / "features" / FEATURES)
+    print(f"{'class':8} images  ARI of k-means  probe  most common")
     rows = []
-    for c, name in enumerate(reader.classes):
-        # an image may show a class in two looks
-        here = np.flatnonzero(reader.tags[:, c].bool().numpy() & (looks[:, c] >= 0))
-        own, truth = found.of_class(c, [reader.names[i] for i in here]), looks[here, c]
+    for c, name in enumerate(dataset.classes):
+        # an image may show two sub-categories of a class; those have no single label
+        present = np.flatnonzero(dataset.tags[:, c].bool().numpy() & (subcategories[:, c] >= 0))
+        own, truth = (
+            features.of_class(c, [dataset.names[i] for i in present]),
+            subcategories[present, c],
+        )
         count = len(np.unique(truth))
         clusters = [KMeans(count, n_init=10, random_state=s).fit_predict(own) for s in range(SEEDS)]
         agreement = np.mean([adjusted_rand_score(truth, labels) for labels in clusters])
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
         accuracy = cross_val_score(probe, own, truth, cv=5).mean()
         rows.append((agreement, accuracy, np.bincount(truth).max() / len(truth)))
-        print(f"{name:8} {len(here):6} {rows[-1][0]:15.2f} {rows[-1][1]:6.2f} {rows[-1][2]:10.2f}")
-    print(f"{'mean':8} {'':6} " + "{:15.2f} {:6.2f} {:10.2f}".format(*np.mean(rows, axis=0)))
+        print(
+            f"{name:8} {len(present):6} {rows[-1][0]:15.2f} {rows[-1][1]:6.2f} {rows[-1][2]:12.2f}"
+        )
+    print(f"{'mean':8} {'':6} " + "{:15.2f} {:6.2f} {:12.2f}".format(*np.mean(rows, axis=0)))
 
 
 if __name__ == "__main__":

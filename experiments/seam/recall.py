@@ -1,4 +1,4 @@
-"""Recall of object pixels at equal precision, of finished runs: python recall.py RUN..."""
+"""Print the recall of object pixels at equal precision of finished runs: recall.py RUN..."""
 
 import argparse
 import csv
@@ -18,7 +18,7 @@ def recall_at(precision: float, curve: dict[str, list[float]]) -> float:
 
 
 def write(runs: list[Path], path: Path) -> None:
-    """Write the scores of each run with the overrides that distinguish it, a row each."""
+    """Write one row per score of each run, with the overrides that distinguish the run."""
     rows = [("experiment", "data", "seed", "changed", "score", "value")]
     for run in runs:
         results = read_results(run / "results.json")
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--split", default="train")
-    parser.add_argument("--csv", type=Path, help="every score of every run, into this file")
+    parser.add_argument("--csv", type=Path, help="write every score of every run to this file")
     arguments = parser.parse_args()
     if arguments.csv:
         write(arguments.runs, arguments.csv)

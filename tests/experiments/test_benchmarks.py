@@ -35,7 +35,7 @@ def test_a_runs_crf_is_timed_and_gated(here, mine):
     pytest.importorskip("pydensecrf", reason="the reference is an extra: wsss-lightning[crf]")
     run = here(*mine)
     assert "2 processes" in command(CRF / "whole_pass.py", run.folder)
-    assert "gate 3" in command(CRF / "gate.py", run.folder, "--factors", 3)
+    assert "factor 3" in command(CRF / "area_check.py", run.folder, "--factors", 3)
     told = command(CRF / "benchmark.py", "--run", run.folder, "--pictures", 2, "--repeats", 1)
     assert_names(told, "native", "96 px", near=60)
 
@@ -51,7 +51,7 @@ def test_the_memory_of_seam_is_measured():
 @pytest.mark.skipif("WSSS_OFFICIAL_SEAM" not in os.environ, reason="set it to YudeWang/SEAM's code")
 def test_seam_equals_the_official_code():
     told = command(SEAM, "equal", os.environ["WSSS_OFFICIAL_SEAM"])
-    assert told.count("gradients reach 39 tensors there, the same here: True") == 2
+    assert told.count("gradients reach 39 tensors in both codes: True") == 2
     assert float(told.split("of all gradients ")[-1].split()[0]) < 1e-7
 
 

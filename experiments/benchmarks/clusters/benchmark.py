@@ -1,10 +1,11 @@
-"""Sub-categories here against the official script of SC-CAM: equal labels, time and memory.
+"""Compare our sub-categories with the official script of SC-CAM: labels, time and memory.
 
     git clone https://github.com/Juliachang/SC-CAM OFFICIAL
     python experiments/benchmarks/clusters/benchmark.py OFFICIAL
 
-Features are drawn: 14 hills a class, half of all numbers zero, as behind a ReLU. None of the
-official code is here; its functions are imported from its folder and called in its order.
+Features are random: 14 modes per class, half of all numbers zero, as after a ReLU. The official
+code is not part of this repository; its functions are imported from its folder and called in its
+order.
 """
 
 import argparse
@@ -26,7 +27,7 @@ SETTINGS = {"algorithm": "kmeans", "n_init": 10, "max_iter": 300, "seed": 0}
 
 
 def draw(folder: Path, images: int, numbers: int, seed: int) -> None:
-    """Features (n d) and tags (n c), 1.56 tags an image as in VOC, a third of them one class."""
+    """Write features (n d) and tags (n c); 1.56 tags per image as in VOC, a third of one class."""
     rng = np.random.default_rng(seed)
     tags = rng.random((images, CLASSES)) < np.r_[np.full(CLASSES - 1, 0.03), 0.4]
     bare = np.flatnonzero(~tags.any(1))
@@ -40,10 +41,10 @@ def draw(folder: Path, images: int, numbers: int, seed: int) -> None:
 
 
 def theirs(folder: Path, official: Path) -> np.ndarray:
-    """What `create_pseudo_label.py` does behind reading its lists, by its own functions."""
+    """The steps of `create_pseudo_label.py` after reading its lists, by its own functions."""
     sys.path.insert(0, str(official))
     drawing = {f"matplotlib{part}" for part in ("", ".image", ".pyplot", ".patches")}
-    # what it imports but needs for pictures only, or not at all
+    # modules that it imports but needs only for drawing, or not at all
     with patch.dict(sys.modules, {k: MagicMock() for k in (*drawing, "scipy.misc", "pandas")}):
         code = importlib.import_module("create_pseudo_label")
     features, tags = np.load(folder / "features.npy"), np.load(folder / "tags.npy")
@@ -55,7 +56,7 @@ def theirs(folder: Path, official: Path) -> np.ndarray:
     labels: list = []
     for c in range(CLASSES):
         own = [features[i] for i in by_class[c]]
-        # the default of n_init when it was written
+        # the default of n_init when the script was written
         found = code.KMeans(n_clusters=CLUSTERS, random_state=0, max_iter=300, n_init=10).fit(own)
         labels = code.make_subclass_label(c, found.labels_, CLUSTERS, labels)
     joined = code.generate_merged_label(repeated, labels)
@@ -64,12 +65,12 @@ def theirs(folder: Path, official: Path) -> np.ndarray:
 
 
 def ours(folder: Path) -> np.ndarray:
-    """The same by our functions, as the stage `cluster` calls them."""
+    """The same by our functions, as the step `cluster` calls them."""
     features, tags = np.load(folder / "features.npy"), np.load(folder / "tags.npy")
     numbers = np.full(tags.shape, ABSENT)
     for c in range(CLASSES):
-        here = np.flatnonzero(tags[:, c])
-        numbers[here, c] = cluster(features[here], CLUSTERS, **SETTINGS)
+        present = np.flatnonzero(tags[:, c])
+        numbers[present, c] = cluster(features[present], CLUSTERS, **SETTINGS)
     return sub_tags(numbers, CLUSTERS).numpy()
 
 
@@ -82,27 +83,27 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=4096)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.part:
-        way, folder = told.part[0], Path(told.part[1])
-        begun = time.perf_counter()
-        found = theirs(folder, told.official) if way == "theirs" else ours(folder)
-        seconds = time.perf_counter() - begun
+    args = parser.parse_args()
+    if args.part:
+        side, folder = args.part[0], Path(args.part[1])
+        start = time.perf_counter()
+        found = theirs(folder, args.official) if side == "theirs" else ours(folder)
+        seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-        np.save(folder / f"{way}.npy", np.asarray(found, np.uint8))
-        print(f"{way}: {seconds:.1f} s, peak {peak:.2f} GiB", flush=True)
+        np.save(folder / f"{side}.npy", np.asarray(found, np.uint8))
+        print(f"{side}: {seconds:.1f} s, peak {peak:.2f} GiB", flush=True)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        draw(folder, told.images, told.features, told.seed)
+        draw(folder, args.images, args.features, args.seed)
         tags = np.load(folder / "tags.npy")
-        print(f"{told.images} x {told.features} features, {int(tags.sum())} tags", flush=True)
-        for way in ("theirs", "ours"):  # each in a process of its own, for its memory
-            part = [str(told.official), "--part", way, name]
+        print(f"{args.images} x {args.features} features, {int(tags.sum())} tags", flush=True)
+        for side in ("theirs", "ours"):  # each in its own process, to measure its memory
+            part = [str(args.official), "--part", side, name]
             subprocess.run([sys.executable, __file__, *part], check=True)
-        one, other = (np.load(folder / f"{way}.npy") for way in ("theirs", "ours"))
+        one, other = (np.load(folder / f"{side}.npy") for side in ("theirs", "ours"))
         same = (one == other).all(1).mean()
-        print(f"images whose sub-categories are the same: {same:.2%}")
+        print(f"images with equal sub-categories: {same:.2%}")
 
 
 if __name__ == "__main__":

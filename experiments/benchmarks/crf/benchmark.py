@@ -1,12 +1,12 @@
-"""Times the CRF's engines side by side in one run, and how well they agree.
+"""Compare speed, memory and results of the CRF engines in one run.
 
-python experiments/benchmarks/crf/benchmark.py                      # generated pictures
-python experiments/benchmarks/crf/benchmark.py --images DIR         # photos, brought to each size
+python experiments/benchmarks/crf/benchmark.py                      # generated images
+python experiments/benchmarks/crf/benchmark.py --images DIR         # photos, resized to each size
 python experiments/benchmarks/crf/benchmark.py --run RUN            # photos and seeds of a run
 
-Each engine works on the same picture in turn, `--repeats` times; medians are of these, ratios are
-to pydensecrf called directly, in this process, on one core. On a CUDA device the torch engine is
-timed there too, a batch at a time.
+The engines alternate on the same image, `--repeats` times; times are medians, and ratios compare
+with pydensecrf called directly, in this process, on one core. If there is a CUDA device, the torch
+engine is also timed there, a batch at a time.
 """
 
 import argparse
@@ -42,7 +42,7 @@ console = Console(width=110)
 
 
 def scene(height, width, seed):
-    """A picture of coloured patches with soft edges and noise."""
+    """A generated image of coloured patches with soft edges and noise."""
     random = np.random.RandomState(seed)
     coarse = torch.from_numpy(random.rand(1, 3, 7, 9)).float()
     smooth = F.interpolate(coarse, (height, width), mode="bicubic")[0]
@@ -53,7 +53,7 @@ def scene(height, width, seed):
 
 
 def scores(height, width, labels, seed):
-    """Score maps as coarse as CAMs; each label is the strongest somewhere."""
+    """Score maps as coarse as CAMs; each label is the strongest at some pixel."""
     random = np.random.RandomState(seed)
     coarse = torch.from_numpy(random.rand(1, labels, 12, 16)).float()
     score = F.interpolate(coarse, (height, width), mode="bilinear")[0] ** 3
@@ -62,7 +62,7 @@ def scores(height, width, labels, seed):
 
 
 def problems(args, size, labels):
-    """Pictures and unaries of one size."""
+    """Images and unaries of one size."""
     width, height = size
     if args.images:
         paths = sorted(p for p in args.images.rglob("*") if p.suffix.lower() in (".jpg", ".png"))
@@ -79,19 +79,19 @@ def problems(args, size, labels):
 
 
 def of_run(folder, count, side=None):
-    """Photos of a finished run with the unaries of its seeds, as its CRF stage makes them.
+    """Photos of a finished run with the unaries of its seeds, as its CRF step computes them.
 
     Args:
-        side: longer side to which both are brought, in pixels; None: as they are.
+        side: longer side to which both are resized, in pixels; None keeps their size.
     """
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     cfg = OmegaConf.load(folder / "hydra/config.yaml")
-    reader = instantiate(cfg.data.dataset)(split=cfg.data.train).view(with_masks=False)
-    for i in range(0, len(reader), max(1, len(reader) // count)):
-        score, _ = load_score(folder / "seeds" / cfg.data.train / f"{reader.names[i]}.npz")
-        image, maps = reader.image(i), torch.from_numpy(score)
+    dataset = instantiate(cfg.data.dataset)(split=cfg.data.train).view(with_masks=False)
+    for i in range(0, len(dataset), max(1, len(dataset) // count)):
+        score, _ = load_score(folder / "seeds" / cfg.data.train / f"{dataset.names[i]}.npz")
+        image, maps = dataset.image(i), torch.from_numpy(score)
         if side is not None:
             width, height = (round(s * side / max(image.size)) for s in image.size)
             image = image.resize((width, height))
@@ -100,8 +100,8 @@ def of_run(folder, count, side=None):
         yield torch.from_numpy(np.array(image)), unary_from_scores(full)
 
 
-def against_whole_kernels(work, p):
-    """Of each engine: share of pixels with the label of `exact`, mean difference of marginals."""
+def against_exact_kernels(work, p):
+    """Agreement of engines with `exact`: share of equal labels, mean difference of marginals."""
     found = {name: [] for name in ("pydensecrf", "native", "torch")}
     for picture, unary in work:
         truth = mean_field(picture, unary, p, "exact")
@@ -133,25 +133,25 @@ def engine(name):
 
 
 def compare(work, engines, p, repeats):
-    """Of each engine: median seconds, ratios to the reference by picture, agreement with it."""
+    """Seconds of each engine, its ratios to the reference by image, and agreement with it."""
     found = {name: {"seconds": [], "ratio": [], "argmax": [], "error": []} for name in engines}
     for picture, unary in work:
         for name in engines:
-            engine(name)(picture, unary, p)  # compiled and warmed up
-        spent = {name: [] for name in engines}
+            engine(name)(picture, unary, p)  # compile and warm up
+        times = {name: [] for name in engines}
         for _ in range(repeats):
             for name in engines:
-                begun = time.perf_counter()
+                start = time.perf_counter()
                 marginal = engine(name)(picture, unary, p)
-                spent[name].append(time.perf_counter() - begun)
+                times[name].append(time.perf_counter() - start)
                 if name == engines[0]:
                     truth = marginal
         for name in engines:
             marginal = engine(name)(picture, unary, p)
             own = found[name]
-            own["seconds"] += spent[name]
+            own["seconds"] += times[name]
             own["ratio"].append(
-                statistics.median(spent[engines[0]]) / statistics.median(spent[name])
+                statistics.median(times[engines[0]]) / statistics.median(times[name])
             )
             own["argmax"].append(float((marginal.argmax(0) == truth.argmax(0)).float().mean()))
             own["error"].append(float((marginal - truth).abs().max()))
@@ -168,7 +168,7 @@ def _peak(name, picture, unary, p, answer):
     picture, unary = torch.from_numpy(picture), torch.from_numpy(unary)
     engine(name)(picture[:8, :8].contiguous(), unary[:, :8, :8].contiguous(), p)
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
         before = _resident("VmRSS")
         engine(name)(picture, unary, p)
         answer.put((_resident("VmHWM") - before) / 1024)
@@ -177,7 +177,7 @@ def _peak(name, picture, unary, p, answer):
 
 
 def peak_mebibytes(name, picture, unary, p):
-    """What one call adds to a fresh process's memory at most; nan where that is not told."""
+    """Peak memory that one call adds to a new process; nan if the system does not report it."""
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
     arrays = (picture.numpy(), unary.numpy())
@@ -193,14 +193,14 @@ def _loop(work, p, count, begin, done):
     work = [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in work]
     mean_field(*work[0], p, "native")
     begin.wait()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for i in range(count):
         mean_field(*work[i % len(work)], p, "native")
-    done.put(time.perf_counter() - begun)
+    done.put(time.perf_counter() - start)
 
 
 def scaling(work, p, processes=2, count=40):
-    """Images per second of several processes, over that of one."""
+    """Speed-up of several processes over one, and the images per second of both."""
     plain = [(a.numpy(), b.numpy()) for a, b in work]
     context = multiprocessing.get_context("spawn")
     rates = []
@@ -218,37 +218,37 @@ def scaling(work, p, processes=2, count=40):
 
 
 def gpu(work, p, repeats):
-    """Seconds an image on the CUDA device, a batch at a time, transfers of the result left out."""
+    """Seconds per image on the CUDA device, in batches, without the transfer of the result."""
     images = [picture.cuda() for picture, _ in work][:GPU_BATCH]
     unaries = [unary.cuda() for _, unary in work][:GPU_BATCH]
     images, unaries = (x * -(-GPU_BATCH // len(x)) for x in (images, unaries))
-    spent = []
+    times = []
     for _ in range(repeats + 1):
         torch.cuda.synchronize()
-        begun = time.perf_counter()
+        start = time.perf_counter()
         mean_field_batch(images, unaries, p, "torch")
         torch.cuda.synchronize()
-        spent.append((time.perf_counter() - begun) / len(images))
-    return statistics.median(spent[1:])
+        times.append((time.perf_counter() - start) / len(images))
+    return statistics.median(times[1:])
 
 
 def bandwidth():
-    """Bytes a second that one core copies, read and written, beyond any cache."""
+    """Bytes per second that one core reads and writes when copying more than any cache holds."""
     source, target = np.ones(2**25), np.zeros(2**25)
-    target[:] = 1  # its pages are there
-    spent = []
+    target[:] = 1  # allocates its pages
+    times = []
     for _ in range(5):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         np.copyto(target, source)
-        spent.append(time.perf_counter() - begun)
-    return 2 * source.nbytes / min(spent)
+        times.append(time.perf_counter() - start)
+    return 2 * source.nbytes / min(times)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, help="folder of photos")
     parser.add_argument("--run", type=Path, help="folder of a run whose photos and seeds to use")
-    parser.add_argument("--pictures", type=int, default=3, help="pictures of each size")
+    parser.add_argument("--pictures", type=int, default=3, help="images of each size")
     parser.add_argument("--sizes", nargs="+", default=["256x192", "500x375", "1024x768"])
     parser.add_argument("--labels", nargs="+", type=int, default=[2, 3, 5, 21])
     parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=["psa"])
@@ -256,19 +256,19 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
     parser.add_argument("--no-scaling", action="store_true", help="do not time two processes")
-    parser.add_argument("--out", type=Path, help="write the figures there, as JSON")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.engines = ["pydensecrf", *(name for name in args.engines if name != "pydensecrf")]
     rows = []
-    table = Table(title=f"DenseCRF, one core, {args.pictures} pictures x {args.repeats} repeats")
+    table = Table(title=f"DenseCRF, one core, {args.pictures} images x {args.repeats} repeats")
     for heading in ("preset", "size", "labels", "engine", "ms", "speed", "worst", "argmax", "dQ"):
         table.add_column(heading, justify="right")
     table.add_column("MiB", justify="right")
     for preset in args.presets:
         p = PRESETS[preset]
         if args.run:
-            cases = [("as they are", "given", list(of_run(args.run, args.pictures)))]
+            cases = [("original", "given", list(of_run(args.run, args.pictures)))]
         else:
             cases = []
             for text in args.sizes:
@@ -322,11 +322,11 @@ def main():
     if args.run:
         for side in (48, 64, 96):
             work = list(of_run(args.run, args.pictures, side))
-            close = against_whole_kernels(work, PRESETS[args.presets[0]])
+            close = against_exact_kernels(work, PRESETS[args.presets[0]])
             found[f"against_exact_at_{side}"] = close
             for name, (same, error) in close.items():
-                told = f"argmax {100 * same:.2f} %, mean dQ {error:.4f}"
-                console.print(f"{name} against whole kernels at {side} px: {told}")
+                agreement = f"argmax {100 * same:.2f} %, mean dQ {error:.4f}"
+                console.print(f"{name} against exact kernels at {side} px: {agreement}")
     elif not args.no_scaling:
         gain, rates = scaling(problems(args, (500, 375), 3), PRESETS[args.presets[0]])
         found["two_processes"] = {"gain": gain, "images_per_second": rates}

@@ -1,10 +1,10 @@
-"""Images per second of a whole CRF pass: our stage against a loop as the official scripts write it.
+"""Compare a complete CRF pass with a loop like that of the official scripts, in images per second.
 
 python experiments/benchmarks/crf/whole_pass.py RUN      # a finished run of experiment=cam...
 
-Both read photos and seeds from disk and leave refined maps there. The loop is one process that goes
-from image to image with pydensecrf and keeps float maps with numpy, as PSA, SEAM and SC-CAM do. Our
-stage is `steps.crf.crf` with 1 process and with 2.
+Both read photos and seeds from disk and write refined maps to disk. The loop is one process that
+refines one image after the other with pydensecrf and saves float maps with numpy, as PSA, SEAM and
+SC-CAM do. Our step is `steps.crf.crf` with 1 process and with 2.
 """
 
 import argparse
@@ -24,12 +24,12 @@ from wsss_lightning.steps.crf import crf
 from wsss_lightning.steps.runtime import Runtime
 
 
-def official_loop(reader, floats, out, p, background_score):
+def official_loop(dataset, floats, out, p, background_score):
     from pydensecrf import densecrf, utils
 
-    for i, name in enumerate(reader.names):
+    for i, name in enumerate(dataset.names):
         cam_dict = np.load(floats / f"{name}.npy", allow_pickle=True).item()
-        image = np.asarray(reader.image(i))
+        image = np.asarray(dataset.image(i))
         height, width = image.shape[:2]
         cams = np.array(list(cam_dict.values())).reshape(-1, height, width)
         background = np.full((1, height, width), background_score, np.float32)
@@ -53,7 +53,7 @@ def main():
     cfg = OmegaConf.load(args.run / "hydra/config.yaml")
     split, data = cfg.data.train, cfg.data
     seeds = (args.run / "seeds" / split).resolve()
-    reader = instantiate(data.dataset)(split=split).view(with_masks=False)
+    dataset = instantiate(data.dataset)(split=split).view(with_masks=False)
     parameters = OmegaConf.merge(cfg.crf, {"engine": "auto"})
     background = cfg.seeds.background_score
     with tempfile.TemporaryDirectory() as temporary:
@@ -61,23 +61,23 @@ def main():
         floats, out = folder / "floats", folder / "official"
         floats.mkdir()
         out.mkdir()
-        for name in reader.names:
+        for name in dataset.names:
             score, keys = load_score(seeds / f"{name}.npz")
             maps = dict(zip(keys.tolist(), score, strict=True))
             np.save(floats / f"{name}.npy", maps, allow_pickle=True)
-        table = Table(title=f"CRF of {len(reader)} images ({data.name}, {split})")
+        table = Table(title=f"CRF of {len(dataset)} images ({data.name}, {split})")
         for heading in ("", "seconds", "images/s", "ratio"):
             table.add_column(heading, justify="right")
         base = None
         for label, workers in (("pydensecrf loop", 0), ("1 process", 1), ("2 processes", 2)):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             if base is None:
-                official_loop(reader, floats, out, parameters, background)
+                official_loop(dataset, floats, out, parameters, background)
             else:
-                made = folder / str(workers)
-                made.mkdir()
+                out_folder = folder / str(workers)
+                out_folder.mkdir()
                 crf(
-                    made,
+                    out_folder,
                     runtime=Runtime(cfg.trainer, cfg.logger, workers),
                     scores=seeds,
                     data=data,
@@ -86,9 +86,9 @@ def main():
                     background_power=None,
                     background_score=background,
                 )
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - start
             base = base or seconds
-            rate = len(reader) / seconds
+            rate = len(dataset) / seconds
             table.add_row(label, f"{seconds:.1f}", f"{rate:.1f}", f"{base / seconds:.1f}x")
         Console().print(table)
 

@@ -1,8 +1,8 @@
-"""Time the start of a run on many images: the check of the data, and each split that a stage opens.
+"""Time the start of a run on many images: the data check, and every split that a step opens.
 
 Writes images with masks and XML annotations, then starts twice: the first start reads every file,
-the second finds what is known of unchanged files. What a user would pick instead is
-`torchvision.datasets.VOCSegmentation`, which lists the files of a split and looks at none.
+the second reuses the stored digests of unchanged files. For comparison it times
+`torchvision.datasets.VOCSegmentation`, which lists the files of a split and reads none.
 """
 
 import argparse
@@ -34,7 +34,7 @@ XML = (
 
 
 def write_data(root: Path, count: int, size: tuple[int, int]) -> None:
-    """A tenth of the images is the validation split."""
+    """Write a data set; a tenth of the images is the validation split."""
     for folder in ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -60,37 +60,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"))
-    parser.add_argument(
-        "--opens", type=int, default=29, help="splits that the stages of a run open"
-    )
+    parser.add_argument("--opens", type=int, default=29, help="splits that the steps of a run open")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WSSS_CACHE"] = f"{folder}/cache"
         root = Path(folder) / "data"
         write_data(root, args.images, tuple(args.size))
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            words = ["experiment=cam", "data=voc_layout", f"data.root={root}", "data.name=many"]
-            words += [
+            overrides = ["experiment=cam", "data=voc_layout", f"data.root={root}", "data.name=many"]
+            overrides += [
                 f"data.num_classes={len(CLASSES)}",
                 f"data.dataset.classes=[{','.join(CLASSES)}]",
             ]
-            data = compose("config", overrides=words).data
+            data = compose("config", overrides=overrides).data
         seconds = {}
         for name in ("first start", "second start"):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             check_data(data)
-            seconds[name] = time.perf_counter() - begun
+            seconds[name] = time.perf_counter() - start
         open_split = reader(data)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         for i in range(args.opens):
             open_split(split=(data.train, data.val)[i % 2], with_masks=False)
-        seconds[f"{args.opens} splits opened by stages"] = time.perf_counter() - begun
+        seconds[f"{args.opens} splits opened by steps"] = time.perf_counter() - start
         (Path(folder) / "VOCdevkit").mkdir()
         (Path(folder) / "VOCdevkit/VOC2012").symlink_to(root)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         for split in (data.train, data.val):
             torchvision.datasets.VOCSegmentation(folder, image_set=split)
-        seconds["torchvision's VOCSegmentation"] = time.perf_counter() - begun
+        seconds["torchvision's VOCSegmentation"] = time.perf_counter() - start
     print(f"{args.images} images of {args.size[0]}x{args.size[1]} with XML tags and masks")
     for name, value in seconds.items():
         print(f"{name:<32}{value:8.2f} s")

@@ -1,8 +1,8 @@
-"""Kill runs at random moments, repeat their commands, and compare with an undisturbed run.
+"""Kill runs at random moments, repeat their commands, and compare with an uninterrupted run.
 
-A kill is SIGKILL to all processes of the run at once. Each trial begins in an empty folder, is
-killed, perhaps several times, and is then left to end; scores, every file of every stage and what
-checkpoints hold must be those of the undisturbed run.
+A kill sends SIGKILL to all processes of the run at once. Each trial starts in an empty folder, is
+killed once or twice, and then runs to the end. Scores, every file of every step and the state in
+checkpoints must equal those of an uninterrupted run.
 """
 
 import argparse
@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-# imported once, before all forks
+# imported once, before the first fork
 from wsss_lightning import pipelines, refiners, steps  # noqa: F401
 from wsss_lightning.cache.manifest import LOGS, MANIFEST, RECORD
 from wsss_lightning.cli import run as cli
@@ -49,8 +49,8 @@ FEW = {
     "sc_cam": ("pipeline.rounds=1",),
     "box": ("pipeline.rounds=1", "pipeline.epochs=1", "pipeline.min_change=null"),
 }
-# amid epochs and at their ends; with and without processes that read
-HOW = (
+# checkpoints after every step and after every epoch; with and without workers
+SETTINGS = (
     ("workers=0", "checkpoint_minutes=0"),
     ("workers=2", "checkpoint_minutes=0"),
     ("workers=0", "checkpoint_minutes=null"),
@@ -58,8 +58,8 @@ HOW = (
 )
 
 
-def begin(words: tuple[str, ...], folder: Path) -> int:
-    """Start the command line in a process group of its own; its number."""
+def begin(overrides: tuple[str, ...], folder: Path) -> int:
+    """Start the command line in its own process group; return the process ID."""
     folder.mkdir(parents=True, exist_ok=True)
     process = os.fork()
     if process:
@@ -71,7 +71,7 @@ def begin(words: tuple[str, ...], folder: Path) -> int:
         log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        sys.argv = ["wsss_lightning", *words]
+        sys.argv = ["wsss_lightning", *overrides]
         cli.main()
         code = 0
     except SystemExit as stop:
@@ -83,18 +83,24 @@ def begin(words: tuple[str, ...], folder: Path) -> int:
         os._exit(code)
 
 
-def whole(words: tuple[str, ...], folder: Path) -> float:
-    """Run to the end; seconds."""
-    begun = time.monotonic()
-    _, status = os.waitpid(begin(words, folder), 0)
+def whole(overrides: tuple[str, ...], folder: Path) -> float:
+    """Run to the end; return the seconds."""
+    start = time.monotonic()
+    _, status = os.waitpid(begin(overrides, folder), 0)
     if status:
-        raise SystemExit(f"{' '.join(words)} failed:\n{(folder / 'log.txt').read_text()[-3000:]}")
-    return time.monotonic() - begun
+        raise SystemExit(
+            f"{' '.join(overrides)} failed:\n{(folder / 'log.txt').read_text()[-3000:]}"
+        )
+    return time.monotonic() - start
 
 
-def killed(words: tuple[str, ...], folder: Path, after: float) -> str | None:
-    """Run and kill; what was going on, or None where the run ended first."""
-    process = begin(words, folder)
+def killed(overrides: tuple[str, ...], folder: Path, after: float) -> str | None:
+    """Start a run and kill it.
+
+    Returns:
+        The step that was interrupted, or None if the run ended first.
+    """
+    process = begin(overrides, folder)
     time.sleep(after)
     ended, _ = os.waitpid(process, os.WNOHANG)
     if ended:
@@ -103,41 +109,42 @@ def killed(words: tuple[str, ...], folder: Path, after: float) -> str | None:
     os.waitpid(process, 0)
     unfinished = [p for p in folder.glob("runs/stages/*.partial") if p.is_dir()]
     if not unfinished:
-        return "between stages"
+        return "between steps"
     newest = max(unfinished, key=lambda p: p.stat().st_mtime_ns)
     work = newest.name.split("-")[0]
     return f"{work}, with a checkpoint" if (newest / "last.ckpt").is_file() else work
 
 
 def state(folder: Path) -> dict[str, object]:
-    """Scores, links, and every file of every stage, by name."""
-    found: dict[str, object] = {}
+    """Scores, links, and the content of every file of every step, by name."""
+    contents: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
-            found[name] = str(path.readlink())
+            contents[name] = str(path.readlink())
         elif path.name == "results.json":
-            found[name] = json.loads(path.read_text())["scores"]
+            contents[name] = json.loads(path.read_text())["scores"]
         elif not path.is_file() or _is_aside(path):
             continue
         elif path.suffix == ".ckpt":
-            found[name] = _trained(path)
+            contents[name] = _trained(path)
         else:
-            found[name] = path.read_bytes()
-    # the run's folder is named by its words, of which some say only how
+            contents[name] = path.read_bytes()
+    # the name of the run's folder depends on overrides that do not change results
     return {
-        name.split("/", 2)[-1] if "/stages/" not in name else name: v for name, v in found.items()
+        name.split("/", 2)[-1] if "/stages/" not in name else name: v
+        for name, v in contents.items()
     }
 
 
 def _is_aside(path: Path) -> bool:
-    """Logs, locks, times and Hydra's own files."""
+    """Whether a file is a log, a lock, a record of times or one of Hydra's files."""
     aside = path.suffix in (".lock", ".log") or path.name in (RECORD, MANIFEST, "log.txt")
     return aside or bool({*LOGS, "hydra"} & set(path.parts))
 
 
 def _trained(path: Path) -> list[object]:
-    """What a checkpoint holds, but for where it lay and how loops counted."""
+    """The state in a checkpoint, without paths and loop counters."""
     stored = torch.load(path, map_location="cpu", weights_only=True)
     keys = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers")
     return [repr_of(stored[key]) for key in keys]
@@ -153,11 +160,13 @@ def repr_of(value: object) -> object:
     return value
 
 
-def differences(found: dict[str, object], expected: dict[str, object]) -> list[str]:
-    lost = [f"{name} is lost" for name in expected if name not in found]
-    more = [f"{name} is left over" for name in found if name not in expected]
+def differences(contents: dict[str, object], expected: dict[str, object]) -> list[str]:
+    lost = [f"{name} is missing" for name in expected if name not in contents]
+    more = [f"{name} is extra" for name in contents if name not in expected]
     return (
-        lost + more + [f"{n} differs" for n in expected if n in found and found[n] != expected[n]]
+        lost
+        + more
+        + [f"{n} differs" for n in expected if n in contents and contents[n] != expected[n]]
     )
 
 
@@ -166,48 +175,48 @@ def main() -> None:
     parser.add_argument("--experiments", nargs="+", default=["cam", "seam", "sc_cam", "box"])
     parser.add_argument("--kills", type=int, default=11, help="of each experiment")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    draw = random.Random(asked.seed)
+    args = parser.parse_args()
+    draw = random.Random(args.seed)
     base = Path(tempfile.mkdtemp(prefix="kill-"))
     os.environ.setdefault("WSSS_CACHE", str(base / "cache"))
     moments: Counter[str] = Counter()
     wrong = 0
-    for experiment in asked.experiments:
-        words = (f"experiment={experiment}", *TINY, *FEW.get(experiment, ()))
-        whole((*words, *HOW[0]), base / "warm")  # makes the data and compiles the CRF
+    for experiment in args.experiments:
+        overrides = (f"experiment={experiment}", *TINY, *FEW.get(experiment, ()))
+        whole((*overrides, *SETTINGS[0]), base / "warm")  # generates the data and compiles the CRF
         shutil.rmtree(base / "warm")
-        seconds = whole((*words, *HOW[0]), base / experiment)
+        seconds = whole((*overrides, *SETTINGS[0]), base / experiment)
         expected = state(base / experiment)
-        print(f"{experiment}: undisturbed {seconds:.1f} s, {len(expected)} files and links")
+        print(f"{experiment}: uninterrupted {seconds:.1f} s, {len(expected)} files and links")
         done = trial = 0
-        while done < asked.kills:
+        while done < args.kills:
             folder, how = (
                 base / f"{experiment}-{trial}",
-                HOW[trial % len(HOW)],
+                SETTINGS[trial % len(SETTINGS)],
             )
             trial += 1
             # one kill, or two of the same run
-            met = []
-            for _ in range(min(draw.choice((1, 1, 2)), asked.kills - done)):
-                at = killed((*words, *how), folder, draw.uniform(0.05, 0.95) * seconds)
+            kills = []
+            for _ in range(min(draw.choice((1, 1, 2)), args.kills - done)):
+                at = killed((*overrides, *how), folder, draw.uniform(0.05, 0.95) * seconds)
                 if at is not None:
-                    met.append(at)
-            done += len(met)
-            moments.update(met)
-            whole((*words, *how), folder)
+                    kills.append(at)
+            done += len(kills)
+            moments.update(kills)
+            whole((*overrides, *how), folder)
             apart = differences(state(folder), expected)
             wrong += bool(apart)
-            told = "; ".join(apart[:5]) if apart else "the same"
-            print(f"  killed in {' and '.join(met) or 'nothing'} ({', '.join(how)}): {told}")
+            outcome = "; ".join(apart[:5]) if apart else "the same"
+            print(f"  killed in {' and '.join(kills) or 'nothing'} ({', '.join(how)}): {outcome}")
             sys.stdout.flush()
             if not apart:
                 shutil.rmtree(folder)
     print(
         f"{sum(moments.values())} kills: {', '.join(f'{n} {m}' for m, n in moments.most_common())}"
     )
-    print(f"{wrong} runs differ from the undisturbed one")
+    print(f"{wrong} runs differ from the uninterrupted one")
     if wrong:
-        raise SystemExit(f"look in {base}")
+        raise SystemExit(f"the folders are in {base}")
     shutil.rmtree(base)
 
 

@@ -1,4 +1,4 @@
-"""What it costs to make a stage's manifest, and to hold a stage against it."""
+"""Time the building of a step's manifest, and the verification of a step against it."""
 
 import argparse
 import os
@@ -12,9 +12,9 @@ from wsss_lightning.cache import manifest
 
 
 def timed(name: str, work: Callable[[], Any]) -> Any:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     result = work()
-    print(f"{name:<38} {time.perf_counter() - begun:6.2f} s")
+    print(f"{name:<38} {time.perf_counter() - start:6.2f} s")
     return result
 
 
@@ -22,18 +22,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--bytes", type=int, default=30_000)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root, noise = Path(folder), os.urandom(asked.bytes)
-        for i in range(asked.files):
+        root, noise = Path(folder), os.urandom(args.bytes)
+        for i in range(args.files):
             (root / f"{i:06d}.npz").write_bytes(i.to_bytes(4, "big") + noise[4:])
-        listed = timed("manifest made, all files read", lambda: manifest.build(root))
-        timed("found, times as they were", lambda: manifest.find_changes(root, listed))
+        entries = timed("built, all files read", lambda: manifest.build(root))
+        timed("verified, nothing touched", lambda: manifest.find_changes(root, entries))
         os.utime(root / "000000.npz")
-        timed("found, one file touched", lambda: manifest.find_changes(root, listed))
+        timed("verified, one file touched", lambda: manifest.find_changes(root, entries))
         for path in root.iterdir():
             os.utime(path)
-        timed("found, all files touched: all read", lambda: manifest.find_changes(root, listed))
+        timed("verified, all files touched: all read", lambda: manifest.find_changes(root, entries))
 
 
 if __name__ == "__main__":

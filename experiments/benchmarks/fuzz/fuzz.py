@@ -1,10 +1,10 @@
-"""Damaged inputs by the thousand: each is read, or refused in words of ours.
+"""Read thousands of damaged files: each must be read, or rejected with a clear error message.
 
 `python experiments/benchmarks/fuzz/fuzz.py --cases 10000 --out results.json`
 
-Valid files of each kind are changed (bits, bytes, blocks, cut, doubled, words that bite) and read
-by what a run reads them with. Beside a traceback that is none of ours it looks for reads that take
-long, memory that grows, and code that a file had run.
+Valid files of each kind are damaged (bits, bytes, blocks, cuts, repeats, dangerous tokens) and read
+by the functions that a run uses. The script reports unexpected exceptions, slow reads, memory
+growth, and code that a file has executed.
 """
 
 import argparse
@@ -45,8 +45,8 @@ from wsss_lightning.data.sources.boxes import read_csv, read_xml
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.sc_cam.files import read_subcategories
 
-SECONDS = 10  # that no read may take
-MIB = 1024  # that all reads together may add
+SECONDS = 10  # limit of one read
+MIB = 1024  # limit of the memory that all reads add
 CLASSES = ["bird", "cat", "dog"]
 DANGEROUS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pty.spawn")
 DANGEROUS += ("socket.connect", "ctypes.dlopen", "shutil.rmtree")
@@ -108,7 +108,7 @@ WORDS: dict[str, list[bytes]] = {
 
 
 def damaged(kind: str, content: bytes, rng: random.Random) -> bytes:
-    """A file with injuries; of a PNG often behind its checksums, which else refuse them all."""
+    """Damage a file; in a PNG usually with corrected checksums, which would reject it otherwise."""
     words = WORDS[kind]
     if kind != "png" or rng.random() < 0.3:
         return change(content, rng, words, text=kind in ("xml", "csv", "yaml"))
@@ -117,8 +117,8 @@ def damaged(kind: str, content: bytes, rng: random.Random) -> bytes:
         size = int.from_bytes(content[at : at + 4], "big")
         chunks.append([content[at + 4 : at + 8], content[at + 8 : at + 8 + size]])
         at += 12 + size
-    hurt = rng.choice(chunks)
-    hurt[1] = change(hurt[1], rng, words, text=False)
+    chunk = rng.choice(chunks)
+    chunk[1] = change(chunk[1], rng, words, text=False)
     if rng.random() < 0.2:
         rng.shuffle(chunks)
     written = [
@@ -129,7 +129,7 @@ def damaged(kind: str, content: bytes, rng: random.Random) -> bytes:
 
 
 def change(content: bytes, rng: random.Random, words: list[bytes], text: bool) -> bytes:
-    """A few small injuries; of text mostly such as leave it text."""
+    """Apply a few small changes; in text files mostly changes that keep them text."""
     data = bytearray(content)
     noise = string.printable.encode() if text and rng.random() < 0.8 else bytes(range(256))
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
@@ -194,7 +194,7 @@ def seeds(rng: random.Random) -> dict[str, list[bytes]]:
 
 
 def readers(folder: Path) -> dict[str, Callable[[bytes], None]]:
-    """By kind, what a run does with such a file."""
+    """For each kind, the function that reads such a file as a run does."""
     for name in ("JPEGImages", "SegmentationClass", "Annotations", "own/data"):
         (folder / name).mkdir(parents=True)
     (folder / "train.txt").write_text("img\n")
@@ -225,7 +225,7 @@ def readers(folder: Path) -> dict[str, Callable[[bytes], None]]:
     def csv(content: bytes) -> None:
         path = folder / "tags.csv"
         path.write_bytes(content)
-        if content[6:9] == b"cla":  # as the seed of boxes begins
+        if content[6:9] == b"cla":  # the beginning of BOXES
             read_csv(path)
         elif content[:4] == b"name":
             read_subcategories(path, ["img"], CLASSES)
@@ -274,14 +274,14 @@ OURS = (InputError, HydraException, OmegaConfBaseException, YAMLError)
 
 
 def fuzz(cases: int, seed: int, share: dict[str, float]) -> dict[str, Any]:
-    """Read damaged files of every kind.
+    """Damage and read files of every kind.
 
     Args:
-        cases: of all kinds together.
-        share: of each kind.
+        cases: number of files of all kinds together.
+        share: fraction of each kind.
 
     Returns:
-        By kind: cases, how many were refused, the longest read in seconds, defects; MiB added.
+        Cases, rejected files, longest read in seconds and defects by kind; MiB added; code run.
     """
     rng = random.Random(seed)
     watched: list[str] = []
@@ -292,14 +292,14 @@ def fuzz(cases: int, seed: int, share: dict[str, float]) -> dict[str, Any]:
             watched.append(event)
 
     def too_long(*_: Any) -> None:
-        raise TimeoutError(f"no answer in {SECONDS} seconds")
+        raise TimeoutError(f"the read took longer than {SECONDS} seconds")
 
     sys.addaudithook(hook)
     signal.signal(signal.SIGALRM, too_long)
     found: dict[str, Any] = {}
-    begun = time.monotonic()
+    begin = time.monotonic()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    here = Path.cwd()
+    previous = Path.cwd()
     with tempfile.TemporaryDirectory() as place, _hydra():
         folder = Path(place) / "voc"
         read = readers(folder)
@@ -307,7 +307,7 @@ def fuzz(cases: int, seed: int, share: dict[str, float]) -> dict[str, Any]:
         for kind, part in share.items():
             count, refused, longest, defects = round(cases * part), 0, 0.0, []
             whole = seeds(rng)[kind]
-            for one in whole:  # before they are damaged
+            for one in whole:  # valid files must be accepted
                 _accepted(read[kind], one)
             for _ in range(count):
                 content = damaged(kind, rng.choice(whole), rng)
@@ -317,14 +317,14 @@ def fuzz(cases: int, seed: int, share: dict[str, float]) -> dict[str, Any]:
                     read[kind](content)
                 except OURS as error:
                     refused += 1
-                    # what the command line would print
+                    # the message that the command line would print
                     if not (str(error).strip() or explain_error(error, [])):
                         defects.append({"content": content.hex()[:4000], "error": "no message"})
                 except Exception as error:
-                    told = f"{type(error).__name__}: {error}"[:300]
+                    message = f"{type(error).__name__}: {error}"[:300]
                     where = traceback.extract_tb(error.__traceback__)[-1]
-                    told += f" at {Path(where.filename).name}:{where.lineno}"
-                    defects.append({"content": content.hex()[:4000], "error": told})
+                    message += f" at {Path(where.filename).name}:{where.lineno}"
+                    defects.append({"content": content.hex()[:4000], "error": message})
                 finally:
                     signal.alarm(0)
                     watching = False
@@ -335,7 +335,7 @@ def fuzz(cases: int, seed: int, share: dict[str, float]) -> dict[str, Any]:
                 "longest_s": round(longest, 3),
                 "defects": defects,
             }
-        os.chdir(here)
+        os.chdir(previous)
         code = [path.name for path in folder.iterdir() if path.name in ("x", "was_here")]
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     return {
@@ -343,7 +343,7 @@ def fuzz(cases: int, seed: int, share: dict[str, float]) -> dict[str, Any]:
         "kinds": found,
         "mib_added": round(added),
         "code_run": sorted({*watched, *code}),
-        "seconds": round(time.monotonic() - begun, 1),
+        "seconds": round(time.monotonic() - begin, 1),
     }
 
 
@@ -351,7 +351,7 @@ def _accepted(read: Callable[[bytes], None], content: bytes) -> None:
     try:
         read(content)
     except InputError as error:
-        # a picture in colours is no mask, but an interesting one to damage
+        # a colour image is not a valid mask, but a useful one to damage
         if "mode RGB" not in str(error) and "are not whole" not in str(error):
             raise
 
@@ -360,7 +360,7 @@ def _hydra() -> Any:
     return initialize_config_dir(str(conf_folder()), version_base="1.3")
 
 
-# YAML goes through Hydra's composition, which takes a hundred times as long as the others
+# YAML is composed by Hydra, which takes a hundred times as long as reading the others
 SHARE = {"xml": 0.25, "csv": 0.2, "png": 0.2, "jpeg": 0.2, "npy": 0.1, "yaml": 0.05}
 
 
@@ -369,20 +369,20 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
-    found = fuzz(asked.cases, asked.seed, SHARE)
-    for kind, told in found["kinds"].items():
+    args = parser.parse_args()
+    found = fuzz(args.cases, args.seed, SHARE)
+    for kind, counts in found["kinds"].items():
         print(
-            f"{kind:<5}{told['cases']:>7} damaged, {told['refused']:>6} refused in words of ours, "
-            f"longest {told['longest_s']} s, {len(told['defects'])} defects"
+            f"{kind:<5}{counts['cases']:>7} damaged, {counts['refused']:>6} rejected, "
+            f"longest {counts['longest_s']} s, {len(counts['defects'])} defects"
         )
-        for defect in told["defects"][:10]:
+        for defect in counts["defects"][:10]:
             print(f"      {defect['error']}")
     print(f"{found['mib_added']} MiB added, code run: {found['code_run'] or 'none'}")
     print(f"{found['seconds']} s")
-    if asked.out:
-        asked.out.write_text(json.dumps(found, indent=2) + "\n")
-    bad = any(told["defects"] for told in found["kinds"].values())
+    if args.out:
+        args.out.write_text(json.dumps(found, indent=2) + "\n")
+    bad = any(counts["defects"] for counts in found["kinds"].values())
     sys.exit(bool(bad or found["code_run"] or found["mib_added"] > MIB))
 
 

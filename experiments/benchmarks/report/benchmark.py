@@ -1,4 +1,4 @@
-"""Seconds and size of the report of many runs.
+"""Measure time and size of the report of many runs.
 
 python experiments/benchmarks/report/benchmark.py --methods 40 --seeds 5 --images 1000
 """
@@ -20,21 +20,21 @@ def main() -> None:
     parser.add_argument("--methods", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--images", type=int, default=1000)
-    told = parser.parse_args()
+    args = parser.parse_args()
     skills = {
-        f"cam method.lr={i}": skill for i, skill in enumerate(np.linspace(0.5, 2, told.methods))
+        f"cam method.lr={i}": skill for i, skill in enumerate(np.linspace(0.5, 2, args.methods))
     }
     with tempfile.TemporaryDirectory() as folder:
-        write_runs(Path(folder) / "runs", skills, told.seeds, told.images)
+        write_runs(Path(folder) / "runs", skills, args.seeds, args.images)
         out = Path(folder) / "report.html"
-        begun = time.perf_counter()
+        start = time.perf_counter()
         report([str(Path(folder) / "runs"), "--out", str(out)])
-        spent = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
         megabytes = out.stat().st_size / 1e6
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(
-        f"{told.methods * told.seeds} runs of {told.images} images: {spent:.1f} s, "
-        f"{megabytes:.2f} MB, {memory:.1f} GB of memory at most"
+        f"{args.methods * args.seeds} runs of {args.images} images: {seconds:.1f} s, "
+        f"{megabytes:.2f} MB, {memory:.1f} GB peak memory"
     )
 
 

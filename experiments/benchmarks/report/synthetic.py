@@ -1,4 +1,4 @@
-"""Makes up finished runs: their `results.json` and pixel counts, without any image."""
+"""Write synthetic finished runs: `results.json` and pixel counts, without images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,19 +29,19 @@ def write_runs(
     pixels: int = 10_000,
     steps: tuple[tuple[str, str], ...] = STEPS,
 ) -> None:
-    """A run of every method and seed.
+    """Write one run for every method and seed.
 
     Args:
-        skills: of each method, in logits: how easily its pixels are right.
-        seeds: runs of each method.
-        images: of every split.
+        skills: by method, in logits; the higher, the more pixels are right.
+        seeds: number of runs of each method.
+        images: number of images in every split.
         classes: c.
-        pixels: of an image.
-        steps: that are scored.
+        pixels: number of pixels of an image.
+        steps: scored steps with their split.
     """
     world = np.random.default_rng(0)
     labels = classes + 1
-    other = world.integers(1, labels, images)  # the class that an image shows beside background
+    other = world.integers(1, labels, images)  # the one class in an image
     size = world.integers(pixels // 10, pixels // 2, images)
     ease = world.standard_normal((images, 2))
     names = [f"image_{i:05d}" for i in range(images)]
@@ -68,7 +68,7 @@ def _write(
 ) -> dict[str, float]:
     folder.mkdir(parents=True)
     by_error_type = np.zeros((len(WRONG), labels, labels + 1), np.int64)
-    # spill and missed parts
+    # false positives in background, and missed parts
     np.add.at(by_error_type[4].reshape(-1), cells[:, 1], counts[:, 1])
     np.add.at(by_error_type[3].reshape(-1), cells[:, 2], counts[:, 2])
     wrong = np.zeros((len(names), len(WRONG)), np.int64)

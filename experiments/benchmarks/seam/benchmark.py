@@ -1,11 +1,11 @@
-"""SEAM here against the official code: equal numbers, images a second, and memory.
+"""Compare our SEAM with the official code: numbers, images per second and memory.
 
     git clone https://github.com/YudeWang/SEAM OFFICIAL
     python experiments/benchmarks/seam/benchmark.py equal OFFICIAL
     python experiments/benchmarks/seam/benchmark.py speed OFFICIAL --size 224 --batch 2
     python experiments/benchmarks/seam/benchmark.py memory --height 750 --width 1000
 
-None of the official code is here; it is imported from its folder.
+The official code is not part of this repository; it is imported from its folder.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SGD = partial(torch.optim.SGD, lr=0.01, momentum=5e-4, weight_decay=5e-4)
 
 
 def official(folder: Path) -> SimpleNamespace:
-    """Network and loss functions of the official code; what only draws or reads is left out."""
+    """Network and loss functions of the official code; modules that draw or read are mocked."""
     sys.path.insert(0, str(folder))
     absent = ["cv2", "pydensecrf", "pydensecrf.densecrf", "pydensecrf.utils", "tensorboardX"]
     for name in (*absent, "voc12", "voc12.data", "tool.imutils"):
@@ -54,7 +54,7 @@ def official(folder: Path) -> SimpleNamespace:
 
 
 def their_losses(code: SimpleNamespace, net: nn.Module, image: Tensor, tags: Tensor) -> dict:
-    """One step's terms in the order of the official training loop, by its own functions."""
+    """Loss terms of one step in the order of the official training loop, by its own functions."""
     labels = torch.cat([torch.ones(len(tags), 1), tags], 1)[..., None, None]
     small = F.interpolate(image, scale_factor=SCALE, mode="bilinear", align_corners=True)
     views, terms = [], {"classification": 0.0, "min_pooling": 0.0}
@@ -83,7 +83,7 @@ def their_losses(code: SimpleNamespace, net: nn.Module, image: Tensor, tags: Ten
 
 
 def pair(code: SimpleNamespace) -> tuple[nn.Module, SEAM]:
-    """The official network, and ours with the same weights, scaled so that maps stay finite."""
+    """The official network and ours with the same weights, scaled so that maps stay finite."""
     torch.manual_seed(0)
     theirs = code.net()
     generator = torch.Generator().manual_seed(1)
@@ -107,7 +107,7 @@ def without_dropout(module: nn.Module) -> None:
 
 
 def batch_of(size: tuple[int, int], count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Images in [0, 1], the same normalised, and tags as on VOC: 1.5 an image."""
+    """Images in [0, 1], the same normalised, and tags: 1.5 per image, as on VOC."""
     generator = torch.Generator().manual_seed(2)
     image = torch.rand(count, 3, size[0] // 8, size[1] // 8, generator=generator)
     image = F.interpolate(image, size=size, mode="bicubic").clamp(0, 1)
@@ -125,15 +125,15 @@ def our_losses(ours: SEAM, image: Tensor, tags: Tensor) -> dict[str, Tensor]:
 
 
 def largest(a: Tensor, b: Tensor) -> float:
-    """Largest difference, in units of the largest value."""
+    """Largest difference, relative to the largest value."""
     return float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
 
 
 def equal(code: SimpleNamespace) -> None:
-    """Outputs of three sizes, then losses and gradients of one step."""
+    """Compare outputs at three sizes, then losses and gradients of one step."""
     theirs, ours = pair(code)
     theirs.eval(), ours.net.eval()
-    print("size      largest difference of cam, refined; in units of the largest value")
+    print("size      largest difference of cam, refined; relative to the largest value")
     for size in ((75, 100), (97, 97), (134, 121)):
         image, normalised, _ = batch_of((size[0], size[1]), 2)
         with torch.no_grad():
@@ -150,9 +150,9 @@ def equal(code: SimpleNamespace) -> None:
 
 
 def one_step(code: SimpleNamespace, theirs: nn.Module, ours: SEAM, kind: torch.dtype) -> None:
-    """Losses and gradients of the same step.
+    """Compare losses and gradients of the same step.
 
-    In single precision the sign of ER's |a - b| hangs on rounding where a is nearly b.
+    In single precision the sign of ER's |a - b| depends on rounding where a is nearly b.
     """
     for module in (theirs, ours):
         module.train()
@@ -171,7 +171,7 @@ def one_step(code: SimpleNamespace, theirs: nn.Module, ours: SEAM, kind: torch.d
     wanted = read_official(gradients, Path("gradients")).state
     mine = {k: p.grad for k, p in ours.net.named_parameters() if p.grad is not None}
     reached = {k for k, v in wanted.items() if v.abs().sum() > 0}
-    print(f"gradients reach {len(reached)} tensors there, the same here: {reached == set(mine)}")
+    print(f"gradients reach {len(reached)} tensors in both codes: {reached == set(mine)}")
     worst = max((largest(mine[k], wanted[k]), k) for k in reached)
     total = [torch.cat([v[k].flatten() for k in sorted(reached)]) for v in (mine, wanted)]
     print(f"largest difference {worst[0]:.1e} of a tensor's largest entry, in {worst[1]};")
@@ -179,7 +179,7 @@ def one_step(code: SimpleNamespace, theirs: nn.Module, ours: SEAM, kind: torch.d
 
 
 def speed(code: SimpleNamespace, size: int, count: int, rounds: int) -> None:
-    """Whole steps (two views, losses, backward, SGD), by turns, dropout on."""
+    """Time complete steps (two views, losses, backward, SGD) in turn, with dropout."""
     theirs, ours = pair(code)
     ours.train()
     image, normalised, tags = batch_of((size, size), count)
@@ -214,13 +214,13 @@ def speed(code: SimpleNamespace, size: int, count: int, rounds: int) -> None:
         for kind, times in spent.items():
             times.append(step(kind))
     print(f"{count} images of {size}x{size}, {torch.get_num_threads()} threads, {rounds} rounds")
-    # other work on the machine stretches seconds on the clock, and hardly those of processors
-    for i, unit in enumerate(("clock", "processor")):
+    # other work on the machine affects wall-clock time much more than processor time
+    for i, unit in enumerate(("wall clock", "processor")):
         middle = {k: statistics.median(t[i] for t in times) for k, times in spent.items()}
         best = {k: min(t[i] for t in times) for k, times in spent.items()}
         for kind in spent:
             print(
-                f"{kind:9} {middle[kind]:6.2f} s a step (best {best[kind]:.2f}) by the {unit}, "
+                f"{kind:9} {middle[kind]:6.2f} s per step (best {best[kind]:.2f}), {unit}, "
                 f"{count / middle[kind]:.3f} images/s"
             )
         print(
@@ -230,7 +230,7 @@ def speed(code: SimpleNamespace, size: int, count: int, rounds: int) -> None:
 
 
 def memory(height: int, width: int, what: str, block_mib: float) -> None:
-    """Peak resident memory of this process for one image of that size."""
+    """Print the peak resident memory of this process for one image of the given size."""
     chosen = Backbone("resnet38", 8, False, None, True, FROZEN, {})
     before = peak()
     begin = time.perf_counter()
@@ -269,14 +269,14 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1000)
     parser.add_argument("--of", choices=["forward", "train", "pcm"], default="forward")
     parser.add_argument("--block-mib", type=float, default=256)
-    told = parser.parse_args()
-    torch.set_num_threads(told.threads)
-    if told.what == "memory":
-        return memory(told.height, told.width, told.of, told.block_mib)
-    code = official(told.official)
-    if told.what == "equal":
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.what == "memory":
+        return memory(args.height, args.width, args.of, args.block_mib)
+    code = official(args.official)
+    if args.what == "equal":
         return equal(code)
-    return speed(code, told.size, told.batch, told.rounds)
+    return speed(code, args.size, args.batch, args.rounds)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How often a verdict names a winner where there is none, and how often it finds one there is.
+"""Estimate how often the report names a false winner, and how often it finds a true one.
 
-Two methods of one quality (or `--gap` points apart) are made up: images differ in difficulty,
-which both methods share in part, and every run has its own luck, on the whole and image by image.
+Two methods of equal or different quality are simulated. Images differ in difficulty, which is the
+same for both methods, and every run has a random offset, overall and for each image.
 
     python experiments/benchmarks/verdict/simulate.py
 """
@@ -22,16 +22,16 @@ LABELS, PIXELS = 4, 2000
 def runs(rng, skill, count, images, luck):
     """Confusion matrices (s n k k) of runs of one method."""
     truth = images["truth"]
-    found = np.zeros((count, len(truth), LABELS, LABELS), np.int64)
+    counts = np.zeros((count, len(truth), LABELS, LABELS), np.int64)
     for s in range(count):
         own = skill + luck * rng.standard_normal() + 0.5 * rng.standard_normal(len(truth))
         right = 1 / (1 + np.exp(-(own[:, None] + images["ease"])))
         hits = rng.binomial(truth, right)
-        found[s, :, range(LABELS), range(LABELS)] = hits.T
-        # what is not found is background, and background spills into the first class
-        found[s, :, 1:, 0] += (truth - hits)[:, 1:]
-        found[s, :, 0, 1] += (truth - hits)[:, 0]
-    return found
+        counts[s, :, range(LABELS), range(LABELS)] = hits.T
+        # missed pixels become background, and wrong background pixels the first class
+        counts[s, :, 1:, 0] += (truth - hits)[:, 1:]
+        counts[s, :, 0, 1] += (truth - hits)[:, 0]
+    return counts
 
 
 def experiment(rng, gap, seeds, num_images, luck, weights):
@@ -47,7 +47,7 @@ def experiment(rng, gap, seeds, num_images, luck, weights):
 
 
 def judge(values, draws):
-    """Named a winner: by us, by images alone (seeds pooled), by a t-test over seeds alone."""
+    """Whether each test names a winner: ours, images alone (seeds pooled), a t-test over seeds."""
     ours = compare(*values, draws, paired=False).decided
     difference = draws[0].mean(0) - draws[1].mean(0)
     low, high = np.quantile(difference, [0.025, 0.975])
@@ -59,7 +59,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--luck", type=float, default=0.1, help="spread of runs, in logits")
+    parser.add_argument(
+        "--luck", type=float, default=0.1, help="standard deviation of runs, in logits"
+    )
     arguments = parser.parse_args()
     table = Table("seeds", "true gap", "mIoU gap", "verdict", "images alone", "seeds alone")
     for gap in (0.0, 0.3):

@@ -1,9 +1,9 @@
-"""Compares the scores of finished runs with the published ones, recipe by recipe.
+"""Compare the scores of finished runs with the published ones, recipe by recipe.
 
     python experiments/reproduce/voc2012/check.py RUNS [--markdown | --json]
 
 RUNS is a folder of runs, such as runs/reproduce_voc2012. A row is `reproduced` only if its runs
-have every setting of the published run, were scored on all images of VOC 2012, and their mean lies
+have every setting of the published run, were scored on all images of VOC 2012, and their mean is
 within the tolerance. The exit status is 0 if all rows that were run are reproduced.
 """
 
@@ -34,31 +34,31 @@ from wsss_lightning.report.grouping import is_incidental
 from wsss_lightning.report.runs import RunResult, find_runs
 
 DATA = "voc2012"
-# images of VOC's lists, and of train_aug with SBD's
+# number of images in VOC's lists, and in train_aug with SBD's images
 IMAGES = {"train": 1464, "train_aug": 10582, "val": 1449}
-# overrides that say where and how a run is made, besides those of `is_incidental`
+# overrides without effect on scores, in addition to those of `is_incidental`
 NEUTRAL = ("checkpoint_minutes", "resume", "backbone.weights", "crf.engine", "recipe")
 NEUTRAL += ("cam.batch_size", "test.batch_size", "refine.walk.batch_size")
-# overrides of `is_incidental` that do change scores
+# overrides in `is_incidental` that nevertheless change scores
 COUNTED = ("data", "data.train", "data.val", "pipeline.segment", "name")
-# ends of keys that choose a network or what it begins with
+# suffixes of keys that choose a network or its initial weights
 NETWORK = ("backbone.name", "weights", "pretrained", "net._target_", "init_from")
-# facts of the tables about it
+# facts about them in the tables
 NETWORK_FACTS = ("segmentation network", "initial weights of the segmentation network")
 SEGMENTATION = ("segmenter", "fit.segmenter", "test", "test_crf")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A published score, and what the runs of its recipe have.
+    """A published score and the scores of the recipe's runs.
 
     Args:
-        recipe: name.
-        score: published, with tolerance and source.
+        recipe: name of the recipe.
+        score: published score with tolerance and source.
         verdict: `reproduced`, `off by +x`, `not run`, `not scored`, or `settings differ: ...`.
-        values: percent, by seed.
+        values: scores in percent, by seed.
         reasons: why runs cannot be compared with the published one.
-        notes: how the published network or its initialisation differs from ours on purpose.
+        notes: deliberate differences in the network or its initial weights.
     """
 
     recipe: str
@@ -80,11 +80,11 @@ class Row:
 
 
 def rows_of(recipe: Recipe, runs: Sequence[RunResult]) -> list[Row]:
-    """A row for each published score of a recipe.
+    """One row for each published score of a recipe.
 
     Args:
-        runs: of this recipe. Those that differ from the published run are used only where there
-            are no others; of several runs of one seed the one written last counts.
+        runs: runs of this recipe. Those that differ from the published run are used only if
+            there are no others; of several runs with one seed the last one written counts.
     """
     problems = {run.folder: differences(recipe, run) for run in runs}
     whole = [run for run in runs if not problems[run.folder]]
@@ -106,18 +106,18 @@ def _row(recipe: Recipe, score: Score, runs: Sequence[RunResult], reasons: list[
         verdict = "not scored"
     else:
         gap = mean(values.values()) - score.published
-        # rounded first, so that 54.4 lies within 1.0 of 55.4
+        # rounded first, so that 54.4 is within 1.0 of 55.4
         close = round(abs(gap), 4) <= score.tolerance
         verdict = "reproduced" if close else f"off by {gap:+.1f}"
     return Row(recipe.name, score, verdict, values, reasons, notes)
 
 
-SHOWN = 3  # differences of a recipe, in a verdict and below the table
-DELIBERATE = "All settings, and where ours differ on purpose: python -m wsss_lightning.recipes NAME"
+SHOWN = 3  # number of differences shown in a verdict and below the table
+DELIBERATE = "All settings and deliberate differences: python -m wsss_lightning.recipes NAME"
 
 
 def differences(recipe: Recipe, run: RunResult) -> list[str]:
-    """What keeps a run from being compared with the published one; each begins with a key."""
+    """Differences between a run and the published one; each begins with a key."""
     results, recorded = run.results, run.results.recipe
     compared = [] if recorded is None else [Difference(**one) for one in recorded.differences]
     found = {one.key: str(one) for one in compared}
@@ -139,7 +139,7 @@ def differences(recipe: Recipe, run: RunResult) -> list[str]:
 
 
 def _in_table(recipe: Recipe, key: str) -> bool:
-    """Whether the table of the recipe compares a key or group, so that no override is missed."""
+    """Whether the table of the recipe already compares a key or a group that contains it."""
     return any(
         one.key == key or one.key.startswith(f"{key}.") or key.startswith(f"{one.key}.")
         for one in recipe.settings
@@ -147,7 +147,7 @@ def _in_table(recipe: Recipe, key: str) -> bool:
 
 
 def other_networks(recipe: Recipe, score: Score) -> list[str]:
-    """Deliberate differences in the network behind a score, or in what it begins with."""
+    """Deliberate differences in the network behind a score, or in its initial weights."""
     segmented = score.key.startswith("segmentation")
     found = []
     for one in recipe.deliberate:
@@ -170,11 +170,11 @@ def _last_of_each_seed(runs: Sequence[RunResult]) -> list[RunResult]:
 
 
 def by_recipe(runs: Sequence[RunResult], names: Sequence[str]) -> dict[str, list[RunResult]]:
-    """Runs of each recipe; those of no recipe are left out.
+    """Runs of each recipe; runs of no recipe are left out.
 
     Raises:
-        InputError: a run of a recipe does not say what it differs in, or on how many images it was
-            scored.
+        InputError: the results of a run lack the differences to its recipe or the number of scored
+            images.
     """
     found: dict[str, list[RunResult]] = {name: [] for name in names}
     for run in runs:
@@ -183,9 +183,9 @@ def by_recipe(runs: Sequence[RunResult], names: Sequence[str]) -> dict[str, list
             continue
         if recipe is None or run.results.protocol.scored_splits is None:
             raise InputError(
-                f"{run.folder / 'results.json'} does not say which recipe it follows and on how "
-                "many images it was scored; it was written by another version of wsss_lightning. "
-                "Repeat the run with this one, or leave it out."
+                f"{run.folder / 'results.json'} lacks the recipe or the number of scored images, because "
+                "another version of wsss_lightning wrote it. Repeat the run with this version, or "
+                "leave it out."
             )
         if recipe.name in found:
             found[recipe.name].append(run)
@@ -193,7 +193,7 @@ def by_recipe(runs: Sequence[RunResult], names: Sequence[str]) -> dict[str, list
 
 
 def check(folders: Sequence[Path]) -> list[Row]:
-    """Rows of all recipes for VOC 2012.
+    """The rows of all recipes for VOC 2012.
 
     Raises:
         InputError: there are no results, or they cannot be read.
@@ -202,14 +202,14 @@ def check(folders: Sequence[Path]) -> list[Row]:
     runs = by_recipe(find_runs(folders), names)
     if not any(runs.values()):
         raise InputError(
-            f"no run in {', '.join(map(str, folders))} follows a recipe; those are "
-            f"{', '.join(names)}. Start them with run.py, beside this file."
+            f"no run in {', '.join(map(str, folders))} follows a recipe; the recipes are "
+            f"{', '.join(names)}. Start them with run.py, in the folder of this script."
         )
     return [row for name in names for row in rows_of(read_recipe(name), runs[name])]
 
 
 def is_reproduced(rows: Sequence[Row]) -> bool:
-    """Whether all rows that were run are reproduced, and there are any."""
+    """Whether at least one row was run, and all of these are reproduced."""
     run = [row for row in rows if row.verdict != "not run"]
     return bool(run) and all(row.verdict == "reproduced" for row in run)
 
@@ -225,10 +225,10 @@ def cells(row: Row) -> list[str]:
 
 
 def remarks(rows: Sequence[Row], most: int | None = None) -> list[str]:
-    """What stands below the table, each once: differences in settings, networks and sources.
+    """The lines below the table, without repeats: differences in settings, networks and sources.
 
     Args:
-        most: differences of a recipe that are shown; None: all.
+        most: number of differences shown per recipe; None shows all.
     """
     found = []
     for row in rows:
@@ -281,22 +281,24 @@ def show(rows: Sequence[Row]) -> None:
         console.print(remark, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or above them")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, help="folders of runs, or folders that contain them"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="a table to paste into an issue")
     form.add_argument("--json", action="store_true", help="all values of all seeds")
-    given = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     try:
-        rows = check(given.runs)
+        rows = check(args.runs)
     except InputError as error:
         fail(str(error))
-    if given.json:
+    if args.json:
         print(as_json(rows))
-    elif given.markdown:
+    elif args.markdown:
         print(as_markdown(rows))
     else:
         show(rows)

@@ -1,13 +1,13 @@
-"""Arithmetic, time and disk that the published recipes take on VOC 2012, without running them.
+"""Estimate arithmetic, time and disk space of the published recipes on VOC 2012.
 
     python experiments/reproduce/voc2012/cost.py [RECIPE ...] [--markdown]
 
-Each pipeline is gone through with stages that only note what they would do. The networks are built
-without data on PyTorch's meta device, where `torch.utils.flop_counter` counts the forward and the
+Nothing is trained: each pipeline runs with steps that only record their inputs. The networks are
+built without data on PyTorch's meta device, where `torch.utils.flop_counter` counts the forward and
 backward pass of a training crop, and the forward passes of a photo of 500x375 pixels; a
-multiplication with an addition is 2 FLOP. GPU hours are an ESTIMATE, not a measurement: FLOP
-divided by SHARE of the peak of a named GPU. Losses, random walks, optimiser steps and the reading
-and writing of files are not counted. CRFs run on the CPU; their hours come from seconds an image.
+multiply-add counts as 2 FLOP. GPU hours are an ESTIMATE, not a measurement: FLOP divided by SHARE
+of the peak of a named GPU. Losses, random walks, optimiser steps and file access are not counted.
+CRFs run on the CPU; their hours come from the time per image.
 """
 
 import argparse
@@ -39,13 +39,13 @@ from wsss_lightning.recipes import read_recipe, recipe_names
 from wsss_lightning.steps.config_nodes import backbone_nodes
 from wsss_lightning.utils.files import write_json
 
-GPU, PEAK = "A100", 156e12  # NVIDIA's figure for TF32, in which PyTorch convolves 32-bit numbers
-SHARE = 0.3  # of the peak; assumed. At half of it the hours double
+GPU, PEAK = "A100", 156e12  # NVIDIA's figure for TF32, PyTorch's default for convolutions
+SHARE = 0.3  # assumed share of the peak; half of it doubles the hours
 CORES = 8  # the recipes' workers
-CRF_SECONDS = 0.78  # an image on one core, 10 iterations, about 3 labels (pydensecrf, measured)
+CRF_SECONDS = 0.78  # per image on one core, 10 iterations, about 3 labels (pydensecrf, measured)
 HEIGHT, WIDTH = 375, 500
 
-# kB of a file of an image: of made-up maps with noise on 40 photos of VOC, so rather too much
+# kB per file, measured on 40 photos of VOC with generated noisy maps; an upper estimate
 KB = {
     "seeds, 8 bits": 95,
     "seeds, 16 bits": 520,
@@ -57,8 +57,8 @@ KB = {
 
 
 @dataclass
-class Notes(StageCache):
-    """A run whose stages note their work and their inputs in place of doing it."""
+class RecordedSteps(StageCache):
+    """A stage cache that records functions and inputs instead of running them."""
 
     stages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
@@ -81,14 +81,14 @@ class Notes(StageCache):
 
 @dataclass
 class Cost:
-    """Of one run of a recipe.
+    """Cost of one run of a recipe.
 
     Args:
-        training: FLOP.
-        inference: FLOP.
-        crfs: images that a CRF is run on.
-        files: how many of each kind (`KB`).
-        checkpoints: bytes of the last state of every training, with that of its optimiser.
+        training: FLOP of all trainings.
+        inference: FLOP of all inference passes.
+        crfs: number of CRF runs, one per image.
+        files: number of files of each kind (`KB`).
+        checkpoints: bytes of the last checkpoint of every training, optimiser state included.
     """
 
     training: float = 0.0
@@ -117,21 +117,21 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 
 def composed(recipe: str) -> DictConfig:
-    """Its configuration, without the weights that its networks begin with."""
+    """Configuration of a recipe, without initial weights."""
     table = read_recipe(recipe)
-    words = [f"experiment={table.experiment}", *table.overrides, "data.root=unused"]
+    overrides = [f"experiment={table.experiment}", *table.overrides, "data.root=unused"]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("config", [*words, "benchmark.split=null"])
+        cfg = compose("config", [*overrides, "benchmark.split=null"])
     for node in backbone_nodes(cfg):
         node.pretrained, node.weights = False, None
     return cfg
 
 
 def cost_of(recipe: str) -> Cost:
-    """Of one run of a recipe."""
+    """Cost of one run of a recipe."""
     cfg, cost = composed(recipe), Cost()
     with tempfile.TemporaryDirectory() as folder:
-        run = Notes(Path(folder), Path(folder), seed=0)
+        run = RecordedSteps(Path(folder), Path(folder), seed=0)
         instantiate(cfg.pipeline)(cfg, run)
         for work, inputs in run.stages:
             add(cost, work, inputs)
@@ -139,7 +139,7 @@ def cost_of(recipe: str) -> Cost:
 
 
 def add(cost: Cost, work: str, inputs: Mapping[str, Any]) -> None:
-    """Add a stage."""
+    """Add the cost of one step."""
     images = IMAGES.get(inputs.get("split", ""), 0)
     if work == "train":
         schedule, text = inputs["schedule"], OmegaConf.to_yaml(plain_node(inputs["module"]))
@@ -181,29 +181,29 @@ def built(text: str) -> Any:
 
 @cache
 def training_flop(text: str, crop: int) -> float:
-    """Of the forward and backward pass of a crop; SEAM sees a smaller view of it as well."""
-    module, images = built(text).train(), 2  # batch norms want more than one
+    """FLOP of the forward and backward pass of a crop; SEAM also has a smaller view of it."""
+    module, images = built(text).train(), 2  # batch norm needs more than one
     views = [crop, *([round(crop * module.scale)] if hasattr(module, "scale") else [])]
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        seen = getattr(module.net, "training_logits", module.net)
-        outputs = [seen(torch.empty(images, 3, side, side)) for side in views]
+        network = getattr(module.net, "training_logits", module.net)
+        outputs = [network(torch.empty(images, 3, side, side)) for side in views]
         sum(one.sum() for one in tensors(outputs) if one.requires_grad).backward()
     return counter.get_total_flops() / images
 
 
 @cache
 def inference_flop(text: str, scales: tuple[float, ...], flip: bool) -> float:
-    """Of all views of a photo."""
+    """FLOP of all views of a photo."""
     module = built(text).eval()
-    seen = module.cam if isinstance(module, TagMethod) else module.net
+    network = module.cam if isinstance(module, TagMethod) else module.net
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         for scale in scales:
-            seen(torch.empty(2 if flip else 1, 3, round(HEIGHT * scale), round(WIDTH * scale)))
+            network(torch.empty(2 if flip else 1, 3, round(HEIGHT * scale), round(WIDTH * scale)))
     return counter.get_total_flops()
 
 
 def checkpoint_bytes(text: str) -> float:
-    """Weights, and as many numbers again for momentum, or twice as many for AdamW."""
+    """Bytes of the weights, and of one optimiser state per trained weight, or two for AdamW."""
     states = 2 if "AdamW" in text else 1
     parameters = list(built(text).parameters())
     learnt = sum(one.numel() for one in parameters if one.requires_grad)
@@ -222,7 +222,7 @@ HEADINGS = ("recipe", "published hardware", "PFLOP", f"{GPU} hours", "CRF hours"
 
 
 def rows(recipes: Sequence[str]) -> Iterator[list[str]]:
-    """Cells of each recipe."""
+    """Table cells of each recipe."""
     for recipe in recipes:
         cost, hardware = cost_of(recipe), read_recipe(recipe).hardware
         published = "" if hardware is None else hardware.gpus
@@ -239,19 +239,19 @@ def rows(recipes: Sequence[str]) -> Iterator[list[str]]:
         ]
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     known = [name for name in recipe_names() if name.endswith(f"_{DATA}")]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=", ".join(known))
-    parser.add_argument("--markdown", action="store_true", help="for README.md")
-    given = parser.parse_args(words)
+    parser.add_argument("--markdown", action="store_true", help="print the table of README.md")
+    args = parser.parse_args(arguments)
     try:
-        counted = list(rows(given.recipes or known))
+        counted = list(rows(args.recipes or known))
     except InputError as error:
         fail(str(error))
-    if given.markdown:
+    if args.markdown:
         lines = [list(HEADINGS), ["---", "---", *["---:"] * 4], *counted]
         print("\n".join(f"| {' | '.join(line)} |" for line in lines))
         return

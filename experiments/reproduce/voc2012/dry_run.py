@@ -1,9 +1,9 @@
-"""Tries the whole kit on generated images with small networks; needs no data, weights or GPU.
+"""Run the whole kit on generated images with small networks; needs no data, weights or GPU.
 
     python experiments/reproduce/voc2012/dry_run.py [FOLDER]
 
-It ends with check.py, which must call no row reproduced: the exit status is 0 if every recipe has
-been scored and each row says that settings differ.
+It ends with check.py, which must report no row as reproduced: the exit status is 0 if every recipe
+has scores and the verdict of each row is that settings differ.
 """
 
 import argparse
@@ -19,14 +19,14 @@ KIT = Path(__file__).parent
 
 
 def dry_run(folder: Path) -> list[str]:
-    """What is wrong; empty where all recipes ran and check.py says that settings differ."""
+    """Errors; empty if all recipes ran and check.py reports that settings differ."""
     root, runs = write(folder / "VOC2012"), folder / "runs"
     start = [sys.executable, str(KIT / "run.py"), str(root), "--sweep", "small", "--incomplete"]
     subprocess.run([*start, "--runs", str(runs)], check=True)
     rows = check([runs])
     show(rows)
-    faults = [f"{row.recipe}, {row.score.key}: not scored" for row in rows if not row.values]
-    return faults + [
+    errors = [f"{row.recipe}, {row.score.key}: not scored" for row in rows if not row.values]
+    return errors + [
         f"{row.recipe}, {row.score.key}: {row.verdict}"
         for row in rows
         if not row.verdict.startswith("settings differ")
@@ -38,9 +38,9 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, help="new folder for data and runs")
     folder = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as temporary:
-        faults = dry_run(folder or Path(temporary) / "kit")
-    print("\n".join(faults) or "all recipes ran, and none is called reproduced")
-    sys.exit(bool(faults))
+        errors = dry_run(folder or Path(temporary) / "kit")
+    print("\n".join(errors) or "all recipes ran, and none is reported as reproduced")
+    sys.exit(bool(errors))
 
 
 if __name__ == "__main__":

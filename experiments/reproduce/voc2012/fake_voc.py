@@ -1,4 +1,4 @@
-"""A small generated data set in the layout and with the lists of VOC 2012, to try the kit out.
+"""Write a small generated data set in the layout and with the lists of VOC 2012, to try the kit.
 
 python experiments/reproduce/voc2012/fake_voc.py FOLDER
 """
@@ -19,7 +19,7 @@ from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.files import write_text
 
 LISTS = "ImageSets/Segmentation"
-TRAIN, TRAIN_AUG, VAL = 6, 12, 6  # images; train is a part of train_aug
+TRAIN, TRAIN_AUG, VAL = 6, 12, 6  # number of images; train is a subset of train_aug
 
 
 def write(root: Path, size: int = 64) -> Path:
@@ -29,17 +29,17 @@ def write(root: Path, size: int = 64) -> Path:
     and val. The classes are six of VOC's, with VOC's labels.
 
     Args:
-        root: folder that does not exist yet.
+        root: new folder.
         size: longer side of the images, pixels.
     """
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", ["experiment=cam"])
         voc = compose("config", ["experiment=cam", "data=voc2012", "data.root=unused"]).data.dataset
-    knobs = {k: v for k, v in cfg.data.generate.items() if k not in ("_target_", "cache")}
-    knobs |= {"num_train": TRAIN_AUG, "num_val": VAL, "size": size}
+    settings = {k: v for k, v in cfg.data.generate.items() if k not in ("_target_", "cache")}
+    settings |= {"num_train": TRAIN_AUG, "num_val": VAL, "size": size}
     with tempfile.TemporaryDirectory() as cache:
-        made = generate(cache, **knobs)
-        shutil.copytree(made, root)
+        generated = generate(cache, **settings)
+        shutil.copytree(generated, root)
     lists = root / LISTS
     train_aug = (lists / "train.txt").read_text().split()
     val = (lists / "val.txt").read_text().split()

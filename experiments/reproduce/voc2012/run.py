@@ -1,10 +1,10 @@
-"""Checks data, weights, GPUs and disk, then runs the published recipes on VOC 2012.
+"""Check data, weights, GPUs and disk, then run the published recipes on VOC 2012.
 
     python experiments/reproduce/voc2012/run.py VOC2012 --resnet38 FILE --seeds 0 1 2 --gpus 0 1 2 3
 
-Everything that could stop a run hours later is looked at first; `--check` stops there. The same
-command continues a sweep that was interrupted. Arguments behind `--` go to wsss_lightning as they
-are, but a setting that is changed there makes check.py report that settings differ.
+The checks cover everything that could stop a run hours later; `--check` stops after them. Repeating
+the command resumes an interrupted sweep. Arguments after `--` are passed to wsss_lightning
+unchanged; if they change a setting, check.py reports that settings differ.
 """
 
 import argparse
@@ -36,20 +36,20 @@ console = Console()
 
 
 def composed(sweep: str, *words: str) -> DictConfig:
-    """A job of the sweep, Hydra's part with it."""
+    """Configuration of one job of the sweep, with Hydra's own part."""
     own = [f"hydra.searchpath=[file://{conf_folder()}]", "hydra.mode=RUN"]
     with initialize_config_dir(str(KIT), version_base="1.3"):
         return compose(sweep, overrides=[*own, *words], return_hydra_config=True)
 
 
 def experiments_of(sweep: str) -> list[str]:
-    """Experiments that a sweep runs, in its order."""
+    """Experiments of a sweep, in its order."""
     listed = composed(sweep, "data.root=unused").hydra.sweeper.params.experiment
     return [name.strip() for name in listed.split(",")]
 
 
 def check_resnet38(path: Path) -> None:
-    """Refuse a file that is not ResNet38 as ImageNet's classification trained it.
+    """Reject a file that is not a ResNet38 trained for ImageNet classification.
 
     Raises:
         InputError: it cannot be read, or holds another network.
@@ -58,22 +58,22 @@ def check_resnet38(path: Path) -> None:
     network = read_official(state, path).network if is_official(state) else "another network"
     if network != "ImageNet":
         raise InputError(
-            f"--resnet38 is {path}, which holds {network}; the recipes begin with the weights of "
-            f"ImageNet's classification. {HOW_TO_GET}"
+            f"--resnet38 is {path}, which holds {network}; the recipes need weights of ImageNet "
+            f"classification. {HOW_TO_GET}"
         )
 
 
 HOW_TO_GET = (
     "No hub has them: the READMEs of SEAM (YudeWang/SEAM) and SC-CAM (Juliachang/SC-CAM) link "
-    "ilsvrc-cls_rna-a1_cls1000_ep-0001.params, a file of MXNet. Convert it where MXNet is "
-    "installed, by convert_mxnet_to_torch in network/resnet38d.py of SEAM, and save the dictionary "
-    "that it returns by torch.save; visinf/1-stage-wseg links a converted .pth. Then give the file "
-    f"by --resnet38 FILE, or set {RESNET38}=FILE."
+    "ilsvrc-cls_rna-a1_cls1000_ep-0001.params, an MXNet file. Convert it where MXNet is "
+    "installed, with convert_mxnet_to_torch in SEAM's network/resnet38d.py, and save the returned "
+    "dictionary with torch.save; visinf/1-stage-wseg links a converted .pth. Then pass the file "
+    f"with --resnet38 FILE, or set {RESNET38}=FILE."
 )
 
 
 def without_weights(configurations: Mapping[str, DictConfig]) -> list[str]:
-    """Experiments whose file of weights does not exist."""
+    """Experiments whose weight file does not exist."""
     keys = ("backbone.weights", "segmenter.net.backbone.weights", "method.net.weights")
     return [
         name
@@ -83,19 +83,19 @@ def without_weights(configurations: Mapping[str, DictConfig]) -> list[str]:
 
 
 def check_data(cfg: DictConfig, incomplete: bool) -> None:
-    """Read all lists, and compare the masks of val in both folders.
+    """Read all lists, and compare the val masks of both folders.
 
     Args:
-        incomplete: only report what is missing.
+        incomplete: report missing data without raising an error.
 
     Raises:
-        InputError: the data cannot be read, or are not all of VOC 2012 and SBD.
+        InputError: the data cannot be read, or are not complete VOC 2012 and SBD.
     """
-    faults = []
+    problems = []
     for split, count in IMAGES.items():
         images = len(datasets_of(cfg.data)(split, with_masks=False))
         if images != count:
-            faults.append(f"{split} lists {images} images, VOC 2012 has {count}")
+            problems.append(f"{split} lists {images} images, VOC 2012 has {count}")
     ours, plain = cfg.data, cfg.data.copy()
     plain.dataset.mask_dir = "SegmentationClass"
     own, other = datasets_of(ours)("val"), datasets_of(plain)("val")
@@ -104,38 +104,40 @@ def check_data(cfg: DictConfig, incomplete: bool) -> None:
             read.check_mask_exists(i)
     changed = sum(not np.array_equal(own.mask(i), other.mask(i)) for i in range(len(own)))
     if changed:
-        faults.append(
-            f"{changed} masks of val in {ours.dataset.mask_dir} are not those of "
-            f"SegmentationClass, with which papers score; copy these to {ours.dataset.mask_dir}"
+        problems.append(
+            f"{changed} masks of val in {ours.dataset.mask_dir} differ from those of "
+            f"SegmentationClass, which papers use for scores; copy these to {ours.dataset.mask_dir}"
         )
-    for fault in faults:
-        report("data", fault, "yellow")
-    if faults and not incomplete:
+    for problem in problems:
+        report("data", problem, "yellow")
+    if problems and not incomplete:
         raise InputError(
-            "the data are not all of VOC 2012 with SBD's masks, so no published number can come "
-            "out; complete them (README.md, beside this file), or try the kit by --incomplete."
+            "the data are not complete VOC 2012 with SBD's masks, so published scores cannot be "
+            "reproduced; complete them as README.md describes, or try the kit with --incomplete."
         )
-    if not faults:
+    if not problems:
         counts = ", ".join(f"{split} {count}" for split, count in IMAGES.items())
         report("data", f"{counts} images, masks of val equal in both folders")
 
 
 def gpus_of(numbers: Sequence[int] | None) -> list[int]:
-    """GPUs to use: those given, else all.
+    """The given GPUs, or all if none are given.
 
     Raises:
-        InputError: one does not exist.
+        InputError: a GPU does not exist.
     """
     count = torch.cuda.device_count()
     chosen = list(range(count)) if numbers is None else list(dict.fromkeys(numbers))
     absent = [number for number in chosen if not 0 <= number < count]
     if absent:
-        raise InputError(f"--gpus names {absent}, but this machine has {count} GPUs, from 0.")
+        raise InputError(
+            f"--gpus names {absent}, but this machine has {count} GPUs, numbered from 0."
+        )
     return chosen
 
 
 def command(arguments: argparse.Namespace, names: Sequence[str], gpus: Sequence[int]) -> list[str]:
-    """What starts the sweep."""
+    """The command that starts the sweep."""
     seeds = ",".join(map(str, dict.fromkeys(arguments.seeds)))
     words = [sys.executable, "-m", "wsss_lightning", "-cd", str(KIT), "-cn", arguments.sweep]
     words += [f"data.root={arguments.root.absolute()}", f"output_dir={arguments.runs.absolute()}"]
@@ -148,10 +150,10 @@ def command(arguments: argparse.Namespace, names: Sequence[str], gpus: Sequence[
 
 
 def runnable(arguments: argparse.Namespace) -> dict[str, DictConfig]:
-    """Configurations of the experiments that can run, by name.
+    """Configuration of each experiment that can run.
 
     Raises:
-        InputError: one is unknown, or weights are missing.
+        InputError: an experiment is unknown, or weights are missing.
     """
     known = experiments_of(arguments.sweep)
     names = arguments.recipes or known
@@ -165,15 +167,17 @@ def runnable(arguments: argparse.Namespace) -> dict[str, DictConfig]:
     found = {name: composed(arguments.sweep, root, f"experiment={name}") for name in names}
     missing = without_weights(found)
     if missing:
-        report("weights", f"without ResNet38's these cannot run: {', '.join(missing)}", "yellow")
+        report("weights", f"these recipes need ResNet38 weights: {', '.join(missing)}", "yellow")
         report("", HOW_TO_GET, "yellow")
         if not arguments.without_resnet38 or len(missing) == len(names):
-            raise InputError("give --resnet38 FILE, or --without-resnet38 to run the others.")
+            raise InputError(
+                "pass --resnet38 FILE, or --without-resnet38 to run the other recipes."
+            )
     return {name: cfg for name, cfg in found.items() if name not in missing}
 
 
 def check_disk(runs: Path, recipes: Sequence[str], seeds: int) -> None:
-    """Warn where the disk may be too small; what recipes need is estimated, and rather too high."""
+    """Warn if the disk may be too small for the upper estimate of what the recipes need."""
     from cost import cost_of  # builds every network
 
     place = next(path for path in (runs, *runs.parents) if path.exists())
@@ -188,13 +192,13 @@ def report(what: str, message: str, style: str = "") -> None:
 
 
 def prepare(arguments: argparse.Namespace) -> list[str]:
-    """The checks; returns the command of the sweep.
+    """Run the checks and return the command of the sweep.
 
     Raises:
         InputError: something that the sweep needs is missing.
     """
     if not arguments.root.is_dir():
-        raise InputError(f"{arguments.root} is no folder; give the one that holds JPEGImages.")
+        raise InputError(f"{arguments.root} is not a folder; pass the one that holds JPEGImages.")
     configurations = runnable(arguments)
     first = next(iter(configurations.values()))
     check_data(first, arguments.incomplete)
@@ -202,8 +206,8 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
     on_cpu = first.trainer.accelerator == "cpu" or "trainer=cpu" in arguments.words
     if not gpus and not on_cpu:
         raise InputError(
-            "there is no GPU, and on a CPU the recipes take months; `-- trainer=cpu` runs them all "
-            "the same."
+            "there is no GPU, and on a CPU the recipes take months; to run them on the CPU, add "
+            "`-- trainer=cpu`."
         )
     report("GPUs", ", ".join(map(str, gpus)) or "none")
     seeds = len(set(arguments.seeds))
@@ -228,15 +232,20 @@ def main(words: Sequence[str] | None = None) -> None:
         default=Path(default) if default else None,
         help=f"ImageNet's weights of ResNet38 (or {RESNET38}=FILE)",
     )
-    parser.add_argument("--without-resnet38", action="store_true", help="run only the others")
-    parser.add_argument("--recipes", nargs="+", metavar="RECIPE", help="some of the recipes")
+    parser.add_argument(
+        "--without-resnet38", action="store_true", help="skip the recipes that need it"
+    )
+    parser.add_argument("--recipes", nargs="+", metavar="RECIPE", help="run only these")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
-    parser.add_argument("--gpus", nargs="+", type=int, metavar="GPU", help="numbers; else all")
+    parser.add_argument("--gpus", nargs="+", type=int, metavar="GPU", help="default: all")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     parser.add_argument("--check", action="store_true", help="check, and print the command")
-    parser.add_argument("--incomplete", action="store_true", help="run on a part of the data")
+    parser.add_argument("--incomplete", action="store_true", help="allow incomplete data")
     parser.add_argument(
-        "--sweep", choices=("sweep", "small"), default="sweep", help="small: networks to try it"
+        "--sweep",
+        choices=("sweep", "small"),
+        default="sweep",
+        help="small: small networks, to try the kit",
     )
     arguments = parser.parse_args(own)
     arguments.words = given[len(own) + 1 :]

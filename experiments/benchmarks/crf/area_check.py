@@ -1,6 +1,6 @@
-"""mIoU of seeds, of the CRF, and of the CRF behind its gate, on both splits of a finished run.
+"""Print mIoU of seeds, of the CRF, and of the CRF with the area check, on both splits of a run.
 
-python experiments/benchmarks/crf/gate.py RUN --thresholds 0.3 0.45 --theta-alpha 80 50
+python experiments/benchmarks/crf/area_check.py RUN --thresholds 0.3 0.45 --theta-alpha 80 50
 """
 
 import argparse
@@ -24,26 +24,26 @@ from wsss_lightning.evaluation.metrics import Confusion, miou
 from wsss_lightning.ops.cam import with_constant_background
 
 
-def evaluate(reader, seeds, threshold, parameters, factors):
-    """mIoU by name, and the share of images that each gate keeps."""
-    gates = {f"gate {factor:g}": factor for factor in factors}
-    matrices = {n: Confusion(reader.num_classes + 1) for n in ("seeds", "CRF", *gates)}
-    kept = dict.fromkeys(gates, 0)
-    for i in track(range(len(reader)), transient=True):
-        score, keys = load_score(seeds / f"{reader.names[i]}.npz")
-        maps = torch.from_numpy(score if len(score) else np.zeros((0, *reader.image_size(i))))
+def evaluate(dataset, seeds, threshold, parameters, factors):
+    """mIoU by name, and for each factor the share of images that keep their seeds."""
+    checks = {f"factor {factor:g}": factor for factor in factors}
+    matrices = {n: Confusion(dataset.num_classes + 1) for n in ("seeds", "CRF", *checks)}
+    kept = dict.fromkeys(checks, 0)
+    for i in track(range(len(dataset)), transient=True):
+        score, keys = load_score(seeds / f"{dataset.names[i]}.npz")
+        maps = torch.from_numpy(score if len(score) else np.zeros((0, *dataset.image_size(i))))
         full = with_constant_background(maps.float(), threshold)
-        image = torch.from_numpy(np.array(reader.image(i)))
+        image = torch.from_numpy(np.array(dataset.image(i)))
         before = full.argmax(0)
         after = mean_field(image, unary_from_scores(full), parameters).argmax(0)
-        labels, truth = torch.tensor([0, *keys]), torch.from_numpy(reader.mask(i).astype(np.int64))
+        labels, truth = torch.tensor([0, *keys]), torch.from_numpy(dataset.mask(i).astype(np.int64))
         matrices["seeds"].update(labels[before], truth)
         matrices["CRF"].update(labels[after], truth)
-        for name, factor in gates.items():
+        for name, factor in checks.items():
             harmed = refinement_damage(before, after, factor) is not None
             kept[name] += harmed
             matrices[name].update(labels[before if harmed else after], truth)
-    shares = {name: count / len(reader) for name, count in kept.items()}
+    shares = {name: count / len(dataset) for name, count in kept.items()}
     return {name: miou(m.compute()) for name, m in matrices.items()}, shares
 
 
@@ -56,19 +56,19 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     cfg = OmegaConf.load(args.run / "hydra/config.yaml")
-    table = Table(title=f"{cfg.data.name}, percent mIoU (images that keep their seeds)")
-    gates = [f"gate {factor:g}" for factor in args.factors]
-    for heading in ("split", "threshold", "theta_alpha", "seeds", "CRF", *gates):
+    table = Table(title=f"{cfg.data.name}, mIoU in percent (images that keep their seeds)")
+    checks = [f"factor {factor:g}" for factor in args.factors]
+    for heading in ("split", "threshold", "theta_alpha", "seeds", "CRF", *checks):
         table.add_column(heading, justify="right")
     for split in (cfg.data.train, cfg.data.val):
-        reader = instantiate(cfg.data.dataset)(split=split)
+        dataset = instantiate(cfg.data.dataset)(split=split)
         for threshold in args.thresholds:
             for theta_alpha in args.theta_alpha:
                 parameters = replace(PRESETS["psa"], theta_alpha=theta_alpha)
                 seeds = args.run / "seeds" / split
-                found, kept = evaluate(reader, seeds, threshold, parameters, args.factors)
-                cells = [f"{100 * found[name]:.1f}" for name in ("seeds", "CRF")]
-                cells += [f"{100 * found[g]:.1f} ({100 * kept[g]:.0f} %)" for g in gates]
+                scores, kept = evaluate(dataset, seeds, threshold, parameters, args.factors)
+                cells = [f"{100 * scores[name]:.1f}" for name in ("seeds", "CRF")]
+                cells += [f"{100 * scores[c]:.1f} ({100 * kept[c]:.0f} %)" for c in checks]
                 table.add_row(split, f"{threshold:g}", f"{theta_alpha:g}", *cells)
     Console(width=110).print(table)
 
