@@ -183,9 +183,9 @@ def by_recipe(runs: Sequence[RunResult], names: Sequence[str]) -> dict[str, list
             continue
         if recipe is None or run.results.protocol.scored_splits is None:
             raise InputError(
-                f"{run.folder / 'results.json'} lacks the recipe or the number of scored images, because "
-                "another version of wsss_lightning wrote it. Repeat the run with this version, or "
-                "leave it out."
+                f"{run.folder / 'results.json'} lacks the recipe or the number of scored images, "
+                "because another version of wsss_lightning wrote it. Repeat the run with this "
+                "version, or leave it out."
             )
         if recipe.name in found:
             found[recipe.name].append(run)
