@@ -177,7 +177,7 @@ class _Rules:
         for i, expected in enumerate(together):
             (alone,) = self.predicted(module, image[i : i + 1])
             close = torch.allclose(alone, expected, atol=1e-4, rtol=1e-3)
-            self.require(close, "the prediction for an image does not depend on its batch")
+            self.require(close, "an image has the same prediction alone and in a batch")
 
 
 class _TagRules(_Rules):

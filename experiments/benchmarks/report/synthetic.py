@@ -16,6 +16,7 @@ from wsss_lightning.results.schema import (
     Splits,
     write_results,
 )
+from wsss_lightning.steps.labels import StepInfo
 
 STEPS = (("seeds", "train"), ("crf", "train"), ("pseudo", "train"), ("segmentation", "val"))
 
@@ -140,5 +141,6 @@ def _results(
         },
         seconds={"classifier": 60.0},
         versions={"code": "0"},
+        steps={"none": StepInfo("seeds without refinement", 11), "crf": StepInfo("CRF", 12)},
     )
     write_results(run, results)
