@@ -22,6 +22,7 @@ from jaxtyping import UInt8
 from omegaconf import OmegaConf
 from PIL import Image
 
+from wsss_lightning.cli import options  # noqa: F401  (registers the schema of configurations)
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.data.scores import load_mask, load_score
 from wsss_lightning.figures.overlays import heat_overlay, mask_overlay

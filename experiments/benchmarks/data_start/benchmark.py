@@ -22,6 +22,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
+from wsss_lightning.cli import options  # noqa: F401  (registers the schema of configurations)
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.steps.check_data import check_data
 

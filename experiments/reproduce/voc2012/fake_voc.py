@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_dir
 
+from wsss_lightning.cli import options  # noqa: F401  (registers the schema of configurations)
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.data.scores import load_mask, save_mask
 from wsss_lightning.data.synthetic.generate import generate
