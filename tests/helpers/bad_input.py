@@ -51,7 +51,6 @@ SLIPS = {
     ): ["method.optimizer.lr", "fast", "torch.optim.AdamW", "number"],
     ("experiment=cam", "data.long_side=64"): ["fit.method.long_side", 64],
     ("experiment=cam", "trainer.precision=half"): ["trainer.precision", "half"],
-    ("experiment=cam", "trainer.accelerator=gpuu"): ["gpuu"],
     ("experiment=cam", "trainer.devices=2"): ["trainer=ddp_cpu trainer.devices=2"],
     ("experiment=cam", "fit.method.jitter=3"): ["jitter"],
     ("experiment=cam", "seeds=[1,2]"): ["seeds"],
