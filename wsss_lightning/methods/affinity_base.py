@@ -5,21 +5,20 @@ Letters: b images, k labels with background first, n offsets, h w a map, H W an 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import final
 
-import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wsss_lightning.data.batch import Batch
-from wsss_lightning.methods.base import configure_training
+from wsss_lightning.methods.base import NetworkModule
 from wsss_lightning.methods.random_walk import RandomWalkSettings
 from wsss_lightning.ops.affinity import BORDERS, Offset, affinity_loss, pair_labels
 
 
-class AffinityModule(pl.LightningModule, ABC):
+class AffinityModule(NetworkModule, ABC):
     """Affinities of nearby pixels, learned from confident labels; IGNORE is left out.
 
     loss = 1/4 background pairs + 1/4 pairs of one class + 1/2 pairs of different labels
@@ -39,7 +38,6 @@ class AffinityModule(pl.LightningModule, ABC):
         ValueError: `radius` or `border` is out of range.
     """
 
-    net: Any
     needs_marginals = False  # whether training labels are decided from both CRFs' marginals
     prefers_class = False  # as in `ops.affinity.confident_labels`
     pads_black = False  # whether crops of small images are padded with black or the mean colour
@@ -59,11 +57,9 @@ class AffinityModule(pl.LightningModule, ABC):
             raise ValueError(f"radius is {radius}, but must be >= 2 (PSA: 5, IRN: 10)")
         if border not in BORDERS:
             raise ValueError(f"border is {border}, but must be {' or '.join(BORDERS)}")
-        super().__init__()
-        self.net = net()
-        self.optimizer, self.poly_power = optimizer, poly_power
-        self.head_lr_multiplier = head_lr_multiplier
-        self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
+        super().__init__(
+            net(), optimizer, head_lr_multiplier, poly_power, bias_lr_multiplier, decay_biases
+        )
         self.radius, self.border = radius, border
 
     @abstractmethod
@@ -114,7 +110,3 @@ class AffinityModule(pl.LightningModule, ABC):
         losses = {f"train/{name}": value for name, value in terms.items()}
         self.log_dict(losses | {"train/loss": total}, prog_bar=True, batch_size=len(labels))
         return total
-
-    @final
-    def configure_optimizers(self) -> Any:
-        return configure_training(self)

@@ -21,7 +21,46 @@ from wsss_lightning.nets.optim import parameter_groups, polynomial
 from wsss_lightning.ops.losses import tag_loss
 
 
-class TagMethod(pl.LightningModule, ABC):
+class NetworkModule(pl.LightningModule):
+    """A network with the optimiser and the learning rates that all methods share.
+
+    Args:
+        net: the network. It has an `encoder`; all other parameters count as head.
+        optimizer: builds the optimiser from parameter groups: a partial with `lr` and
+            `weight_decay`.
+        head_lr_multiplier: learning rate of the head divided by that of the encoder.
+        poly_power: exponent of the polynomial decay of the learning rate.
+        bias_lr_multiplier: learning rate of biases divided by that of weights.
+        decay_biases: whether weight decay applies to biases.
+    """
+
+    net: Any
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        head_lr_multiplier: float,
+        poly_power: float,
+        bias_lr_multiplier: float,
+        decay_biases: bool,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.optimizer, self.poly_power = optimizer, poly_power
+        self.head_lr_multiplier = head_lr_multiplier
+        self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
+
+    @final
+    def configure_optimizers(self) -> Any:
+        """The optimiser, with polynomial decay over all training steps."""
+        optimizer = make_optimizer(self)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = polynomial(optimizer, steps, self.poly_power)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class TagMethod(NetworkModule, ABC):
     """A classifier that learns from tags and localises them by its CAM.
 
     A method defines `training_step`, `forward` and `cam`. Scoring (`CamPredictor`), validation and
@@ -39,7 +78,6 @@ class TagMethod(pl.LightningModule, ABC):
         decay_biases: whether weight decay applies to biases.
     """
 
-    net: Any
     needs_sub_tags = False  # whether training needs labels of sub-categories
     enlarges_cam = False  # whether the official network enlarges its CAM to the size of its input
 
@@ -53,11 +91,14 @@ class TagMethod(pl.LightningModule, ABC):
         bias_lr_multiplier: float = 2.0,
         decay_biases: bool = False,
     ) -> None:
-        super().__init__()
-        self.net = net(num_classes=num_classes)
-        self.optimizer, self.poly_power = optimizer, poly_power
-        self.head_lr_multiplier = head_lr_multiplier
-        self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
+        super().__init__(
+            net(num_classes=num_classes),
+            optimizer,
+            head_lr_multiplier,
+            poly_power,
+            bias_lr_multiplier,
+            decay_biases,
+        )
         self.validation = CamSettings()
         self.loss = MeanMetric()  # over images, under any number of processes
         self.tag_metrics = TagMetrics(num_classes)
@@ -95,18 +136,6 @@ class TagMethod(pl.LightningModule, ABC):
         self.log("val/loss", self.loss.compute())
         self.tag_metrics.reset()
         self.loss.reset()
-
-    @final
-    def configure_optimizers(self) -> Any:
-        return configure_training(self)
-
-
-def configure_training(module: Any) -> dict[str, Any]:
-    """Optimiser with polynomial decay over all training steps, for `configure_optimizers`."""
-    optimizer = make_optimizer(module)
-    steps = int(module.trainer.estimated_stepping_batches)
-    schedule = polynomial(optimizer, steps, module.poly_power)
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def make_optimizer(module: Any) -> Optimizer:

@@ -4,9 +4,8 @@ Letters: b images, k = c + 1 labels with background first, H W an image.
 """
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -15,13 +14,13 @@ from torch.optim import Optimizer
 
 from wsss_lightning.data.batch import Batch
 from wsss_lightning.evaluation.metrics import Confusion, miou
-from wsss_lightning.methods.base import configure_training
+from wsss_lightning.methods.base import NetworkModule
 from wsss_lightning.methods.segmentation.predictor import TestSettings, marginals
 from wsss_lightning.ops.masks import IGNORE
 
 
 @final
-class Segmenter(pl.LightningModule):
+class Segmenter(NetworkModule):
     """loss = cross-entropy, averaged over the pixels that are not ignored (Chen et al. 2015).
 
     If the network has several outputs in training, their losses are added; each output is compared
@@ -40,8 +39,6 @@ class Segmenter(pl.LightningModule):
         decay_biases: whether weight decay applies to biases.
     """
 
-    net: Any
-
     def __init__(
         self,
         net: Callable[..., nn.Module],
@@ -52,11 +49,14 @@ class Segmenter(pl.LightningModule):
         bias_lr_multiplier: float = 2.0,
         decay_biases: bool = False,
     ) -> None:
-        super().__init__()
-        self.net = net(num_classes=num_classes)
-        self.optimizer, self.poly_power = optimizer, poly_power
-        self.head_lr_multiplier = head_lr_multiplier
-        self.bias_lr_multiplier, self.decay_biases = bias_lr_multiplier, decay_biases
+        super().__init__(
+            net(num_classes=num_classes),
+            optimizer,
+            head_lr_multiplier,
+            poly_power,
+            bias_lr_multiplier,
+            decay_biases,
+        )
         self.validation = TestSettings()
         self.confusion = Confusion(num_classes + 1)
 
@@ -86,9 +86,6 @@ class Segmenter(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.log("val/miou", torch.tensor(miou(self.confusion.compute())).float(), prog_bar=True)
         self.confusion.reset()
-
-    def configure_optimizers(self) -> Any:
-        return configure_training(self)
 
 
 def cross_entropy(
