@@ -81,10 +81,7 @@ class ImageSource:
     """
 
     def __init__(self, data: DataSet, folder: Path) -> None:
-        settings = dict(data.methods[0].runs[0].results.dataset)
-        if settings.get("mask_ids"):  # keys of JSON objects are strings
-            settings["mask_ids"] = {int(key): name for key, name in settings["mask_ids"].items()}
-        node = OmegaConf.create({"dataset": settings})
+        node = OmegaConf.create({"dataset": data.methods[0].runs[0].results.dataset_node})
         check_targets(node)
         self.data, self.folder, self._build = data, folder, instantiate(node.dataset)
         self._datasets: dict[str, VOCDataset] = {}

@@ -182,6 +182,14 @@ class Results:
         """Names of the classes, without background."""
         return [str(name) for name in self.dataset["classes"]]
 
+    @property
+    def dataset_node(self) -> dict[str, Any]:
+        """`dataset` as configuration: ids of `mask_ids` are numbers, which JSON keys cannot be."""
+        ids = self.dataset.get("mask_ids")
+        if not ids:
+            return dict(self.dataset)
+        return {**self.dataset, "mask_ids": {int(key): name for key, name in ids.items()}}
+
 
 _validator: Final = TypeAdapter(Results)
 

@@ -22,6 +22,7 @@ from wsss_lightning.densecrf.refinement_damage import refinement_damage
 from wsss_lightning.densecrf.unary import unary_from_scores
 from wsss_lightning.evaluation.metrics import Confusion, miou
 from wsss_lightning.ops.cam import with_constant_background
+from wsss_lightning.results.schema import FILE_NAME, read_results
 
 
 def evaluate(dataset, seeds, threshold, parameters, factors):
@@ -55,13 +56,15 @@ def main():
     parser.add_argument("--factors", nargs="+", type=float, default=[3.0, 5.0, 10.0])
     args = parser.parse_args()
     torch.set_num_threads(1)
-    cfg = OmegaConf.load(args.run / "hydra/config.yaml")
-    table = Table(title=f"{cfg.data.name}, mIoU in percent (images that keep their seeds)")
+    results = read_results(args.run / FILE_NAME)
+    open_split = instantiate(OmegaConf.create(results.dataset_node))
+    table = Table(title=f"{results.data}, mIoU in percent (images that keep their seeds)")
     checks = [f"factor {factor:g}" for factor in args.factors]
     for heading in ("split", "threshold", "theta_alpha", "seeds", "CRF", *checks):
         table.add_column(heading, justify="right")
-    for split in (cfg.data.train, cfg.data.val):
-        dataset = instantiate(cfg.data.dataset)(split=split)
+    splits = results.protocol.splits
+    for split in filter(None, (splits.train, splits.val)):
+        dataset = open_split(split=split)
         for threshold in args.thresholds:
             for theta_alpha in args.theta_alpha:
                 parameters = replace(PRESETS["psa"], theta_alpha=theta_alpha)

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wsss_lightning.data.scores import load_score
+from wsss_lightning.results.schema import FILE_NAME, read_results
 from wsss_lightning.steps.crf import crf
 from wsss_lightning.steps.runtime import Runtime
 
@@ -51,6 +52,8 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     cfg = OmegaConf.load(args.run / "hydra/config.yaml")
+    # generated data have no root in the configuration
+    cfg.data.dataset = read_results(args.run / FILE_NAME).dataset_node
     split, data = cfg.data.train, cfg.data
     seeds = (args.run / "seeds" / split).resolve()
     dataset = instantiate(data.dataset)(split=split).view(with_masks=False)
