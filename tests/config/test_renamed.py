@@ -82,10 +82,10 @@ def test_every_new_key_exists():
         ["experiment=box", "box_labels=grabcut"],
     )
     missing = object()
+    cfgs = [composed(words) for words in chosen]
     for new in KEYS.values():
         if new.startswith(("segmenter.net", "pipeline.first.net")):
             continue  # networks without feature_layers
-        cfgs = [composed(words) for words in chosen]
         found = []
         for cfg in cfgs:
             parent, _, name = new.rpartition(".")

@@ -40,13 +40,11 @@ def test_code_of_another_package_must_be_allowed_by_name(template):
 
 
 def test_a_method_outside_the_package_runs_and_is_cached_by_its_code(template):
-    arguments = (*COMMAND, "pipeline=seeds")
+    arguments = (*COMMAND, "pipeline=seeds", "refine=none")
     first = run(template, *arguments, WSSS_ALLOW="my_methods")
     assert first.returncode == 0, first.stderr
     (results,) = template.glob("runs/*/results.json")
     assert "seeds/val/miou" in json.loads(results.read_text())["scores"]
-    again = run(template, *arguments, WSSS_ALLOW="my_methods")
-    assert not stages_in(again.stdout, DONE)
     code = template / "my_methods/max_pooled_cam.py"
     code.write_text(code.read_text().replace("A classifier whose", "Another docstring: its"))
     again = run(template, *arguments, WSSS_ALLOW="my_methods")

@@ -155,3 +155,9 @@ def test_a_version_that_is_no_version_is_refused(tmp_path, version):
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": version}))
     with pytest.raises(InputError, match="schema"):
         read_results(path)
+
+
+def test_ids_of_masks_are_numbers_after_json_too(tmp_path):
+    dataset = {"classes": ["cat"], "mask_ids": {0: "background", 8: "cat"}}
+    write_results(tmp_path, example_results(dataset=dataset))
+    assert read_results(tmp_path / "results.json").dataset_node == dataset
