@@ -1,4 +1,6 @@
-"""Entry of `python -m wsss_lightning experiment=cam` and of the console script."""
+"""Entry of `python -m wsss_lightning` and of the console script: a run, or a verb."""
+
+import sys
 
 from wsss_lightning.utils import interrupts
 
@@ -8,9 +10,15 @@ def main() -> None:
     interrupts.install()
     try:
         with interrupts.watched():
-            from wsss_lightning.cli.run import main as run
+            from wsss_lightning.cli.verbs import VERBS, run_verb
 
-            run()
+            arguments = sys.argv[1:]
+            if arguments and arguments[0] in VERBS:
+                run_verb(arguments[0], arguments[1:])
+            else:
+                from wsss_lightning.cli.run import main as run
+
+                run()
     except interrupts.Interrupted:
         interrupts.leave()
     interrupts.uninstall()

@@ -91,7 +91,7 @@ def test_a_process_that_is_ended_takes_the_others_along_and_the_run_goes_on(tmp_
     words = [*ODD, "pipeline=seeds", f"output_dir={tmp_path}/runs", "trainer=ddp_cpu"]
     words += ["fit.method.max_epochs=60"]
     run = start(*words, folder=tmp_path)
-    checkpoint = "runs/stages/fit-*.partial/last.ckpt"
+    checkpoint = "runs/stages/train-*.partial/last.ckpt"
     while not list(tmp_path.glob(checkpoint)):
         assert run.poll() is None, run.communicate()
         time.sleep(0.05)
@@ -115,7 +115,7 @@ def test_a_process_that_is_ended_takes_the_others_along_and_the_run_goes_on(tmp_
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     words = [*ODD, "pipeline=seeds", f"output_dir={tmp_path}/runs", "trainer=ddp_cpu"]
     run = start(*words, "fit.method.max_epochs=500", folder=tmp_path)
-    while not list(tmp_path.glob("runs/stages/fit-*.partial/last.ckpt")):
+    while not list(tmp_path.glob("runs/stages/train-*.partial/last.ckpt")):
         assert run.poll() is None, run.communicate()
         time.sleep(0.05)
     children = psutil.Process(run.pid).children(recursive=True)

@@ -95,7 +95,7 @@ def test_two_sweeps_share_a_store_at_the_same_time(tmp_path):
     told = [run.communicate(timeout=300) for run in both]
     assert [run.returncode for run in both] == [0, 0], told
     # two seeds, each trained once by whoever came first
-    assert len(list(tmp_path.glob("runs/stages/fit-*/stage.json"))) == 2
+    assert len(list(tmp_path.glob("runs/stages/train-*/stage.json"))) == 2
     oracle = "seeds/train/miou_oracle"
     a, b = ([r["scores"][oracle] for r in results(tmp_path / name)] for name in "ab")
     assert a == b

@@ -68,7 +68,7 @@ def test_runs_of_one_seed_that_share_a_training_are_paired(write_runs, tmp_path)
     write_runs(tmp_path, {"seam": 1.5, "cam": 1.0}, seeds=2, images=10)
     assert not compared(tmp_path).ranking[0].verdict.paired
     for seed in (0, 1):
-        stage = tmp_path / f"stages/fit-{seed}"
+        stage = tmp_path / f"stages/train-{seed}"
         stage.mkdir(parents=True)
         for name in ("seam", "cam"):
             (tmp_path / f"{name}_{seed}/classifier").symlink_to(stage)

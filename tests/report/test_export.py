@@ -57,9 +57,9 @@ def test_a_run_made_anew_takes_the_place_of_the_former(write_runs, tmp_path):
 def test_runs_that_share_a_training_still_do(write_runs, tmp_path):
     write_runs(tmp_path / "runs", {"cam": 1.0, "seam": 1.0}, seeds=1, images=4)
     for name in ("cam_0", "seam_0"):
-        (tmp_path / "runs" / name / "classifier").symlink_to("../../stages/fit-1")
+        (tmp_path / "runs" / name / "classifier").symlink_to("../../stages/train-1")
     _, found = kept(tmp_path / "runs", tmp_path / "kept")
-    assert [method.runs[0].trainings for method in found.methods] == [{"fit-1"}] * 2
+    assert [method.runs[0].trainings for method in found.methods] == [{"train-1"}] * 2
 
 
 def test_what_is_kept_in_the_place_that_it_is_read_from_stays(write_runs, tmp_path):

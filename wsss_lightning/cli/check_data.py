@@ -60,9 +60,9 @@ class Examined:
         return list(conflicts(self.images, self.dataset.classes))
 
 
-def main() -> None:
-    """Entry of `python -m wsss_lightning.cli.check_data`."""
-    arguments = options_first(sys.argv[1:])
+def main(given: Sequence[str] | None = None) -> None:
+    """Entry of the command."""
+    arguments = options_first(sys.argv[1:] if given is None else list(given))
     if {"--help", "-h"} & set(arguments):
         print(__doc__)
         return

@@ -6,6 +6,7 @@ lists and tags, and links to the images and annotations. Repeat an interrupted c
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from wsss_lightning.data.coco import Split, write_voc_layout
@@ -13,7 +14,7 @@ from wsss_lightning.errors import InputError
 from wsss_lightning.utils.console import track
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Entry of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m wsss_lightning.cli.import_coco", description=__doc__.split("\n\n")[1]
@@ -38,7 +39,7 @@ def main() -> None:
         action="store_true",
         help="a separate image folder for each split, needed if splits share file names",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     invalid = [text for text in arguments.splits if not all(text.partition("="))]
     if invalid:
         parser.error(f"--splits {invalid[0]}: expected NAME=FOLDER, as in train=train2014")

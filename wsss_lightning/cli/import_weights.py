@@ -10,6 +10,7 @@ read official files directly.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -50,14 +51,14 @@ def convert(source: Path, target: Path) -> str:
     )
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Entry of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m wsss_lightning.cli.import_weights", description=__doc__.split("\n\n")[1]
     )
     parser.add_argument("source", type=Path, metavar="IN.pth")
     parser.add_argument("target", type=Path, metavar="OUT.safetensors")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     try:
         print(convert(arguments.source, arguments.target))
     except InputError as error:

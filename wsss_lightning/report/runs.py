@@ -117,7 +117,8 @@ class RunResult:
         if self.results.trainings is not None:  # the run was exported without links to its stages
             return frozenset(self.results.trainings)
         linked = (path.resolve().name for path in self.folder.iterdir() if path.is_symlink())
-        return frozenset(name for name in linked if name.startswith("fit-"))
+        # stages of versions before 0.2 are called fit-*
+        return frozenset(name for name in linked if name.startswith(("train-", "fit-")))
 
 
 def find_runs(paths: Iterable[Path], unusable: list[str] | None = None) -> list[RunResult]:

@@ -1,0 +1,45 @@
+"""The verbs of the command line: `wsss-lightning predict ...`.
+
+Nothing here imports PyTorch, so that help and errors appear at once.
+"""
+
+import importlib
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+
+class Verb(NamedTuple):
+    """A command of its own.
+
+    Attributes:
+        module: module whose `main(arguments)` runs the command.
+        summary: one line for `--help`.
+    """
+
+    module: str
+    summary: str
+
+
+VERBS: Final = {
+    "report": Verb("wsss_lightning.report.__main__", "compare finished runs on one HTML page"),
+    "check-data": Verb("wsss_lightning.cli.check_data", "list every problem of a data set"),
+    "import-coco": Verb(
+        "wsss_lightning.cli.import_coco", "convert COCO to the layout that is read"
+    ),
+    "import-weights": Verb(
+        "wsss_lightning.cli.import_weights", "convert official weights of PSA, SEAM, IRN or DeepLab"
+    ),
+    "recipes": Verb(
+        "wsss_lightning.recipes.__main__", "print published settings and their sources"
+    ),
+}
+
+
+def run_verb(name: str, arguments: Sequence[str]) -> None:
+    """Run the command of a verb.
+
+    Args:
+        name: a key of `VERBS`.
+        arguments: arguments that follow the verb.
+    """
+    importlib.import_module(VERBS[name].module).main(arguments)

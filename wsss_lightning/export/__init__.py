@@ -1,0 +1,1 @@
+"""Networks and masks in the formats of other programs."""

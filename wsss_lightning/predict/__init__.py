@@ -1,0 +1,1 @@
+"""Portable models, and their predictions for new images."""
