@@ -23,15 +23,11 @@ class Verb(NamedTuple):
 VERBS: Final = {
     "report": Verb("wsss_lightning.report.__main__", "compare finished runs on one HTML page"),
     "check-data": Verb("wsss_lightning.cli.check_data", "list every problem of a data set"),
-    "import-coco": Verb(
-        "wsss_lightning.cli.import_coco", "convert COCO to the layout that is read"
-    ),
+    "import-coco": Verb("wsss_lightning.cli.import_coco", "convert COCO to our layout"),
     "import-weights": Verb(
-        "wsss_lightning.cli.import_weights", "convert official weights of PSA, SEAM, IRN or DeepLab"
+        "wsss_lightning.cli.import_weights", "convert official weights of PSA, IRN or DeepLab"
     ),
-    "recipes": Verb(
-        "wsss_lightning.recipes.__main__", "print published settings and their sources"
-    ),
+    "recipes": Verb("wsss_lightning.recipes.__main__", "published settings and their sources"),
 }
 
 
