@@ -57,6 +57,7 @@ NON_SEMANTIC_KEYS = (
     "resume",
     "output_dir",
     "device_groups",
+    "save_models",
 )
 
 
@@ -101,7 +102,7 @@ def job(cfg: DictConfig) -> float | None:
 
 
 def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | None:
-    """Check a configuration, run its pipeline and write `results.json`.
+    """Check a configuration, run its pipeline and write its models and `results.json`.
 
     Args:
         cfg: composed configuration.
@@ -117,6 +118,7 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     from wsss_lightning.cli.check_networks import fetch_weights
     from wsss_lightning.cli.checks import objective
     from wsss_lightning.pipelines.base import supervision_of
+    from wsss_lightning.predict.model_file import save_models
     from wsss_lightning.results.schema import write_results
     from wsss_lightning.results.wandb import log_results, name_runs
     from wsss_lightning.steps.scored_splits import check_benchmark
@@ -140,6 +142,8 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     fetch_weights(cfg, tags=supervision.uses_seeds)
     scores = instantiate(cfg.pipeline)(cfg, stages)
     results = collect_results(cfg, supervision, scores, stages.seconds, data_digest, published, key)
+    if cfg.save_models:  # first, because a run with results counts as finished
+        save_models(folder, cfg, results)
     write_results(folder, results)
     show_scores(cfg, scores, stages.seconds, folder)
     log_results(cfg, folder, results, settings(cfg))

@@ -196,6 +196,7 @@ class Config:
         Annotated[float, Ge(0), "null: checkpoints at the ends of epochs only"] | None
     )
     resume: bool
+    save_models: bool
     output_dir: str
     device_groups: Annotated[
         Any,
