@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import kill_when, start, there
+from commands import kill_when, start
 from facts import assert_names
 from pictures import save_turned
 from PIL import Image
@@ -167,22 +167,25 @@ def test_a_damaged_settings_file_is_not_ignored(command, photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_command_leaves_complete_files_and_resumes(model, photos, tmp_path):
+def test_a_killed_command_leaves_complete_files_and_resumes(
+    command, model, photos, tmp_path, monkeypatch
+):
     rng = np.random.default_rng(1)
     for i in range(40):
         image = rng.integers(0, 256, (200, 240, 3)).astype(np.uint8)
         Image.fromarray(image).save(photos / f"many_{i}.png")
-    words = ("predict", str(model), str(photos), "--out", "out", "--batch-size", "1")
-    process = start(*words, folder=tmp_path)
+    words = ("--out", "out", "--batch-size", "1")
+    process = start("predict", str(model), str(photos), *words, folder=tmp_path)
     kill_when(process, tmp_path, "out/masks/many_*.png")
     finished = list((tmp_path / "out/masks").rglob("*.png"))
     assert 0 < len(finished) < 45
     assert all(mask_texts(path) for path in finished)
-    outcome = there(*words, folder=tmp_path)
-    assert outcome.code == 0, outcome.err
+    monkeypatch.chdir(tmp_path)
+    code, text, _ = command(photos, *words)
+    assert code == 0
     assert len(masks_in(tmp_path / "out/masks")) == 45
     assert not [p for p in (tmp_path / "out").rglob(".*") if p.is_file()]
-    assert_names(outcome.out, f"{45} images", "were finished before")
+    assert_names(text, "45 images", "were finished before")
 
 
 def test_help_and_errors_in_arguments_import_no_pytorch():
