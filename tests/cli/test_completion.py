@@ -25,7 +25,8 @@ FISH = "wsss-lightning completion fish | source\nfor line in $argv; complete -C$
 ZSH = r"""
 zmodload zsh/zpty
 zpty shell 'PS1= zsh -f -i'
-zpty -w shell 'autoload -U compinit; compinit -u -D; eval "$(wsss-lightning completion zsh)"; echo rea''dy'
+zpty -w shell 'autoload -U compinit; compinit -u -D; eval "$(wsss-lightning completion zsh)"'
+zpty -w shell 'echo rea""dy'
 zpty -r shell answer '*ready*'
 zpty -w -n shell "$1"$'\t'
 zpty -r -m shell answer "*$2*" && print -r -- "$answer"
