@@ -12,6 +12,7 @@ from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.errors import InputError
+from wsss_lightning.pipelines.quality import masks_to_learn
 from wsss_lightning.steps.cams import cams, validate_tags
 from wsss_lightning.steps.crf import crf
 from wsss_lightning.steps.evaluate import evaluate_masks, evaluate_seeds
@@ -154,16 +155,20 @@ class Experiment:
                 self.add(f"{prefix}seeds/{scored.name}", tested)
         return seeds
 
-    def score_masks(self, step: str, split: str, masks: Path) -> None:
+    def score_masks(self, step: str, split: str, masks: Path) -> Splits:
         """mIoU of masks of a split, on all splits that they are scored on.
 
         Args:
             step: first part of the keys of scores.
             split: split of the masks.
             masks: folder of masks.
+
+        Returns:
+            Folders of the evaluations, by scored split.
         """
+        evaluations = {}
         for scored in scored_splits(self.cfg, split):
-            tested = self._cache_for(scored).run(
+            tested = evaluations[scored.name] = self._cache_for(scored).run(
                 f"{step}_miou/{scored.name}",
                 evaluate_masks,
                 masks=masks,
@@ -171,6 +176,7 @@ class Experiment:
                 split=scored.name,
             )
             self.add(f"{step}/{scored.name}", tested)
+        return evaluations
 
     def refine_and_segment(self, seeds: Splits, trained: Path, segment: bool) -> None:
         """Seeds -> refined scores -> pseudo masks -> segmentation network, and previews.
@@ -196,10 +202,10 @@ class Experiment:
             "pseudo", marginals[data.train], data.train, cfg.pseudo.confidence
         )
         shown[data.train]["pseudo mask"] = pseudo
-        self.score_masks("pseudo", data.train, pseudo)
+        learned = masks_to_learn(self, pseudo)
         if segment:
             encoder_from = trained if cfg.fit.segmenter.init_from == "classifier" else None
-            predictions = self.segment(masks=pseudo, encoder_from=encoder_from)
+            predictions = self.segment(masks=learned, encoder_from=encoder_from)
             for split, folder in predictions.items():
                 shown[split]["prediction"] = folder
         for split in splits_of(data):

@@ -11,6 +11,7 @@ from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import BOXES
 from wsss_lightning.pipelines.base import SEGMENTER_KEYS, Experiment, Scores, learns_from
+from wsss_lightning.pipelines.quality import masks_to_learn
 from wsss_lightning.steps.boxes import box_labels, relabel
 from wsss_lightning.steps.previews import round_chart
 from wsss_lightning.steps.train import train
@@ -64,9 +65,9 @@ def boxes(
         if min_change is not None and changed < min_change:
             break
     labels, done = list(labels_of.values())[-1], len(labels_of) - 1
-    experiment.score_masks("pseudo", cfg.data.train, labels)
+    learned = masks_to_learn(experiment, labels)
     weights = _weights(training, trained, done, schedule)
-    predictions = experiment.segment(masks=labels, **weights)
+    predictions = experiment.segment(masks=learned, **weights)
     _show(experiment, labels_of, predictions)
     return experiment.scores
 
