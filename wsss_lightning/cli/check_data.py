@@ -36,7 +36,7 @@ from wsss_lightning.data.report import (
     survey_masks,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.figures.image_grid import image_grid, save_image
+from wsss_lightning.figures.image_grid import Tile, image_grid, save_image
 from wsss_lightning.figures.overlays import class_legend, mask_overlay
 from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.utils.console import console, print_plain, track
@@ -280,7 +280,7 @@ def _write_image(
         if example.duplicate:
             val = splits[cfg.data.val].dataset
             row["duplicate"] = np.asarray(val.image(index[cfg.data.val, example.duplicate]))
-        rows.append(row)
+        rows.append({heading: [Tile(picture)] for heading, picture in row.items()})
     if rows:
         classes = splits[cfg.data.train].dataset.classes
         legend = class_legend(masks, classes) if masks else {}

@@ -139,7 +139,9 @@ def _show(experiment: Experiment, labels_of: dict[str, Path], predictions: dict[
     if any(points.values()):
         title = f"{cfg.name} on {data.name}, seed {cfg.seed}: mIoU over rounds"
         experiment.cache.run("pictures/rounds", round_chart, points=points, title=title)
-    experiment.show("labels", data.train, None, labels_of)
+    of_labels, of_network = ("pseudo", "labels"), ("segmentation", "prediction")
+    experiment.show("labels", data.train, labels_of, of_labels)
     for split in splits_of(data):
         labels = {"labels": list(labels_of.values())[-1]} if split == data.train else {}
-        experiment.show(split, split, None, {**labels, "prediction": predictions[split]})
+        steps = {**labels, "prediction": predictions[split]}
+        experiment.show(split, split, steps, of_labels if labels else of_network)

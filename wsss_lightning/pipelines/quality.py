@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsss_lightning.steps.quality import drop_worst, evaluate_quality, quality
+from wsss_lightning.steps.scored_splits import scored_splits
 
 if TYPE_CHECKING:
     from wsss_lightning.pipelines.base import Experiment
@@ -20,14 +21,15 @@ def masks_to_learn(experiment: "Experiment", masks: Path) -> Path:
         Folder of the masks that the segmentation network learns from.
     """
     cfg, data, cache = experiment.cfg, experiment.cfg.data, experiment.cache
-    counts = experiment.score_masks("pseudo", data.train, masks)
+    experiment.score_masks("pseudo", data.train, masks)
     estimated = cache.run("quality", quality, data=data, split=data.train, masks=masks)
-    for split, folder in counts.items():
+    for scored_split in scored_splits(cfg, data.train):
+        split = scored_split.name
         scored = cache.run(
             f"quality_score/{split}",
             evaluate_quality,
             quality=estimated,
-            counts=folder,
+            counts=experiment.evaluations[f"pseudo/{split}"],
             classes=list(data.dataset.classes),
         )
         experiment.add(f"quality/{split}", scored)
