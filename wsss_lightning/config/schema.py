@@ -152,6 +152,7 @@ class Pseudo:
     """How marginals become pseudo masks."""
 
     confidence: Annotated[Share, "0 ignores no pixel"]
+    masks: str | None
 
 
 @dataclass

@@ -13,6 +13,7 @@ from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.errors import InputError
 from wsss_lightning.steps.cams import cams, validate_tags
+from wsss_lightning.steps.corrected_masks import correct_masks, corrected_digest
 from wsss_lightning.steps.crf import crf
 from wsss_lightning.steps.evaluate import evaluate_masks, evaluate_seeds
 from wsss_lightning.steps.labels import StepInfo, declare_steps, step_label
@@ -192,8 +193,13 @@ class Experiment:
                 self.score_masks(name, split, masks)
                 if (folder / "metrics.json").is_file():
                     self.add(f"{name}/{split}", folder)
-        pseudo = self._pseudo_masks(
-            "pseudo", marginals[data.train], data.train, cfg.pseudo.confidence
+        pseudo = self.correct(
+            self._pseudo_masks(
+                "pseudo" if cfg.pseudo.masks is None else "uncorrected",
+                marginals[data.train],
+                data.train,
+                cfg.pseudo.confidence,
+            )
         )
         shown[data.train]["pseudo mask"] = pseudo
         self.score_masks("pseudo", data.train, pseudo)
@@ -204,6 +210,28 @@ class Experiment:
                 shown[split]["prediction"] = folder
         for split in splits_of(data):
             self.show(split, split, seeds[split], shown[split])
+
+    def correct(self, masks: Path) -> Path:
+        """Pseudo masks of the training split with the corrections of `pseudo.masks`, if any.
+
+        The masks before the correction are scored as `uncorrected`.
+
+        Args:
+            masks: folder of pseudo masks.
+        """
+        cfg, split = self.cfg, self.cfg.data.train
+        if cfg.pseudo.masks is None:
+            return masks
+        self.score_masks("uncorrected", split, masks)
+        return self.cache.run(
+            "pseudo",
+            correct_masks,
+            masks=masks,
+            corrected=Path(cfg.pseudo.masks),
+            digest=corrected_digest(cfg),
+            data=cfg.data,
+            split=split,
+        )
 
     def segment(self, masks: Path | None = None, **inputs: Any) -> Splits:
         """Train the segmentation network and predict all splits.

@@ -63,7 +63,7 @@ def boxes(
         changed = experiment.scores[f"round_{r}/labels/{cfg.data.train}/changed"]
         if min_change is not None and changed < min_change:
             break
-    labels, done = list(labels_of.values())[-1], len(labels_of) - 1
+    labels, done = experiment.correct(list(labels_of.values())[-1]), len(labels_of) - 1
     experiment.score_masks("pseudo", cfg.data.train, labels)
     weights = _weights(training, trained, done, schedule)
     predictions = experiment.segment(masks=labels, **weights)

@@ -26,6 +26,7 @@ _steps: dict[str, StepInfo] = {
     "clusters": StepInfo("clusters", 5),
     "seeds": StepInfo("seeds", 10),
     "labels": StepInfo("labels", 65),
+    "uncorrected": StepInfo("pseudo masks before correction", 69),
     "pseudo": StepInfo("pseudo masks", 70),
     "segmentation": StepInfo("segmentation", 80),
     "segmentation_crf": StepInfo("segmentation + CRF", 81),
