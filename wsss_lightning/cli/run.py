@@ -121,12 +121,15 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     from wsss_lightning.predict.model_file import save_models
     from wsss_lightning.results.schema import write_results
     from wsss_lightning.results.wandb import log_results, name_runs
+    from wsss_lightning.steps.corrected_masks import check_corrected_masks
     from wsss_lightning.steps.scored_splits import check_benchmark
 
     supervision = supervision_of(cfg.pipeline)
     data_digest, input_digest = check_run(cfg, supervision)
     published = published_run(cfg)
-    key = digest_of(cfg, input_digest + check_benchmark(cfg))
+    key = digest_of(
+        cfg, input_digest + check_benchmark(cfg) + check_corrected_masks(cfg, supervision)
+    )
     stages = stage_cache(cfg, folder, input_digest, repeat)
     title = f"[bold]{escape(cfg.name)}[/] on {escape(cfg.data.name)}, seed {cfg.seed}"
     console.print(title, escape(f"→ {os.path.relpath(folder)}"), soft_wrap=True)

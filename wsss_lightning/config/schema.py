@@ -153,6 +153,7 @@ class Pseudo:
 
     confidence: Annotated[Share, "0 ignores no pixel"]
     drop_worst: Annotated[float, Ge(0), Lt(1), "0.2 leaves out a fifth of the training images"]
+    masks: str | None
 
 
 @dataclass

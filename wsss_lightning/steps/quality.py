@@ -146,7 +146,14 @@ def evaluate_quality(folder: Path, *, quality: Path, counts: Path, classes: Sequ
 
 
 def drop_worst(
-    folder: Path, *, quality: Path, masks: Path, data: DictConfig, split: str, share: float
+    folder: Path,
+    *,
+    quality: Path,
+    masks: Path,
+    data: DictConfig,
+    split: str,
+    share: float,
+    keep: Sequence[str] = (),
 ) -> None:
     """Copy masks, and ignore all pixels of the images of the worst quality.
 
@@ -160,10 +167,11 @@ def drop_worst(
         data: configuration of the data set.
         split: split of the masks.
         share: share of the images, in [0, 1); rounded down to whole images.
+        keep: names of images that are never dropped, such as those that a person accepted.
     """
     names = datasets_of(data)(split, with_masks=False).names
     images = load_quality(quality).images
-    ordered = sorted(names, key=lambda name: images[name])
+    ordered = sorted(set(names).difference(keep), key=lambda name: (images[name], name))
     dropped = set(ordered[: int(share * len(names))])
     for name in track(names, len(names), name_of(folder)):
         mask = load_mask(image_file(masks, name, ".png"))
