@@ -152,6 +152,8 @@ class Pseudo:
     """How marginals become pseudo masks."""
 
     confidence: Annotated[Share, "0 ignores no pixel"]
+    review: str | None
+    box_min_fill: Annotated[Share, "0 trusts every box that the mask leaves empty"]
 
 
 @dataclass

@@ -20,6 +20,7 @@ from wsss_lightning.steps.metrics_file import load_metrics
 from wsss_lightning.steps.predict import predict
 from wsss_lightning.steps.previews import previews
 from wsss_lightning.steps.pseudo_masks import pseudo_masks
+from wsss_lightning.steps.review import review, review_of
 from wsss_lightning.steps.runtime import Runtime
 from wsss_lightning.steps.scored_splits import ScoredSplit, scored_splits
 from wsss_lightning.steps.train import train
@@ -197,13 +198,34 @@ class Experiment:
         )
         shown[data.train]["pseudo mask"] = pseudo
         self.score_masks("pseudo", data.train, pseudo)
+        reviewed = self.review(pseudo)
+        if reviewed != pseudo:
+            shown[data.train][step_label("reviewed")] = reviewed
         if segment:
             encoder_from = trained if cfg.fit.segmenter.init_from == "classifier" else None
-            predictions = self.segment(masks=pseudo, encoder_from=encoder_from)
+            predictions = self.segment(masks=reviewed, encoder_from=encoder_from)
             for split, folder in predictions.items():
                 shown[split]["prediction"] = folder
         for split in splits_of(data):
             self.show(split, split, seeds[split], shown[split])
+
+    def review(self, masks: Path) -> Path:
+        """Pseudo masks after `pseudo.review`; the same folder if it corrects no mask."""
+        cfg, decided = self.cfg, review_of(self.cfg)
+        corrections = {} if decided is None else decided.corrections()
+        if not corrections:
+            return masks
+        reviewed = self.cache.run(
+            "reviewed",
+            review,
+            masks=masks,
+            data=cfg.data,
+            split=cfg.data.train,
+            corrections=corrections,
+            box_min_fill=cfg.pseudo.box_min_fill,
+        )
+        self.score_masks("reviewed", cfg.data.train, reviewed)
+        return reviewed
 
     def segment(self, masks: Path | None = None, **inputs: Any) -> Splits:
         """Train the segmentation network and predict all splits.

@@ -66,8 +66,9 @@ def boxes(
     labels, done = list(labels_of.values())[-1], len(labels_of) - 1
     experiment.score_masks("pseudo", cfg.data.train, labels)
     weights = _weights(training, trained, done, schedule)
-    predictions = experiment.segment(masks=labels, **weights)
-    _show(experiment, labels_of, predictions)
+    reviewed = experiment.review(labels)
+    predictions = experiment.segment(masks=reviewed, **weights)
+    _show(experiment, labels_of, reviewed, predictions)
     return experiment.scores
 
 
@@ -119,7 +120,12 @@ def _relabel(experiment: Experiment, r: int, trained: Path, initial: Path, previ
     return labels
 
 
-def _show(experiment: Experiment, labels_of: dict[str, Path], predictions: dict[str, Path]) -> None:
+def _show(
+    experiment: Experiment,
+    labels_of: dict[str, Path],
+    reviewed: Path,
+    predictions: dict[str, Path],
+) -> None:
     """A chart of the scores over rounds, and previews of labels and predictions."""
     cfg, data, scores = experiment.cfg, experiment.cfg.data, experiment.scores
     done, tested = len(labels_of) - 1, splits_of(cfg.data)[-1]
@@ -140,5 +146,5 @@ def _show(experiment: Experiment, labels_of: dict[str, Path], predictions: dict[
         experiment.cache.run("pictures/rounds", round_chart, points=points, title=title)
     experiment.show("labels", data.train, None, labels_of)
     for split in splits_of(data):
-        labels = {"labels": list(labels_of.values())[-1]} if split == data.train else {}
+        labels = {"labels": reviewed} if split == data.train else {}
         experiment.show(split, split, None, {**labels, "prediction": predictions[split]})

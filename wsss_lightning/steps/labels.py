@@ -27,6 +27,7 @@ _steps: dict[str, StepInfo] = {
     "seeds": StepInfo("seeds", 10),
     "labels": StepInfo("labels", 65),
     "pseudo": StepInfo("pseudo masks", 70),
+    "reviewed": StepInfo("reviewed masks", 75),
     "segmentation": StepInfo("segmentation", 80),
     "segmentation_crf": StepInfo("segmentation + CRF", 81),
 }
