@@ -172,6 +172,7 @@ def check_run(cfg: DictConfig, supervision: "Supervision") -> tuple[str, str]:
     )
     from wsss_lightning.steps.check_data import check_data
     from wsss_lightning.steps.config_nodes import crf_settings
+    from wsss_lightning.steps.review import prepare_review
     from wsss_lightning.training.trainer import check_trainer
 
     trainer_digest = check_trainer(cfg.trainer, batch_sizes(cfg, supervision))
@@ -181,6 +182,7 @@ def check_run(cfg: DictConfig, supervision: "Supervision") -> tuple[str, str]:
     for kernels in (cfg.crf, cfg.test_crf):
         crf_settings(kernels)
     prepare_data(cfg)
+    prepare_review(cfg, supervision)
     data_digest = check_data(cfg.data, supervision, train_test_scales(cfg, supervision))
     check_objective(cfg)
     return data_digest, f"{data_digest}-{trainer_digest}"

@@ -154,6 +154,8 @@ class Pseudo:
     confidence: Annotated[Share, "0 ignores no pixel"]
     drop_worst: Annotated[float, Ge(0), Lt(1), "0.2 leaves out a fifth of the training images"]
     masks: str | None
+    review: str | None
+    box_min_fill: Annotated[Share, "0 trusts every box that the mask leaves empty"]
 
 
 @dataclass

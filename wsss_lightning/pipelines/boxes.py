@@ -120,9 +120,7 @@ def _relabel(experiment: Experiment, r: int, trained: Path, initial: Path, previ
     return labels
 
 
-def _show(
-    experiment: Experiment, labels_of: Splits, learned: Splits, predictions: Splits
-) -> None:
+def _show(experiment: Experiment, labels_of: Splits, learned: Splits, predictions: Splits) -> None:
     """A chart of the scores over rounds, and previews of labels and predictions."""
     cfg, data, scores = experiment.cfg, experiment.cfg.data, experiment.scores
     done, tested = len(labels_of) - 1, splits_of(cfg.data)[-1]
