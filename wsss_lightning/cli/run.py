@@ -116,12 +116,14 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
 
     from wsss_lightning.cli.check_networks import fetch_weights
     from wsss_lightning.cli.checks import objective
+    from wsss_lightning.cli.photo_folder import read_photos, write_split
     from wsss_lightning.pipelines.base import supervision_of
     from wsss_lightning.results.schema import write_results
     from wsss_lightning.results.wandb import log_results, name_runs
     from wsss_lightning.steps.scored_splits import check_benchmark
 
     supervision = supervision_of(cfg.pipeline)
+    photos = read_photos(cfg, supervision)  # first, since networks need the number of classes
     data_digest, input_digest = check_run(cfg, supervision)
     published = published_run(cfg)
     key = digest_of(cfg, input_digest + check_benchmark(cfg))
@@ -131,6 +133,8 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     if published is not None:
         print_plain(summary(*published))
     name_runs(cfg, folder, supervision)
+    if photos is not None:
+        write_split(photos, folder)
     if not repeat and cfg.resume:
         finished = earlier_results(folder, key)
         if finished is not None:
