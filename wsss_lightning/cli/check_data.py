@@ -23,6 +23,7 @@ from rich.table import Table
 from wsss_lightning.cli.checks import prepare_data
 from wsss_lightning.cli.command import run_command
 from wsss_lightning.cli.overrides import options_first
+from wsss_lightning.cli.photo_folder import read_photos, write_split
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.duplicates import near_duplicates, same_pixels
@@ -89,8 +90,11 @@ def check_data(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: a list, a file of tags or a value of the configuration cannot be used at all.
     """
-    prepare_data(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
+    photos = read_photos(cfg)
+    prepare_data(cfg)
+    if photos is not None:
+        write_split(photos, folder)
     splits, problems, notes = {}, [], []
     for split in splits_of(cfg.data):
         splits[split], split_problems, split_notes = _examine(cfg, split)

@@ -117,6 +117,7 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
 
     from wsss_lightning.cli.check_networks import fetch_weights
     from wsss_lightning.cli.checks import objective
+    from wsss_lightning.cli.photo_folder import read_photos, write_split
     from wsss_lightning.pipelines.base import supervision_of
     from wsss_lightning.predict.model_file import save_models
     from wsss_lightning.results.schema import write_results
@@ -125,6 +126,7 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     from wsss_lightning.steps.scored_splits import check_benchmark
 
     supervision = supervision_of(cfg.pipeline)
+    photos = read_photos(cfg, supervision)  # first, since networks need the number of classes
     data_digest, input_digest = check_run(cfg, supervision)
     published = published_run(cfg)
     key = digest_of(
@@ -136,6 +138,8 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     if published is not None:
         print_plain(summary(*published))
     name_runs(cfg, folder, supervision)
+    if photos is not None:
+        write_split(photos, folder)
     if not repeat and cfg.resume:
         finished = earlier_results(folder, key)
         if finished is not None:
