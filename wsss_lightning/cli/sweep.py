@@ -116,7 +116,7 @@ def print_jobs(folder: Path) -> list[dict[str, Any]]:
         folder: folder of the sweep.
 
     Returns:
-        Records of the jobs that failed.
+        Records of the jobs.
     """
     jobs = records(folder, os.environ[SWEEP])
     overrides = [set(job["overrides"]) for job in jobs]
@@ -135,7 +135,7 @@ def print_jobs(folder: Path) -> list[dict[str, Any]]:
         )
     console.print(table)
     print_plain(f"sweep     {os.path.relpath(folder)}")
-    return [job for job in jobs if job["state"] in FAILED]
+    return jobs
 
 
 _locks: list[FileLock] = []
