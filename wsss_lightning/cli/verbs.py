@@ -21,6 +21,7 @@ class Verb(NamedTuple):
 
 
 VERBS: Final = {
+    "predict": Verb("wsss_lightning.cli.predict", "masks of photos by a trained network"),
     "report": Verb("wsss_lightning.report.__main__", "compare finished runs on one HTML page"),
     "check-data": Verb("wsss_lightning.cli.check_data", "list every problem of a data set"),
     "import-coco": Verb("wsss_lightning.cli.import_coco", "convert COCO to our layout"),
