@@ -28,7 +28,7 @@ from wsss_lightning.report.methods import DataSet, Method
 from wsss_lightning.report.runs import RunResult, Step
 from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.steps.labels import step_label
-from wsss_lightning.steps.previews import evenly_spaced
+from wsss_lightning.steps.preview_images import evenly_spaced
 from wsss_lightning.utils.files import write_atomically
 
 RED = (230, 0, 38)
@@ -215,6 +215,7 @@ def masks_of(run: RunResult, step: Step) -> Path | None:
     name, split = step
     folders = {
         "pseudo": run.folder / "pseudo",
+        "reviewed": run.folder / "reviewed",
         "segmentation": run.folder / "predictions" / split,
         "segmentation_crf": run.folder / "predictions_crf_masks" / split,
     }
