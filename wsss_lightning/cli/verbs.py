@@ -22,6 +22,9 @@ class Verb(NamedTuple):
 
 VERBS: Final = {
     "report": Verb("wsss_lightning.report.__main__", "compare finished runs on one HTML page"),
+    "review": Verb(
+        "wsss_lightning.review.__main__", "look at pseudo masks in a browser, and correct them"
+    ),
     "check-data": Verb("wsss_lightning.cli.check_data", "list every problem of a data set"),
     "import-coco": Verb("wsss_lightning.cli.import_coco", "convert COCO to our layout"),
     "import-weights": Verb(

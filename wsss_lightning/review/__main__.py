@@ -2,9 +2,12 @@
 
 import argparse
 import secrets
+import shlex
+import signal
 import socket
 import webbrowser
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +75,13 @@ def serve(folder: Path, out: Path | None, split: str | None, port: int, browser:
         if browser:
             webbrowser.open(address)
         config = uvicorn.Config(app, log_level="warning", access_log=False)
-        uvicorn.Server(config).run(sockets=[listener])
+        # uvicorn ends on Ctrl-C, and then raises it again
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+        print_plain(
+            f"\nUse the decisions in the next run: pseudo.review={shlex.quote(str(log.path))}"
+        )
 
 
 def _earlier_file(overrides: dict[str, str]) -> Path | None:
