@@ -83,7 +83,7 @@ function showImage() {
   $("facts").textContent = `${image.size.join(" × ")} pixels, `
     + (store.run.has_quality ? `estimated quality ${percent(image.quality)}, ` : "")
     + `${view.at + 1} of ${images.length}`;
-  for (const button of document.querySelectorAll("[data-verdict]")) {
+  for (const button of document.querySelectorAll(".verdict button")) {
     button.setAttribute("aria-pressed", state.verdicts[""] === button.dataset.verdict);
   }
   const tags = tagsOf(image);
@@ -185,7 +185,7 @@ function showRow(image) {
   const row = rows.get(image.index);
   const {mark, label, verdict: given} = summary(store.state(image.index));
   row.querySelector(".mark").textContent = mark;
-  row.dataset.verdict = given || "";
+  row.dataset.decided = given || "";
   row.firstChild.setAttribute("aria-label", `${image.name}, ${label}`);
 }
 
@@ -261,7 +261,7 @@ function listen() {
     $("toggle-list").setAttribute("aria-expanded", open_);
   };
   for (const button of $("tools").children) button.onclick = () => setTool(button.dataset.tool);
-  for (const button of document.querySelectorAll("[data-verdict]")) {
+  for (const button of document.querySelectorAll(".verdict button")) {
     button.onclick = () => verdict("", button.dataset.verdict);
   }
   for (const id of ["filter-class", "filter-state", "filter-name"]) {
