@@ -23,6 +23,7 @@ from rich.table import Table
 from wsss_lightning.cli.checks import prepare_data
 from wsss_lightning.cli.command import run_command
 from wsss_lightning.cli.overrides import options_first
+from wsss_lightning.cli.photo_folder import read_photos, write_split
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.duplicates import near_duplicates, same_pixels
@@ -36,7 +37,7 @@ from wsss_lightning.data.report import (
     survey_masks,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.figures.image_grid import image_grid, save_image
+from wsss_lightning.figures.image_grid import Tile, image_grid, save_image
 from wsss_lightning.figures.overlays import class_legend, mask_overlay
 from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.utils.console import console, print_plain, track
@@ -89,8 +90,11 @@ def check_data(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: a list, a file of tags or a value of the configuration cannot be used at all.
     """
-    prepare_data(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
+    photos = read_photos(cfg)
+    prepare_data(cfg)
+    if photos is not None:
+        write_split(photos, folder)
     splits, problems, notes = {}, [], []
     for split in splits_of(cfg.data):
         splits[split], split_problems, split_notes = _examine(cfg, split)
@@ -280,7 +284,7 @@ def _write_image(
         if example.duplicate:
             val = splits[cfg.data.val].dataset
             row["duplicate"] = np.asarray(val.image(index[cfg.data.val, example.duplicate]))
-        rows.append(row)
+        rows.append({heading: [Tile(picture)] for heading, picture in row.items()})
     if rows:
         classes = splits[cfg.data.train].dataset.classes
         legend = class_legend(masks, classes) if masks else {}

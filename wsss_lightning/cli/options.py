@@ -22,7 +22,7 @@ from wsss_lightning.config.schema import Config
 Kind = Literal["path", "text", "other"]
 
 # keys that are paths but no parameter of a constructor
-FOLDERS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir", "pseudo.review")
+FOLDERS = ("output_dir", "pseudo.masks", "pseudo.review", "hydra.run.dir", "hydra.sweep.dir")
 # names of paths among the parameters of other packages
 NAMED_AS_PATH = re.compile(r"(^|[._])(dir|dirpath|filepath|path)$")
 

@@ -57,6 +57,7 @@ NON_SEMANTIC_KEYS = (
     "resume",
     "output_dir",
     "device_groups",
+    "save_models",
 )
 
 
@@ -101,7 +102,7 @@ def job(cfg: DictConfig) -> float | None:
 
 
 def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | None:
-    """Check a configuration, run its pipeline and write `results.json`.
+    """Check a configuration, run its pipeline and write its models and `results.json`.
 
     Args:
         cfg: composed configuration.
@@ -116,21 +117,29 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
 
     from wsss_lightning.cli.check_networks import fetch_weights
     from wsss_lightning.cli.checks import objective
+    from wsss_lightning.cli.photo_folder import read_photos, write_split
     from wsss_lightning.pipelines.base import supervision_of
+    from wsss_lightning.predict.model_file import save_models
     from wsss_lightning.results.schema import write_results
     from wsss_lightning.results.wandb import log_results, name_runs
+    from wsss_lightning.steps.corrected_masks import check_corrected_masks
     from wsss_lightning.steps.scored_splits import check_benchmark
 
     supervision = supervision_of(cfg.pipeline)
+    photos = read_photos(cfg, supervision)  # first, since networks need the number of classes
     data_digest, input_digest = check_run(cfg, supervision)
     published = published_run(cfg)
-    key = digest_of(cfg, input_digest + check_benchmark(cfg))
+    key = digest_of(
+        cfg, input_digest + check_benchmark(cfg) + check_corrected_masks(cfg, supervision)
+    )
     stages = stage_cache(cfg, folder, input_digest, repeat)
     title = f"[bold]{escape(cfg.name)}[/] on {escape(cfg.data.name)}, seed {cfg.seed}"
     console.print(title, escape(f"→ {os.path.relpath(folder)}"), soft_wrap=True)
     if published is not None:
         print_plain(summary(*published))
     name_runs(cfg, folder, supervision)
+    if photos is not None:
+        write_split(photos, folder)
     if not repeat and cfg.resume:
         finished = earlier_results(folder, key)
         if finished is not None:
@@ -140,6 +149,8 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     fetch_weights(cfg, tags=supervision.uses_seeds)
     scores = instantiate(cfg.pipeline)(cfg, stages)
     results = collect_results(cfg, supervision, scores, stages.seconds, data_digest, published, key)
+    if cfg.save_models:  # first, because a run with results counts as finished
+        save_models(folder, cfg, results)
     write_results(folder, results)
     show_scores(cfg, scores, stages.seconds, folder)
     log_results(cfg, folder, results, settings(cfg))

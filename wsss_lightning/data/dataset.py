@@ -174,6 +174,11 @@ class VOCDataset(Dataset[Sample]):
                 images.append(SplitImage(name, file, fact))
             else:
                 self._refuse([name], str(fact))
+        if deep := [image.name for image in images if image.fact.deep]:
+            self.notes.append(
+                f"{len(deep)} images with 16 bits a channel are converted linearly to 8, 65535 to "
+                f"255 ({shorten(deep)})"
+            )
         return images
 
     def _open_box_table(self, source: str, index: ImageIndex) -> TableBoxes:

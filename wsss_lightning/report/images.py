@@ -28,7 +28,7 @@ from wsss_lightning.report.methods import DataSet, Method
 from wsss_lightning.report.runs import RunResult, Step
 from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.steps.labels import step_label
-from wsss_lightning.steps.previews import evenly_spaced
+from wsss_lightning.steps.preview_images import evenly_spaced
 from wsss_lightning.utils.files import write_atomically
 
 RED = (230, 0, 38)

@@ -9,6 +9,7 @@ from wsss_lightning.data.review.state import count_decisions, seconds_spent
 from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.evaluation.metrics import is_held_out
 from wsss_lightning.results.schema import Annotation, ReviewCounts
+from wsss_lightning.steps.corrected_masks import corrected_names
 from wsss_lightning.steps.datasets import datasets_of
 from wsss_lightning.steps.review import review_of
 
@@ -32,6 +33,7 @@ def count_annotation(cfg: DictConfig, supervision: Supervision) -> Annotation:
         "boxes": 0,
         "masks": 0,
         "objects_outlined": 0,
+        "corrected_masks": len(corrected_names(cfg)),
         "held_out_masks": _count_held_out(cfg) if supervision.uses_seeds else 0,
     }
     return Annotation(**(units | supervision.count_units(open_train)), review=_count_review(cfg))

@@ -55,6 +55,16 @@ def review_of(cfg: DictConfig) -> Review | None:
     return None if cfg.pseudo.review is None else _reviews[cfg.pseudo.review]
 
 
+def accepted_names(cfg: DictConfig) -> list[str]:
+    """Names of the training images whose masks a person accepted, sorted."""
+    review = review_of(cfg)
+    if review is None:
+        return []
+    return sorted(
+        name for name, state in review.images.items() if "accept" in state.verdicts.values()
+    )
+
+
 def prepare_review(cfg: DictConfig, supervision: Supervision) -> None:
     """Read `pseudo.review`, check it against the data set, and re-tag images of the data set.
 
