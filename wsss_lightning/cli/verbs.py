@@ -39,6 +39,9 @@ VERBS: Final = {
     "run": Verb("wsss_lightning.cli.run", "train and evaluate; the word may be left out"),
     "predict": Verb("wsss_lightning.cli.predict", "masks of photos by a trained network"),
     "report": Verb("wsss_lightning.report.__main__", "compare finished runs on one HTML page"),
+    "review": Verb(
+        "wsss_lightning.review.__main__", "look at pseudo masks in a browser, and correct them"
+    ),
     "check-data": Verb("wsss_lightning.cli.check_data_command", "list every problem of a data set"),
     "import-coco": Verb("wsss_lightning.cli.import_coco", "convert COCO to our layout"),
     "import-weights": Verb(
