@@ -41,6 +41,8 @@ def read_photos(cfg: DictConfig, supervision: "Supervision | None" = None) -> "P
     from hydra.utils import instantiate
 
     data, node = cfg.data, cfg.data.read
+    if data.val in (None, data.train):  # no photos are set aside
+        node.val_fraction = 0.0
     check_targets(OmegaConf.create({"data": {"read": OmegaConf.to_container(node, resolve=True)}}))
     try:
         read = instantiate(node, _partial_=True, _convert_="all")

@@ -61,7 +61,7 @@ def add_cvat(labels: Labels, photos: Photos, path: Path) -> None:
     root = parse_xml(path, MAX_CVAT_SIZE)
     if root.find("track") is not None:
         raise InputError(
-            f"{path} is CVAT's format for videos; export the task as `CVAT for images 1.1`."
+            f"{path} is CVAT's format for videos; export the task as CVAT for images 1.1."
         )
     for image in root.findall("image"):
         text = image.get("name", "")

@@ -1,17 +1,21 @@
 """Reads a folder of photos and their labels, splits it, and indexes it for `VOCDataset`."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
 
 from annotated_types import Ge, Le, Lt
 
-from wsss_lightning.data.folder.folders import class_folders, splits_of_folders
+from wsss_lightning.data.folder.folders import (
+    class_folders,
+    companion_folders,
+    splits_of_folders,
+)
 from wsss_lightning.data.folder.index import Index, write_index
 from wsss_lightning.data.folder.labels import Labels
-from wsss_lightning.data.folder.masks import find_masks, masked_splits, read_key
+from wsss_lightning.data.folder.masks import MaskKey, find_masks, masked_splits, read_key
 from wsss_lightning.data.folder.photos import Photo, Photos, storable
 from wsss_lightning.data.folder.sources import read_labels
 from wsss_lightning.data.folder.split import group_photos, split_photos
@@ -119,8 +123,8 @@ def read_folder(
     root, cache = Path(root).expanduser().absolute(), Path(cache).expanduser().absolute()
     given = {"tags": tags, "boxes": boxes, "masks": masks, "split": split}
     places = {name: locate(name, value, root) for name, value in given.items() if value is not None}
-    apart = [Path(output_dir).expanduser(), root / "runs", cache]
-    photos = Photos(root, without=[*apart, *(places[n] for n in ("masks",) if n in places)])
+    apart = [Path(output_dir).expanduser(), root / "runs", cache, *companion_folders(root)]
+    photos = Photos(root, without=[*apart, *([places["masks"]] if "masks" in places else [])])
     labels, box_labels = _read_labels(photos, places.get("tags"), places.get("boxes"), tag_columns)
     thumbnails, faulty = make_thumbnails(
         photos.photos, cache / "folders" / "thumbnails", track or (lambda items, _: items)
@@ -135,30 +139,25 @@ def read_folder(
     tags_of = {photo.name: _classes_of(labels.words[photo.name], found) for photo in used}
     pairs = duplicate_pairs(used, thumbnails)
     all_masks = find_masks(places["masks"], used) if "masks" in places else {}
-    if "split" in places:
-        splits, how = read_split(places["split"], photos), f"split from {places['split'].name}"
-    elif splits := splits_of_folders(used):
-        how = "split from names of folders"
-    else:
-        groups = group_photos(used, pairs)
-        val = split_photos(groups, tags_of, all_masks, val_fraction, split_seed)
-        splits = {photo.name: "val" if photo.name in val else "train" for photo in used}
-        how = f"split by seed {split_seed}, {val_fraction} of each class for validation"
+    splits, how = _choose_split(
+        places.get("split"),
+        photos,
+        lambda: split_photos(
+            group_photos(used, pairs), tags_of, all_masks, val_fraction, split_seed
+        ),
+        used,
+    )
     left_out |= _not_in_split(used, splits, how)
     used = [photo for photo in used if photo.name not in left_out]
     drawn, box_notes = _boxes(box_labels, used, found)
+    sizes = {} if box_labels is None else box_labels.sizes
     scored, mask_notes = masked_splits(all_masks, splits, [photo.name for photo in used])
-    key = read_key(places["masks"], found.names) if all_masks else None
-    index = Index(
-        used,
-        splits,
-        tags_of,
-        found.names,
-        drawn,
-        {} if box_labels is None else box_labels.sizes,
-        scored,
-    )
-    sources = [labels.source, *([box_labels.source] if box_labels not in (None, labels) else [])]
+    key = read_key(places["masks"], found.names) if all_masks else MaskKey(None, None, "")
+    index = Index(used, splits, tags_of, found.names, drawn, sizes, scored)
+    notes = [*found.notes, *labels.notes, *_missing(labels), *box_notes, *mask_notes]
+    sources = [labels.source]
+    if box_labels is not None and box_labels is not labels:
+        sources.append(box_labels.source)
     return PhotoSet(
         root=root,
         index=write_index(index, storable(root.name), cache),
@@ -166,18 +165,31 @@ def read_folder(
         rows=_rows(photos, splits, tags_of, left_out),
         has_boxes=drawn is not None,
         box_problems=[] if box_labels is None else box_labels.problems,
-        mask_ids=None if key is None else key.ids,
-        mask_colours=None if key is None else key.colours,
-        sources=[*sources, how, *([key.note] if key is not None else [])],
-        notes=[
-            *found.notes,
-            *labels.notes,
-            *_missing(labels),
-            *box_notes,
-            *mask_notes,
-            *_check_splits(used, found.names, splits, tags_of, pairs),
-        ],
+        mask_ids=key.ids,
+        mask_colours=key.colours,
+        sources=list(filter(None, [*sources, how, key.note])),
+        notes=[*notes, *_check_splits(used, found.names, splits, tags_of, pairs)],
     )
+
+
+def _choose_split(
+    file: Path | None, photos: Photos, draw: Callable[[], Collection[str]], used: Sequence[Photo]
+) -> tuple[dict[str, str], str]:
+    """Split of photos by name, and where it comes from.
+
+    Args:
+        file: table of splits; None: names of folders decide, or else `draw`.
+        photos: all photos.
+        draw: chooses the names of the photos of the validation split.
+        used: photos that are used.
+    """
+    if file is not None:
+        return read_split(file, photos), f"split from {file.name}"
+    if splits := splits_of_folders(used):
+        return splits, "split from names of folders"
+    val = draw()
+    splits = {photo.name: "val" if photo.name in val else "train" for photo in used}
+    return splits, "split at random, with the same share of each class"
 
 
 def _rows(

@@ -295,7 +295,8 @@ def _read_columns(table: Table, photos: Photos, columns: Sequence[int]) -> Label
                 f"{table.path} has both 0 and -1 in the column {headings[i]}; write 1 for photos "
                 "that show the class, and 0 for all others."
             )
-    zeros = [i for i, cells in present.items() if any(BINARY[cell] == 0 for cell in cells)]
+    # where some cells say no, an empty one may mean that nobody looked
+    has_zeros = any(BINARY[cell] == 0 for cells in present.values() for cell in cells)
     blank = 0
     for line, row in table.rows:
         photo = _photo(table, photos, line, row, labels)
@@ -303,13 +304,13 @@ def _read_columns(table: Table, photos: Photos, columns: Sequence[int]) -> Label
             continue
         values = {i: row[i].lower() if i < len(row) else "" for i in columns}
         words = [headings[i] for i, value in values.items() if value and BINARY[value]]
-        blank += sum(not values[i] for i in zeros)
+        blank += list(values.values()).count("")
         if labels.words.setdefault(photo.name, words) != words:
             raise InputError(
-                f"{table.path}, line {line}, has other tags for {photo.relative} than an earlier line; keep "
-                "one of them."
+                f"{table.path}, line {line}, has other tags for {photo.relative} than an earlier "
+                "line; keep one of them."
             )
-    if blank:
+    if blank and has_zeros:
         labels.notes.append(f"{blank} empty cells in columns of 0 and 1 count as 0")
     return labels
 
