@@ -44,6 +44,12 @@ VERBS: Final = {
     ),
     "check-data": Verb("wsss_lightning.cli.check_data_command", "list every problem of a data set"),
     "import-coco": Verb("wsss_lightning.cli.import_coco", "convert COCO to our layout"),
+    "export-masks": Verb(
+        "wsss_lightning.cli.export_masks", "write masks for COCO, YOLO, VOC, CVAT, labelme, ..."
+    ),
+    "import-masks": Verb(
+        "wsss_lightning.cli.import_masks", "read masks that were corrected in a labelling tool"
+    ),
     "import-weights": Verb(
         "wsss_lightning.cli.import_weights", "convert official weights of PSA, IRN or DeepLab"
     ),
