@@ -32,7 +32,7 @@ from wsss_lightning.utils.machine_errors import explain_machine_error
 from wsss_lightning.utils.text import shorten
 
 ALARMS = "alarms.json"  # file of a stage: warnings printed whenever its result is used
-WEIGHTS = "weights"  # name of every key that holds a weights file
+FILES = ("weights", "review")  # names of all keys that hold a file whose content counts
 
 # name of the running stage, for loggers; no part of its key
 current_stage: ContextVar[str] = ContextVar("current_stage")
@@ -282,13 +282,13 @@ def _content(stage: Path) -> str:
 
 
 def by_content(plain: Any) -> Any:
-    """Replace the path of each weights file by a digest of its content.
+    """Replace the path of each file of weights or decisions by a digest of its content.
 
     A network is trained again if its weights file changed, but not if the file was moved.
     """
     if isinstance(plain, Mapping):
         return {
-            key: _weights_digest(item) if key == WEIGHTS else by_content(item)
+            key: _file_digest(item) if key in FILES else by_content(item)
             for key, item in plain.items()
         }
     if isinstance(plain, list):
@@ -296,7 +296,7 @@ def by_content(plain: Any) -> Any:
     return plain
 
 
-def _weights_digest(value: Any) -> Any:
+def _file_digest(value: Any) -> Any:
     if not isinstance(value, str) or not Path(value).is_file():
         return value
     stat = Path(value).stat()

@@ -21,8 +21,10 @@ METRICS = {
     "stability": "stability (ARI)",
     "recovery": "agreement with true sub-categories (ARI)",
     "changed": "relabelled pixels",
+    "spearman": "rank correlation with true IoU",
+    "worst_fifth": "share of the worst fifth that is found",
 }
-_OMITTED = ("iou_", "threshold", "loss", "coverage", "kept_")
+_OMITTED = ("iou_", "threshold", "loss", "coverage", "kept_", "spearman_")
 
 
 def print_scores(
