@@ -14,6 +14,7 @@ from PIL import Image
 from small_models import info_of, module_of
 
 from wsss_lightning.cli import predict
+from wsss_lightning.cli.verbs import run_command_line
 from wsss_lightning.data.scores import load_mask, mask_texts
 from wsss_lightning.predict.model_file import save_model
 from wsss_lightning.predict.predictor import Predictor
@@ -46,8 +47,8 @@ def command(tmp_path, model, capsys):
         capsys.readouterr()
         code = 0
         try:
-            words = [str(model), *map(str, arguments), "--workers", "0", "--device", "cpu"]
-            predict.main(words)
+            words = ["predict", model, *arguments, "--workers", "0", "--device", "cpu"]
+            run_command_line([str(word) for word in words])
         except SystemExit as stop:
             code = stop.code
         return (code, *capsys.readouterr())
@@ -63,7 +64,7 @@ def test_a_folder_becomes_masks_overlays_probabilities_and_areas(command, photos
     out = tmp_path / "out"
     code, text, errors = command(photos, "--out", out, "--overlays", "--probabilities")
     assert (code, errors) == (0, "")
-    assert_names(text, "5 images", out / "masks", "images per second")
+    assert_names(text, "5 photos", out / "masks", "per second")
     names = {*SIZES, "turned"}
     assert masks_in(out / "masks") == names
     for one in Predictor(model, device="cpu")(photos):
@@ -91,11 +92,11 @@ def test_finished_photos_are_skipped_and_changed_ones_are_not(command, photos, t
     (out / "masks/b.png").write_bytes(b"damaged")
     code, text, _ = command(photos, "--out", out)
     assert code == 0
-    assert_names(text, "3 images were finished before", "2 images in")
+    assert_names(text, "3 photos were finished before", "2 photos in")
     changed = {path.stem for path, time in times.items() if path.stat().st_mtime_ns != time}
     assert changed == {"a", "b"}
     code, text, _ = command(photos, "--out", out, "--overlays")  # these are missing
-    assert_names(text, "5 images in")
+    assert_names(text, "5 photos in")
 
 
 def test_other_settings_are_refused_unless_the_results_are_to_be_replaced(
@@ -119,8 +120,8 @@ def test_unreadable_photos_are_listed_and_the_others_done(command, photos, tmp_p
     (photos / "cut.jpg").write_bytes(content[: len(content) // 2])
     code, text, errors = command(photos, "--out", tmp_path / "out")
     assert code == 1
-    assert_names(errors, "2 images", "empty.jpg", "cut.jpg")
-    assert_names(text, "5 images in")
+    assert_names(errors, "2 photos", "empty.jpg", "cut.jpg")
+    assert_names(text, "5 photos in")
     assert masks_in(tmp_path / "out/masks") == {*SIZES, "turned"}
     assert "cut" not in (tmp_path / "out/areas.csv").read_text()
 
@@ -145,7 +146,7 @@ def test_bad_arguments_are_refused_before_anything_is_written(
     before = sorted(tmp_path.rglob("*"))
     words = [word.format(photos=photos) for word in arguments]
     with pytest.raises(SystemExit) as stop:
-        predict.main([str(model), *words])
+        run_command_line(["predict", str(model), *words])
     assert stop.value.code == 1
     assert_names(capsys.readouterr().err, *facts)
     assert sorted(tmp_path.rglob("*")) == before
@@ -185,7 +186,7 @@ def test_a_killed_command_leaves_complete_files_and_resumes(
     assert code == 0
     assert len(masks_in(tmp_path / "out/masks")) == 45
     assert not [p for p in (tmp_path / "out").rglob(".*") if p.is_file()]
-    assert_names(text, "45 images", "were finished before")
+    assert_names(text, "45 photos", "were finished before")
 
 
 def test_help_and_errors_in_arguments_import_no_pytorch():
