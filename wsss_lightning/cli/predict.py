@@ -22,7 +22,7 @@ Repeat an interrupted command to resume. Exit code 1 if a photo cannot be read; 
 """
 EXAMPLES = (
     "predict runs/cam photos --out masks --overlays",
-    "predict model.safetensors 'photos/*.jpg' --out masks --long-side 512 --crf",
+    "predict model.safetensors 'a/*.jpg' --out masks --long-side 512",
 )
 MEMORY_OPTIONS = ("--batch-size", "--tile", "--workers")
 
