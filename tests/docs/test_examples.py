@@ -19,7 +19,9 @@ import yaml
 from commands import TINY, Outcome, there
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from PIL import Image
 
+from wsss_lightning import api
 from wsss_lightning.cli import run as cli
 from wsss_lightning.cli.verbs import VERBS, split_verb
 
@@ -127,16 +129,37 @@ def test_every_block_says_what_it_is():
     assert kinds == {("docs/recipes.md", "")}
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(b.page == page and b.kind == "python" for b in RUN)],
-    ids=named,
-)  # fmt: skip
-def test_python_examples_run(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+# pages whose examples train networks
+TRAINING = (ROOT / "README.md", ROOT / "docs/python_api.md")
+
+
+def run_python(page: Path) -> None:
     namespace: dict = {"__name__": "example"}
     for block in RUN:
         if block.page == page and block.kind == "python":
             exec(compile(block.text, named(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b.page == page and b.kind == "python" for b in RUN)
+             and page not in TRAINING],
+    ids=named,
+)  # fmt: skip
+def test_python_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_python(page)
+
+
+@pytest.mark.slow
+def test_python_examples_that_train_run_on_tiny_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for path in (tmp_path / "photo.jpg", tmp_path / "photos/a photo.png"):
+        Image.new("RGB", (80, 60), (200, 40, 40)).save(path)
+    given = api._arguments
+    monkeypatch.setattr(api, "_arguments", lambda *words: [*given(*words), *TINY])
+    for page in TRAINING:
+        run_python(page)
 
 
 def test_yaml_examples_parse():

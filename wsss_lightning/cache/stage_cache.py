@@ -32,12 +32,7 @@ from wsss_lightning.utils.machine_errors import explain_machine_error
 from wsss_lightning.utils.text import shorten
 
 ALARMS = "alarms.json"  # file of a stage: warnings printed whenever its result is used
-<<<<<<< HEAD
-WEIGHTS = "weights"  # name of every key that holds a weights file
-=======
 FILES = ("weights", "review")  # names of all keys that hold a file whose content counts
-LEFTOVER = re.compile(r"\..+\.\d+")  # temporary file of a killed write
->>>>>>> api
 
 # name of the running stage, for loggers; no part of its key
 current_stage: ContextVar[str] = ContextVar("current_stage")

@@ -141,7 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
     add("--device", default="auto", metavar="D", help="cpu, cuda, cuda:1, mps (default: auto)")
-    add("--batch-size", type=int, metavar="N", help="photos of one size at once (default: 8)")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="photos of one size at once (default: the run's)",
+    )
     add(
         "--workers",
         type=int,

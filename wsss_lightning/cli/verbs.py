@@ -40,8 +40,17 @@ VERBS: Final = {
     "predict": Verb("wsss_lightning.cli.predict", "masks of photos by a trained network"),
     "export": Verb("wsss_lightning.cli.export", "a trained network as ONNX or torch.export file"),
     "report": Verb("wsss_lightning.report.__main__", "compare finished runs on one HTML page"),
+    "review": Verb(
+        "wsss_lightning.review.__main__", "look at pseudo masks in a browser, and correct them"
+    ),
     "check-data": Verb("wsss_lightning.cli.check_data_command", "list every problem of a data set"),
     "import-coco": Verb("wsss_lightning.cli.import_coco", "convert COCO to our layout"),
+    "export-masks": Verb(
+        "wsss_lightning.cli.export_masks", "write masks for COCO, YOLO, VOC, CVAT, labelme, ..."
+    ),
+    "import-masks": Verb(
+        "wsss_lightning.cli.import_masks", "read masks that were corrected in a labelling tool"
+    ),
     "import-weights": Verb(
         "wsss_lightning.cli.import_weights", "convert official weights of PSA, IRN or DeepLab"
     ),

@@ -57,7 +57,8 @@ class Predictor:
         tile: side of the tiles of large images, in pixels; None: 1024, for images whose largest
             view has more than 2048 x 2048 pixels; 0: never.
         overlap: share of a tile that it shares with the next, in [0, 0.5].
-        batch_size: largest number of images of one size that are predicted together.
+        batch_size: largest number of images of one size that are predicted together; None: the
+            run's.
         probabilities: keep the probabilities of all labels, 4 bytes for each label and pixel.
 
     Raises:
@@ -90,7 +91,7 @@ class Predictor:
         self.crf = _crf(self.model, crf)
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}, but must be 1 or more")
-        self.batch_size = batch_size or 8
+        self.batch_size = batch_size or self.model.info.batch_size
         self.tile, self.overlap = tile, overlap
         self.keep_probabilities = probabilities
         self._warned = False

@@ -67,11 +67,12 @@ def tiles(side: int, tile: int, overlap: float) -> list[tuple[int, int]]:
         tile: length of a tile.
         overlap: share of a tile, in [0, 0.5].
     """
-    if side <= tile:
+    if side < tile + GRID:
         return [(0, side)]
     step = tile * (1 - overlap)
     count = math.ceil((side - tile) / step) + 1
-    starts = [int((side - tile) * i / (count - 1)) // GRID * GRID for i in range(count)]
+    spaced = [int((side - tile) * i / (count - 1)) // GRID * GRID for i in range(count)]
+    starts = list(dict.fromkeys(spaced))
     ends = [start + tile for start in starts[:-1]]
     # a rounded start must not leave a gap to the tile before
     ends = [max(end, following) for end, following in zip(ends, starts[1:], strict=True)]

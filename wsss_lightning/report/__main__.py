@@ -138,8 +138,8 @@ def _write_page(
     out: Path, comparisons: "list[Comparison]", costs: "Costs", command: str, notes: list[str]
 ) -> None:
     from wsss_lightning.report import tables
-    from wsss_lightning.report.images import remove_other_images
     from wsss_lightning.report.page import page, section
+    from wsss_lightning.report.tiles import remove_other_images
 
     stem = out.name.removesuffix(out.suffix) if out.suffix in SUFFIXES else out.name
     folder = out.with_name(f"{stem}_files")

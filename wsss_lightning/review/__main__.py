@@ -2,9 +2,12 @@
 
 import argparse
 import secrets
+import shlex
+import signal
 import socket
 import webbrowser
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from wsss_lightning.errors import InputError
 from wsss_lightning.utils.console import print_plain
 
 HOST = "127.0.0.1"
+GRACE = 2  # seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,8 +56,8 @@ def serve(folder: Path, out: Path | None, split: str | None, port: int, browser:
     Raises:
         InputError: a package is missing, or the run, the file or the port cannot be used.
     """
-    uvicorn = _import_uvicorn()
-    listener = _listen(port)
+    check_packages()
+    listener = listen(port)
     with listener:
         from wsss_lightning.data.review.log import DecisionLog
         from wsss_lightning.review.run import ReviewedRun
@@ -71,8 +75,23 @@ def serve(folder: Path, out: Path | None, split: str | None, port: int, browser:
         print_plain(f"decisions  {log.path}\npage       {address}\nCtrl-C ends the review.")
         if browser:
             webbrowser.open(address)
-        config = uvicorn.Config(app, log_level="warning", access_log=False)
-        uvicorn.Server(config).run(sockets=[listener])
+        # uvicorn ends on Ctrl-C, and then raises it again
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            server_of(app).run(sockets=[listener])
+        print_plain(
+            f"\nUse the decisions in the next run: pseudo.review={shlex.quote(str(log.path))}"
+        )
+
+
+def server_of(app: Any) -> Any:
+    """The server of an application; it waits for open connections for a few seconds at its end."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE
+    )
+    return uvicorn.Server(config)
 
 
 def _earlier_file(overrides: dict[str, str]) -> Path | None:
@@ -82,25 +101,35 @@ def _earlier_file(overrides: dict[str, str]) -> Path | None:
     return path if text and path.is_file() else None
 
 
-def _import_uvicorn() -> Any:
+def check_packages() -> None:
+    """Check that the packages of the extra `review` are installed.
+
+    Raises:
+        InputError: one is not.
+    """
     try:
         import fastapi  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise InputError(
             f"The review page needs {error.name}, which is not installed; "
             "pip install 'wsss-lightning[review]'."
         ) from error
-    return uvicorn
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
+    """A socket of this machine that waits for browsers; port 0 takes any free one.
+
+    Raises:
+        InputError: the port cannot be used.
+    """
     if not 0 <= port <= 65535:
         raise InputError(f"--port is {port}, but must be in [0, 65535]; 0 takes any free port.")
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen()  # the browser may ask before the server is ready
     except OSError as error:
         listener.close()
         raise InputError(

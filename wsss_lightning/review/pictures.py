@@ -7,7 +7,7 @@ import io
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from wsss_lightning.figures.overlays import label_colours
@@ -27,11 +27,25 @@ def photo(image: Image.Image, side: int = MAX_SIDE) -> bytes:
 
 
 def mask_layer(mask: UInt8[np.ndarray, "H W"]) -> bytes:
-    """A PNG in the colours of the labels; background is transparent, ignored pixels are white."""
+    """A PNG in the colours of the labels, brighter at their borders; background is transparent."""
     colours = np.concatenate([label_colours(), np.full((256, 1), 255)], axis=1).astype(np.uint8)
-    colours[0, 3] = 0
+    colours[0] = 0
     colours[IGNORE] = IGNORED
-    return _indexed(mask, colours)
+    pixels = colours[mask]
+    edge = borders(mask) & (mask != 0)
+    pixels[edge, :3] = (0.4 * pixels[edge, :3] + 0.6 * 255).astype(np.uint8)
+    return _encoded(Image.fromarray(pixels), "PNG")
+
+
+def borders(mask: UInt8[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Pixels beside or above and below which there is another label."""
+    edge = np.zeros(mask.shape, bool)
+    for axis in (0, 1):
+        differs = np.diff(mask, axis=axis) != 0
+        first, last = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
+        first[axis], last[axis] = (0, 1), (1, 0)
+        edge |= np.pad(differs, first) | np.pad(differs, last)
+    return edge
 
 
 def heat_layer(score: Float[np.ndarray, "H W"]) -> bytes:
@@ -40,11 +54,7 @@ def heat_layer(score: Float[np.ndarray, "H W"]) -> bytes:
     heat = [np.clip(1.5 - np.abs(4 * level - peak), 0, 1) for peak in (3.0, 2.0, 1.0)]
     opacity = np.clip(level / 0.3, 0, 1)
     colours = (255 * np.stack([*heat, opacity], axis=1)).round().astype(np.uint8)
-    return _indexed((score * (LEVELS - 1)).round().astype(np.uint8), colours)
-
-
-def _indexed(pixels: UInt8[np.ndarray, "H W"], colours: UInt8[np.ndarray, "256 4"]) -> bytes:
-    image = Image.fromarray(pixels)
+    image = Image.fromarray((score * (LEVELS - 1)).round().astype(np.uint8))
     image.putpalette(colours[:, :3].tobytes())
     return _encoded(image, "PNG", transparency=colours[:, 3].tobytes())
 

@@ -50,5 +50,5 @@ def next_to_review(
         if is_duplicate(best, [*reviewed, *chosen]):
             continue
         chosen.append(best)
-        seen.update(quality[best])
+        seen.update(quality[best].keys())
     return chosen

@@ -5,16 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
+import numpy as np
 from hydra.utils import instantiate
+from jaxtyping import UInt8
 from omegaconf import OmegaConf
 
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.duplicates import near_duplicates
 from wsss_lightning.data.report import ImageReport, thumbnail
+from wsss_lightning.data.review.corrections import correct_mask
+from wsss_lightning.data.review.state import ImageState
 from wsss_lightning.data.scores import load_mask, load_score
+from wsss_lightning.data.sources.masks import BACKGROUND
 from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.data.supervision import TAGS
 from wsss_lightning.errors import InputError, did_you_mean
@@ -25,6 +31,8 @@ from wsss_lightning.review import pictures
 from wsss_lightning.review.quality import FILE_NAME, Quality, read_quality
 from wsss_lightning.review.ranking import UNKNOWN, worst_first
 from wsss_lightning.utils.text import shorten
+
+CORRECTED: Final = "corrected"  # key of the layer that depends on the decisions
 
 
 @dataclass(frozen=True)
@@ -113,9 +121,16 @@ class ReviewedRun:
                 {"name": name, "colour": "#" + bytes(colours[i + 1].tolist()).hex()}
                 for i, name in enumerate(self.classes)
             ],
-            "layers": [{"key": layer.key, "label": layer.label} for layer in self.layers],
+            "layers": self._describe_layers(),
             "images": [self._describe_image(i) for i in self.order],
         }
+
+    def _describe_layers(self) -> list[dict[str, str]]:
+        """The run's layers, and what the next run would learn from."""
+        layers = [{"key": layer.key, "label": layer.label} for layer in self.layers]
+        if self.is_training_split:
+            layers.insert(1, {"key": CORRECTED, "label": "with corrections"})
+        return layers
 
     def _describe_image(self, i: int) -> dict[str, Any]:
         name = self.names[i]
@@ -146,9 +161,20 @@ class ReviewedRun:
     def mask(self, i: int, key: str) -> bytes | None:
         """Mask of image i in a layer, PNG; None if the layer does not exist."""
         layer = next((one for one in self.layers if one.key == key), None)
-        if layer is None:
-            return None
-        return pictures.mask_layer(load_mask(image_file(layer.folder, self.names[i], ".png")))
+        return None if layer is None else pictures.mask_layer(self._load(layer, i))
+
+    def corrected(self, i: int, state: ImageState) -> bytes:
+        """Mask of image i as the next run would correct it, PNG."""
+        mask, corrections = self._load(self.layers[0], i), state.corrections()
+        if corrections is not None:
+            labels = {name: label for label, name in enumerate([BACKGROUND, *self.classes])}
+            given = {self.classes[c] for c in self.tags(i)}
+            tagged = [name for name in self.classes if state.tags.get(name, name in given)]
+            mask = correct_mask(mask, corrections, labels, tagged, _box_min_fill())
+        return pictures.mask_layer(mask)
+
+    def _load(self, layer: Layer, i: int) -> UInt8[np.ndarray, "H W"]:
+        return load_mask(image_file(layer.folder, self.names[i], ".png"))
 
     def heat(self, i: int, c: int) -> bytes | None:
         """Score map of a class of image i, PNG; None if the run has none."""
@@ -185,6 +211,11 @@ class ReviewedRun:
                 f"{self.run.folder} has no masks of {len(absent)} images of {self.split} "
                 f"({shorten(absent)}): the data set has changed since the run. Repeat the run."
             )
+
+
+def _box_min_fill() -> float:
+    """Default of `pseudo.box_min_fill`."""
+    return float(OmegaConf.load(conf_folder() / "config.yaml").pseudo.box_min_fill)
 
 
 def _only_run(folder: Path) -> RunResult:

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from wsss_lightning.errors import InputError
+from wsss_lightning.review.run import CORRECTED
 from wsss_lightning.review.session import Session
 
 HOSTS: Final = ("127.0.0.1", "localhost", "::1")
@@ -29,7 +30,7 @@ PAGE: Final = {
     "panel.js": ("panel.js", "text/javascript; charset=utf-8"),
 }
 HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; script-src 'self'; "
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; script-src 'self'; "
     "style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -133,6 +134,8 @@ def _routes(session: Session) -> APIRouter:
         if layer in ("photo", "thumbnail"):
             content = run.photo(i) if layer == "photo" else run.thumbnail(i)
             return Response(content, media_type="image/jpeg", headers={"Cache-Control": LONG})
+        if layer == CORRECTED:
+            return Response(session.corrected(i), media_type="image/png")
         return _png(run.mask(i, layer))
 
     @router.get("/images/{i}/heat/{c}")

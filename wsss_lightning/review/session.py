@@ -1,5 +1,6 @@
 """The decisions of a review while the page is open."""
 
+import copy
 import threading
 from dataclasses import asdict
 from typing import Any, final
@@ -84,14 +85,22 @@ class Session:
         self.log.append(decision)
         return self.changes(since)
 
+    def corrected(self, image: int) -> bytes:
+        """Mask of an image after the decisions about it, PNG."""
+        with self._lock:
+            self._follow(self.log.read())
+            state = copy.deepcopy(self._states.get(self.run.names[image], ImageState()))
+        return self.run.corrected(image, state)
+
     def proposals(self, count: int) -> list[int]:
         """Indices of the images that are worth a person's time next."""
-        self.changes()
-        reviewed = {
-            self._index[name]
-            for name, state in self._states.items()
-            if state.is_reviewed and name in self._index
-        }
+        with self._lock:
+            self._follow(self.log.read())
+            reviewed = {
+                self._index[name]
+                for name, state in self._states.items()
+                if state.is_reviewed and name in self._index
+            }
         return next_to_review(
             self.run.order, self.run.class_quality, reviewed, self.run.is_duplicate, count
         )

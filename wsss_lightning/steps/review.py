@@ -198,6 +198,6 @@ def _check_sizes(
             if size is not None and drawn != (size[1], size[0]):
                 raise InputError(
                     f"pseudo.review is {path}, which holds a shape ({shape.kind}) drawn on {name} "
-                    f"of {drawn[0]}x{drawn[1]} pixels, but the image has {size[1]}x{size[0]}; review "
-                    "the image again, or restore the image that was reviewed."
+                    f"of {drawn[0]}x{drawn[1]} pixels, but the image has {size[1]}x{size[0]}; "
+                    "review the image again, or restore the image that was reviewed."
                 )

@@ -5,15 +5,12 @@ Letters: H W an image.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image, ImageDraw
 
 from wsss_lightning.ops.masks import IGNORE
-
-SUPERSAMPLING: Final = 4  # sub-pixels a side, so that a pixel counts if most of it is covered
 
 Mask = UInt8[np.ndarray, "H W"]
 Pixels = Bool[np.ndarray, "H W"]
@@ -97,64 +94,54 @@ def keep_inside_boxes(
 
 
 def polygon_pixels(points: Sequence[Sequence[float]], size: tuple[int, ...]) -> Pixels:
-    """Pixels of which at least half is inside a polygon.
+    """Pixels whose centre is inside a polygon, which may cross itself (non-zero winding).
 
     Args:
         points: (x, y), pixels; the last is joined to the first.
         size: (H, W).
     """
-    return _drawn(points, 0.0, size, lambda draw, xy, _: draw.polygon(xy, fill=1))
+    height, width = size
+    x, y = np.asarray(points, float).T
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    windings = np.zeros((height, width + 1), np.int32)
+    for row in _between(y.min(), y.max(), height):
+        centre = row + 0.5
+        crosses = (y <= centre) != (next_y <= centre)
+        slope = (next_x - x)[crosses] / (next_y - y)[crosses]
+        at = x[crosses] + (centre - y[crosses]) * slope
+        first = np.clip(np.ceil(at - 0.5), 0, width).astype(int)  # pixel to the right of the edge
+        np.add.at(windings[row], first, np.where((next_y > y)[crosses], 1, -1))
+    return windings[:, :-1].cumsum(axis=1) != 0
 
 
 def stroke_pixels(points: Sequence[Sequence[float]], width: float, size: tuple[int, ...]) -> Pixels:
-    """Pixels of which at least half is covered by a stroke with round ends and joints.
-
-    The pixels that the points lie in are always covered, however thin the stroke.
+    """Pixels whose centre is at most half a width from a line through points, and the points' own.
 
     Args:
         points: (x, y), pixels; one point is a dot.
-        width: pixels.
+        width: pixels; at least 1 is drawn, so that no stroke has gaps.
         size: (H, W).
     """
-
-    def stroke(draw: Any, xy: list[tuple[float, float]], scaled: float) -> None:
-        if len(xy) > 1:
-            draw.line(xy, fill=1, width=max(1, round(scaled)))
-        for x, y in xy:
-            radius = scaled / 2
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
-
-    covered = _drawn(points, width / 2, size, stroke, width)
-    for x, y in points:
-        if 0 <= x < size[1] and 0 <= y < size[0]:
-            covered[int(y), int(x)] = True
+    covered = np.zeros(size, bool)
+    radius = max(width, 1.0) / 2
+    for (ax, ay), (bx, by) in zip(points, [*points[1:], points[-1]], strict=True):
+        rows = _between(min(ay, by) - radius, max(ay, by) + radius, size[0])
+        columns = _between(min(ax, bx) - radius, max(ax, bx) + radius, size[1])
+        y = np.arange(rows.start, rows.stop)[:, None] + 0.5 - ay
+        x = np.arange(columns.start, columns.stop)[None] + 0.5 - ax
+        dx, dy = bx - ax, by - ay
+        along = np.clip((x * dx + y * dy) / ((dx * dx + dy * dy) or 1.0), 0, 1)
+        near = np.hypot(x - along * dx, y - along * dy) <= radius
+        covered[rows.start : rows.stop, columns.start : columns.stop] |= near
+        if 0 <= ay < size[0] and 0 <= ax < size[1]:
+            covered[int(ay), int(ax)] = True
     return covered
 
 
-def _drawn(
-    points: Sequence[Sequence[float]],
-    margin: float,
-    size: tuple[int, ...],
-    draw: Any,
-    width: float = 0.0,
-) -> Pixels:
-    """Pixels that a drawing covers by at least half; only its own part of the image is drawn."""
-    height, width_px = size
-    xs, ys = [p[0] for p in points], [p[1] for p in points]
-    left, top = (max(0, int(np.floor(min(v) - margin - 1))) for v in (xs, ys))
-    right = min(width_px, int(np.ceil(max(xs) + margin + 1)))
-    bottom = min(height, int(np.ceil(max(ys) + margin + 1)))
-    covered = np.zeros((height, width_px), bool)
-    if right <= left or bottom <= top:
-        return covered
-    s = SUPERSAMPLING
-    canvas = Image.new("L", ((right - left) * s, (bottom - top) * s))
-    # Pillow counts from the centre of the first sub-pixel
-    xy = [((x - left) * s - 0.5, (y - top) * s - 0.5) for x, y in points]
-    draw(ImageDraw.Draw(canvas), xy, width * s)
-    parts = np.asarray(canvas).reshape(bottom - top, s, right - left, s)
-    covered[top:bottom, left:right] = parts.sum((1, 3), dtype=int) * 2 >= s * s
-    return covered
+def _between(low: float, high: float, length: int) -> range:
+    """Numbers of the rows or columns that touch an interval."""
+    start = min(max(int(np.floor(low)), 0), length)
+    return range(start, min(max(int(np.ceil(high)), start), length))
 
 
 def _union(boxes: Sequence[Sequence[float]], size: tuple[int, ...]) -> Pixels:

@@ -62,13 +62,16 @@ function nextPosition(step) {
 function showLayers() {
   const image = current();
   const layer = store.run.layers[view.mask];
-  $("mask").hidden = !layer || view.hidden;
-  if (layer) $("mask").src = `images/${image.index}/${layer.key}`;
+  // a heat map takes the place of the mask
+  $("mask").hidden = !layer || view.hidden || view.heat !== null;
+  // the mask with corrections changes with each decision
+  const version = layer?.key === "corrected" ? `?${store.revision}` : "";
+  if (layer) $("mask").src = `images/${image.index}/${layer.key}${version}`;
   $("heat").hidden = view.heat === null || view.hidden;
   if (view.heat !== null) $("heat").src = `images/${image.index}/heat/${view.heat}`;
   viewer.svg.classList.toggle("hidden", view.hidden);
   for (const [i, button] of [...$("masks").children].entries()) {
-    button.setAttribute("aria-pressed", i === view.mask);
+    button.setAttribute("aria-pressed", view.heat === null && i === view.mask);
   }
 }
 
@@ -80,7 +83,7 @@ function showImage() {
   $("facts").textContent = `${image.size.join(" × ")} pixels, `
     + (store.run.has_quality ? `estimated quality ${percent(image.quality)}, ` : "")
     + `${view.at + 1} of ${images.length}`;
-  for (const button of document.querySelectorAll("[data-verdict]")) {
+  for (const button of document.querySelectorAll(".verdict button")) {
     button.setAttribute("aria-pressed", state.verdicts[""] === button.dataset.verdict);
   }
   const tags = tagsOf(image);
@@ -182,7 +185,7 @@ function showRow(image) {
   const row = rows.get(image.index);
   const {mark, label, verdict: given} = summary(store.state(image.index));
   row.querySelector(".mark").textContent = mark;
-  row.dataset.verdict = given || "";
+  row.dataset.decided = given || "";
   row.firstChild.setAttribute("aria-label", `${image.name}, ${label}`);
 }
 
@@ -227,7 +230,10 @@ function listen() {
   store.addEventListener("change", ({detail}) => {
     for (const image of detail ? detail.map((index) => byIndex.get(index)) : images) showRow(image);
     showList();
-    if (!viewer.points) showImage();
+    if (!detail || detail.includes(current().index)) {
+      showLayers();
+      if (!viewer.points) showImage();
+    }
   });
   store.addEventListener("status", ({detail: {kind, message}}) => {
     $("saved").textContent = {saving: "saving", saved: "saved", failed: "not saved", refused: "refused"}[kind];
@@ -255,7 +261,7 @@ function listen() {
     $("toggle-list").setAttribute("aria-expanded", open_);
   };
   for (const button of $("tools").children) button.onclick = () => setTool(button.dataset.tool);
-  for (const button of document.querySelectorAll("[data-verdict]")) {
+  for (const button of document.querySelectorAll(".verdict button")) {
     button.onclick = () => verdict("", button.dataset.verdict);
   }
   for (const id of ["filter-class", "filter-state", "filter-name"]) {
@@ -282,9 +288,11 @@ function hide(hidden) {
   showLayers();
 }
 
-function nextMask() {
-  view.mask = (view.mask + 1) % $("masks").children.length;
+function setMask(mask) {
+  view.mask = mask;
+  view.heat = null;
   showLayers();
+  showImage();
 }
 
 function nextHeat() {
@@ -301,7 +309,7 @@ const KEYS = {
   a: () => verdict("", "accept"), r: () => verdict("", "reject"), u: undo,
   i: () => setTool("ignore"), f: () => setTool("freehand"), b: () => setTool("box"),
   s: () => setTool("scribble"), v: () => setTool("pan"), Escape: () => viewer.cancel(),
-  m: nextMask, c: nextHeat, w: () => viewer.fit(), "+": () => viewer.zoom(1.4), "-": () => viewer.zoom(1 / 1.4),
+  m: () => setMask((view.mask + 1) % $("masks").children.length), c: nextHeat, w: () => viewer.fit(), "+": () => viewer.zoom(1.4), "-": () => viewer.zoom(1 / 1.4),
   "?": () => $("keys").showModal(), " ": () => hide(true),
 };
 
@@ -329,7 +337,7 @@ async function start() {
   $("filter-class").append(...classes.map(({name}) => make("option", {value: name, textContent: name})));
   const masks = [...store.run.layers.map((layer) => layer.label), "no mask"];
   $("masks").replaceChildren(...masks.map((label, i) => make("button", {textContent: label, title: "Next mask: m",
-    onclick: () => { view.mask = i; showLayers(); }})));
+    onclick: () => setMask(i)})));
   rows = new Map(images.map((image, position) => [image.index, imageRow(image, () => open(position))]));
   $("list").append(...rows.values());
   images.forEach(showRow);

@@ -36,7 +36,7 @@ export function classRows(classes, shown, state, options, actions) {
       options.canRetag ? make("button", {textContent: "remove", title: `The image does not show ${name}`,
         onclick: () => actions.untag(name)}) : null);
     for (const button of marks.children) button.setAttribute("aria-label", button.title);
-    const row = make("li", {}, choose, make("span", {className: "soft", textContent: percent(c.quality)}), marks);
+    const row = make("li", {}, choose, make("span", {className: "soft", textContent: c.quality == null ? "" : percent(c.quality)}), marks);
     row.dataset.class = name;
     if (c.added) row.append(make("span", {className: "note", textContent: "added"}));
     return row;

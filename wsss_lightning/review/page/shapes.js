@@ -21,12 +21,16 @@ export function draw(shape, colourOf) {
     const [x0, y0, x1, y1] = detail.box;
     const size = {x: x0, y: y0, width: x1 - x0, height: y1 - y0};
     const group = element("g", {class: "box"});
-    group.append(element("rect", {...size, class: "halo"}), element("rect", {...size, stroke: colour}));
+    group.append(element("rect", {...size, class: "halo"}), element("rect", size));
+    group.style.setProperty("--colour", colour);
     return group;
   }
-  const width = {"stroke-width": detail.width};
-  const points = detail.points.length > 1 ? detail.points : [...detail.points, ...detail.points];
-  return element("polyline", {points: pairs(points), class: "stroke", stroke: colour, ...width});
+  const points = pairs(detail.points.length > 1 ? detail.points : [...detail.points, ...detail.points]);
+  const group = element("g", {class: "stroke"});
+  group.append(element("polyline", {points, class: "halo"}), element("polyline", {points}));
+  group.style.setProperty("--colour", colour);
+  group.style.setProperty("--width", `${detail.width}px`);
+  return group;
 }
 
 /** A shape from the points of a drag; null if it is too small to be meant. */
