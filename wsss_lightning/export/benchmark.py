@@ -1,5 +1,6 @@
 """Speed of an exported network, compared with the trained one in PyTorch."""
 
+import copy
 import platform
 import statistics
 import time
@@ -54,6 +55,9 @@ class Benchmark:
 def benchmark(network: ExportNetwork, run: Run, image: Tensor, repeats: int = REPEATS) -> Benchmark:
     """Time both networks in turn, after a warm-up.
 
+    PyTorch computes a classifier's CAMs alone, in one pass of the encoder, from which ONNX Runtime
+    computes its probabilities, too.
+
     Args:
         network: the trained network.
         run: the exported network.
@@ -61,11 +65,12 @@ def benchmark(network: ExportNetwork, run: Run, image: Tensor, repeats: int = RE
         repeats: number of calls of each; fewer, but at least 5, where they take a minute.
     """
     given = network.to_input(image)
+    eager_network = _one_pass(network)
     seconds: tuple[list[float], list[float]] = ([], [])
     begin = time.perf_counter()
     with torch.no_grad():
         for repeat in range(-WARM_UP, repeats):
-            for times, call in zip(seconds, (network, run), strict=True):
+            for times, call in zip(seconds, (eager_network, run), strict=True):
                 start = time.perf_counter()
                 call(given)
                 if repeat >= 0:
@@ -76,6 +81,15 @@ def benchmark(network: ExportNetwork, run: Run, image: Tensor, repeats: int = RE
     eager, exported = map(statistics.median, seconds)
     shape = (count, height, width)
     return Benchmark(shape, eager, exported, len(seconds[0]), torch.get_num_threads())
+
+
+def _one_pass(network: ExportNetwork) -> ExportNetwork:
+    """The network without the outputs that cost PyTorch a second pass of the encoder."""
+    if "cams" not in network.outputs:
+        return network
+    single = copy.copy(network)
+    single.outputs = ("cams",)
+    return single
 
 
 def machine() -> str:

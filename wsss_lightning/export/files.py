@@ -5,6 +5,7 @@ Letters: c classes, k = c + 1 labels with background first.
 
 import importlib.util
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,10 @@ def write_program(
         InputError: the network cannot be traced.
     """
     program = export_program(network, settings.size if settings.fixed_size else None)
-    torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
+    with warnings.catch_warnings():
+        # of weights in channels-last order, which are stored completely, as `verify` shows
+        warnings.filterwarnings("ignore", message="No complete tensor found")
+        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
 
 
 def read_program(path: Path) -> Run:
