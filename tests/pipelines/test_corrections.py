@@ -30,7 +30,7 @@ def test_a_run_repeats_only_what_follows_the_correction_and_records_it(here, sha
     assert after.results["annotation"]["corrected_masks"] == 3
     assert before.results["annotation"]["corrected_masks"] == 0
     assert after.results["protocol"]["train_masks_used_for"] == ["corrections", "scoring"]
-    uncorrected = after.scores["uncorrected/train/miou"]
+    uncorrected = after.scores["pseudo/train/miou"]
     assert uncorrected == before.scores["pseudo/train/miou"]
-    assert after.scores["pseudo/train/miou"] > uncorrected
+    assert after.scores["corrected/train/miou"] > uncorrected
     assert_names(after.out, "3 of 12", corrected)

@@ -111,6 +111,24 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class ReviewCounts:
+    """Work of a person on tags and pseudo masks (`pseudo.review`).
+
+    Args:
+        images: number of images of the training split with a decision.
+        decisions: number of decisions that count, by kind: `accept`, `reject`, `tag`, `ignore`,
+            `box` and `scribble`.
+        seconds: time between the decisions, without breaks.
+        digest: digest of the file.
+    """
+
+    images: int
+    decisions: dict[str, int]
+    seconds: float
+    digest: str
+
+
+@dataclass(frozen=True)
 class Annotation:
     """Number of annotations that a run used, by kind; None where it is unknown.
 
@@ -122,6 +140,7 @@ class Annotation:
         objects_outlined: number of objects in those masks.
         held_out_masks: number of masks that only choose the held-out threshold.
         corrected_masks: number of pseudo masks that a person corrected (`pseudo.masks`).
+        review: work on the results of an earlier run; None: there was none.
     """
 
     images: int | None
@@ -131,6 +150,7 @@ class Annotation:
     objects_outlined: int | None
     held_out_masks: int | None
     corrected_masks: int | None = 0
+    review: ReviewCounts | None = None
 
 
 @dataclass(frozen=True)
