@@ -78,6 +78,7 @@ def info_of(task: str, **changes) -> ModelInfo:
         "cam": None if segments else {"scales": [1.0], "flip": True, "stride": 16},
         "crf": {**CRF, "iterations": 3, "engine": "torch"},
         "uses_crf": False,
+        "batch_size": 2,
         "provenance": {"experiment": "cam", "versions": {"torch": "2"}},
     }
     return ModelInfo(**(fields | changes))

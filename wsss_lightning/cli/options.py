@@ -45,6 +45,20 @@ def options(group: str, *user_dirs: Path) -> list[str]:
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
+def option_summary(group: str, name: str, *user_dirs: Path) -> str:
+    """The first comment in the file of an option; empty if there is none."""
+    paths = (folder / group / f"{name}.yaml" for folder in (*user_dirs, conf_folder()))
+    path = next(one for one in paths if one.is_file())
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((line[2:] for line in lines if re.match(r"# (?!@)", line)), "")
+
+
+def group_summaries() -> dict[str, str]:
+    """What each group chooses: the comments in the defaults of config.yaml."""
+    text = (conf_folder() / "config.yaml").read_text(encoding="utf-8")
+    return dict(re.findall(r"^  - (\w+): \S+ +# (.+)$", text, re.MULTILINE))
+
+
 def user_config_dirs(arguments: Iterable[str]) -> list[Path]:
     """Folders given by --config-dir, --config-path and hydra.searchpath."""
     given = "\n".join(arguments)

@@ -41,6 +41,8 @@ def read_photos(cfg: DictConfig, supervision: "Supervision | None" = None) -> "P
     from hydra.utils import instantiate
 
     data, node = cfg.data, cfg.data.read
+    if data.val in (None, data.train):  # no photos are set aside
+        node.val_fraction = 0.0
     check_targets(OmegaConf.create({"data": {"read": OmegaConf.to_container(node, resolve=True)}}))
     try:
         read = instantiate(node, _partial_=True, _convert_="all")
@@ -55,12 +57,18 @@ def read_photos(cfg: DictConfig, supervision: "Supervision | None" = None) -> "P
         )
     _set_keys(data, photos)
     print_photos(photos)
-    if supervision is not None and supervision.name == "boxes" and not photos.has_boxes:
+    uses_boxes = supervision is not None and supervision.name == "boxes"
+    if uses_boxes and not photos.has_boxes:
         raise InputError(
             f"{cfg.name} learns from boxes, but {photos.sources[0]} has none; set data.boxes to "
             "boxes as COCO JSON, VOC XML, YOLO, labelme JSON, CVAT XML or CSV, or choose an "
             "experiment that learns from tags, such as experiment=cam_small."
         )
+    if uses_boxes and photos.box_problems:
+        shown = "\n  ".join(photos.box_problems[:MAX_REASONS])
+        raise InputError(f"{len(photos.box_problems)} boxes are invalid:\n  {shown}")
+    if photos.box_problems:
+        warn(f"{len(photos.box_problems)} invalid boxes are left out: {photos.box_problems[0]}")
     return photos
 
 
@@ -73,6 +81,11 @@ def _set_keys(data: DictConfig, photos: "PhotoSet") -> None:
     data.root, data.dataset.root = str(photos.root), str(photos.index)
     data.name = data.name or photos.root.name
     data.dataset.classes, data.num_classes = photos.classes, len(photos.classes)
+    for key in ("mask_ids", "mask_colours"):
+        if data.dataset.mask_ids is None and data.dataset.mask_colours is None:
+            data.dataset[key] = getattr(photos, key)
+            if getattr(photos, key) is not None and data.dataset.unmapped is None:
+                data.dataset.unmapped = "ignored"
     if not photos.split("val"):
         data.dataset.lists.val = None
 

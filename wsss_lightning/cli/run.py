@@ -7,10 +7,10 @@ are printed at once.
 import hashlib
 import json
 import os
-import platform
 import re
 import secrets
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from wsss_lightning.cli.command import run_command
 from wsss_lightning.cli.error_messages import fail
 from wsss_lightning.cli.help import print_help
 from wsss_lightning.cli.overrides import as_typed
+from wsss_lightning.cli.run_arguments import parser as parser
 from wsss_lightning.config.ranges import check_values
 from wsss_lightning.config.targets import allowed_packages, check_targets
 from wsss_lightning.recipes import Difference, Recipe, differences, read_recipe, record, summary
@@ -34,21 +35,6 @@ if TYPE_CHECKING:
     from wsss_lightning.data.supervision import Supervision
     from wsss_lightning.results.schema import Results
 
-PACKAGES: tuple[str, ...] = (
-    "torch",
-    "torchvision",
-    "pytorch-lightning",
-    "hydra-core",
-    "torchmetrics",
-    "timm",
-)
-PACKAGES += (
-    "segmentation-models-pytorch",
-    "pydensecrf2",
-    "opencv-python-headless",
-    "numpy",
-    "wsss-lightning",
-)
 # keys that change how a run is executed or displayed, but not its results
 NON_SEMANTIC_KEYS = (
     "logger",
@@ -61,9 +47,13 @@ NON_SEMANTIC_KEYS = (
 )
 
 
-def main() -> None:
-    """Entry of `python -m wsss_lightning` and of the console script."""
-    arguments = sys.argv[1:]
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run an experiment.
+
+    Args:
+        arguments: options and overrides; None: as typed.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     if {"--help", "-h"} & set(arguments):
         print_help()
         return
@@ -298,6 +288,7 @@ def collect_results(
     from wsss_lightning.results.annotation import count_annotation
     from wsss_lightning.results.protocol import protocol_of
     from wsss_lightning.results.schema import RecipeRecord, Results
+    from wsss_lightning.results.versions import versions
 
     dataset: Any = OmegaConf.to_container(cfg.data.dataset, resolve=True)
     return Results(
@@ -317,19 +308,6 @@ def collect_results(
         key=key,
         steps=refiner_steps(cfg),
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, of this package's code, and of installed packages that matter."""
-    from wsss_lightning.cache.code_digest import package_digest
-
-    installed = {"python": platform.python_version(), "code": package_digest()}
-    for package in PACKAGES:
-        try:
-            installed[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed
 
 
 def show_scores(

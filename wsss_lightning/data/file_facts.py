@@ -115,7 +115,7 @@ class FileFacts:
 def digests_of(paths: Iterable[Path]) -> list[str]:
     """Digest of the content of each file, read in parallel."""
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(_digest, paths))
+        return list(pool.map(digest_of, paths))
 
 
 def _load(stored: Path) -> Known:
@@ -139,7 +139,8 @@ def _read_all(paths: Sequence[Path], size: int) -> Iterable[Fact | InputError]:
         return list(pool.map(_read, paths))
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Digest of the content of a file."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK):

@@ -287,7 +287,7 @@ class DataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             multiprocessing_context=fork_context() if self.num_workers else None,
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=_exit_with_parent,
+            worker_init_fn=exit_with_parent,
             **arguments,
         )
 
@@ -310,7 +310,7 @@ def _labelled_images(dataset: VOCDataset) -> list[int]:
     return images
 
 
-def _exit_with_parent(_worker: int) -> None:
+def exit_with_parent(_worker: int) -> None:
     """Let the kernel end this worker with its parent; otherwise its clean-up prints errors."""
     _prctl_pr_set_pdeathsig(signal.SIGKILL)  # has an effect on Linux only
 

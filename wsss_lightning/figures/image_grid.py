@@ -17,7 +17,7 @@ CAPTION: Final = 22  # height of a line of text, pixels
 LABEL: Final = 16  # height of the text below a tile, pixels
 SWATCH: Final = 12  # side of a colour in the legend, pixels
 BAR: Final = 90  # width of the colour bar of scores, pixels
-MAX_ACROSS: Final = 3  # tiles of a cell beside each other; further ones start a new line
+MAX_ACROSS: Final = 2  # tiles of a cell beside each other; further ones start a new line
 GREY: Final = (90, 90, 90)
 
 

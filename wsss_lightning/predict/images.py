@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from wsss_lightning.data.images import DEEPEST, SUFFIXES, read_rgb, rgb_of
+from wsss_lightning.data.images import DEEPEST, SUFFIXES, header_of, read_header, read_rgb, rgb_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.utils.text import shorten
 
@@ -43,6 +43,20 @@ class Photo:
 
     name: str
     source: Any
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) as read; of a file, from its header.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        if isinstance(self.source, Path):
+            return read_header(self.source).upright
+        if isinstance(self.source, Image.Image):
+            return header_of(self.source).upright
+        height, width = self.read().shape[-2:]
+        return height, width
 
     def read(self) -> Float32[Tensor, "3 H W"]:
         """RGB in [0, 1].

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
+from annotated_types import Ge
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from wsss_lightning.densecrf.parameters import CRFParameters
@@ -37,6 +38,7 @@ class ModelInfo:
         cam: `CamSettings` of the run; None for a segmentation network.
         crf: parameters and `engine` of the CRF that the run has for this network's output.
         uses_crf: whether the run's predictions are refined by that CRF.
+        batch_size: largest number of images that the run predicts together.
         provenance: origin of the model, for the model card.
     """
 
@@ -53,6 +55,7 @@ class ModelInfo:
     cam: dict[str, Any] | None
     crf: dict[str, Any] | None
     uses_crf: bool
+    batch_size: Annotated[int, Ge(1)]
     provenance: dict[str, Any]
 
     @property

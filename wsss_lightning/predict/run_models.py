@@ -70,6 +70,7 @@ def describe(network: str, trained: Path, cfg: DictConfig, results: Results) -> 
         cam=None if segments else _cam_settings(cfg, int(backbone.output_stride)),
         crf=settings_of(cfg.test_crf if segments else cfg.crf),
         uses_crf=bool(segments and cfg.test.crf),
+        batch_size=cfg.test.batch_size if segments else cfg.cam.batch_size,
         provenance=_provenance(results, initial, cfg),
     )
 

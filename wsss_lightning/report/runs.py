@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from wsss_lightning.data.image_quality import QUALITY_FILE, image_quality
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE, PixelCounts, load_pixel_counts
 from wsss_lightning.results.schema import FILE_NAME, Results, read_results
@@ -75,6 +76,15 @@ class RunResult:
         """
         path = self.pixel_counts_file(step)
         return load_pixel_counts(path.parent) if path.is_file() else None
+
+    def quality(self) -> dict[str, float]:
+        """Estimated quality in [0, 1] of each pseudo mask, by name; empty if it was not estimated.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.stage("quality") / QUALITY_FILE
+        return image_quality(path) if path.is_file() else {}
 
     def curve(self, split: str) -> dict[str, list[float]] | None:
         """Metrics of the seeds at each background threshold; None if there are none.

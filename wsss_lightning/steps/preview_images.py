@@ -40,6 +40,14 @@ class Ranking:
     meaning: str
     values: Mapping[str, float]
 
+    def order(self) -> list[str]:
+        """Names of the images, lowest score first."""
+        return sorted(self.values, key=lambda name: (self.values[name], name))
+
+    def text(self, name: str) -> str:
+        """Meaning and score of an image, in percent."""
+        return f"{self.meaning} {100 * self.values[name]:.0f} %"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -87,42 +95,49 @@ def evenly_spaced(length: int, count: int) -> list[int]:
     return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
 
 
-def choose_images(names: Sequence[str], count: int, ranking: Ranking | None) -> list[Choice]:
+def choose_images(dataset: VOCDataset, count: int, ranking: Ranking | None) -> list[Choice]:
     """Evenly spaced images, then the worst and the best of the others; each image once.
 
+    Images without a tag are not ranked, because they show no class that could be missed.
+
     Args:
-        names: names of the n images of a split.
+        dataset: dataset of the split.
         count: number of evenly spaced images. A quarter of it, at least one, is the number of the
             worst and that of the best images, which are added.
         ranking: None adds no image.
     """
-    notes = {} if ranking is None else ranked_notes(ranking, names, max(1, count // 4))
-    chosen = [names[i] for i in evenly_spaced(len(names), count)]
-    position = {name: i for i, name in enumerate(names)}
-    added = [name for name in notes if name not in set(chosen)]
+    notes = {}
+    if ranking is not None:
+        tagged = tagged_names(dataset)
+        of_tagged = {name: value for name, value in ranking.values.items() if name in tagged}
+        notes = ranked_notes(Ranking(ranking.meaning, of_tagged), max(1, count // 4))
+    chosen = [dataset.names[i] for i in evenly_spaced(len(dataset), count)]
+    position = {name: i for i, name in enumerate(dataset.names)}
+    added = [name for name in notes if name not in chosen]
     return [Choice(position[name], notes.get(name, "")) for name in [*chosen, *added]]
 
 
-def ranked_notes(ranking: Ranking, names: Sequence[str], count: int) -> dict[str, str]:
-    """Place in the ranking of the worst images and of the best, in this order, by name.
+def tagged_names(dataset: VOCDataset) -> set[str]:
+    """Names of the images that have a tag."""
+    has_tag = dataset.tags.any(1).tolist()
+    return {name for name, has in zip(dataset.names, has_tag, strict=True) if has}
+
+
+def ranked_notes(ranking: Ranking, count: int) -> dict[str, str]:
+    """Place in the ranking of the worst images, then of the best, by name.
 
     Args:
-        ranking: images that it lacks are left out.
-        names: names of the images of a split.
-        count: number of the worst, and of the best.
+        ranking: score of each image.
+        count: number of the worst, and of the best; an image is not both.
     """
-    ordered = sorted(
-        (name for name in names if name in ranking.values),
-        key=lambda name: (ranking.values[name], name),
-    )
+    ordered = ranking.order()
     worst = ordered[:count]
     best = ordered[::-1][: min(count, len(ordered) - len(worst))]
     notes = {}
-    for place, of_place in (("worst", worst), ("best", best)):
-        for i, name in enumerate(of_place):
+    for place, names in (("worst", worst), ("best", best)):
+        for i, name in enumerate(names):
             ordinal = place if i == 0 else f"{_ordinal(i + 1)} {place}"
-            score = f"{ranking.meaning} {100 * ranking.values[name]:.0f} %"
-            notes[name] = f"{ordinal} of {len(ordered)}: {score}"
+            notes[name] = f"{ordinal} of {len(ordered)}: {ranking.text(name)}"
     return notes
 
 
@@ -168,10 +183,10 @@ class ClassScore:
     probability: float | None
 
     @property
-    def label(self) -> str:
-        """Name, highest score and probability."""
-        text = f"{self.name}: peak {self.score.max(initial=0):.2f}"
-        return text if self.probability is None else f"{text}, p {self.probability:.2f}"
+    def numbers(self) -> str:
+        """Highest score, and the probability of the tag if it is known."""
+        peak = f"peak {self.score.max(initial=0):.2f}"
+        return peak if self.probability is None else f"{peak}, p {self.probability:.2f}"
 
 
 def stored_probabilities(folder: Path | None) -> dict[str, dict[str, float]] | None:
@@ -228,7 +243,9 @@ def preview_row(
     if steps.seeds is not None:
         known = None if steps.probabilities is None else steps.probabilities.get(name)
         scores = class_scores(dataset, i, steps.seeds, known)
-        tiles = [Tile(heat_overlay(image, one.score), one.label) for one in scores]
+        tiles = [
+            Tile(heat_overlay(image, one.score), f"{one.name}: {one.numbers}") for one in scores
+        ]
         nothing = np.zeros(image.shape[:2], np.float32)
         row["CAM"] = tiles or [Tile(heat_overlay(image, nothing), "no tag")]
     if steps.marginals is not None:
@@ -239,7 +256,7 @@ def preview_row(
         for heading, folder in steps.masks.items()
     }
     for heading, mask in masks.items():
-        label = "" if truth is None else _miou_label(mask, truth, dataset.num_classes + 1)
+        label = "" if truth is None else miou_label(mask, truth, dataset.num_classes + 1)
         row[heading] = [Tile(mask_overlay(image, mask), label)]
     return row, masks
 
@@ -248,17 +265,23 @@ def identical_columns(masks: Sequence[Mapping[str, Mask]]) -> list[list[str]]:
     """Headings in groups of the same masks in every row, in their order.
 
     Args:
-        masks: masks of each row by heading; all rows have the same headings.
+        masks: masks of each row by heading; a row may lack some.
     """
     groups: list[list[str]] = []
-    for heading in masks[0] if masks else ():
+    for heading in dict.fromkeys(heading for row in masks for heading in row):
         for group in groups:
-            if all(np.array_equal(row[heading], row[group[0]]) for row in masks):
+            if all(_same(row.get(heading), row.get(group[0])) for row in masks):
                 group.append(heading)
                 break
         else:
             groups.append([heading])
     return groups
+
+
+def _same(one: Mask | None, other: Mask | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
 
 
 def merge_columns(
@@ -282,7 +305,7 @@ def merge_columns(
     ]
 
 
-def _miou_label(mask: Mask, truth: Mask, num_labels: int) -> str:
+def miou_label(mask: Mask, truth: Mask, num_labels: int) -> str:
     """mIoU of a mask over the labels of the true mask; empty if all pixels are ignored."""
     counted = count_pixels(torch.from_numpy(mask), torch.from_numpy(truth), num_labels)
     value = miou(counted)

@@ -30,7 +30,7 @@ from wsss_lightning.utils.console import track
 Points = Mapping[str, Sequence[Sequence[float]]]
 CLUSTER_COLUMNS = 8  # images per sub-category in a preview
 CLUSTER_HEADINGS = ("nearest", *(f"{i}." for i in range(2, CLUSTER_COLUMNS)), "farthest")
-TILE = 168  # longer side of an image, pixels; eight images make a file of about 2 MB
+TILE = 160  # longer side of an image, pixels; eight images make a file of at most 2 MB
 BLANK = np.full((1, 1, 3), 255, np.uint8)
 
 
@@ -74,7 +74,7 @@ def previews(
     results = StepFolders(steps, seeds, marginals, stored_probabilities(probabilities))
     rows, masks, captions = [], [], []
     shown: list[np.ndarray] = []
-    for choice in choose_images(dataset.names, count, ranking):
+    for choice in choose_images(dataset, count, ranking):
         row, of_steps = preview_row(dataset, choice.index, results)
         rows.append(row)
         masks.append(of_steps)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from wsss_lightning.data.folder.labels import Labels
@@ -43,6 +43,14 @@ def split_of_folder(name: str) -> str | None:
         if key in names:
             return split
     return None
+
+
+def companion_folders(root: Path) -> list[Path]:
+    """Folders of masks and labels beside a folder of images, such as `masks` beside `images`."""
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    if not any(folded(path.name) in KINDS for path in folders):
+        return []
+    return [path for path in folders if folded(path.name) in COMPANIONS]
 
 
 def levels(photo: Photo) -> list[str]:

@@ -1,18 +1,23 @@
 """Reads a folder of photos and their labels, splits it, and indexes it for `VOCDataset`."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
 
 from annotated_types import Ge, Le, Lt
 
-from wsss_lightning.data.folder.folders import class_folders, splits_of_folders
+from wsss_lightning.data.folder.folders import (
+    class_folders,
+    companion_folders,
+    splits_of_folders,
+)
 from wsss_lightning.data.folder.index import Index, write_index
 from wsss_lightning.data.folder.labels import Labels
+from wsss_lightning.data.folder.masks import MaskKey, find_masks, masked_splits, read_key
 from wsss_lightning.data.folder.photos import Photo, Photos, storable
-from wsss_lightning.data.folder.sources import BOX_FORMATS, read_labels
+from wsss_lightning.data.folder.sources import read_labels
 from wsss_lightning.data.folder.split import group_photos, split_photos
 from wsss_lightning.data.folder.split_files import read_split
 from wsss_lightning.data.folder.thumbnails import Track, duplicate_pairs, make_thumbnails
@@ -51,6 +56,9 @@ class PhotoSet:
         classes: names of labels 1, 2, ...
         rows: every image file, sorted by path.
         has_boxes: whether the labels hold boxes.
+        box_problems: boxes that cannot be used, and why.
+        mask_ids: class of each id in the masks; None: ids are labels, or there are no masks.
+        mask_colours: class of each colour in the masks; None: masks hold ids.
         sources: where tags, boxes and splits were read from.
         notes: remarks for the user.
     """
@@ -60,6 +68,9 @@ class PhotoSet:
     classes: list[str]
     rows: list[Row]
     has_boxes: bool
+    box_problems: list[str]
+    mask_ids: dict[int, str] | None
+    mask_colours: dict[str, list[int]] | None
     sources: list[str]
     notes: list[str] = field(default_factory=list)
 
@@ -77,8 +88,9 @@ def read_folder(
     cache: str | Path,
     tags: str | Path | None,
     tag_columns: Sequence[str] | None,
-    classes: Sequence[str] | None,
+    classes: str | Sequence[str] | None,
     boxes: str | Path | None,
+    masks: str | Path | None,
     split: str | Path | None,
     val_fraction: Annotated[float, Ge(0), Lt(1), "0 trains on all photos"],
     split_seed: Annotated[int, Ge(0), Le(2**32 - 1)],
@@ -96,6 +108,7 @@ def read_folder(
         tag_columns: headings of the columns of a table that hold tags; None: they are found.
         classes: the classes to use, in this order; None: all that the labels name.
         boxes: file or folder of boxes; None: those of `tags`, if it has any.
+        masks: folder of true masks, for scoring; None: there are none.
         split: table with the split of each photo; None: folders called train and val, or else
             `val_fraction` of the photos of each class are for validation.
         val_fraction: share of the validation split.
@@ -108,59 +121,94 @@ def read_folder(
         InputError: photos or labels cannot be used.
     """
     root, cache = Path(root).expanduser().absolute(), Path(cache).expanduser().absolute()
-    places = {
-        name: None if value is None else locate(name, value, root)
-        for name, value in (("tags", tags), ("boxes", boxes), ("split", split))
-    }
-    photos = Photos(root, without=[Path(output_dir).expanduser(), root / "runs", cache])
-    labels, box_labels = _read_labels(photos, places["tags"], places["boxes"], tag_columns)
+    given = {"tags": tags, "boxes": boxes, "masks": masks, "split": split}
+    places = {name: locate(name, value, root) for name, value in given.items() if value is not None}
+    apart = [Path(output_dir).expanduser(), root / "runs", cache, *companion_folders(root)]
+    photos = Photos(root, without=[*apart, *([places["masks"]] if "masks" in places else [])])
+    labels, box_labels = _read_labels(photos, places.get("tags"), places.get("boxes"), tag_columns)
     thumbnails, faulty = make_thumbnails(
         photos.photos, cache / "folders" / "thumbnails", track or (lambda items, _: items)
     )
     photos.remove(faulty)
-    found = find_classes(labels.words.values(), classes)
+    wanted = [classes] if isinstance(classes, str) else classes
+    found = find_classes((labels.words.get(p.name, ()) for p in photos.photos), wanted)
     left_out = _left_out(photos.photos, labels, found, on_missing_labels == "background")
     used = [photo for photo in photos.photos if photo.name not in left_out]
     if not used:
         raise InputError(f"no photo in {root} can be used: {next(iter(left_out.values()))}.")
     tags_of = {photo.name: _classes_of(labels.words[photo.name], found) for photo in used}
     pairs = duplicate_pairs(used, thumbnails)
-    if places["split"] is not None:
-        splits, how = read_split(places["split"], photos), f"split from {places['split'].name}"
-    elif splits := splits_of_folders(used):
-        how = "split from names of folders"
-    else:
-        val = split_photos(group_photos(used, pairs), tags_of, val_fraction, split_seed)
-        splits = {photo.name: "val" if photo.name in val else "train" for photo in used}
-        how = f"split by seed {split_seed}"
+    all_masks = find_masks(places["masks"], used) if "masks" in places else {}
+    splits, how = _choose_split(
+        places.get("split"),
+        photos,
+        lambda: split_photos(
+            group_photos(used, pairs), tags_of, all_masks, val_fraction, split_seed
+        ),
+        used,
+    )
     left_out |= _not_in_split(used, splits, how)
     used = [photo for photo in used if photo.name not in left_out]
-    drawn, notes = _boxes(box_labels, used, found)
+    drawn, box_notes = _boxes(box_labels, used, found)
     sizes = {} if box_labels is None else box_labels.sizes
-    index = Index(used, splits, tags_of, found.names, drawn, sizes, {})
-    rows = [
-        Row(p.relative, "", (), left_out[p.name])
-        if p.name in left_out
-        else Row(p.relative, splits[p.name], tags_of[p.name], "")
-        for p in photos.photos
-    ]
-    rows += [Row(one.relative, "", (), one.reason) for one in photos.skipped]
-    sources = [labels.source, *([box_labels.source] if box_labels not in (None, labels) else [])]
+    scored, mask_notes = masked_splits(all_masks, splits, [photo.name for photo in used])
+    key = read_key(places["masks"], found.names) if all_masks else MaskKey(None, None, "")
+    index = Index(used, splits, tags_of, found.names, drawn, sizes, scored)
+    notes = [*found.notes, *labels.notes, *_missing(labels), *box_notes, *mask_notes]
+    sources = [labels.source]
+    if box_labels is not None and box_labels is not labels:
+        sources.append(box_labels.source)
     return PhotoSet(
         root=root,
         index=write_index(index, storable(root.name), cache),
         classes=found.names,
-        rows=sorted(rows),
+        rows=_rows(photos, splits, tags_of, left_out),
         has_boxes=drawn is not None,
-        sources=[*sources, how],
-        notes=[
-            *found.notes,
-            *labels.notes,
-            *_missing(labels),
-            *notes,
-            *_check_splits(used, splits, tags_of, pairs),
-        ],
+        box_problems=[] if box_labels is None else box_labels.problems,
+        mask_ids=key.ids,
+        mask_colours=key.colours,
+        sources=list(filter(None, [*sources, how, key.note])),
+        notes=[*notes, *_check_splits(used, found.names, splits, tags_of, pairs)],
     )
+
+
+def _choose_split(
+    file: Path | None, photos: Photos, draw: Callable[[], Collection[str]], used: Sequence[Photo]
+) -> tuple[dict[str, str], str]:
+    """Split of photos by name, and where it comes from.
+
+    Args:
+        file: table of splits; None: names of folders decide, or else `draw`.
+        photos: all photos.
+        draw: chooses the names of the photos of the validation split.
+        used: photos that are used.
+    """
+    if file is not None:
+        return read_split(file, photos), f"split from {file.name}"
+    if splits := splits_of_folders(used):
+        return splits, "split from names of folders"
+    val = draw()
+    splits = {photo.name: "val" if photo.name in val else "train" for photo in used}
+    return splits, "split at random, with the same share of each class"
+
+
+def _rows(
+    photos: Photos,
+    splits: Mapping[str, str],
+    tags: Mapping[str, Sequence[str]],
+    left_out: Mapping[str, str],
+) -> list[Row]:
+    """Split, tags or reason of every image file, sorted by path."""
+    rows = [Row(one.relative, "", (), one.reason) for one in photos.skipped]
+    for photo in photos.photos:
+        reason = left_out.get(photo.name, "")
+        name = photo.name
+        rows.append(
+            Row(photo.relative, "", (), reason)
+            if reason
+            else Row(photo.relative, splits[name], tags[name], "")
+        )
+    return sorted(rows)
 
 
 def locate(name: str, value: str | Path, root: Path) -> Path:
@@ -197,8 +245,9 @@ def _read_labels(
     box_labels = None if boxes is None else read_labels(boxes, photos, None)
     if box_labels is not None and box_labels.boxes is None:
         raise InputError(
-            f"`boxes` is {boxes}, but it holds no boxes ({box_labels.source}); give boxes in one "
-            f"of these formats: {', '.join(BOX_FORMATS)}."
+            f"`boxes` is {boxes}, but it holds no boxes ({box_labels.source}); give boxes as COCO "
+            "JSON, labelme JSON, VOC XML, CVAT XML, YOLO, or CSV with the columns image, class, "
+            "x0, y0, x1, y1."
         )
     if tags is not None:
         labels = read_labels(tags, photos, columns)
@@ -275,13 +324,14 @@ def _missing(labels: Labels) -> list[str]:
 
 def _check_splits(
     photos: Sequence[Photo],
+    classes: Sequence[str],
     splits: Mapping[str, str],
     tags: Mapping[str, Sequence[str]],
     pairs: Collection[tuple[str, str]],
 ) -> list[str]:
     """Remarks on rare classes and duplicates."""
     counts = Counter(c for p in photos if splits[p.name] == "train" for c in tags[p.name])
-    few = [f"{c} ({counts[c]})" for c in counts if counts[c] < FEW]
+    few = [f"{c} ({counts[c]})" for c in classes if counts[c] < FEW]
     notes = (
         [f"classes with fewer than {FEW} photos to learn from: {shorten(few, 8)}"] if few else []
     )

@@ -13,6 +13,7 @@ from wsss_lightning.data.folder.photos import Photo
 def split_photos(
     groups: Sequence[Sequence[Photo]],
     tags: Mapping[str, Collection[str]],
+    masks: Collection[str],
     fraction: float,
     seed: int,
 ) -> set[str]:
@@ -21,11 +22,13 @@ def split_photos(
     Classes are distributed from the rarest to the most frequent one, as in iterative
     stratification. Within a class, the order of groups depends on the seed and on the contents of
     their own photos only, so that a further photo changes the side of few others. At least one
-    group of each class is kept for training.
+    group of each class is kept for training. If only some photos have masks, the validation split
+    is chosen among these, so that it can be scored.
 
     Args:
         groups: photos that must be on one side, such as duplicates of each other.
         tags: classes of each photo, by name.
+        masks: names of photos with a mask.
         fraction: share of the validation split, in [0, 1).
         seed: of the order.
 
@@ -37,6 +40,10 @@ def split_photos(
     """
     if fraction == 0:
         return set()
+    if masks and not all(photo.name in masks for group in groups for photo in group):
+        total = sum(map(len, groups))
+        groups = [group for group in groups if all(photo.name in masks for photo in group)]
+        fraction = min(1.0, fraction * total / max(1, sum(map(len, groups))))
     ordered = sorted(groups, key=lambda group: min(_rank(photo, seed) for photo in group))
     classes = [{c for photo in group for c in tags[photo.name]} for group in ordered]
     counts = Counter(c for group in ordered for photo in group for c in tags[photo.name])

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from wsss_lightning.data.folder.labels import Labels
-from wsss_lightning.data.folder.photos import Photos
+from wsss_lightning.data.folder.photos import Photo, Photos
 from wsss_lightning.data.folder.words import split_at_blanks, split_words, tidy
 from wsss_lightning.data.images import SUFFIXES
+from wsss_lightning.data.sources.boxes import RawBox, numbers_of
 from wsss_lightning.data.sources.names import folded
 from wsss_lightning.data.sources.tags import NAME_COLUMNS, VALUES
 from wsss_lightning.data.sources.text import SEPARATORS, Row, parse_table, read_table_lines
@@ -26,6 +27,13 @@ GENERIC: Final = re.compile(
     r"(s|es|n|en|e|er)?( names?| text| list)?( ?\d+)?|categories"
 )
 SUBJECTS: Final = re.compile(r"(animal|object|species|tier|objekt|art)(s|es|e|en)?( ?\d+)?")
+BOX_COLUMNS: Final = (
+    ("x0", "y0", "x1", "y1"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x min", "y min", "x max", "y max"),
+    ("x1", "y1", "x2", "y2"),
+    ("left", "top", "right", "bottom"),
+)
 BINARY: Final = VALUES | {"-1": 0}
 NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d+)*(e[+-]?\d+)?%?", re.IGNORECASE)
 
@@ -75,13 +83,17 @@ def read_tags(path: Path, photos: Photos, columns: Sequence[str] | None) -> Labe
     table = open_table(path, photos)
     chosen = _chosen_columns(table, columns)
     binary = all(_is_binary(table, i) for i in chosen)
-    read = _read_columns if binary else _read_words
-    labels = read(table, photos, chosen)
+    sides = None if binary or len(chosen) != 1 else box_columns(table.header)
+    if sides is not None:
+        labels = _read_boxes(table, photos, chosen[0], sides)
+    else:
+        labels = (_read_columns if binary else _read_words)(table, photos, chosen)
     names = ", ".join(table.heading(i) for i in chosen[:8]) + (", ..." if len(chosen) > 8 else "")
-    kind = "0/1" if binary else "words"
+    kind = "boxes" if sides is not None else "0/1" if binary else "words"
     photo_column = table.heading(table.name_column)
     labels.source = f"{path.name}: photos from {photo_column}, tags ({kind}) from {names}"
-    unused = [table.heading(i) for i in table.others if i not in chosen and table.column(i)]
+    read = {*chosen, *(sides or ())}
+    unused = [table.heading(i) for i in table.others if i not in read and table.column(i)]
     if unused:
         labels.notes.append(f"columns that are not read: {shorten(unused, 8)}")
     return labels
@@ -239,14 +251,37 @@ def _is_categorical(table: Table, i: int) -> bool:
 def _read_words(table: Table, photos: Photos, columns: Sequence[int]) -> Labels:
     labels = Labels()
     for line, cells in table.rows:
-        name = _name(table, photos, line, cells, labels)
-        if name is None:
+        photo = _photo(table, photos, line, cells, labels)
+        if photo is None:
             continue
-        words = labels.words.setdefault(name, [])
+        words = labels.words.setdefault(photo.name, [])
         for i in columns:
             if i < len(cells):
                 words += [w for w in split_words(cells[i]) if w not in words]
     labels.words = split_at_blanks(labels.words)
+    return labels
+
+
+def box_columns(header: Sequence[str]) -> list[int] | None:
+    """Columns of the left, upper, right and lower side of a box; None if the table has none."""
+    known = [folded(word) for word in header]
+    for sides in BOX_COLUMNS:
+        if all(side in known for side in sides):
+            return [known.index(side) for side in sides]
+    return None
+
+
+def _read_boxes(table: Table, photos: Photos, column: int, sides: Sequence[int]) -> Labels:
+    """A table with a box in each row, in pixels from 0, ends exclusive; a row without is a tag."""
+    labels = Labels()
+    for line, cells in table.rows:
+        photo = _photo(table, photos, line, cells, labels)
+        word = cells[column] if column < len(cells) else ""
+        if photo is None:
+            continue
+        texts = [cells[i] if i < len(cells) else "" for i in sides]
+        box = RawBox(word, numbers_of(texts), False, ", ".join(texts), f"line {line}")
+        labels.add(photo, table.path, [word], [box] if any(texts) else [])
     return labels
 
 
@@ -260,29 +295,30 @@ def _read_columns(table: Table, photos: Photos, columns: Sequence[int]) -> Label
                 f"{table.path} has both 0 and -1 in the column {headings[i]}; write 1 for photos "
                 "that show the class, and 0 for all others."
             )
-    zeros = [i for i, cells in present.items() if any(BINARY[cell] == 0 for cell in cells)]
+    # where some cells say no, an empty one may mean that nobody looked
+    has_zeros = any(BINARY[cell] == 0 for cells in present.values() for cell in cells)
     blank = 0
     for line, row in table.rows:
-        name = _name(table, photos, line, row, labels)
-        if name is None:
+        photo = _photo(table, photos, line, row, labels)
+        if photo is None:
             continue
         values = {i: row[i].lower() if i < len(row) else "" for i in columns}
         words = [headings[i] for i, value in values.items() if value and BINARY[value]]
-        blank += sum(not values[i] for i in zeros)
-        if labels.words.setdefault(name, words) != words:
+        blank += list(values.values()).count("")
+        if labels.words.setdefault(photo.name, words) != words:
             raise InputError(
-                f"{table.path}, line {line}, has other tags for {name} than an earlier line; keep "
-                "one of them."
+                f"{table.path}, line {line}, has other tags for {photo.relative} than an earlier "
+                "line; keep one of them."
             )
-    if blank:
+    if blank and has_zeros:
         labels.notes.append(f"{blank} empty cells in columns of 0 and 1 count as 0")
     return labels
 
 
-def _name(
+def _photo(
     table: Table, photos: Photos, line: int, cells: Sequence[str], labels: Labels
-) -> str | None:
-    """Name of the photo of a row; None if it has none."""
+) -> Photo | None:
+    """The photo of a row; None if it names none, which `labels` keeps."""
     text = cells[table.name_column] if table.name_column < len(cells) else ""
     if not text:
         labels.notes.append(f"line {line} of {table.path.name} names no photo")
@@ -290,4 +326,4 @@ def _name(
     photo = photos.match(text, f"{table.path}, line {line},")
     if photo is None and not photos.is_skipped(text):
         labels.missing.append(text)
-    return None if photo is None else photo.name
+    return photo

@@ -81,7 +81,8 @@ def duplicate_pairs(
         ImageReport(name, digest=digest, thumbnail=thumbnails[digest])
         for digest, name in first.items()
     ]
-    return pairs + near_duplicates(reports, reports)
+    similar = {tuple(sorted(pair)) for pair in near_duplicates(reports, reports)}
+    return pairs + [(one, other) for one, other in sorted(similar)]
 
 
 def _decode(photo: Photo) -> Thumbnail | InputError:

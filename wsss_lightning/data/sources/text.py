@@ -90,7 +90,7 @@ def read_table_lines(path: Path) -> tuple[list[str], str]:
         The separator is empty if there is no such line.
     """
     lines = re.split(r"\r\n|\r|\n", read_text(path))
-    if match := re.fullmatch(r'"?sep=(.)"?', lines[0].strip()):
+    if match := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(" ")):
         return ["", *lines[1:]], match[1]
     return lines, ""
 
