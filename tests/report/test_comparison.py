@@ -45,7 +45,7 @@ def test_methods_are_compared_at_the_given_step(write_runs, tmp_path):
         split = step.rpartition("/")[2]
         name = step.rpartition("/")[0]
         assert f"mIoU of {name}, {split} (%)" in (tmp_path / "page.html").read_text()
-    with pytest.raises(SystemExit):
+    with raises_naming(InputError, "--step", "seeds/trian", "seeds/train"):
         main([*words, "seeds/trian"])
 
 

@@ -1,9 +1,6 @@
 """Reports the images, tags, masks and boxes that training would read from a data set.
 
-Usage: `python -m wsss_lightning.cli.check_data data=NAME [KEY=VALUE ...]`, with the arguments of
-the main command. Every image and mask of all splits is decoded, and all problems are reported
-together. Exit code 0: no problems; 1: training would reject a file, or scores would be wrong.
-check_data.json and check_data.png are written below `runs/check_data`.
+The command is in `check_data_command`.
 """
 
 import os
@@ -21,8 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsss_lightning.cli.checks import prepare_data
-from wsss_lightning.cli.command import run_command
-from wsss_lightning.cli.overrides import options_first
+from wsss_lightning.cli.photo_folder import read_photos, write_split
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.duplicates import near_duplicates, same_pixels
@@ -60,23 +56,6 @@ class Examined:
         return list(conflicts(self.images, self.dataset.classes))
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Entry of the command."""
-    arguments = options_first(sys.argv[1:] if given is None else list(given))
-    if {"--help", "-h"} & set(arguments):
-        print(__doc__)
-        return
-    if not any(argument.startswith("experiment=") for argument in arguments):
-        arguments.append("experiment=cam")  # required by the configuration, unused by this command
-    folder = f"${{output_dir}}/{NAME}/${{run_name:${{hydra.overrides.task}}}}"
-    reports: list[dict[str, Any]] = []
-    run_command(
-        [*arguments, f"hydra.run.dir='{folder}'"], lambda cfg: reports.append(check_data(cfg))
-    )
-    if any(report["problems"] for report in reports):
-        sys.exit(1)
-
-
 def check_data(cfg: DictConfig) -> dict[str, Any]:
     """Examine all splits, print a report, and write check_data.json and check_data.png.
 
@@ -89,8 +68,11 @@ def check_data(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: a list, a file of tags or a value of the configuration cannot be used at all.
     """
-    prepare_data(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
+    photos = read_photos(cfg)
+    prepare_data(cfg)
+    if photos is not None:
+        write_split(photos, folder)
     splits, problems, notes = {}, [], []
     for split in splits_of(cfg.data):
         splits[split], split_problems, split_notes = _examine(cfg, split)
@@ -289,4 +271,6 @@ def _write_image(
 
 
 if __name__ == "__main__":
-    main()
+    from wsss_lightning.__main__ import main
+
+    main(["check-data", *sys.argv[1:]])

@@ -34,6 +34,8 @@ NODES: dict[str, type] = {
 }
 KEYS: dict[str, Any] = {
     "data.num_classes": Count,
+    "data.val_fraction": Annotated[float, Ge(0), Lt(1), "0.2 is usual; 0: no validation split"],
+    "data.split_seed": Seed,
     "refine.labels.gt_prob": Annotated[float, Gt(0), Lt(1), "0.7 is usual"],
 }
 

@@ -24,6 +24,7 @@ VARIABLE = "WSSS_ALLOW"
 BUILT_IN = (
     "wsss_lightning.data.synthetic.generate.",
     "wsss_lightning.data.dataset.",
+    "wsss_lightning.data.folder.read.",
     "wsss_lightning.methods.",
     "wsss_lightning.nets.",
     "wsss_lightning.ops.",

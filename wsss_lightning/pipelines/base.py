@@ -12,6 +12,7 @@ from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.errors import InputError
+from wsss_lightning.pipelines.masks_to_learn import PSEUDO_HEADINGS, learned_from, masks_to_learn
 from wsss_lightning.steps.cams import cams, validate_tags
 from wsss_lightning.steps.crf import crf
 from wsss_lightning.steps.evaluate import evaluate_masks, evaluate_seeds
@@ -199,11 +200,11 @@ class Experiment:
         pseudo = self._pseudo_masks(
             "pseudo", marginals[data.train], data.train, cfg.pseudo.confidence
         )
-        shown[data.train]["pseudo mask"] = pseudo
-        self.score_masks("pseudo", data.train, pseudo)
+        chain = masks_to_learn(self, pseudo)
+        shown[data.train] |= {PSEUDO_HEADINGS[step]: folder for step, folder in chain.items()}
         if segment:
             encoder_from = trained if cfg.fit.segmenter.init_from == "classifier" else None
-            predictions = self.segment(masks=pseudo, encoder_from=encoder_from)
+            predictions = self.segment(masks=learned_from(chain), encoder_from=encoder_from)
             for split, folder in predictions.items():
                 shown[split]["prediction"] = folder
         last = ("segmentation", "prediction") if segment else (name, step_label(name))

@@ -274,6 +274,7 @@ def masks_of(run: RunResult, step: Step) -> Path | None:
     name, split = step
     folders = {
         "pseudo": run.folder / "pseudo",
+        "reviewed": run.folder / "reviewed",
         "segmentation": run.folder / "predictions" / split,
         "segmentation_crf": run.folder / "predictions_crf_masks" / split,
     }

@@ -13,6 +13,7 @@ from wsss_lightning.data.image_quality import QUALITY_FILE, image_quality
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE, PixelCounts, load_pixel_counts
 from wsss_lightning.results.schema import FILE_NAME, Results, read_results
+from wsss_lightning.results.stages import stage_folder
 
 Step = tuple[str, str]
 """A step of a pipeline and a split, such as ("seeds", "train")."""
@@ -60,19 +61,8 @@ class RunResult:
         return self.scores.get(f"{step[0]}/{step[1]}/miou")
 
     def stage(self, name: str) -> Path:
-        """Folder of a stage, whether or not it exists.
-
-        If only rounds have the stage, such as SC-CAM's seeds, the folder of the last round.
-        """
-        own = self.folder / name
-        if own.exists():
-            return own
-        rounds = {
-            int(path.name.removeprefix("round_")): path / name
-            for path in self.folder.glob("round_*")
-            if path.name.removeprefix("round_").isdigit() and (path / name).exists()
-        }
-        return rounds[max(rounds)] if rounds else own
+        """Folder of a stage, as in `stage_folder`."""
+        return stage_folder(self.folder, name)
 
     def pixel_counts_file(self, step: Step) -> Path:
         """File of the pixel counts of each image, whether or not it exists."""

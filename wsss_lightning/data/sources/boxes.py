@@ -83,15 +83,12 @@ def read_xml(path: Path) -> Annotation:
 
     Source: VOC development kit; a few of VOC's own files hold decimals.
     """
-    root = _parse_xml(path)
-    for element in root.iter():
-        if isinstance(element.tag, str):
-            element.tag = element.tag.rpartition("}")[2]
+    root = parse_xml(path)
     boxes = []
     # an <object> has <part>s with names and boxes of their own, so only direct children count
     for node in root.findall("object"):
         texts = [(node.findtext(f"bndbox/{side}") or "").strip() for side in SIDES]
-        numbers = _numbers(texts)
+        numbers = numbers_of(texts)
         corners = None
         if numbers is not None:
             x0, y0, x1, y1 = numbers
@@ -104,17 +101,30 @@ def read_xml(path: Path) -> Annotation:
                 ", ".join(texts),
             )
         )
-    return Annotation(boxes, _size(root.findtext("size/height"), root.findtext("size/width")))
+    return Annotation(boxes, size_of(root.findtext("size/height"), root.findtext("size/width")))
 
 
-def _parse_xml(path: Path) -> Element:
-    if path.is_file() and path.stat().st_size > MAX_XML_SIZE:  # its tree takes ten times as much
+def parse_xml(path: Path, max_size: int = MAX_XML_SIZE) -> Element:
+    """Root of an XML file, without namespaces.
+
+    Args:
+        path: path of the file.
+        max_size: bytes; the tree of a file takes ten times as much memory.
+
+    Raises:
+        InputError: as in `read_xml`.
+    """
+    if path.is_file() and path.stat().st_size > max_size:
         raise InputError(
-            f"{path} has {path.stat().st_size} bytes, but the annotation of one image has at most "
-            f"{MAX_XML_SIZE}; give each image a file of its own."
+            f"{path} has {path.stat().st_size} bytes, but at most {max_size} are read; give each "
+            "image a file of its own."
         )
     try:
-        return parse(path).getroot()
+        root: Element = parse(path).getroot()
+        for element in root.iter():
+            if isinstance(element.tag, str):
+                element.tag = element.tag.rpartition("}")[2]
+        return root
     except FileNotFoundError as error:
         raise InputError(
             f"{path} is missing; add it, or set `tags` and `boxes` to other sources."
@@ -128,7 +138,7 @@ def _parse_xml(path: Path) -> Element:
         raise InputError(f"{path} cannot be parsed as XML ({error}); correct the file.") from error
 
 
-def _size(height: Any, width: Any) -> tuple[int, int] | None:
+def size_of(height: Any, width: Any) -> tuple[int, int] | None:
     """(H, W); None if missing, or 0, which some tools write for an unknown size."""
     try:
         size = int(float(height)), int(float(width))
@@ -157,7 +167,7 @@ def read_coco(path: Path) -> BoxTable:
             if entry.get("iscrowd", 0):
                 continue
             corners = None
-            if (numbers := _numbers(list(entry["bbox"]))) is not None:
+            if (numbers := numbers_of(list(entry["bbox"]))) is not None:
                 x, y, width, height = numbers
                 if min(width, height) == 0 <= max(width, height):
                     num_empty += 1
@@ -170,7 +180,7 @@ def read_coco(path: Path) -> BoxTable:
         sizes = {
             names[image["id"]]: size
             for image in content["images"]
-            if (size := _size(image.get("height"), image.get("width"))) is not None
+            if (size := size_of(image.get("height"), image.get("width"))) is not None
         }
     # RecursionError: deeply nested lists
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -204,7 +214,7 @@ def read_csv(path: Path) -> BoxTable:
                 "expected; correct the line."
             )
         name, label, *texts = cells
-        box = RawBox(label, _numbers(texts), False, ", ".join(texts), f"line {line}")
+        box = RawBox(label, numbers_of(texts), False, ", ".join(texts), f"line {line}")
         boxes.setdefault(name, []).append(box)
     return BoxTable(boxes, {})
 
@@ -294,7 +304,8 @@ def _round_interval(start: float, stop: float) -> tuple[int, int]:
     return first, last
 
 
-def _numbers(texts: Sequence[Any]) -> tuple[float, float, float, float] | None:
+def numbers_of(texts: Sequence[Any]) -> tuple[float, float, float, float] | None:
+    """Four finite numbers; None if the texts are something else."""
     try:
         a, b, c, d = (float(text) for text in texts)
     except (TypeError, ValueError):

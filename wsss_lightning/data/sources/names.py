@@ -10,11 +10,16 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import final
+from typing import Final, final
 
 from wsss_lightning.data.images import SUFFIXES
 from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.utils.text import shorten
+
+# thumbnails, settings and copies of metadata that operating systems and archives leave in folders
+SYSTEM_FILES: Final = frozenset(
+    {"Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "$RECYCLE.BIN"}
+)
 
 
 @final
@@ -32,7 +37,7 @@ class FolderIndex:
         self.other_suffixes: dict[str, str] = {}  # of files that are not indexed, by name
         self._folded: defaultdict[str, list[str]] = defaultdict(list)
         self._stems: defaultdict[str, list[str]] = defaultdict(list)
-        for relative in _files_below(folder):
+        for relative in files_below(folder):
             name = _without_suffix(relative, suffixes)
             if name is None:
                 stem, _, suffix = relative.rpartition(".")
@@ -79,6 +84,11 @@ class ImageIndex:
         self.folder = folder
         self._index = FolderIndex(folder, SUFFIXES)
         self._with_masks = folder.absolute() == mask_folder.absolute()
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of all images."""
+        return self._index.names
 
     def find(self, text: str) -> list[tuple[str, Path]]:
         """Name and file of each image that `text` may refer to; ideally one."""
@@ -158,8 +168,9 @@ class ImageIndex:
                 names = self._index.names_ending(name)
             matches = [(n, path) for n in names for path in self._paths(n)]
             if matches:
-                exact = [(n, p) for n, p in matches if p.name.casefold() == parts[-1].casefold()]
-                return exact or matches
+                exact = [(n, p) for n, p in matches if _composed(p.name) == parts[-1]]
+                alike = [(n, p) for n, p in matches if p.name.casefold() == parts[-1].casefold()]
+                return exact or alike or matches
         return []
 
 
@@ -230,13 +241,13 @@ class ClassNames:
         self.skipped: set[str] = set()
         self._folded: defaultdict[str, list[int]] = defaultdict(list)
         for i, name in enumerate(self.names):
-            self._folded[_folded(name)].append(i)
+            self._folded[folded(name)].append(i)
 
     def index(self, word: str) -> int | None:
         """Index of a class from 0; None if the word is no class."""
         if word in self.names:
             return self.names.index(word)
-        matches = self._folded.get(_folded(word), [])
+        matches = self._folded.get(folded(word), [])
         return matches[0] if len(matches) == 1 else None
 
     def require(self, word: str, source: str | Path) -> int | None:
@@ -260,7 +271,8 @@ class ClassNames:
         return index
 
 
-def _folded(word: str) -> str:
+def folded(word: str) -> str:
+    """A word in lower case with single blanks in place of blanks, `_` and `-`."""
     return re.sub(r"[\s_-]+", " ", _composed(word).strip()).casefold()
 
 
@@ -275,8 +287,8 @@ def _without_suffix(relative: str, suffixes: Sequence[str]) -> str | None:
     return stem if known and stem and not stem.endswith("/") else None
 
 
-def _files_below(folder: Path) -> Iterator[str]:
-    """Sorted paths of files relative to the folder, without hidden ones."""
+def files_below(folder: Path) -> Iterator[str]:
+    """Sorted paths of files relative to the folder, without hidden ones and those of systems."""
     entered: set[str] = set()
 
     def walk(place: str, relative: str) -> Iterator[str]:
@@ -286,7 +298,7 @@ def _files_below(folder: Path) -> Iterator[str]:
         entered.add(real)
         with os.scandir(place) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or entry.name in SYSTEM_FILES:
                     continue
                 if entry.is_dir():
                     yield from walk(entry.path, f"{relative}{entry.name}/")

@@ -16,8 +16,15 @@ from wsss_lightning.data.sources.npy import read_npy_dict
 from wsss_lightning.data.sources.text import Row, read_table
 from wsss_lightning.errors import InputError, did_you_mean
 
-VALUES: Final = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "0,0": 0, "1,0": 1, "false": 0, "true": 1}
-NAME_COLUMNS: Final = ("image", "filename", "file_name", "file", "name", "img", "path", "image_id")
+VALUES: Final = {
+    **dict.fromkeys(("0", "0.0", "0,0", "false", "no", "n", "nein", "falsch", "non", "faux"), 0),
+    **dict.fromkeys(("1", "1.0", "1,0", "true", "yes", "y", "ja", "wahr", "oui", "vrai"), 1),
+    **dict.fromkeys(("x", "✓", "✔"), 1),
+}
+NAME_COLUMNS: Final = (
+    *("image", "filename", "file_name", "file", "name", "img", "path", "image_id"),
+    *("photo", "picture", "filepath", "datei", "dateiname", "bild", "foto", "fichier", "nom"),
+)
 
 
 class TagTable(NamedTuple):

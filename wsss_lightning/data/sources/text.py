@@ -3,6 +3,7 @@
 import codecs
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -74,25 +75,47 @@ def read_table(path: Path) -> list[Row]:
     Raises:
         InputError: the file is empty, or is not CSV.
     """
-    lines = re.split(r"\r\n|\r|\n", read_text(path))
-    separator, skipped = "", 0
-    if match := re.fullmatch(r'"?sep=(.)"?', lines[0].strip()):
-        separator, skipped = match[1], 1
+    lines, separator = read_table_lines(path)
     if not separator:
         first = next((line for line in lines if line.strip()), "")
         bare = re.sub(r'"[^"]*"', "", first)
         separator = max(SEPARATORS, key=bare.count)
-    reader = csv.reader((f"{line}\n" for line in lines[skipped:]), delimiter=separator)
+    return parse_table(path, lines, separator)
+
+
+def read_table_lines(path: Path) -> tuple[list[str], str]:
+    """Lines of a CSV file, and the separator of its line `sep=;`, which is left blank.
+
+    Returns:
+        The separator is empty if there is no such line.
+    """
+    lines = re.split(r"\r\n|\r|\n", read_text(path))
+    if match := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(" ")):
+        return ["", *lines[1:]], match[1]
+    return lines, ""
+
+
+def parse_table(path: Path, lines: Sequence[str], separator: str) -> list[Row]:
+    """Rows of a table that are not blank.
+
+    Args:
+        path: named in messages.
+        lines: lines of the file.
+        separator: one character.
+
+    Raises:
+        InputError: the table is empty, or is not CSV.
+    """
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator)
     rows = []
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
-                rows.append(Row(reader.line_num + skipped, stripped))
+                rows.append(Row(reader.line_num, stripped))
     except csv.Error as error:
         raise InputError(
-            f"{path}, line {reader.line_num + skipped}, cannot be read as CSV ({error}); correct "
-            "the line."
+            f"{path}, line {reader.line_num}, cannot be read as CSV ({error}); correct the line."
         ) from error
     if not rows:
         raise InputError(f"{path} is empty; write a header and a row for each image.")
