@@ -26,6 +26,7 @@ from wsss_lightning.export.masks.sources import MaskSource
 from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.files import write_json
 
+TINY = 16  # pixels of an object that no person would draw
 Track = Callable[[Iterable[Any], int | None, str], Iterator[Any]]
 RECORD = ".export.json"  # hidden, as labelme reads every .json of its folder
 
@@ -56,6 +57,7 @@ class ExportReport:
     Args:
         images: number of images.
         objects: number of objects.
+        tiny: number of objects of less than `TINY` pixels.
         small: number of objects that were smaller than `min_area`.
         ignored: number of images with ignored pixels.
         ignored_share: share of ignored pixels.
@@ -66,6 +68,7 @@ class ExportReport:
 
     images: int = 0
     objects: int = 0
+    tiny: int = 0
     small: int = 0
     ignored: int = 0
     ignored_share: float = 0.0
@@ -136,6 +139,7 @@ def _objects(
         objects = split_objects(mask, write.names, options.merge)
         report.images += 1
         report.objects += len(objects)
+        report.tiny += sum(one.patch.area < TINY for one in objects)
         report.small += small
         report.ignored += own > 0
         report.ignored_share = ignored / pixels

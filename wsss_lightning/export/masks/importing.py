@@ -292,11 +292,13 @@ def _forms(text: str) -> Iterator[str]:
             yield UPLOAD.sub("", parts[-1])
 
 
-def _classes(classes: Sequence[str]) -> dict[str, object]:
-    """Content of `classes.json`, with background first."""
+def _classes(classes: Sequence[str]) -> list[dict[str, object]]:
+    """Content of `classes.json`, as `predict` writes it."""
     palette = voc_palette()
-    colours = [list(palette[3 * i : 3 * i + 3]) for i in range(len(classes) + 1)]
-    return {"classes": [BACKGROUND, *classes], "colours": colours}
+    return [
+        {"label": i, "name": name, "colour": list(palette[3 * i : 3 * i + 3])}
+        for i, name in enumerate([BACKGROUND, *classes])
+    ]
 
 
 def _digest(mask: UInt8[np.ndarray, "H W"]) -> str:
