@@ -31,6 +31,11 @@ Track = Callable[[Iterable[Any], int | None, str], Iterator[Any]]
 RECORD = ".export.json"  # hidden, as labelme reads every .json of its folder
 
 
+def untracked(items: Iterable[Any], total: int | None, text: str) -> Iterator[Any]:
+    """Iterate without a progress bar."""
+    return iter(items)
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """What is exported.
@@ -82,8 +87,8 @@ def export_masks(
     name: str,
     target: Path,
     options: ExportOptions,
-    overwrite: bool,
-    track: Track,
+    overwrite: bool = False,
+    track: Track = untracked,
 ) -> ExportReport:
     """Write the masks of a source into a new folder, and read them back.
 

@@ -255,8 +255,8 @@ def _stage_folder(run: Path, stage: str, split: str, train: str) -> Path:
     known = _mask_stages(run)
     listed = shorten(known, 12) if known else "no masks at all"
     raise InputError(
-        f"{run} has no masks {stage} of {split}, but {listed}; give --from STAGE, and --split SPLIT "
-        "if the stage has several."
+        f"{run} has no masks {stage} of {split}, but {listed}; give --from STAGE, and --split "
+        "SPLIT if the stage has several."
     )
 
 
