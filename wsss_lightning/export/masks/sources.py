@@ -24,7 +24,8 @@ from wsss_lightning.utils.text import shorten
 
 CLASSES_FILE: Final = "classes.json"
 MASKS: Final = "masks"  # folder in the results of `predict`
-SPLIT_STAGES: Final = ("pseudo", "uncorrected")  # stages of the training split alone
+# stages of the training split alone
+SPLIT_STAGES: Final = ("pseudo", "kept", "corrected", "reviewed")
 
 
 @dataclass(frozen=True)
