@@ -57,7 +57,7 @@ def parser() -> VerbParser:
         type=int,
         default=0,
         metavar="PIXELS",
-        help="smaller objects become background (default: 0)",
+        help="smaller parts and holes take the label around them (default: 0)",
     )
     add("--merge", action="store_true", help="one object for each class, not for each part")
     add("--keep-ignored", action="store_true", help="ignored pixels (255) as class `ignored`")
@@ -121,11 +121,12 @@ def _print(report: "ExportReport", arguments: argparse.Namespace, target: Path) 
     print_plain(f"{report.images} images, {report.objects} objects")
     if report.tiny > MANY_TINY * report.objects:
         print_plain(
-            f"{report.tiny} objects have less than {TINY} pixels; --min-area {TINY} leaves them out"
+            f"{report.tiny} objects have less than {TINY} pixels; --min-area {TINY} removes them"
         )
     if report.small:
         print_plain(
-            f"{report.small} objects of less than {arguments.min_area} pixels became background"
+            f"{report.small} parts of less than {arguments.min_area} pixels took the label around "
+            "them"
         )
     if report.ignored and arguments.format != "voc" and not arguments.keep_ignored:
         warn(

@@ -42,7 +42,7 @@ class ExportOptions:
 
     Args:
         simplify: largest distance of a removed corner from the polygon, pixels; 0: exact polygons.
-        min_area: smaller objects become background, pixels.
+        min_area: smaller parts take the label around them, pixels.
         merge: one object for each class rather than for each connected component.
         keep_ignored: ignored pixels are objects of the class `ignored`.
         image_url: text before the path of each image in Label Studio's tasks.
@@ -63,7 +63,7 @@ class ExportReport:
         images: number of images.
         objects: number of objects.
         tiny: number of objects of less than `TINY` pixels.
-        small: number of objects that were smaller than `min_area`.
+        small: number of parts that were smaller than `min_area`.
         ignored: number of images with ignored pixels.
         ignored_share: share of ignored pixels.
         iou: mean IoU between the masks and the export that was read back, over the labels that
