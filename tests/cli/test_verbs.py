@@ -38,8 +38,7 @@ def test_help_fits_the_terminal_and_describes_every_verb(monkeypatch, capsys):
         monkeypatch.setattr(console.console, "width", columns)
         print_help()
         lines = capsys.readouterr().out.splitlines()
-        # the last line is left to the terminal
-        assert max(map(len, lines[:-1])) <= columns
+        assert max(map(len, lines)) <= columns
     text = "\n".join(lines)
     for name, verb in VERBS.items():
         assert_names(text, name, verb.summary, near=100)
@@ -79,7 +78,7 @@ def test_help_about_a_misspelt_verb_names_the_nearest():
 
 def test_a_misspelt_option_is_answered_with_the_nearest(capsys):
     with pytest.raises(SystemExit) as stop:
-        parser_of("report").parse_args(["runs", "--basline", "cam"])
+        parser_of("report").parse_args(["--basline=cam"])
     assert stop.value.code == 2
     assert_names(capsys.readouterr().err, "--basline", "--baseline")
 
@@ -126,13 +125,12 @@ def test_a_reader_that_stops_early_ends_a_command_quietly(words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "program",
-    ["wsss_lightning.report", "wsss_lightning.recipes", "wsss_lightning.cli.check_data"],
+    ("program", "verb"),
+    [("report", "report"), ("recipes", "recipes"), ("doctor", "check-data")],
 )
-def test_former_names_of_commands_work(program, tmp_path):
-    run = there("--help", folder=tmp_path, program=("-m", program))
+def test_former_names_of_commands_work(program, verb, tmp_path):
+    run = there("--help", folder=tmp_path, program=("-m", f"wsss_lightning.{program}"))
     assert run.code == 0, run.err
-    verb = program.rpartition(".")[2].replace("_", "-")
     assert run.out.startswith(f"usage: wsss-lightning {verb}")
 
 
