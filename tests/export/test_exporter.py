@@ -45,8 +45,7 @@ def test_an_onnx_file_describes_itself(onnx_file):
     assert given.shape == ["batch", 3, "height", "width"]
     assert (made.name, made.shape) == ("logits", ["batch", 3, "height", "width"])
     metadata = {
-        key: json.loads(value)
-        for key, value in session.get_modelmeta().custom_metadata_map.items()
+        key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()
     }
     info = info_of("segmentation")
     assert metadata["labels"] == ["background", "cat", "dog"]

@@ -65,9 +65,7 @@ def export_program(network: ExportNetwork, size: tuple[int, int] | None) -> Expo
             )
     except Exception as error:  # of many types, of which only some are public
         cause = str(error).strip().partition("\n")[0]
-        advice = (
-            "; --fixed-size with --size HEIGHT WIDTH may be possible" if size is None else ""
-        )
+        advice = "; --fixed-size with --size HEIGHT WIDTH may be possible" if size is None else ""
         raise InputError(
             f"torch.export cannot trace {type(network.module).__name__}: {cause}{advice}."
         ) from error
