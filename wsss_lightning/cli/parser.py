@@ -1,6 +1,7 @@
 """The argument parser of every verb, so that all verbs look alike."""
 
 import argparse
+import re
 import shutil
 import sys
 import textwrap
@@ -45,7 +46,7 @@ def verb_parser(verb: str, description: str, examples: Sequence[str] = ()) -> Ve
         )
 
     paragraphs = [" ".join(part.split()) for part in description.strip().split("\n\n")]
-    lines = "\n".join(f"  wsss-lightning {example}" for example in examples)
+    lines = "\n".join(_command(example, width) for example in examples)
     return VerbParser(
         prog=f"wsss-lightning {verb}",
         description="\n\n".join(
@@ -55,3 +56,10 @@ def verb_parser(verb: str, description: str, examples: Sequence[str] = ()) -> Ve
         formatter_class=formatter,
         allow_abbrev=False,
     )
+
+
+def _command(arguments: str, width: int) -> str:
+    """A command that can be copied; lines that are too long go on before an option."""
+    command = re.sub(r" (?!-)", "\0", f"wsss-lightning {arguments}")  # not to break there
+    parts = textwrap.wrap(command, width - 8, break_long_words=False, break_on_hyphens=False)
+    return "  " + " \\\n      ".join(parts).replace("\0", " ")
