@@ -59,7 +59,7 @@ def verb_parser(verb: str, description: str, examples: Sequence[str] = ()) -> Ve
 
 
 def _command(arguments: str, width: int) -> str:
-    """A command that can be copied; lines that are too long go on before an option."""
-    command = re.sub(r" (?!-)", "\0", f"wsss-lightning {arguments}")  # not to break there
+    """A command that can be copied; long ones are continued, but not behind an option's name."""
+    command = re.sub(r"(?<= )(-\S+) (?!-)", "\\1\0", f"wsss-lightning {arguments}")
     parts = textwrap.wrap(command, width - 8, break_long_words=False, break_on_hyphens=False)
     return "  " + " \\\n      ".join(parts).replace("\0", " ")
