@@ -103,7 +103,8 @@ def write_split(photos: "PhotoSet", folder: Path) -> None:
 def print_photos(photos: "PhotoSet") -> None:
     """Print numbers of photos and classes, where the labels come from, and what is left out."""
     splits = [name for name in ("train", "val") if photos.split(name)]
-    table = Table(title=escape(f"photos in {photos.root}"), min_width=40)
+    print_plain(f"photos in {photos.root}", "bold")
+    table = Table(min_width=40)
     table.add_column("")
     for name in splits:
         table.add_column(name, justify="right")
