@@ -128,3 +128,9 @@ def test_forty_photos_and_a_table_become_a_network(here, tmp_path):
     assert 6 <= len(predicted) <= 10
     assert "classifier/val/map" in outcome.scores
     assert not any(key.endswith("miou") for key in outcome.scores)
+
+
+def test_a_key_of_another_option_names_the_option(here, photos):
+    outcome = here("experiment=cam", "data.root=x", "data.tags=tags.csv")
+    assert outcome.code == 1
+    assert_names(outcome.err, "data.tags", "data=folder")
