@@ -43,8 +43,9 @@ def read_photos(cfg: DictConfig, supervision: "Supervision | None" = None) -> "P
     data, node = cfg.data, cfg.data.read
     if data.val in (None, data.train):  # no photos are set aside
         node.val_fraction = 0.0
-    check_targets(OmegaConf.create({"data": {"read": OmegaConf.to_container(node, resolve=True)}}))
     try:
+        plain = OmegaConf.to_container(node, resolve=True)
+        check_targets(OmegaConf.create({"data": {"read": plain}}))
         read = instantiate(node, _partial_=True, _convert_="all")
         photos: PhotoSet = read(track=_progress)
     except InputError as error:
@@ -137,6 +138,7 @@ def _progress(items: Iterable[Any], total: int) -> Iterator[Any]:
 
 def _name_keys(message: str, node: DictConfig) -> str:
     """Replace parameters of `read_folder`, in backticks in messages, by configuration keys."""
+    message = message.replace("data.read.", "data.")
     return re.sub(
         r"`(\w+)([^`]*)`", lambda m: f"data.{m[1]}{m[2]}" if m[1] in node else m[0], message
     )
