@@ -92,9 +92,10 @@ def _find_names(path: Path, rows: Sequence[Row], photos: Photos) -> Table | None
     """
     tables: list[Table] = []
     for i in range(max(len(row.cells) for row in rows)):
-        look_up = photos.shortened(_cells(rows, i))
-        changed = [row._replace(cells=_with(row.cells, i, look_up)) for row in rows]
-        if any(photos.find(cell) for cell in _cells(changed, i)):
+        cells = _cells(rows, i)
+        look_up = photos.shortened(cells)
+        if any(photos.find(look_up(cell)) for cell in cells):
+            changed = [row._replace(cells=_with(row.cells, i, look_up)) for row in rows]
             has_header = _is_header(changed, i, photos)
             header = changed[0].cells if has_header else []
             table = Table(path, header, changed[1:] if has_header else changed, i)
@@ -155,7 +156,8 @@ def _is_header(rows: Sequence[Row], name_column: int, photos: Photos) -> bool:
         return False
     others = [cell for i, cell in enumerate(first) if i != name_column and cell]
     words = [word for cell in others for word in split_words(cell)]
-    below = {word for row in rows[1:] for cell in row.cells for word in split_words(cell)}
+    cells = {cell for row in rows[1:] for i, cell in enumerate(row.cells) if i != name_column}
+    below = {word for cell in cells for word in split_words(cell)}
     are_tags = bool(words) and all(word in below or word.lower() in BINARY for word in words)
     if folded(name) in map(folded, NAME_COLUMNS):
         return not are_tags
