@@ -100,6 +100,8 @@ class Photos:
             for relative, name in unique_names(list(usable)).items()
         ]
         self._index = ImageIndex(root, root / "no masks among the photos")
+        lasts = [_composed(_last_part(photo.relative)) for photo in self.photos]
+        self._ends = {end for last in lasts for end in (last, last.rpartition(".")[0])}
         self._by_path = {photo.path: photo for photo in self.photos}
         if not self.photos:
             raise InputError(_why_none(root, self.skipped))
@@ -127,6 +129,9 @@ class Photos:
 
         The name may lack suffix and folders, or differ in case (`ImageIndex`).
         """
+        last = _composed(_last_part(text.strip()))
+        if not {last, last.rpartition(".")[0]} & self._ends:
+            return []  # most cells of a table name no photo
         matches = (self._by_path.get(path) for _, path in self._index.find(text))
         return [photo for photo in matches if photo is not None]
 
@@ -214,6 +219,10 @@ def storable(name: str) -> str:
 
 def _last_part(text: str) -> str:
     return text.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 def _below(path: Path, root: Path) -> str:

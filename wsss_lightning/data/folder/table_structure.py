@@ -4,8 +4,10 @@ They are found by comparing cells with the files.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from wsss_lightning.data.folder.photos import Photos
 from wsss_lightning.data.folder.words import split_words
@@ -19,10 +21,11 @@ from wsss_lightning.utils.text import shorten
 BINARY: Final = VALUES | {"-1": 0}
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True)
+class Table:
     """A table whose structure is known.
 
-    Attributes:
+    Args:
         path: path of the file.
         header: headings; empty if the table has none.
         rows: rows without the header.
@@ -37,9 +40,23 @@ class Table(NamedTuple):
     name_column: int
     evidence: tuple[bool, int, bool, int] = (False, 0, False, 0)
 
+    @cached_property
+    def _columns(self) -> list[list[str]]:
+        width = max(len(self.header), *(len(row.cells) for row in self.rows), 0)
+        columns: list[list[str]] = [[] for _ in range(width)]
+        for row in self.rows:
+            for column, cell in zip(columns, row.cells, strict=False):
+                if cell:
+                    column.append(cell)
+        return columns
+
     def column(self, i: int) -> list[str]:
         """Cells of a column that are not empty."""
-        return [row.cells[i] for row in self.rows if i < len(row.cells) and row.cells[i]]
+        return self._columns[i]
+
+    def distinct(self, i: int) -> set[str]:
+        """Distinct cells of a column that are not empty."""
+        return set(self._columns[i])
 
     def header_of(self, i: int) -> str:
         """Heading of a column; empty if it has none."""
@@ -50,10 +67,9 @@ class Table(NamedTuple):
         return self.header_of(i) or f"column {i + 1}"
 
     @property
-    def others(self) -> range | list[int]:
+    def others(self) -> list[int]:
         """Columns that do not name photos."""
-        width = max(len(self.header), *(len(row.cells) for row in self.rows))
-        return [i for i in range(width) if i != self.name_column]
+        return [i for i in range(len(self._columns)) if i != self.name_column]
 
 
 def open_table(path: Path, photos: Photos) -> Table:
@@ -99,7 +115,7 @@ def _find_names(path: Path, rows: Sequence[Row], photos: Photos) -> Table | None
             has_header = _is_header(changed, i, photos)
             header = changed[0].cells if has_header else []
             table = Table(path, header, changed[1:] if has_header else changed, i)
-            tables.append(table._replace(evidence=_evidence(table, photos)))
+            tables.append(replace(table, evidence=_evidence(table, photos)))
     if not tables:
         return None
     tables.sort(key=lambda table: table.evidence, reverse=True)
@@ -118,7 +134,7 @@ def _find_names(path: Path, rows: Sequence[Row], photos: Photos) -> Table | None
 
 def _evidence(table: Table, photos: Photos) -> tuple[bool, int, bool, int]:
     """How well a column names photos, for comparison."""
-    cells = {cell for cell in table.column(table.name_column) if photos.find(cell)}
+    cells = {cell for cell in table.distinct(table.name_column) if photos.find(cell)}
     suffixes = any(cell.lower().endswith(SUFFIXES) for cell in cells)
     named = {photo.name for cell in cells for photo in photos.find(cell)}
     wide = sum(len(row.cells) > 1 for row in table.rows)

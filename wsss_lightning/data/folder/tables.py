@@ -147,13 +147,13 @@ def _is_known(table: Table, i: int, pattern: re.Pattern[str]) -> bool:
 
 
 def _is_binary(table: Table, i: int) -> bool:
-    return bool(table.column(i)) and all(cell.lower() in BINARY for cell in table.column(i))
+    return bool(table.column(i)) and all(cell.lower() in BINARY for cell in table.distinct(i))
 
 
 def _is_numeric(table: Table, i: int) -> bool:
     """Whether a column holds numbers or dates, which are no tags."""
     return all(
-        NUMBER.fullmatch(cell) or re.fullmatch(r"[\d.:/TZ +-]+", cell) for cell in table.column(i)
+        NUMBER.fullmatch(cell) or re.fullmatch(r"[\d.:/TZ +-]+", cell) for cell in table.distinct(i)
     )
 
 
@@ -203,7 +203,7 @@ def _read_boxes(table: Table, photos: Photos, column: int, sides: Sequence[int])
 def _read_columns(table: Table, photos: Photos, columns: Sequence[int]) -> Labels:
     labels = Labels()
     headings = {i: tidy(table.heading(i)) for i in columns}
-    present = {i: {cell.lower() for cell in table.column(i)} for i in columns}
+    present = {i: {cell.lower() for cell in table.distinct(i)} for i in columns}
     for i, cells in present.items():
         if "-1" in cells and any(BINARY[cell] == 0 for cell in cells - {"-1"}):
             raise InputError(
