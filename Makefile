@@ -22,8 +22,8 @@ study: $(VENV)/.installed-dev ## every method on generated data, about three hou
 	$(STUDY) -cn methods
 	$(STUDY) -cn ablations
 	$(STUDY) -cn worlds
-	$(RUN) wsss_lightning.report runs/generated --out runs/generated/report.html --keep $(RECORDS)
-	$(RUN) wsss_lightning.report $(RECORDS)/tiny_world $(RECORDS) --out experiments/generated/report.html
+	$(RUN) wsss_lightning report runs/generated --out runs/generated/report.html --keep $(RECORDS)
+	$(RUN) wsss_lightning report $(RECORDS)/tiny_world $(RECORDS) --out experiments/generated/report.html
 	$(VENV)/bin/python experiments/tables.py
 
 picture: $(VENV)/.installed ## the picture of README.md; a few minutes

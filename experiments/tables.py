@@ -4,7 +4,7 @@
     python experiments/tables.py --check    # list the READMEs that differ from the records
 
 A table is placed between two comments. The first one describes it in YAML: `records`, a folder that
-`python -m wsss_lightning.report --keep` wrote, relative to experiments/; `rows`, titles with names
+`python -m wsss_lightning report --keep` wrote, relative to experiments/; `rows`, titles with names
 of methods in the report; `columns`, headings with contents: the keys of one or more scores,
 separated by spaces, `hours` of annotation, `runs`, or `share METHOD` of a method's network on val.
 A row may also be a mapping: text by heading, and `method` for all other columns.

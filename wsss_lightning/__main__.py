@@ -1,24 +1,28 @@
-"""Entry of `python -m wsss_lightning` and of the console script: a run, or a verb."""
+"""Entry of `python -m wsss_lightning` and of the console script."""
 
+import os
 import sys
+from collections.abc import Sequence
 
 from wsss_lightning.utils import interrupts
 
 
-def main() -> None:
-    """Run the command line; handle interrupts from the start, because imports take seconds."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line; handle interrupts from the start, because imports take seconds.
+
+    Args:
+        arguments: a verb with its arguments, or those of a run; None: as typed.
+    """
     interrupts.install()
     try:
         with interrupts.watched():
-            from wsss_lightning.cli.verbs import VERBS, run_verb
+            if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
+                from wsss_lightning.cli.completion import complete
 
-            arguments = sys.argv[1:]
-            if arguments and arguments[0] in VERBS:
-                run_verb(arguments[0], arguments[1:])
-            else:
-                from wsss_lightning.cli.run import main as run
+                complete()
+            from wsss_lightning.cli.verbs import run_command_line
 
-                run()
+            run_command_line(sys.argv[1:] if arguments is None else arguments)
     except interrupts.Interrupted:
         interrupts.leave()
     interrupts.uninstall()

@@ -1,6 +1,8 @@
-"""Former name of `python -m wsss_lightning.cli.check_data`."""
+"""Former name of `python -m wsss_lightning check-data`."""
 
-from wsss_lightning.cli.check_data import main
+import sys
+
+from wsss_lightning.__main__ import main
 
 if __name__ == "__main__":
-    main()
+    main(["check-data", *sys.argv[1:]])

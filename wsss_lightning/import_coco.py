@@ -1,6 +1,8 @@
-"""`python -m wsss_lightning.import_coco`: the command in `wsss_lightning.cli.import_coco`."""
+"""Former name of `python -m wsss_lightning import-coco`."""
 
-from wsss_lightning.cli.import_coco import main
+import sys
+
+from wsss_lightning.__main__ import main
 
 if __name__ == "__main__":
-    main()
+    main(["import-coco", *sys.argv[1:]])

@@ -1,6 +1,8 @@
-"""`python -m wsss_lightning.import_weights`: the command in `wsss_lightning.cli.import_weights`."""
+"""Former name of `python -m wsss_lightning import-weights`."""
 
-from wsss_lightning.cli.import_weights import main
+import sys
+
+from wsss_lightning.__main__ import main
 
 if __name__ == "__main__":
-    main()
+    main(["import-weights", *sys.argv[1:]])

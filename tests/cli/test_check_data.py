@@ -10,7 +10,7 @@ from facts import assert_names, assert_names_none
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from wsss_lightning.cli import check_data
+from wsss_lightning.cli import check_data_command
 
 # a run that ends after the check of its data: its method has no sub-categories
 ENDS = ("pipeline=sc_cam",)
@@ -26,7 +26,7 @@ def examined(mine, tmp_path, monkeypatch, capfd):
         GlobalHydra.instance().clear()
         code = 0
         try:
-            check_data.main()
+            check_data_command.main(sys.argv[1:])
         except SystemExit as stop:
             code = stop.code
         finally:

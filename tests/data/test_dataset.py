@@ -932,11 +932,13 @@ def test_no_program_is_started_for_a_file_that_wants_one(root):
         read(root).check()
 
 
-def test_an_image_of_16_bits_is_refused_rather_than_clipped(root):
+def test_an_image_of_16_bits_is_converted_linearly_and_noted(root):
     (root / "JPEGImages/b.jpg").unlink()
-    Image.fromarray(np.full((10, 8), 999, np.uint16)).save(root / "JPEGImages/b.png")
-    with refused("b.png", "8 bits"):
-        read(root).image(2)
+    levels = np.full((10, 8), 32_768, np.uint16)
+    Image.fromarray(levels).save(root / "JPEGImages/b.png")
+    dataset = read(root)
+    assert_names(dataset.notes, "1 images", "16 bits", "255", "b")
+    assert (np.asarray(dataset.image(2)) == 128).all()
 
 
 def test_a_mask_of_another_size_is_named_before_work_starts(root):

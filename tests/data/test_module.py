@@ -373,3 +373,23 @@ def test_an_order_that_goes_on_leaves_out_what_was_seen(batches, epoch, past):
     for sampler in (whole, rest):
         sampler.set_epoch(epoch + 1)
     assert list(rest) == list(whole)
+
+
+def test_images_whose_pseudo_mask_is_ignored_everywhere_are_left_out(open_split, tmp_path):
+    for name, size in zip(NAMES, SIZES, strict=True):
+        label = 255 if name in ("x1", "x3") else 1
+        save_mask(tmp_path / f"{name}.png", np.full(size, label, np.uint8))
+    data = module(open_split, masks=tmp_path, target="masks", batch_size=3)
+    loader = data.train_dataloader()
+    assert len(loader) == 1
+    assert sorted(name for batch in loader for name in batch["name"]) == ["x0", "x2", "x4"]
+    # tags do not need the masks
+    tags = module(open_split, masks=tmp_path, target="tags", batch_size=5).train_dataloader()
+    assert sorted(name for batch in tags for name in batch["name"]) == NAMES
+
+
+def test_training_on_masks_without_any_label_is_refused(open_split, tmp_path):
+    for name, size in zip(NAMES, SIZES, strict=True):
+        save_mask(tmp_path / f"{name}.png", np.full(size, 255, np.uint8))
+    with raises_naming(InputError, len(NAMES), "train"):
+        module(open_split, masks=tmp_path, target="masks").train_dataloader()

@@ -5,12 +5,12 @@ those of the quickstart really run, on tiny data. A block that cannot run here h
 `<!-- not run: REASON -->` above it, and REASONS counts them.
 """
 
+import importlib
 import re
-import runpy
 import shlex
-import sys
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -19,8 +19,11 @@ import yaml
 from commands import TINY, Outcome, there
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from PIL import Image
 
+from wsss_lightning import api
 from wsss_lightning.cli import run as cli
+from wsss_lightning.cli.verbs import VERBS, split_verb
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -41,8 +44,8 @@ REASONS = {
     "needs a W&B account": 2,
 }
 KINDS = ("bash", "python", "yaml", "text")
-# modules whose arguments are overrides of the configuration
-HYDRA = {"wsss_lightning", "wsss_lightning.cli.check_data"}
+# verbs whose arguments are overrides of the configuration
+HYDRA = {"run", "check-data"}
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>.+?) -->\n)?^```(?P<kind>\w*)(?: title=\"(?P<title>.+?)\")?\n"
     r"(?P<text>.*?)^```$",
@@ -73,6 +76,20 @@ class Command:
     words: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
 
+    @property
+    def is_ours(self) -> bool:
+        return self.words[:3] == ("python", "-m", "wsss_lightning")
+
+    @property
+    def verb(self) -> str:
+        """Verb of the command line; empty for another program."""
+        return split_verb(self.words[3:])[0] if self.is_ours else ""
+
+    @property
+    def arguments(self) -> list[str]:
+        """Arguments of the verb."""
+        return split_verb(self.words[3:])[1]
+
     def __str__(self) -> str:
         return " ".join(self.words)
 
@@ -98,13 +115,7 @@ def named(path: Path) -> str:
 ALL = [block for page in PAGES if page.is_file() for block in blocks(page)]
 RUN = [block for block in ALL if block.reason is None]
 COMMANDS = sorted(
-    {
-        one
-        for block in RUN
-        if block.kind == "bash"
-        for one in block.commands()
-        if one.words[:2] == ("python", "-m") and one.words[2] in HYDRA
-    }
+    {one for block in RUN if block.kind == "bash" for one in block.commands() if one.verb in HYDRA}
 )
 
 
@@ -118,16 +129,38 @@ def test_every_block_says_what_it_is():
     assert kinds == {("docs/recipes.md", "")}
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(b.page == page and b.kind == "python" for b in RUN)],
-    ids=named,
-)  # fmt: skip
-def test_python_examples_run(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+# pages whose examples train networks
+# the last one uses the run of the first
+TRAINING = (ROOT / "README.md", ROOT / "docs/python_api.md", ROOT / "docs/export.md")
+
+
+def run_python(page: Path) -> None:
     namespace: dict = {"__name__": "example"}
     for block in RUN:
         if block.page == page and block.kind == "python":
             exec(compile(block.text, named(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b.page == page and b.kind == "python" for b in RUN)
+             and page not in TRAINING],
+    ids=named,
+)  # fmt: skip
+def test_python_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_python(page)
+
+
+@pytest.mark.slow
+def test_python_examples_that_train_run_on_tiny_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for path in (tmp_path / "photo.jpg", tmp_path / "photos/a photo.png"):
+        Image.new("RGB", (96, 80), (200, 40, 40)).save(path)
+    given = api._arguments
+    monkeypatch.setattr(api, "_arguments", lambda *words: [*given(*words), *TINY])
+    for page in TRAINING:
+        run_python(page)
 
 
 def test_yaml_examples_parse():
@@ -177,7 +210,7 @@ def jobs(words: list[str]) -> list[list[str]]:
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_commands_compose(command, here, monkeypatch, tmp_path):
     write_files(tmp_path, command.words)
-    module, arguments = command.words[2], list(command.words[3:])
+    arguments = command.arguments
     for name, value in command.environment:
         monkeypatch.setenv(name, value)
     if "--help" in arguments:
@@ -190,37 +223,36 @@ def test_commands_compose(command, here, monkeypatch, tmp_path):
             arguments[i] = str(place if place.is_dir() else ROOT / arguments[i])
     for job in jobs(arguments)[:3]:
         printing = [*job, *([] if "--cfg" in job else ["--cfg", "job"])]
-        result = composed(module, printing, here, monkeypatch)
+        result = composed(command.verb, printing, here, monkeypatch)
         assert result.code == 0, (job, result.err)
         assert "seed:" in result.out
 
 
-def composed(module: str, words: list[str], here, monkeypatch) -> Outcome:
-    if module == "wsss_lightning":
-        return here(*words)
+def composed(verb: str, words: list[str], here, monkeypatch) -> Outcome:
     with monkeypatch.context() as patched:
         # the fixture `here` calls the main of a run
-        patched.setattr(cli, "main", lambda: runpy.run_module(module, run_name="__main__"))
+        patched.setattr(cli, "main", partial(main_of(verb), words))
         return here(*words)
+
+
+def main_of(verb: str):
+    return importlib.import_module(VERBS[verb].module).main
 
 
 OTHER = sorted({one for b in RUN if b.kind == "bash" for one in b.commands()} - set(COMMANDS))
 
 
 @pytest.mark.parametrize("command", OTHER, ids=str)
-def test_other_commands_exist_with_their_options(command, monkeypatch, capsys):
+def test_other_commands_exist_with_their_options(command, capsys):
     words, program = command.words, command.words[0]
     if program == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert words[1] in targets
-    elif program == "python" and words[1] == "-m":
-        module = words[2]
-        assert module.startswith("wsss_lightning.")
-        monkeypatch.setattr(sys, "argv", [module, "--help"])
+    elif command.is_ours:
         with pytest.raises(SystemExit) as stop:
-            runpy.run_module(module, run_name="__main__")
+            main_of(command.verb)(["--help"])
         assert not stop.value.code
-        options = {word for word in words[3:] if word.startswith("--")}
+        options = {word for word in command.arguments if word.startswith("--")}
         printed = capsys.readouterr().out
         assert [option for option in options if option not in printed] == []
     elif program in ("python", ".venv/bin/python"):
@@ -232,18 +264,17 @@ def test_other_commands_exist_with_their_options(command, monkeypatch, capsys):
 def test_commands_are_found():  # so that a change of their notation does not empty the tests
     assert len(COMMANDS) > 30
     assert len(OTHER) > 5
-    assert {command.words[2] for command in COMMANDS} == HYDRA
+    assert {command.verb for command in COMMANDS} == HYDRA
 
 
 @pytest.mark.slow
 def test_the_quickstart_runs(here, tmp_path):
     page = ROOT / "docs/quickstart.md"
     found = [one for b in RUN if b.page == page and b.kind == "bash" for one in b.commands()]
-    commands = [list(one.words) for one in found]
-    runs = [w[3:] for w in commands if w[:3] == ["python", "-m", "wsss_lightning"]]
+    runs = [one.arguments for one in found if one.verb == "run"]
     single = [w for w in runs if not {"-m", "--help", "--cfg", "--config-dir"} & set(w)]
     (sweep,) = (w for w in runs if "-m" in w)
-    (report,) = (w for w in commands if w[:3] == ["python", "-m", "wsss_lightning.report"])
+    (report,) = (one.words[3:] for one in found if one.verb == "report")
     assert single[0] == ["experiment=cam"]
     # the last one finds most steps of the first; those between are composed only
     for words in (single[0], single[-1]):
@@ -257,7 +288,7 @@ def test_the_quickstart_runs(here, tmp_path):
     first_two = ",".join(experiments.split(",")[:2])
     others = [word for word in sweep if word not in ("seed=0,1,2", experiments)]
     assert here(*others, first_two, "seed=0", "pipeline.segment=false", *TINY).code == 0
-    outcome = there(*report[3:], folder=tmp_path, program=tuple(report[1:3]))
+    outcome = there(*report, folder=tmp_path)
     assert outcome.code == 0, outcome.err
     assert (tmp_path / "report.html").is_file()
     GlobalHydra.instance().clear()

@@ -160,12 +160,11 @@ def test_keys_that_do_not_fit_are_listed(facts):
         read(state)
 
 
-def test_the_importer_writes_our_names(tmp_path, monkeypatch, capsys):
+def test_the_importer_writes_our_names(tmp_path, capsys):
     whole = {key: torch.zeros(shape) for key, shape in layout("AffinityNet").items()}
     torch.save(whole, tmp_path / "in.pth")
     out = tmp_path / "out.safetensors"
-    monkeypatch.setattr("sys.argv", ["import_weights", str(tmp_path / "in.pth"), str(out)])
-    import_weights.main()
+    import_weights.main([str(tmp_path / "in.pth"), str(out)])
     told = capsys.readouterr().out
     assert_names(told, "AffinityNet", 191, 4, "embed.weight", "squeeze.0.weight")
     assert "left out" not in told
@@ -208,11 +207,9 @@ def test_the_importer_refuses_what_it_cannot_turn(tmp_path, state, target, facts
     assert not (tmp_path / target).exists()
 
 
-def test_a_slip_of_the_importer_ends_in_its_mend(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["x", str(tmp_path / "in.pth"), str(tmp_path / "o.pth")])
-    with raises_naming(SystemExit, 1):
-        import_weights.main()
-    assert capsys.readouterr().err.startswith("error: ")
+def test_the_command_names_the_suffix_that_it_writes(tmp_path):
+    with raises_naming(InputError, "o.pth", ".safetensors"):
+        import_weights.main([str(tmp_path / "in.pth"), str(tmp_path / "o.pth")])
 
 
 class _Touch:

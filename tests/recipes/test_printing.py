@@ -1,11 +1,13 @@
-"""What `python -m wsss_lightning.recipes` prints."""
+"""What `python -m wsss_lightning recipes` prints."""
 
 import re
 from io import StringIO
 
 import pytest
+from facts import raises_naming
 from rich.console import Console
 
+from wsss_lightning.errors import InputError
 from wsss_lightning.recipes import read_recipe, recipe_names
 from wsss_lightning.recipes.__main__ import main, print_recipe
 
@@ -33,8 +35,6 @@ def test_a_recipe_is_printed_with_every_row_and_differences_first(name):
         assert row.effect in printed
 
 
-def test_an_unknown_name_ends_with_exit_code_1(capsys):
-    with pytest.raises(SystemExit) as ended:
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with raises_naming(InputError, "seam_voc", "seam_voc2012"):
         main(["seam_voc"])
-    assert ended.value.code == 1
-    assert "seam_voc2012" in capsys.readouterr().err

@@ -5,7 +5,6 @@ import hashlib
 import inspect
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,13 +27,12 @@ from wsss_lightning.data.file_facts import digests_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.utils import interrupts
 from wsss_lightning.utils.console import console, warn
-from wsss_lightning.utils.files import sync_folder, write_json
+from wsss_lightning.utils.files import remove_leftovers, sync_folder, write_json
 from wsss_lightning.utils.machine_errors import explain_machine_error
 from wsss_lightning.utils.text import shorten
 
 ALARMS = "alarms.json"  # file of a stage: warnings printed whenever its result is used
-WEIGHTS = "weights"  # name of every key that holds a weights file
-LEFTOVER = re.compile(r"\..+\.\d+")  # temporary file of a killed write
+FILES = ("weights", "review")  # names of all keys that hold a file whose content counts
 
 # name of the running stage, for loggers; no part of its key
 current_stage: ContextVar[str] = ContextVar("current_stage")
@@ -163,9 +161,7 @@ class StageCache:
     ) -> None:
         partial = _partial(final)
         partial.mkdir(exist_ok=True)
-        for path in partial.rglob(".*"):
-            if LEFTOVER.fullmatch(path.name) and path.is_file():
-                path.unlink()
+        remove_leftovers(partial)
         pl.seed_everything(self.seed, workers=True, verbose=False)
         start = time.monotonic()
         token = current_stage.set(name)
@@ -286,13 +282,13 @@ def _content(stage: Path) -> str:
 
 
 def by_content(plain: Any) -> Any:
-    """Replace the path of each weights file by a digest of its content.
+    """Replace the path of each file of weights or decisions by a digest of its content.
 
     A network is trained again if its weights file changed, but not if the file was moved.
     """
     if isinstance(plain, Mapping):
         return {
-            key: _weights_digest(item) if key == WEIGHTS else by_content(item)
+            key: _file_digest(item) if key in FILES else by_content(item)
             for key, item in plain.items()
         }
     if isinstance(plain, list):
@@ -300,7 +296,7 @@ def by_content(plain: Any) -> Any:
     return plain
 
 
-def _weights_digest(value: Any) -> Any:
+def _file_digest(value: Any) -> Any:
     if not isinstance(value, str) or not Path(value).is_file():
         return value
     stat = Path(value).stat()

@@ -1,9 +1,6 @@
 """Reports the images, tags, masks and boxes that training would read from a data set.
 
-Usage: `python -m wsss_lightning.cli.check_data data=NAME [KEY=VALUE ...]`, with the arguments of
-the main command. Every image and mask of all splits is decoded, and all problems are reported
-together. Exit code 0: no problems; 1: training would reject a file, or scores would be wrong.
-check_data.json and check_data.png are written below `runs/check_data`.
+The command is in `check_data_command`.
 """
 
 import os
@@ -21,8 +18,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from wsss_lightning.cli.checks import prepare_data
-from wsss_lightning.cli.command import run_command
-from wsss_lightning.cli.overrides import options_first
 from wsss_lightning.cli.photo_folder import read_photos, write_split
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.dataset import VOCDataset
@@ -37,7 +32,7 @@ from wsss_lightning.data.report import (
     survey_masks,
 )
 from wsss_lightning.errors import InputError
-from wsss_lightning.figures.image_grid import image_grid, save_image
+from wsss_lightning.figures.image_grid import Tile, image_grid, save_image
 from wsss_lightning.figures.overlays import class_legend, mask_overlay
 from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.utils.console import console, print_plain, track
@@ -59,23 +54,6 @@ class Examined:
     def conflicts(self) -> list[tuple[str, str]]:
         """Names of images whose tags, masks and boxes contradict each other, and how."""
         return list(conflicts(self.images, self.dataset.classes))
-
-
-def main(given: Sequence[str] | None = None) -> None:
-    """Entry of the command."""
-    arguments = options_first(sys.argv[1:] if given is None else list(given))
-    if {"--help", "-h"} & set(arguments):
-        print(__doc__)
-        return
-    if not any(argument.startswith("experiment=") for argument in arguments):
-        arguments.append("experiment=cam")  # required by the configuration, unused by this command
-    folder = f"${{output_dir}}/{NAME}/${{run_name:${{hydra.overrides.task}}}}"
-    reports: list[dict[str, Any]] = []
-    run_command(
-        [*arguments, f"hydra.run.dir='{folder}'"], lambda cfg: reports.append(check_data(cfg))
-    )
-    if any(report["problems"] for report in reports):
-        sys.exit(1)
 
 
 def check_data(cfg: DictConfig) -> dict[str, Any]:
@@ -284,7 +262,7 @@ def _write_image(
         if example.duplicate:
             val = splits[cfg.data.val].dataset
             row["duplicate"] = np.asarray(val.image(index[cfg.data.val, example.duplicate]))
-        rows.append(row)
+        rows.append({heading: [Tile(picture)] for heading, picture in row.items()})
     if rows:
         classes = splits[cfg.data.train].dataset.classes
         legend = class_legend(masks, classes) if masks else {}
@@ -293,4 +271,6 @@ def _write_image(
 
 
 if __name__ == "__main__":
-    main()
+    from wsss_lightning.__main__ import main
+
+    main(["check-data", *sys.argv[1:]])

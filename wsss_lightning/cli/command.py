@@ -25,6 +25,7 @@ from wsss_lightning.cli.error_messages import (
     fail,
     repeated_keys,
 )
+from wsss_lightning.cli.handover import hand_over_folders
 from wsss_lightning.cli.options import expand_user, user_config_dirs
 from wsss_lightning.cli.overrides import (
     exists,
@@ -104,7 +105,10 @@ def in_run_folder(cfg: DictConfig, work: Work, existing: Path) -> object:
     context = HydraConfig.get()
     expand_home(cfg)
     try:
-        return work(cfg)
+        result = work(cfg)
+        if context.mode != RunMode.MULTIRUN:
+            hand_over_folders([Path(context.runtime.output_dir)])
+        return result
     except BaseException:
         if context.mode != RunMode.MULTIRUN:  # a sweep's jobs keep a record of their failure
             folder = Path(context.runtime.output_dir)
@@ -176,13 +180,15 @@ def report_sweep(existing: Path) -> str:
     Returns:
         Which jobs failed and why; empty if none failed.
     """
-    from wsss_lightning.cli.sweep import Sweeps, print_jobs
+    from wsss_lightning.cli.sweep import FAILED, Sweeps, print_jobs
 
     if Sweeps.folder is None:
         return ""
     folder, Sweeps.folder = Sweeps.folder, None
     remove_unused(folder, existing, {"multirun.yaml"})
-    failed = print_jobs(folder) if folder.is_dir() else []
+    jobs = print_jobs(folder) if folder.is_dir() else []
+    hand_over_folders(folder / job["name"] for job in jobs if job["state"] == "done")
+    failed = [job for job in jobs if job["state"] in FAILED]
     if not failed:
         return ""
     causes = "\n".join(f"  job {job['number']}: {job['cause']}" for job in failed)

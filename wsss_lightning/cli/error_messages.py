@@ -11,6 +11,7 @@ from typing import NoReturn
 from hydra.errors import OverrideParseException
 from yaml import YAMLError
 
+from wsss_lightning.cli.handover import hand_over_error
 from wsss_lightning.cli.options import composed, group_names, known_keys, options, user_config_dirs
 from wsss_lightning.cli.overrides import (
     MULTIRUN,
@@ -54,7 +55,8 @@ CFG = ("job", "hydra", "all")
 def fail(message: str) -> NoReturn:
     """Print an error that the user can correct, and exit with code 1."""
     console.file.flush()
-    print(f"\nerror: {message}", file=sys.stderr)
+    if not hand_over_error(message):
+        print(f"\nerror: {message}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -1,42 +1,63 @@
-"""Prints `python -m wsss_lightning --help`."""
+"""Prints `wsss-lightning --help`."""
 
-import re
+from collections.abc import Iterable
 
 from rich.markup import escape
-from rich.panel import Panel
+from rich.padding import Padding
 from rich.table import Table
 
-from wsss_lightning.cli.options import group_names, options
-from wsss_lightning.config.folder import conf_folder
+from wsss_lightning.cli.options import group_summaries, option_summary, options
+from wsss_lightning.cli.verbs import VERBS
 from wsss_lightning.utils.console import console, print_plain
 
-EXAMPLES = """\
-experiment=cam data=voc2012 data.root=DIR    train and evaluate on Pascal VOC
-experiment=cam --cfg job                     print every key and its value
-experiment=cam -m seed=0,1,2                 several runs, one after the other
---config-dir DIR                             use your own files of any group
---hydra-help                                 all options of Hydra"""
+EXAMPLES = (
+    ("experiment=cam", "generated data, a few minutes"),
+    ("experiment=cam --cfg job", "print every key and its value"),
+    ("experiment=cam,seam seed=0,1 -m", "several runs, then: report runs/sweep"),
+    ("--config-dir DIR ...", "use your own files of any group"),
+    ("help report", "options of a verb"),
+)
+NARROW = 60  # columns; below, a description stands under its name
 
 
 def print_help() -> None:
-    """Print experiments with one line each, the other groups, and examples."""
+    """Print verbs, experiments and groups with one line each, and examples."""
     console.print("Weakly supervised semantic segmentation from image-level labels or boxes.\n")
-    console.print("[bold]python -m wsss_lightning experiment=NAME [KEY=VALUE ...][/]\n")
-    experiments = Table(box=None, show_header=False, padding=(0, 2))
-    for name in options("experiment"):
-        experiments.add_row(f"[bold]experiment={name}[/]", escape(_description(name)))
-    console.print(experiments)
-    console.print()
-    groups = Table(box=None, show_header=False, padding=(0, 2))
-    for group in sorted(group_names()):
-        if group not in ("experiment", "recipe"):  # experiments choose their recipe
-            groups.add_row(f"{group}=", ", ".join(options(group)))
-    console.print(groups)
-    console.print(Panel(EXAMPLES, title="examples", expand=False))
-    print_plain("\nPublished settings with their sources: python -m wsss_lightning.recipes [NAME]")
+    console.print("[bold]wsss-lightning experiment=NAME \\[KEY=VALUE ...][/]")
+    console.print("[bold]wsss-lightning VERB \\[ARGUMENTS ...][/]")
+    _section("verbs", ((name, verb.summary) for name, verb in VERBS.items()))
+    names = options("experiment")
+    _section(
+        "experiments: experiment=NAME",
+        ((name, option_summary("experiment", name)) for name in names),
+    )
+    # without `recipe`, which experiments choose
+    groups = sorted(group_summaries().items())
+    _section(
+        "groups: GROUP=NAME",
+        (
+            (name, f"{text}: {', '.join(options(name))}")
+            for name, text in groups
+            if name != "experiment"
+        ),
+    )
+    _section("examples", EXAMPLES)
+    print_plain("\nEvery verb has --help. --hydra-help lists further options of a run.")
 
 
-def _description(experiment: str) -> str:
-    """The first comment in the file of an experiment."""
-    lines = (conf_folder() / "experiment" / f"{experiment}.yaml").read_text().splitlines()
-    return next((line[2:] for line in lines if re.match(r"# (?!@)", line)), "")
+def _section(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Print a heading and rows of a name and its description."""
+    console.print(f"\n[bold]{title}[/]")
+    rows = list(rows)
+    if console.width < NARROW:
+        for name, text in rows:
+            console.print(Padding(f"[cyan]{escape(name)}[/]", (0, 0, 0, 2)), highlight=False)
+            console.print(Padding(escape(text), (0, 0, 0, 4)), highlight=False)
+        return
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(width=2)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column()
+    for name, text in rows:
+        table.add_row("", escape(name), escape(text))
+    console.print(table, highlight=False)

@@ -1,70 +1,79 @@
-"""Converts COCO 2014 to the layout of `data=coco2014`: `wsss_lightning.cli.import_coco COCO OUT`.
-
-COCO holds train2014/, val2014/ and annotations/instances_*.json, as downloaded. OUT gets masks,
-lists and tags, and links to the images and annotations. Repeat an interrupted command to resume.
-"""
+"""`wsss-lightning import-coco`: COCO 2014 in the layout of `data=coco2014`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsss_lightning.data.coco import Split, write_voc_layout
+from wsss_lightning.cli.parser import verb_parser
 from wsss_lightning.errors import InputError
-from wsss_lightning.utils.console import track
+
+DESCRIPTION = """
+Convert COCO 2014 to the layout of data=coco2014. COCO holds train2014/, val2014/ and
+annotations/instances_*.json, as downloaded. OUT gets masks, lists and tags, and links to the images
+and annotations. Repeat an interrupted command to resume.
+"""
+EXAMPLES = ("import-coco COCO coco_voc",)
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Entry of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m wsss_lightning.cli.import_coco", description=__doc__.split("\n\n")[1]
-    )
-    parser.add_argument("source", type=Path, metavar="COCO")
-    parser.add_argument("target", type=Path, metavar="OUT")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    made = verb_parser("import-coco", DESCRIPTION, EXAMPLES)
+    made.add_argument("source", type=Path, metavar="COCO", help="folder of COCO, as downloaded")
+    made.add_argument("target", type=Path, metavar="OUT", help="folder to write")
+    made.add_argument(
         "--splits",
         nargs="+",
         default=["train=train2014", "val=val2014"],
         metavar="NAME=FOLDER",
-        help="default: %(default)s",
+        help="default: train=train2014 val=val2014",
     )
-    parser.add_argument(
+    made.add_argument(
         "--crowds",
         choices=("background", "ignore"),
         default="background",
         help="label of crowd regions in the masks; papers use background",
     )
-    parser.add_argument(
+    made.add_argument(
         "--split-folders",
         action="store_true",
         help="a separate image folder for each split, needed if splits share file names",
     )
-    arguments = parser.parse_args(given)
-    invalid = [text for text in arguments.splits if not all(text.partition("="))]
+    return made
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: files of COCO are missing or damaged, or pycocotools is not installed.
+    """
+    from wsss_lightning.data.coco import Split, write_voc_layout
+    from wsss_lightning.utils.console import track
+
+    command = parser()
+    given = command.parse_args(arguments)
+    invalid = [text for text in given.splits if not all(text.partition("="))]
     if invalid:
-        parser.error(f"--splits {invalid[0]}: expected NAME=FOLDER, as in train=train2014")
+        command.error(f"--splits {invalid[0]}: expected NAME=FOLDER, as in train=train2014")
     splits = {}
-    for text in arguments.splits:
+    for text in given.splits:
         name, _, folder = text.partition("=")
-        file = arguments.source / "annotations" / f"instances_{folder}.json"
-        splits[name] = Split(file, arguments.source / folder)
+        file = given.source / "annotations" / f"instances_{folder}.json"
+        splits[name] = Split(file, given.source / folder)
     try:
-        counts = write_voc_layout(
-            splits, arguments.target, arguments.crowds, track, arguments.split_folders
-        )
+        counts = write_voc_layout(splits, given.target, given.crowds, track, given.split_folders)
     except ModuleNotFoundError as error:
-        print(f"error: {error}; pip install 'wsss-lightning[coco]'", file=sys.stderr)
-        raise SystemExit(1) from error
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+        raise InputError(f"{error}; pip install 'wsss-lightning[coco]'") from error
     for name, count in counts.items():
         print(
             f"{name}: {count.images} images, {count.tagged} with objects, "
             f"{count.objects} objects, {count.crowds} of them crowds"
         )
-    print(f"data=coco2014 data.root={arguments.target}")
+    print(f"data=coco2014 data.root={given.target}")
 
 
 if __name__ == "__main__":
-    main()
+    from wsss_lightning.__main__ import main as run
+
+    run(["import-coco", *sys.argv[1:]])

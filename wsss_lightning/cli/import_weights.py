@@ -1,22 +1,24 @@
-"""Converts official checkpoints: `wsss_lightning.cli.import_weights IN.pth OUT.safetensors`.
-
-IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, ImageNet weights in their layout, IRN's
-classifier or boundary network, DeepLab-v1 of semantic-segmentation-codebase, or DeepLab-v2 of
-deeplab-pytorch. OUT has the parameter names of our `CamNet` (PSA, IRN's classifier), `SubCamNet`
-(SC-CAM), `SeamNet`, `AffinityNet`, `BoundaryNet`, `DeepLabV1` or `DeepLabV2`. Recipes do not need
-this step: backbone.weights, method.net.weights, refine.module.net.weights and segmenter.net.weights
-read official files directly.
-"""
+"""`wsss-lightning import-weights`: official checkpoints with our parameter names."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
-
+from wsss_lightning.cli.parser import verb_parser
 from wsss_lightning.errors import InputError
-from wsss_lightning.nets.weights import MARKS, is_official, read_official, read_weights
+
+DESCRIPTION = """
+Convert an official checkpoint. IN is a checkpoint of PSA, SEAM, SC-CAM or AffinityNet, ImageNet
+weights in their layout, IRN's classifier or boundary network, DeepLab-v1 of
+semantic-segmentation-codebase, or DeepLab-v2 of deeplab-pytorch. OUT has the parameter names of our
+CamNet (PSA, IRN's classifier), SubCamNet (SC-CAM), SeamNet, AffinityNet, BoundaryNet, DeepLabV1 or
+DeepLabV2.
+
+Recipes do not need this step: backbone.weights, method.net.weights, refine.module.net.weights and
+segmenter.net.weights read official files directly.
+"""
+EXAMPLES = ("import-weights res38_cls.pth res38_cls.safetensors",)
 
 
 def convert(source: Path, target: Path) -> str:
@@ -32,6 +34,10 @@ def convert(source: Path, target: Path) -> str:
     Raises:
         InputError: the file cannot be read, or is not an official checkpoint.
     """
+    from safetensors.torch import save_file
+
+    from wsss_lightning.nets.weights import MARKS, is_official, read_official, read_weights
+
     if target.suffix != ".safetensors":
         raise InputError(f"{target} must end in .safetensors, the format that is written.")
     state = read_weights(source)
@@ -51,20 +57,25 @@ def convert(source: Path, target: Path) -> str:
     )
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Entry of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m wsss_lightning.cli.import_weights", description=__doc__.split("\n\n")[1]
-    )
-    parser.add_argument("source", type=Path, metavar="IN.pth")
-    parser.add_argument("target", type=Path, metavar="OUT.safetensors")
-    arguments = parser.parse_args(given)
-    try:
-        print(convert(arguments.source, arguments.target))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    made = verb_parser("import-weights", DESCRIPTION, EXAMPLES)
+    made.add_argument("source", type=Path, metavar="IN.pth", help="official checkpoint")
+    made.add_argument("target", type=Path, metavar="OUT.safetensors", help="file to write")
+    return made
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: as `convert`.
+    """
+    given = parser().parse_args(arguments)
+    print(convert(given.source, given.target))
 
 
 if __name__ == "__main__":
-    main()
+    from wsss_lightning.__main__ import main as run
+
+    run(["import-weights", *sys.argv[1:]])

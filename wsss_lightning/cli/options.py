@@ -22,7 +22,7 @@ from wsss_lightning.config.schema import Config
 Kind = Literal["path", "text", "other"]
 
 # keys that are paths but no parameter of a constructor
-FOLDERS = ("output_dir", "hydra.run.dir", "hydra.sweep.dir")
+FOLDERS = ("output_dir", "pseudo.masks", "pseudo.review", "hydra.run.dir", "hydra.sweep.dir")
 # names of paths among the parameters of other packages
 NAMED_AS_PATH = re.compile(r"(^|[._])(dir|dirpath|filepath|path)$")
 
@@ -43,6 +43,20 @@ def options(group: str, *user_dirs: Path) -> list[str]:
     """Names of the files of a group, including those in the user's folders."""
     folders = (conf_folder(), *user_dirs)
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+
+
+def option_summary(group: str, name: str, *user_dirs: Path) -> str:
+    """The first comment in the file of an option; empty if there is none."""
+    paths = (folder / group / f"{name}.yaml" for folder in (*user_dirs, conf_folder()))
+    path = next(one for one in paths if one.is_file())
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((line[2:] for line in lines if re.match(r"# (?!@)", line)), "")
+
+
+def group_summaries() -> dict[str, str]:
+    """What each group chooses: the comments in the defaults of config.yaml."""
+    text = (conf_folder() / "config.yaml").read_text(encoding="utf-8")
+    return dict(re.findall(r"^  - (\w+): \S+ +# (.+)$", text, re.MULTILINE))
 
 
 def user_config_dirs(arguments: Iterable[str]) -> list[Path]:

@@ -7,10 +7,10 @@ are printed at once.
 import hashlib
 import json
 import os
-import platform
 import re
 import secrets
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from wsss_lightning.cli.command import run_command
 from wsss_lightning.cli.error_messages import fail
 from wsss_lightning.cli.help import print_help
 from wsss_lightning.cli.overrides import as_typed
+from wsss_lightning.cli.run_arguments import parser as parser
 from wsss_lightning.config.ranges import check_values
 from wsss_lightning.config.targets import allowed_packages, check_targets
 from wsss_lightning.recipes import Difference, Recipe, differences, read_recipe, record, summary
@@ -34,21 +35,6 @@ if TYPE_CHECKING:
     from wsss_lightning.data.supervision import Supervision
     from wsss_lightning.results.schema import Results
 
-PACKAGES: tuple[str, ...] = (
-    "torch",
-    "torchvision",
-    "pytorch-lightning",
-    "hydra-core",
-    "torchmetrics",
-    "timm",
-)
-PACKAGES += (
-    "segmentation-models-pytorch",
-    "pydensecrf2",
-    "opencv-python-headless",
-    "numpy",
-    "wsss-lightning",
-)
 # keys that change how a run is executed or displayed, but not its results
 NON_SEMANTIC_KEYS = (
     "logger",
@@ -57,12 +43,17 @@ NON_SEMANTIC_KEYS = (
     "resume",
     "output_dir",
     "device_groups",
+    "save_models",
 )
 
 
-def main() -> None:
-    """Entry of `python -m wsss_lightning` and of the console script."""
-    arguments = sys.argv[1:]
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run an experiment.
+
+    Args:
+        arguments: options and overrides; None: as typed.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     if {"--help", "-h"} & set(arguments):
         print_help()
         return
@@ -101,7 +92,7 @@ def job(cfg: DictConfig) -> float | None:
 
 
 def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | None:
-    """Check a configuration, run its pipeline and write `results.json`.
+    """Check a configuration, run its pipeline and write its models and `results.json`.
 
     Args:
         cfg: composed configuration.
@@ -118,15 +109,19 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     from wsss_lightning.cli.checks import objective
     from wsss_lightning.cli.photo_folder import read_photos, write_split
     from wsss_lightning.pipelines.base import supervision_of
+    from wsss_lightning.predict.model_file import save_models
     from wsss_lightning.results.schema import write_results
     from wsss_lightning.results.wandb import log_results, name_runs
+    from wsss_lightning.steps.corrected_masks import check_corrected_masks
     from wsss_lightning.steps.scored_splits import check_benchmark
 
     supervision = supervision_of(cfg.pipeline)
     photos = read_photos(cfg, supervision)  # first, since networks need the number of classes
     data_digest, input_digest = check_run(cfg, supervision)
     published = published_run(cfg)
-    key = digest_of(cfg, input_digest + check_benchmark(cfg))
+    key = digest_of(
+        cfg, input_digest + check_benchmark(cfg) + check_corrected_masks(cfg, supervision)
+    )
     stages = stage_cache(cfg, folder, input_digest, repeat)
     title = f"[bold]{escape(cfg.name)}[/] on {escape(cfg.data.name)}, seed {cfg.seed}"
     console.print(title, escape(f"→ {os.path.relpath(folder)}"), soft_wrap=True)
@@ -144,6 +139,8 @@ def run_pipeline(cfg: DictConfig, folder: Path, repeat: bool = True) -> float | 
     fetch_weights(cfg, tags=supervision.uses_seeds)
     scores = instantiate(cfg.pipeline)(cfg, stages)
     results = collect_results(cfg, supervision, scores, stages.seconds, data_digest, published, key)
+    if cfg.save_models:  # first, because a run with results counts as finished
+        save_models(folder, cfg, results)
     write_results(folder, results)
     show_scores(cfg, scores, stages.seconds, folder)
     log_results(cfg, folder, results, settings(cfg))
@@ -169,6 +166,7 @@ def check_run(cfg: DictConfig, supervision: "Supervision") -> tuple[str, str]:
     )
     from wsss_lightning.steps.check_data import check_data
     from wsss_lightning.steps.config_nodes import crf_settings
+    from wsss_lightning.steps.review import prepare_review
     from wsss_lightning.training.trainer import check_trainer
 
     trainer_digest = check_trainer(cfg.trainer, batch_sizes(cfg, supervision))
@@ -178,6 +176,7 @@ def check_run(cfg: DictConfig, supervision: "Supervision") -> tuple[str, str]:
     for kernels in (cfg.crf, cfg.test_crf):
         crf_settings(kernels)
     prepare_data(cfg)
+    prepare_review(cfg, supervision)
     data_digest = check_data(cfg.data, supervision, train_test_scales(cfg, supervision))
     check_objective(cfg)
     return data_digest, f"{data_digest}-{trainer_digest}"
@@ -289,6 +288,7 @@ def collect_results(
     from wsss_lightning.results.annotation import count_annotation
     from wsss_lightning.results.protocol import protocol_of
     from wsss_lightning.results.schema import RecipeRecord, Results
+    from wsss_lightning.results.versions import versions
 
     dataset: Any = OmegaConf.to_container(cfg.data.dataset, resolve=True)
     return Results(
@@ -308,19 +308,6 @@ def collect_results(
         key=key,
         steps=refiner_steps(cfg),
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, of this package's code, and of installed packages that matter."""
-    from wsss_lightning.cache.code_digest import package_digest
-
-    installed = {"python": platform.python_version(), "code": package_digest()}
-    for package in PACKAGES:
-        try:
-            installed[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed
 
 
 def show_scores(

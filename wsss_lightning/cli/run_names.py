@@ -30,6 +30,7 @@ UNNAMED = (
     "workers",
     "checkpoint_minutes",
     "resume",
+    "save_models",
     "device_groups",
     "hydra",
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from wsss_lightning.cli.options import composed, group_names, known_keys, options, user_config_dirs
+from wsss_lightning.cli.verbs import PROGRAM, VERBS
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.renamed import new_key
 from wsss_lightning.errors import closest, did_you_mean
@@ -107,10 +108,17 @@ def suggest_argument(value: str) -> str:
     groups = [group for group in group_names() if value in options(group)]
     if groups:
         return f"did you mean {' or '.join(f'{group}={value}' for group in groups)}?"
-    near = closest(value, options("experiment"))
+    if value in VERBS:
+        return f"give the verb first: {PROGRAM} {value} ..."
+    near = closest(value, [*VERBS, *options("experiment")])
+    if near in VERBS:
+        return f"did you mean {PROGRAM} {near}?"
     if near:
         return f"did you mean experiment={near}?"
-    return "give every argument as KEY=VALUE, such as experiment=cam or seed=1."
+    return (
+        "give every argument as KEY=VALUE, such as experiment=cam or seed=1, or one of the verbs "
+        f"{', '.join(VERBS)} first."
+    )
 
 
 def explain_option(group: str, name: str, arguments: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from rich.markup import escape
 from rich.table import Table
 
-from wsss_lightning.errors import InputError
+from wsss_lightning.cli.error_messages import explain_error, input_error_of
 from wsss_lightning.utils.console import console, print_plain
 from wsss_lightning.utils.files import write_json
 
@@ -76,8 +76,10 @@ def recorded(folder: Path, overrides: Sequence[str]) -> Iterator[dict[str, Any]]
         record["state"] = "done"
     except BaseException as error:
         record["state"] = "failed" if isinstance(error, Exception) else "interrupted"
-        record["cause"] = str(error).strip() or type(error).__name__
-        if not isinstance(error, InputError):
+        cause = input_error_of(error)
+        message = str(error) if cause is None else explain_error(cause, overrides)
+        record["cause"] = message.strip() or type(error).__name__
+        if cause is None:
             record["traceback"] = traceback.format_exc()
         raise
     finally:
@@ -116,7 +118,7 @@ def print_jobs(folder: Path) -> list[dict[str, Any]]:
         folder: folder of the sweep.
 
     Returns:
-        Records of the jobs that failed.
+        Records of the jobs.
     """
     jobs = records(folder, os.environ[SWEEP])
     overrides = [set(job["overrides"]) for job in jobs]
@@ -135,7 +137,7 @@ def print_jobs(folder: Path) -> list[dict[str, Any]]:
         )
     console.print(table)
     print_plain(f"sweep     {os.path.relpath(folder)}")
-    return [job for job in jobs if job["state"] in FAILED]
+    return jobs
 
 
 _locks: list[FileLock] = []

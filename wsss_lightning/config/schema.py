@@ -7,7 +7,7 @@ OmegaConf reads these classes as its structured configuration, without the metad
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from wsss_lightning.config.fields import Rule, one_of
 
@@ -149,9 +149,13 @@ class Benchmark:
 
 @dataclass
 class Pseudo:
-    """How marginals become pseudo masks."""
+    """How marginals become pseudo masks, and which of them are learned from."""
 
     confidence: Annotated[Share, "0 ignores no pixel"]
+    drop_worst: Annotated[float, Ge(0), Lt(1), "0.2 leaves out a fifth of the training images"]
+    masks: str | None
+    review: str | None
+    box_min_fill: Annotated[Share, "0 trusts every box that the mask leaves empty"]
 
 
 @dataclass
@@ -190,12 +194,13 @@ class Config:
     benchmark: Benchmark
     pseudo: Pseudo
     test: Test
-    num_previews: Annotated[Count, "rows of each preview image"]
+    num_previews: Annotated[Count, "evenly spaced images of each preview"]
     workers: Annotated[int, Ge(0)]
     checkpoint_minutes: (
         Annotated[float, Ge(0), "null: checkpoints at the ends of epochs only"] | None
     )
     resume: bool
+    save_models: bool
     output_dir: str
     device_groups: Annotated[
         Any,

@@ -5,7 +5,7 @@ Letters: c classes, n images or boxes, H W an image.
 
 import copy
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -42,9 +42,11 @@ from wsss_lightning.data.sources.lists import list_path, read_list
 from wsss_lightning.data.sources.masks import MaskReader, Unmapped
 from wsss_lightning.data.sources.names import ClassNames, ImageIndex
 from wsss_lightning.data.sources.tag_sources import (
+    Retags,
     indices_from_boxes,
     indices_from_mask,
     indices_from_xml,
+    retag,
     tags_of_images,
     tags_of_table,
 )
@@ -89,6 +91,7 @@ class VOCDataset(Dataset[Sample]):
         difficult: keep boxes that the XML marks as difficult.
         mask_colours: colour of each class in the masks, in place of `mask_ids`.
         unmapped: meaning of ids or colours without a name (`sources.masks.MaskReader`).
+        retags: corrections of tags, {split: {image: {class: whether it is shown}}}.
         problems: if given, images that cannot be used are left out, and the reason is stored here
             by image name. None: the first reason is raised.
 
@@ -118,14 +121,14 @@ class VOCDataset(Dataset[Sample]):
         difficult: bool = True,
         mask_colours: Mapping[Any, Any] | None = None,
         unmapped: Unmapped | None = None,
+        retags: Retags | None = None,
         problems: dict[str, str] | None = None,
     ) -> None:
         self.root = Path(root).expanduser()
         self.split, self.classes, self.num_classes = split, list(classes), len(classes)
-        self.boxes_from, self.on_missing_labels = boxes, on_missing_labels
+        self.boxes_from, self.on_missing_labels, self._problems = boxes, on_missing_labels, problems
         self.with_masks, self.with_boxes = True, False
         self.pseudo_masks: Path | None = None
-        self._problems = problems
         check_arguments(self.root, image_dir, on_missing_labels, self.classes)
         self.mask_reader = MaskReader(self.classes, mask_ids, mask_colours, unmapped)
         self._classes = ClassNames(self.classes, subset=self.mask_reader.mapped)
@@ -145,7 +148,9 @@ class VOCDataset(Dataset[Sample]):
         self.notes += decide_orientations(self._images, self._masks, self._boxes, self._refuse)
         self.tags = self._read_tags(tags, index, annotations)
         self.names = [image.name for image in self._images]
-        self._check_tags(tags)
+        corrected = (retags or {}).get(split, {})
+        retag(self.tags, self.names, self._classes, corrected)
+        self._check_tags(tags, corrected)
 
     def _open_images(self, path: Path, index: ImageIndex) -> list[SplitImage]:
         """Images on the list whose header can be read."""
@@ -169,6 +174,11 @@ class VOCDataset(Dataset[Sample]):
                 images.append(SplitImage(name, file, fact))
             else:
                 self._refuse([name], str(fact))
+        if deep := [image.name for image in images if image.fact.deep]:
+            self.notes.append(
+                f"{len(deep)} images with 16 bits a channel are converted linearly to 8, 65535 to "
+                f"255 ({shorten(deep)})"
+            )
         return images
 
     def _open_box_table(self, source: str, index: ImageIndex) -> TableBoxes:
@@ -202,14 +212,15 @@ class VOCDataset(Dataset[Sample]):
             )
         return tags
 
-    def _check_tags(self, source: str) -> None:
-        """Refuse images without tags, and note classes that are left out."""
+    def _check_tags(self, source: str, corrected: Container[str]) -> None:
+        """Refuse images without tags unless a person removed them; note skipped classes."""
         if self._classes.skipped:
             self.notes.append(
                 f"classes of {source} that the dataset does not use are left out: "
                 f"{shorten(sorted(self._classes.skipped))}"
             )
-        without = [n for n, t in zip(self.names, self.tags, strict=True) if not t.any()]
+        tagged = zip(self.names, self.tags.any(1).tolist(), strict=True)
+        without = [name for name, has_tag in tagged if not has_tag and name not in corrected]
         if without and self.on_missing_labels == "error":
             self._refuse(
                 without,

@@ -22,7 +22,7 @@ from wsss_lightning.utils.files import write_text
 CACHE: Final = (
     "WSSS_CACHE"  # environment variable: folder of the cache, which also holds generated datasets
 )
-FORMAT: Final = 1  # version of the stored file
+FORMAT: Final = 2  # version of the stored file
 CHUNK: Final = 2**20  # bytes per read
 SMALL: Final = 64 * 2**10  # bytes; threads do not speed up reading of smaller files
 THREADS: Final = 2 * (os.cpu_count() or 1)  # hashing releases the GIL
@@ -36,16 +36,18 @@ class Fact(NamedTuple):
         height: as stored, pixels.
         width: as stored, pixels.
         orientation: EXIF orientation, 1 to 8.
+        deep: whether a channel has more than 8 bits.
     """
 
     digest: str
     height: int
     width: int
     orientation: int
+    deep: bool
 
     @property
     def header(self) -> Header:
-        return Header(self.height, self.width, self.orientation)
+        return Header(self.height, self.width, self.orientation, self.deep)
 
 
 Known = dict[str, tuple[list[int], Fact]]  # stat and fact of each file, by path
@@ -113,7 +115,7 @@ class FileFacts:
 def digests_of(paths: Iterable[Path]) -> list[str]:
     """Digest of the content of each file, read in parallel."""
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(_digest, paths))
+        return list(pool.map(digest_of, paths))
 
 
 def _load(stored: Path) -> Known:
@@ -137,7 +139,8 @@ def _read_all(paths: Sequence[Path], size: int) -> Iterable[Fact | InputError]:
         return list(pool.map(_read, paths))
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Digest of the content of a file."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK):

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from wsss_lightning.errors import InputError
@@ -22,6 +23,7 @@ SUFFIXES: Final = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
 )
+DEEPEST: Final = 65_535  # the highest level of 16 bits
 TAIL: Final = 1 << 10  # bytes searched for the end marker; cameras append a few to a JPEG
 # errors of Pillow's readers on damaged files, besides the documented ones
 _DAMAGE_ERRORS = (struct.error, zlib.error, IndexError, OverflowError, MemoryError)
@@ -34,11 +36,13 @@ class Header(NamedTuple):
         height: as stored, pixels.
         width: as stored, pixels.
         orientation: EXIF orientation, 1 to 8; 1 is upright, 5 to 8 swap height and width.
+        deep: whether a channel has more than 8 bits, which are converted linearly to 8.
     """
 
     height: int
     width: int
     orientation: int = 1
+    deep: bool = False
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -62,7 +66,8 @@ def header_of(image: Image.Image) -> Header:
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     elif image.format != "TIFF":
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return Header(image.height, image.width, orientation if orientation in range(1, 9) else 1)
+    orientation = orientation if orientation in range(1, 9) else 1
+    return Header(image.height, image.width, orientation, _is_deep(image))
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -88,15 +93,53 @@ def read_rgb(path: Path, apply_orientation: bool = True) -> Image.Image:
         apply_orientation: apply its EXIF orientation.
 
     Raises:
-        InputError: the file is missing, damaged, or has more than 8 bits a channel.
+        InputError: the file is missing, damaged, or has levels outside of 16 bits.
     """
     with opened(path) as image:
-        if image.mode[0] in "IF":
-            # Pillow would clip such levels to 255, which gives a white image
-            raise InputError(
-                f"{path} holds more than 8 bits a channel (mode {image.mode}); save it with 8."
-            )
-        return (upright(image) if apply_orientation else image).convert("RGB")
+        return rgb_of(image, str(path), apply_orientation)
+
+
+def rgb_of(image: Image.Image, name: str, apply_orientation: bool = True) -> Image.Image:
+    """Convert an image to RGB with 8 bits a channel.
+
+    Levels of 16 bits are converted linearly: 65535 becomes 255. Transparency is dropped, so that a
+    transparent pixel has its stored colour.
+
+    Args:
+        image: image of any mode.
+        name: name of the image, for messages.
+        apply_orientation: apply its EXIF orientation.
+
+    Raises:
+        InputError: levels are outside of 16 bits.
+    """
+    if apply_orientation:
+        image = upright(image)
+    if image.mode[0] in "IF":
+        # Pillow would clip such levels to 255, which gives a white image
+        image = _to_8_bits(image, name)
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
+    levels = np.asarray(image)
+    low, high = levels.min(), levels.max()
+    if image.mode == "F" or low < 0 or high > DEEPEST:
+        raise InputError(
+            f"{name} has levels {low} to {high} (mode {image.mode}), but levels of 8 bits (0 to "
+            f"255) or of 16 bits (0 to {DEEPEST}) are read; save it with one of these."
+        )
+    return Image.fromarray(
+        ((levels.astype(np.uint32) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8)
+    )
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a channel has more than 8 bits.
+
+    Pillow opens colour images of 16 bits with 8; only their undecoded tiles tell.
+    """
+    return image.mode[0] == "I" or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 @contextmanager

@@ -20,10 +20,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wsss_lightning.data.batch import Batch, Sample, collate
 from wsss_lightning.data.dataset import VOCDataset
-from wsss_lightning.data.scores import load_score
+from wsss_lightning.data.scores import load_mask, load_score
 from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.data.transforms import TrainTransform
 from wsss_lightning.errors import InputError
+from wsss_lightning.ops.masks import IGNORE
 
 
 @final
@@ -117,25 +118,30 @@ class SameSizeBatchSampler(Sampler[list[int]]):
 
 @final
 class _AugmentedSplit(Dataset[Sample]):
-    """A split with training transforms; randomness depends on seed, epoch and index only."""
+    """Images of a split with training transforms; randomness depends on seed, epoch and index only.
+
+    `images` are the indices of the images; a key's index counts these.
+    """
 
     def __init__(
         self,
         dataset: VOCDataset,
+        images: Sequence[int],
         transform: TrainTransform,
         seed: int,
         sub_tags: Mapping[str, Tensor] | None,
         scores: Sequence[Path],
     ) -> None:
-        self.dataset, self.transform, self.seed = dataset, transform, seed
+        self.dataset, self.images = dataset, images
+        self.transform, self.seed = transform, seed
         self.sub_tags, self.scores = sub_tags, scores
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.images)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, i = key
-        sample = self.dataset[i]
+        sample = self.dataset[self.images[i]]
         if self.sub_tags is not None:
             sample["sub_tags"] = self.sub_tags[sample["name"]]
         if self.scores:
@@ -213,8 +219,12 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of random crops, shuffled by `EpochSampler`.
 
+        Images whose pseudo mask is ignored everywhere, such as those that a reviewer rejected, are
+        left out: they would teach nothing, but take the place of others in a batch.
+
         Raises:
-            InputError: `batch_size` is no multiple of the number of processes.
+            InputError: `batch_size` is no multiple of the number of processes, or no pseudo mask
+                has a label.
         """
         if self.transform is None:
             raise ValueError("the DataModule has no transform, but training needs one")
@@ -228,10 +238,11 @@ class DataModule(pl.LightningDataModule):
                 f"cannot share it evenly; set a multiple of {processes}, or use another number of "
                 "devices."
             )
+        images = _labelled_images(dataset)
         return self._loader(
-            _AugmentedSplit(dataset, self.transform, self.seed, self.sub_tags, self.scores),
+            _AugmentedSplit(dataset, images, self.transform, self.seed, self.sub_tags, self.scores),
             batch_size=self.batch_size // processes,
-            sampler=EpochSampler(len(dataset), self.seed, self.batch_size, self.start),
+            sampler=EpochSampler(len(images), self.seed, self.batch_size, self.start),
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -276,12 +287,30 @@ class DataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             multiprocessing_context=fork_context() if self.num_workers else None,
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=_exit_with_parent,
+            worker_init_fn=exit_with_parent,
             **arguments,
         )
 
 
-def _exit_with_parent(_worker: int) -> None:
+def _labelled_images(dataset: VOCDataset) -> list[int]:
+    """Indices of the images to train on: all, but those whose whole pseudo mask is ignored.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not dataset.with_masks or dataset.pseudo_masks is None:
+        return list(range(len(dataset)))
+    files = [image_file(dataset.pseudo_masks, name, ".png") for name in dataset.names]
+    images = [i for i, file in enumerate(files) if (load_mask(file) != IGNORE).any()]
+    if not images:
+        raise InputError(
+            f"the masks of all {len(dataset)} images of {dataset.split} are ignored everywhere, so "
+            "there is nothing to train on; reject fewer images, or lower pseudo.confidence."
+        )
+    return images
+
+
+def exit_with_parent(_worker: int) -> None:
     """Let the kernel end this worker with its parent; otherwise its clean-up prints errors."""
     _prctl_pr_set_pdeathsig(signal.SIGKILL)  # has an effect on Linux only
 

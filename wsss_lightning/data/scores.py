@@ -3,7 +3,7 @@
 Letters: n maps, l labels, h w a strided map, H W an image.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Integer, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from wsss_lightning.data.sources.masks import read_ids
@@ -52,15 +53,9 @@ def save_score(
         raise ValueError(
             f"scores of {path.name} lie in [{values.min()}, {values.max()}], not [0, 1]"
         )
-    dtype, bins = STORED[bits]
-    # in single precision, as thresholds are, so that 0.2 does not exceed a threshold of 0.2
-    edges = (np.arange(bins + 1) / bins).astype(np.float32)
-    number = np.ceil(values * bins).astype(np.int32)
-    number -= (values <= edges.take(number - 1, mode="clip")) & (number > 0)
-    number += values > edges[number]
-    number[values == 1] = bins + 1
+    number, bins = _bins_of(values, bits), STORED[bits][1]
     labels = torch.as_tensor(keys).cpu().numpy().astype(np.int64)
-    stored = {"score": number.astype(dtype), "keys": labels, "parts": np.array(bins)}
+    stored: dict[str, Any] = {"score": number, "keys": labels, "parts": np.array(bins)}
     if strided is not None:
         stored["strided"] = torch.as_tensor(strided).detach().cpu().float().numpy()
     write_atomically(path, lambda file: np.savez_compressed(file, **stored))
@@ -78,9 +73,37 @@ def load_score(path: Path) -> tuple[Float32[np.ndarray, "n H W"], Integer[np.nda
             raise ValueError(f"it holds {number.dtype} of shape {number.shape} in {bins} bins")
         if len(number) != len(keys) or number.max(initial=0) > bins + 1:
             raise ValueError(f"its {len(number)} maps and {len(keys)} keys do not fit")
+    return _centres(bins)[number], keys
+
+
+def as_stored(score: Float[Tensor, "*any H W"], bits: int) -> Float32[Tensor, "*any H W"]:
+    """Scores as `load_score` returns them after `save_score`, on the same device.
+
+    Args:
+        score: in [0, 1].
+        bits: 8 or 16.
+    """
+    number = _bins_of(score.detach().cpu().float().numpy(), bits)
+    return torch.from_numpy(_centres(STORED[bits][1])[number]).to(score.device)
+
+
+def _bins_of(values: np.ndarray, bits: int) -> np.ndarray:
+    """Number of the bin of each value."""
+    dtype, bins = STORED[bits]
+    # in single precision, as thresholds are, so that 0.2 does not exceed a threshold of 0.2
+    edges = (np.arange(bins + 1) / bins).astype(np.float32)
+    number = np.ceil(values * bins).astype(np.int32)
+    number -= (values <= edges.take(number - 1, mode="clip")) & (number > 0)
+    number += values > edges[number]
+    number[values == 1] = bins + 1
+    return number.astype(dtype)
+
+
+def _centres(bins: int) -> np.ndarray:
+    """Centre of each bin; 0 and 1 have bins of their own."""
     centres = (np.arange(bins + 2, dtype=np.float64) - 0.5) / bins
     centres[[0, -1]] = 0, 1
-    return centres.astype(np.float32)[number], keys
+    return centres.astype(np.float32)
 
 
 def load_strided(path: Path) -> Float32[np.ndarray, "n h w"] | None:
@@ -131,11 +154,32 @@ def dense(
     return full
 
 
-def save_mask(path: Path, mask: UInt8[np.ndarray, "H W"]) -> None:
-    """Save labels as an index image with the palette of VOC."""
+def save_mask(
+    path: Path, mask: UInt8[np.ndarray, "H W"], texts: Mapping[str, str] | None = None
+) -> None:
+    """Save labels as an index image with the palette of VOC.
+
+    Args:
+        path: path of the PNG file.
+        mask: labels.
+        texts: text chunks of the file, by keyword.
+    """
     image = Image.fromarray(mask)
     image.putpalette(voc_palette())
-    write_atomically(path, lambda file: image.save(file, format="PNG"))
+    info = PngInfo()
+    for key, text in (texts or {}).items():
+        info.add_text(key, text)
+    write_atomically(path, lambda file: image.save(file, format="PNG", pnginfo=info))
+
+
+def mask_texts(path: Path) -> dict[str, str]:
+    """Text chunks of a mask that `save_mask` wrote; empty if the file is missing or damaged."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.load()
+            return {str(key): text for key, text in image.info.items() if isinstance(text, str)}
+    except (OSError, SyntaxError, ValueError):
+        return {}
 
 
 def load_mask(path: Path) -> UInt8[np.ndarray, "H W"]:

@@ -3,6 +3,7 @@
     from wsss_lightning.densecrf import CRFParameters, mean_field, unary_from_scores
 
     marginal = mean_field(image, unary_from_scores(score), CRFParameters(80, 13, 3, 10, 3, 10))
+    marginal = mean_field(image, unary_from_scores(score), "psa")  # the same
 
 The engines are `native` (C++), `torch` (any device, differentiable), `exact` (full kernel matrices)
 and `pydensecrf` (the reference library).

@@ -22,7 +22,7 @@ ENGINES: Final = ("auto", "native", "torch", "pydensecrf", "exact")
 def mean_field(
     image: UInt8[Tensor, "H W 3"] | UInt8[np.ndarray, "H W 3"],
     unary: Float[Tensor, "l H W"] | Float[np.ndarray, "l H W"],
-    parameters: CRFParameters,
+    parameters: CRFParameters | str,
     engine: str = "auto",
 ) -> Float[Tensor, "l H W"] | Float[np.ndarray, "l H W"]:
     """Q <- softmax(-unary + sum_m w_m D^-1/2 K_m D^-1/2 Q), `iterations` times.
@@ -32,7 +32,8 @@ def mean_field(
     Args:
         image: RGB, levels 0..255.
         unary: energy of each label, -log of its probability.
-        parameters: kernel widths and weights, and the number of iterations.
+        parameters: kernel widths and weights, and the number of iterations; or the name of a
+            preset, such as `psa`.
         engine: `native`: compiled loops on the permutohedral lattice. `torch`: the same lattice on
             any device, differentiable in `unary`. `pydensecrf`: the reference library. `exact`:
             full kernel matrices, for small images. `auto`: `torch` for tensors on an accelerator
@@ -48,6 +49,8 @@ def mean_field(
 
     Source: Kraehenbuehl & Koltun 2011, algorithm 1; normalisation and lattice of pydensecrf.
     """
+    if isinstance(parameters, str):
+        parameters = CRFParameters.preset(parameters)
     marginal = mean_field_batch([_tensor(image)], [_tensor(unary)], parameters, engine)[0]
     return marginal.numpy() if isinstance(unary, np.ndarray) else marginal
 

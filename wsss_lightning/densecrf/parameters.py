@@ -2,8 +2,13 @@
 
 import math
 import numbers
-from dataclasses import asdict, dataclass
-from typing import Final
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+import yaml
+
+from wsss_lightning.config.folder import conf_folder
+from wsss_lightning.errors import InputError, did_you_mean
 
 # lowest and usual values; a kernel narrower than 0.1 reaches no neighbour, and a width of 1e-9
 # would crash the lattice
@@ -58,6 +63,19 @@ class CRFParameters:
                     f"more, got {value}; {usual} is usual"
                 )
 
+    @classmethod
+    def preset(cls, name: str) -> "CRFParameters":
+        """Published parameters, as `crf=NAME` of the command line.
+
+        Args:
+            name: of a file in conf/crf, such as `psa`, `irn` or `deeplab_v2`.
+
+        Raises:
+            InputError: there is no such preset.
+        """
+        values = _preset(name)
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
     def too_narrow(self, height: int, width: int) -> str:
         """Error message for kernels whose lattice points cannot be numbered with 64 bits."""
         return (
@@ -65,3 +83,17 @@ class CRFParameters:
             f"{self.theta_gamma} of the CRF are too narrow for an image of {height}x{width} "
             "pixels: the lattice would have too many points; set larger widths."
         )
+
+
+def _preset(name: str) -> dict[str, Any]:
+    """Values of a file in conf/crf, and of the files that its defaults name."""
+    files = {path.stem: path for path in (conf_folder() / "crf").glob("*.yaml")}
+    if name not in files:
+        hint = did_you_mean(name, files)
+        known = "" if hint.startswith("known") else f" known are {', '.join(sorted(files))}."
+        raise InputError(f"{name} is no preset of the CRF; {hint}{known}")
+    values = yaml.safe_load(files[name].read_text(encoding="utf-8"))
+    inherited: dict[str, Any] = {}
+    for other in values.pop("defaults", ()):
+        inherited |= _preset(other)
+    return inherited | values

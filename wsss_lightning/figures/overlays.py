@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from wsss_lightning.ops.masks import IGNORE, voc_palette
 
 OPACITY = 0.65  # of masks
+UNSURE = (230, 0, 38)  # colour of pixels with a low probability
 
 
 def label_colours() -> UInt8[np.ndarray, "256 3"]:
@@ -41,6 +42,20 @@ def heat_overlay(
     )
     grey = image.mean(-1, keepdims=True)
     return (0.5 * grey + 0.5 * 255 * heat).round().clip(0, 255).astype(np.uint8)
+
+
+def confidence_overlay(
+    image: UInt8[np.ndarray, "H W 3"], confidence: Float[np.ndarray, "H W"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A grey version of an image in which uncertain pixels are red.
+
+    Args:
+        image: RGB.
+        confidence: probability of the most probable label, in [0, 1]; 1 is grey, 0.5 and less red.
+    """
+    grey = image.mean(-1, keepdims=True)
+    share = np.clip(2 * (1 - confidence), 0, 1)[..., None]
+    return ((1 - share) * grey + share * np.array(UNSURE)).round().astype(np.uint8)
 
 
 def class_legend(

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import BOXES
-from wsss_lightning.pipelines.base import SEGMENTER_KEYS, Experiment, Scores, learns_from
+from wsss_lightning.pipelines.base import SEGMENTER_KEYS, Experiment, Scores, Splits, learns_from
+from wsss_lightning.pipelines.masks_to_learn import PSEUDO_HEADINGS, learned_from, masks_to_learn
 from wsss_lightning.steps.boxes import box_labels, relabel
 from wsss_lightning.steps.previews import round_chart
 from wsss_lightning.steps.train import train
@@ -64,10 +65,10 @@ def boxes(
         if min_change is not None and changed < min_change:
             break
     labels, done = list(labels_of.values())[-1], len(labels_of) - 1
-    experiment.score_masks("pseudo", cfg.data.train, labels)
+    chain = masks_to_learn(experiment, labels)
     weights = _weights(training, trained, done, schedule)
-    predictions = experiment.segment(masks=labels, **weights)
-    _show(experiment, labels_of, predictions)
+    predictions = experiment.segment(masks=learned_from(chain), **weights)
+    _show(experiment, labels_of, chain, predictions)
     return experiment.scores
 
 
@@ -119,7 +120,7 @@ def _relabel(experiment: Experiment, r: int, trained: Path, initial: Path, previ
     return labels
 
 
-def _show(experiment: Experiment, labels_of: dict[str, Path], predictions: dict[str, Path]) -> None:
+def _show(experiment: Experiment, labels_of: Splits, learned: Splits, predictions: Splits) -> None:
     """A chart of the scores over rounds, and previews of labels and predictions."""
     cfg, data, scores = experiment.cfg, experiment.cfg.data, experiment.scores
     done, tested = len(labels_of) - 1, splits_of(cfg.data)[-1]
@@ -138,7 +139,11 @@ def _show(experiment: Experiment, labels_of: dict[str, Path], predictions: dict[
     if any(points.values()):
         title = f"{cfg.name} on {data.name}, seed {cfg.seed}: mIoU over rounds"
         experiment.cache.run("pictures/rounds", round_chart, points=points, title=title)
-    experiment.show("labels", data.train, None, labels_of)
+    of_labels, of_network = ("pseudo", "labels"), ("segmentation", "prediction")
+    experiment.show("labels", data.train, labels_of, of_labels)
     for split in splits_of(data):
-        labels = {"labels": list(labels_of.values())[-1]} if split == data.train else {}
-        experiment.show(split, split, None, {**labels, "prediction": predictions[split]})
+        headings = {**PSEUDO_HEADINGS, "pseudo": "labels"}
+        labels = learned.items() if split == data.train else ()
+        steps = {headings[step]: folder for step, folder in labels}
+        ranked_by = of_labels if steps else of_network
+        experiment.show(split, split, {**steps, "prediction": predictions[split]}, ranked_by)

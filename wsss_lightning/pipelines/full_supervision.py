@@ -19,5 +19,6 @@ def full_supervision(cfg: DictConfig, cache: StageCache) -> Scores:
     experiment = Experiment(cfg, cache)
     predictions = experiment.segment()
     for split in splits_of(cfg.data):
-        experiment.show(split, split, None, {"prediction": predictions[split]})
+        steps = {"prediction": predictions[split]}
+        experiment.show(split, split, steps, ("segmentation", "prediction"))
     return experiment.scores

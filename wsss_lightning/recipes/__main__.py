@@ -1,4 +1,4 @@
-"""`python -m wsss_lightning.recipes [NAME]`: settings of published runs and our differences."""
+"""`wsss-lightning recipes`: settings of published runs and our differences."""
 
 import argparse
 import sys
@@ -8,32 +8,39 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsss_lightning.errors import InputError
+from wsss_lightning.cli.parser import verb_parser
 from wsss_lightning.recipes.comparison import format_value
 from wsss_lightning.recipes.schema import Fact, Recipe, Setting
 from wsss_lightning.recipes.tables import read_recipe, recipe_names
 
-COMMAND = "python -m wsss_lightning.recipes"
+COMMAND = "python -m wsss_lightning recipes"
+DESCRIPTION = """
+Print the settings of published runs with their sources, and where our experiments differ on
+purpose.
+"""
+EXAMPLES = ("recipes", "recipes seam_voc2012")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry of the command.
-
-    Raises:
-        SystemExit: there is no such recipe, or its table is invalid.
-    """
-    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.split(": ")[1])
-    parser.add_argument("name", nargs="?", help="a recipe; default: list all recipes")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    made = verb_parser("recipes", DESCRIPTION, EXAMPLES)
+    name = made.add_argument("name", nargs="?", help="a recipe; default: list all recipes")
+    name.completer = lambda **_: recipe_names()  # type: ignore[attr-defined]
+    made.add_argument(
         "--markdown", action="store_true", help="print the generated part of docs/recipes.md"
     )
-    options = parser.parse_args(arguments)
-    try:
-        names = recipe_names() if options.name is None else [options.name]
-        recipes = [read_recipe(name) for name in names]
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+    return made
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: there is no such recipe, or its table is invalid.
+    """
+    options = parser().parse_args(arguments)
+    names = recipe_names() if options.name is None else [options.name]
+    recipes = [read_recipe(name) for name in names]
     if options.markdown:
         print(markdown(recipes))
     elif options.name is None:
@@ -189,4 +196,6 @@ def _row(cells: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    from wsss_lightning.__main__ import main as run
+
+    run(["recipes", *sys.argv[1:]])

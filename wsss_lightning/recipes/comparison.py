@@ -62,7 +62,7 @@ def summary(recipe: Recipe, differing: Sequence[Difference]) -> str:
     if not differing:
         deliberate = len(recipe.deliberate)
         known = f", except {deliberate} documented differences" if deliberate else ""
-        details = f" (python -m wsss_lightning.recipes {recipe.name})" if deliberate else ""
+        details = f" (python -m wsss_lightning recipes {recipe.name})" if deliberate else ""
         return f"All settings are those of the published run (recipe {recipe.name}){known}{details}"
     lines = [f"  {difference}" for difference in differing[:MAX_LINES]]
     if len(differing) > MAX_LINES:

@@ -1,4 +1,4 @@
-"""Reports finished runs as one HTML page with tables: `python -m wsss_lightning.report RUNS...`."""
+"""`wsss-lightning report`: finished runs as one HTML page with tables."""
 
 import argparse
 import shlex
@@ -7,58 +7,72 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsss_lightning.cli.error_messages import fail
+from wsss_lightning.cli.parser import verb_parser
 from wsss_lightning.errors import InputError, did_you_mean
-from wsss_lightning.report.grouping import group
-from wsss_lightning.report.methods import DataSet, file_name
-from wsss_lightning.report.runs import find_runs
 from wsss_lightning.utils.files import write_table, write_text
 
 if TYPE_CHECKING:
     from wsss_lightning.report.annotation_cost import Costs
     from wsss_lightning.report.comparison import Comparison
+    from wsss_lightning.report.methods import DataSet
 
+DESCRIPTION = """
+Compare finished runs on one HTML page, with verdicts, charts and pictures. Markdown and LaTeX
+tables and a CSV file of every score are written beside the page.
+"""
+EXAMPLES = (
+    "report runs/sweep",
+    "report runs/cam runs/seam --out cam_seam.html --baseline cam",
+)
 SUFFIXES = (".html", ".md", ".tex", ".csv")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry of the command."""
-    parser = argparse.ArgumentParser(prog="python -m wsss_lightning.report", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or their parents")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    made = verb_parser("report", DESCRIPTION, EXAMPLES)
+    made.add_argument("runs", nargs="+", type=Path, help="folders of runs, or their parents")
+    made.add_argument(
         "--out",
         type=Path,
         help="page to write; default: report.html, unless --charts or --keep is given",
     )
-    parser.add_argument("--baseline", help="method that the others are compared with")
-    parser.add_argument(
+    made.add_argument("--baseline", help="method that the others are compared with")
+    made.add_argument(
         "--step", help="step to compare, such as seeds/train; default: the last of two methods"
     )
-    parser.add_argument("--costs", type=Path, help="YAML file of seconds per annotation")
-    parser.add_argument("--charts", type=Path, help="folder for the charts as PNG files")
-    parser.add_argument(
+    made.add_argument("--costs", type=Path, help="YAML file of seconds per annotation")
+    made.add_argument("--charts", type=Path, help="folder for the charts as PNG files")
+    made.add_argument(
         "--keep", type=Path, help="folder for a copy of the scores and pixel counts of all runs"
     )
-    given = parser.parse_args(arguments)
-    command = shlex.join(["python", "-m", "wsss_lightning.report", *(arguments or sys.argv[1:])])
+    return made
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: as `make_report`, or a file cannot be read or written.
+    """
+    given = parser().parse_args(arguments)
     try:
         make_report(
             given.runs,
             given.out,
-            command,
+            shlex.join(["python", "-m", "wsss_lightning", "report", *arguments]),
             baseline=given.baseline,
             step=given.step,
             costs_file=given.costs,
             charts=given.charts,
             kept=given.keep,
         )
-    except InputError as error:
-        fail(str(error))
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        fail(
+        raise InputError(
             f"A file or folder cannot be read or written ({error}). Change its permissions, or "
             "choose another folder with --out, --charts or --keep."
-        )
+        ) from error
 
 
 def make_report(
@@ -90,6 +104,8 @@ def make_report(
     from wsss_lightning.report.annotation_cost import read_costs
     from wsss_lightning.report.comparison import Comparison
     from wsss_lightning.report.export import export_runs
+    from wsss_lightning.report.grouping import group
+    from wsss_lightning.report.runs import find_runs
 
     if out is None and charts is None and kept is None:
         out = Path("report.html")
@@ -122,8 +138,8 @@ def _write_page(
     out: Path, comparisons: "list[Comparison]", costs: "Costs", command: str, notes: list[str]
 ) -> None:
     from wsss_lightning.report import tables
-    from wsss_lightning.report.images import remove_other_images
     from wsss_lightning.report.page import page, section
+    from wsss_lightning.report.tiles import remove_other_images
 
     stem = out.name.removesuffix(out.suffix) if out.suffix in SUFFIXES else out.name
     folder = out.with_name(f"{stem}_files")
@@ -151,6 +167,7 @@ def _write_page(
 
 def _write_charts(folder: Path, comparisons: "list[Comparison]") -> None:
     from wsss_lightning.figures.charts import save_chart
+    from wsss_lightning.report.methods import file_name
     from wsss_lightning.report.page import error_breakdowns, rank_methods
     from wsss_lightning.report.page_charts import charts_of
 
@@ -164,7 +181,7 @@ def _write_charts(folder: Path, comparisons: "list[Comparison]") -> None:
             print(f"png   {path}")
 
 
-def _compared_step(step: str | None, data_sets: Sequence[DataSet]) -> tuple[str, str] | None:
+def _compared_step(step: str | None, data_sets: "Sequence[DataSet]") -> tuple[str, str] | None:
     """Step and split of `--step`.
 
     Raises:
@@ -180,10 +197,12 @@ def _compared_step(step: str | None, data_sets: Sequence[DataSet]) -> tuple[str,
     return name, split
 
 
-def _baseline_of(data: DataSet, baseline: str | None) -> str | None:
+def _baseline_of(data: "DataSet", baseline: str | None) -> str | None:
     """The baseline, if a data set has such a method."""
     return baseline if baseline in [method.name for method in data.methods] else None
 
 
 if __name__ == "__main__":
-    main()
+    from wsss_lightning.__main__ import main as run
+
+    run(["report", *sys.argv[1:]])

@@ -23,6 +23,7 @@ class Costs:
             2017, "Extreme clicking": 7.0 s).
         outline: polygon of one object: 79 s on COCO (Lin et al. 2014; also used by Bearman et al.).
         mask: one whole image whose objects were not counted: 239.7 s on VOC (Bearman et al. 2016).
+            A corrected pseudo mask counts as one too, which is an upper bound.
     """
 
     tag: float = 1.0
@@ -74,8 +75,8 @@ def hours(annotation: Annotation, costs: Costs) -> dict[str, float]:
     """Hours of annotation by kind, for the kinds that a run used.
 
     Tags are counted for boxes and masks too, because their annotators must know which classes an
-    image shows. Held-out masks are counted as whole masks, under `held_out`; nothing is learnt from
-    them.
+    image shows. The time of a review was measured. Held-out masks are counted as whole masks, under
+    `held_out`; nothing is learnt from them.
     """
     seconds = {"tags": (annotation.tag_questions or 0) * costs.tag}
     if annotation.boxes:
@@ -86,6 +87,10 @@ def hours(annotation: Annotation, costs: Costs) -> dict[str, float]:
             seconds = {"masks": annotation.masks * costs.mask}
         else:
             seconds["masks"] = objects * costs.outline
+    if annotation.corrected_masks:
+        seconds["corrected"] = annotation.corrected_masks * costs.mask
+    if annotation.review:
+        seconds["review"] = annotation.review.seconds
     if annotation.held_out_masks:
         seconds["held_out"] = annotation.held_out_masks * costs.mask
     return {kind: value / 3600 for kind, value in seconds.items()}

@@ -1,6 +1,5 @@
 """Compares the methods of a data set: scores, verdicts, error types and annotation costs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +9,7 @@ from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.evaluation.error_analysis import WRONG
 from wsss_lightning.evaluation.pixel_counts import PixelCounts
 from wsss_lightning.report.annotation_cost import Costs, hours
-from wsss_lightning.report.methods import DataSet, Method
+from wsss_lightning.report.methods import DataSet, Method, in_order
 from wsss_lightning.report.runs import RunResult, Step
 from wsss_lightning.report.verdict import (
     Estimate,
@@ -22,6 +21,7 @@ from wsss_lightning.report.verdict import (
     estimate,
     resampled_miou,
 )
+from wsss_lightning.steps.preview_images import Ranking, ranked_notes
 
 ERROR_NAMES = tuple(error_type.name.lower() for error_type in WRONG)
 
@@ -193,8 +193,8 @@ class Comparison:
         """Hours of annotation without held-out masks, which only choose a threshold."""
         return sum(value for kind, value in self.hours(method).items() if kind != "held_out")
 
-    def difficulty(self, step: Step) -> list[tuple[str, float]]:
-        """Images and their mIoU over the labels they show, mean of all runs, lowest first."""
+    def difficulty(self, step: Step) -> dict[str, float]:
+        """mIoU of each image over the labels it shows, mean of all runs, by name."""
         mious: dict[str, list[float]] = {}
         for method in self.data.methods:
             for counts in self.pixel_counts(method, step):
@@ -202,10 +202,39 @@ class Comparison:
                 for name, value in zip(counts.names, values, strict=True):
                     mious.setdefault(name, []).append(value)
         means = {name: float(np.mean(values)) for name, values in mious.items()}
-        return sorted(
-            ((name, value) for name, value in means.items() if not np.isnan(value)),
-            key=lambda pair: (pair[1], pair[0]),
-        )
+        return {name: value for name, value in means.items() if not np.isnan(value)}
+
+    def quality(self) -> dict[str, float]:
+        """Estimated quality of each pseudo mask, mean of all runs that have it, by name."""
+        values: dict[str, list[float]] = {}
+        for run in (run for method in self.data.methods for run in method.runs):
+            try:
+                of_run = run.quality()
+            except InputError as error:
+                self.notes.append(f"Its quality is left out: {error}")
+                continue
+            for name, value in of_run.items():
+                values.setdefault(name, []).append(value)
+        return {name: float(np.mean(of_image)) for name, of_image in values.items()}
+
+
+def ranking_of_images(comparison: Comparison, split: str) -> Ranking | None:
+    """Images of a split by their mIoU, or by estimated quality; None if neither is known.
+
+    The mIoU is that of the compared step, on another split that of the last step with pixel counts.
+    The quality is that of the pseudo masks of the training split.
+    """
+    data = comparison.data
+    steps = {step for method in data.methods for step in method.steps() if step[1] == split}
+    last_first = in_order(steps)[::-1]
+    if comparison.step in steps:
+        last_first = [comparison.step]
+    for step in last_first:
+        difficulty = comparison.difficulty(step)
+        if difficulty:
+            return Ranking("mean mIoU", difficulty)
+    quality = comparison.quality() if split == data.train else {}
+    return Ranking("mean estimated quality", quality) if quality else None
 
 
 def default_baseline(data: DataSet, step: Step | None) -> str:
@@ -220,13 +249,19 @@ def default_baseline(data: DataSet, step: Step | None) -> str:
     return min(cams, key=lambda m: len(m.description)).name if cams else data.methods[0].name
 
 
-def example_images(ranked: Sequence[tuple[str, float]], count: int) -> list[tuple[str, float]]:
-    """Images to show, worst first: half of them the worst, the others evenly spaced."""
-    if len(ranked) <= count:
-        return list(ranked)
+def example_images(ranking: Ranking, count: int) -> dict[str, str]:
+    """Images to show and their place in a ranking, worst first: half of them the worst.
+
+    The others are evenly spaced, and the last one is the best.
+    """
+    ranked = ranking.order()
     worst = -(-count // 2)
-    rest = np.linspace(worst, len(ranked) - 1, count - worst + 1).round().astype(int)[1:]
-    return [ranked[i] for i in [*range(worst), *rest.tolist()]]
+    chosen = ranked
+    if len(ranked) > count:
+        rest = np.linspace(worst, len(ranked) - 1, count - worst + 1).round().astype(int)[1:]
+        chosen = [ranked[i] for i in [*range(worst), *rest.tolist()]]
+    places = ranked_notes(ranking, worst)
+    return {name: places.get(name, ranking.text(name)) for name in chosen}
 
 
 def _load_pixel_counts(run: RunResult, step: Step) -> PixelCounts | None:

@@ -19,7 +19,7 @@ def export_runs(data: DataSet, folder: Path) -> int:
     """Copy the scores and pixel counts of a data set's runs, without images, weights or logs.
 
     An exported run replaces an earlier export of the same run. Folders of this machine are removed
-    from its overrides. `python -m wsss_lightning.report FOLDER` then gives the same verdicts and
+    from its overrides. `python -m wsss_lightning report FOLDER` then gives the same verdicts and
     charts.
 
     Args:

@@ -3,48 +3,54 @@
 Letters: H W an image.
 """
 
-import base64
-import hashlib
-import io
-import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
 from jaxtyping import UInt8
 from omegaconf import OmegaConf
-from PIL import Image
 
 from wsss_lightning.config.targets import check_targets
 from wsss_lightning.data.dataset import VOCDataset
-from wsss_lightning.data.scores import load_mask, load_score
+from wsss_lightning.data.scores import load_mask
+from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.error_analysis import WRONG, error_types
-from wsss_lightning.figures.overlays import class_legend, heat_overlay, label_colours, mask_overlay
+from wsss_lightning.figures.image_grid import Overlay
+from wsss_lightning.figures.overlays import (
+    class_legend,
+    confidence_overlay,
+    heat_overlay,
+    label_colours,
+    mask_overlay,
+)
+from wsss_lightning.pipelines.masks_to_learn import PSEUDO_HEADINGS
 from wsss_lightning.report.comparison import ERROR_NAMES
 from wsss_lightning.report.methods import DataSet, Method
 from wsss_lightning.report.runs import RunResult, Step
+from wsss_lightning.report.tiles import RGB, Tile, make_tile
 from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.steps.labels import step_label
-from wsss_lightning.steps.previews import evenly_spaced
-from wsss_lightning.utils.files import write_atomically
+from wsss_lightning.steps.preview_images import (
+    class_scores,
+    confidence,
+    evenly_spaced,
+    identical_columns,
+    miou_label,
+    stored_probabilities,
+    tagged_names,
+)
+from wsss_lightning.utils.console import track
 
 RED = (230, 0, 38)
-TILE_SIZE = 176  # longer side of a tile, pixels
-FULL_SIZE = 2000  # longer side of an image in full size, pixels
-IMAGE_FILE = re.compile(r"[0-9a-f]{16}\.jpg")  # name of a stored image
-RGB = UInt8[np.ndarray, "H W 3"]
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A small image as a data URL, its caption, and the name of its file in full size."""
-
-    source: str
-    caption: str
-    full: str
+Mask = UInt8[np.ndarray, "_ _"]
+BAR_STOPS = 9  # colours of a colour bar
+Masks = Mapping[str, Mask]
+Probabilities = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,19 @@ class Example:
         return [self.input, *self.rows.values()]
 
 
+class _Picture(NamedTuple):
+    """An image of a split.
+
+    position: index in the split.
+    image: RGB.
+    truth: true mask, if there is one.
+    """
+
+    position: int
+    image: RGB
+    truth: Mask | None
+
+
 class ImageSource:
     """Makes tiles of a data set's images, and of the first run of each method.
 
@@ -86,6 +105,8 @@ class ImageSource:
         self.data, self.folder, self._build = data, folder, instantiate(node.dataset)
         self._datasets: dict[str, VOCDataset] = {}
         self._shown_masks: list[UInt8[np.ndarray, "_ _"]] = []
+        self._shown_overlays: dict[str, Overlay] = {}
+        self._probabilities_shown = False
 
     def dataset(self, split: str) -> VOCDataset:
         """A split, which is read once.
@@ -103,42 +124,80 @@ class ImageSource:
                 ) from error
         return self._datasets[split]
 
-    def example(self, name: str, split: str, note: str, methods: list[Method]) -> Example:
-        """An image after every step of every method.
+    def examples(
+        self, split: str, notes: Mapping[str, str], methods: Sequence[Method]
+    ) -> list[Example]:
+        """Images after every step of every method.
+
+        Steps of a method with the same masks in all of these images are shown once.
 
         Args:
-            name: name of the image.
-            split: split of the image.
-            note: shown next to the name.
+            split: split of the images.
+            notes: text beside the name of each image to show.
             methods: methods to show.
         """
-        i, image, truth = self._image(name, split)
+        masks = {method.name: [_masks(method, split, name) for name in notes] for method in methods}
+        groups = {name: identical_columns(of_images) for name, of_images in masks.items()}
+        known = {method.name: _probabilities(method.runs[0], split) for method in methods}
+        examples = []
+        for i, (name, note) in enumerate(track(notes.items(), len(notes), "images")):
+            picture, rows = self._picture(name, split), {}
+            for method in methods:
+                maps = self._maps(method, split, picture, known[method.name])
+                of_image, of_method = masks[method.name][i], groups[method.name]
+                rows[method.name] = [*maps, *self._mask_tiles(split, picture, of_image, of_method)]
+            present = {method: row for method, row in rows.items() if row}
+            examples.append(Example(name, note, self._input(split, picture), present))
+        return examples
+
+    def _input(self, split: str, picture: _Picture) -> list[Tile]:
+        """The image, and its true mask if there is one."""
+        i, image, truth = picture
         dataset = self.dataset(split)
         tags = [c for c, t in zip(dataset.classes, dataset.tags[i], strict=True) if t]
         tag_text = ", ".join(tags) or "none"
         if truth is None:
-            tiles = [self._tile(image, f"image, tags: {tag_text}")]
-        else:
-            true_mask = mask_overlay(image, truth)
-            tiles = [self._tile(image, "image"), self._tile(true_mask, f"true mask: {tag_text}")]
-            self._shown_masks.append(truth)
-        return Example(name, note, tiles, self._rows(name, split, image, methods))
+            return [self._tile(image, f"image, tags: {tag_text}")]
+        self._shown_masks.append(truth)
+        true_mask = mask_overlay(image, truth)
+        return [self._tile(image, "image"), self._tile(true_mask, f"true mask: {tag_text}")]
 
-    def _rows(
-        self, name: str, split: str, image: RGB, methods: list[Method]
-    ) -> dict[str, list[Tile]]:
-        """Tiles of each method that has any: seeds, then the masks of each step."""
-        rows = {}
-        for method in methods:
-            run = method.runs[0]
-            tiles = [self._heat(run, split, name, image)]
-            for folder, caption in _masks(run, method, split):
-                if (folder / f"{name}.png").is_file():
-                    mask = load_mask(folder / f"{name}.png")
-                    self._shown_masks.append(mask)
-                    tiles.append(self._tile(mask_overlay(image, mask), caption))
-            rows[method.name] = [tile for tile in tiles if tile is not None]
-        return {method: row for method, row in rows.items() if row}
+    def _maps(
+        self, method: Method, split: str, picture: _Picture, known: Probabilities | None
+    ) -> list[Tile]:
+        """A heat map of each class, and the confidence of the last refinement."""
+        i, image, _ = picture
+        name, tiles = self.dataset(split).names[i], []
+        seeds = method.runs[0].stage(f"seeds/{split}")
+        if image_file(seeds, name, ".npz").is_file():
+            of_image = None if known is None else known.get(name)
+            for one in class_scores(self.dataset(split), i, seeds, of_image):
+                tiles.append(
+                    self._tile(heat_overlay(image, one.score), f"CAM of {one.name}", one.numbers)
+                )
+            self._shown_overlays["CAM score"] = heat_overlay
+            self._probabilities_shown |= of_image is not None
+        marginals = _marginals(method, split, name)
+        if marginals is not None:
+            sure = confidence(marginals)
+            numbers = f"mean {sure.mean():.2f}"
+            tiles.append(self._tile(confidence_overlay(image, sure), "confidence", numbers))
+            self._shown_overlays["confidence"] = confidence_overlay
+        return tiles
+
+    def _mask_tiles(
+        self, split: str, picture: _Picture, masks: Masks, groups: Sequence[Sequence[str]]
+    ) -> list[Tile]:
+        """A tile of each group of steps with the same masks."""
+        _, image, truth = picture
+        num_labels, tiles = self.dataset(split).num_classes + 1, []
+        for group in groups:
+            if group[0] in masks:
+                mask = masks[group[0]]
+                self._shown_masks.append(mask)
+                score = "" if truth is None else miou_label(mask, truth, num_labels)
+                tiles.append(self._tile(mask_overlay(image, mask), " = ".join(group), score))
+        return tiles
 
     def worst(self, method: Method, step: Step, wrong: np.ndarray, names: list[str]) -> list[Tile]:
         """For each error type, the image with most pixels of that type, shown in red.
@@ -157,7 +216,7 @@ class ImageSource:
             if not wrong[:, e].any():
                 continue
             name = names[int(wrong[:, e].argmax())]
-            _, image, truth = self._image(name, step[1])
+            _, image, truth = self._picture(name, step[1])
             if truth is None:
                 return []
             mask = load_mask(folder / f"{name}.png")
@@ -177,44 +236,45 @@ class ImageSource:
         labels = class_legend(self._shown_masks, dataset.classes)
         return {name: "#" + bytes(colours[label].tolist()).hex() for name, label in labels.items()}
 
+    def colour_bars(self) -> dict[str, str]:
+        """Colours from 0 to 1 of each kind of map that is shown, as a CSS gradient, by meaning."""
+        levels = np.linspace(0, 1, BAR_STOPS, dtype=np.float32)[None]
+        grey = np.full((1, BAR_STOPS, 3), 128, np.uint8)
+        notes = {"CAM score": " (p: probability of the tag)"} if self._probabilities_shown else {}
+        return {
+            meaning + notes.get(meaning, ""): ", ".join(
+                "#" + bytes(colour.tolist()).hex() for colour in overlay(grey, levels)[0]
+            )
+            for meaning, overlay in self._shown_overlays.items()
+        }
+
     def evenly_spaced(self, split: str, count: int) -> list[str]:
         """Names of images of a split, from its first to its last."""
         names = self.dataset(split).names
         return [names[i] for i in evenly_spaced(len(names), count)]
 
-    def _image(self, name: str, split: str) -> tuple[int, RGB, UInt8[np.ndarray, "H W"] | None]:
-        """Index, image and true mask of an image by its name."""
+    def tagged(self, split: str) -> set[str]:
+        """Names of the images of a split that have a tag."""
+        return tagged_names(self.dataset(split))
+
+    def _picture(self, name: str, split: str) -> _Picture:
+        """An image of a split by its name."""
         dataset = self.dataset(split)
         if name not in dataset.names:
             raise InputError(f"{name} is no longer in split {split} of {dataset.root}.")
         i = dataset.names.index(name)
         truth = dataset.mask(i) if dataset.has_masks() else None
-        return i, np.asarray(dataset.image(i)), truth
+        return _Picture(i, np.asarray(dataset.image(i)), truth)
 
-    def _heat(self, run: RunResult, split: str, name: str, image: RGB) -> Tile | None:
-        path = run.stage(f"seeds/{split}") / f"{name}.npz"
-        if not path.is_file():
-            return None
-        score, _ = load_score(path)
-        return self._tile(heat_overlay(image, score.max(0, initial=0)), "seeds")
-
-    def _tile(self, image: RGB, caption: str) -> Tile:
-        """Store an image in full size, and make a tile of it."""
-        full = _jpeg(image, FULL_SIZE, quality=90)
-        name = f"{hashlib.sha256(full).hexdigest()[:16]}.jpg"
-        path = self.folder / name
-        if not path.is_file():
-            self.folder.mkdir(exist_ok=True)
-            write_atomically(path, lambda file: file.write(full))
-        small = base64.b64encode(_jpeg(image, TILE_SIZE, quality=72)).decode()
-        return Tile("data:image/jpeg;base64," + small, caption, name)
+    def _tile(self, image: RGB, caption: str, numbers: str = "") -> Tile:
+        return make_tile(self.folder, image, caption, numbers)
 
 
 def masks_of(run: RunResult, step: Step) -> Path | None:
     """Folder of the masks of a step; None if the run does not have it."""
     name, split = step
     folders = {
-        "pseudo": run.folder / "pseudo",
+        **{stage: run.folder / stage for stage in PSEUDO_HEADINGS},
         "segmentation": run.folder / "predictions" / split,
         "segmentation_crf": run.folder / "predictions_crf_masks" / split,
     }
@@ -222,26 +282,33 @@ def masks_of(run: RunResult, step: Step) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _masks(run: RunResult, method: Method, split: str) -> list[tuple[Path, str]]:
-    """Folders of the masks of a split in the order of the pipeline, with their captions."""
-    folders = []
+def _masks(method: Method, split: str, name: str) -> dict[str, Mask]:
+    """Masks of an image in the order of the pipeline, by the label of their step."""
+    run = method.runs[0]
+    folders: dict[str, Path] = {}
     for step, points in method.rounds().items():
         if step == ("labels", split):
-            folders += [(run.folder / f"round_{r}" / "labels", f"labels {r}") for r, _ in points]
+            folders |= {f"labels {r}": run.folder / f"round_{r}" / "labels" for r, _ in points}
     has_rounds = bool(folders)  # then the labels of the last round are the pseudo masks
     for step in method.steps():
         folder = masks_of(run, step)
         if step[1] == split and folder is not None and not (has_rounds and step[0] == "pseudo"):
-            folders.append((folder, step_label(step[0])))
-    return folders
+            folders[step_label(step[0])] = folder
+    paths = {label: image_file(folder, name, ".png") for label, folder in folders.items()}
+    return {label: load_mask(path) for label, path in paths.items() if path.is_file()}
 
 
-def _jpeg(pixels: RGB, side: int, quality: int) -> bytes:
-    image = Image.fromarray(pixels)
-    image.thumbnail((side, side))
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
+def _marginals(method: Method, split: str, name: str) -> Path | None:
+    """File of the marginals of an image after the last refinement, if the run has it."""
+    steps = [step for step in method.steps() if step[1] == split and step[0] != "seeds"]
+    paths = [image_file(method.runs[0].folder.joinpath(*step), name, ".npz") for step in steps]
+    return next((path for path in reversed(paths) if path.is_file()), None)
+
+
+def _probabilities(run: RunResult, split: str) -> Probabilities | None:
+    """Probability of each tag, by name of image and class, if the run has it."""
+    folder = run.stage(f"tag_probabilities/{split}")
+    return stored_probabilities(folder) if folder.is_dir() else None
 
 
 def open_images(data: DataSet, folder: Path) -> tuple[ImageSource | None, str]:
@@ -257,19 +324,3 @@ def open_images(data: DataSet, folder: Path) -> tuple[ImageSource | None, str]:
     except InputError as error:
         return None, f"There are no images: {name_keys(str(error))}"
     return source, ""
-
-
-def remove_other_images(folder: Path, kept: set[str]) -> None:
-    """Remove images of an earlier page, and the folder if it becomes empty.
-
-    Args:
-        folder: folder of images in full size.
-        kept: names of files to keep.
-    """
-    if not folder.is_dir():
-        return
-    for path in folder.iterdir():
-        if IMAGE_FILE.fullmatch(path.name) and path.name not in kept:
-            path.unlink()
-    if not any(folder.iterdir()):
-        folder.rmdir()

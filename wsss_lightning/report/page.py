@@ -19,13 +19,15 @@ from wsss_lightning.report.comparison import (
     Comparison,
     ErrorBreakdown,
     example_images,
+    ranking_of_images,
 )
-from wsss_lightning.report.images import Example, ImageSource, Tile, open_images
+from wsss_lightning.report.images import Example, ImageSource, open_images
 from wsss_lightning.report.methods import Method
 from wsss_lightning.report.page_charts import MAX_CHARTED, charts_of, compared_metric
+from wsss_lightning.report.tiles import Tile
 from wsss_lightning.steps.datasets import name_keys
 from wsss_lightning.steps.labels import step_label
-from wsss_lightning.utils.console import track
+from wsss_lightning.steps.preview_images import Ranking
 
 EXAMPLES = 6  # images of each split
 LONG_WORD = 22  # letters that fit into the first column of a table
@@ -40,6 +42,19 @@ ERROR_MEANINGS = {
     "confused": "an object is predicted as another class of the image",
 }
 SUPERVISION = {"masks": "true masks"}  # longer labels than the names in results.json
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images of a split through every step.
+
+    Args:
+        order: how they were chosen.
+        images: the images.
+    """
+
+    order: str
+    images: list[Example]
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class Section:
         examples: images through every step, by split.
         worst: for each method, the image with most pixels of each error type.
         legend: colour of each class that is shown.
+        colour_bars: colours of each kind of map that is shown, as a CSS gradient.
         notes: warnings.
         omitted: number of methods without charts and images.
     """
@@ -70,9 +86,10 @@ class Section:
     classes: list[str]
     class_rows: list[tuple[str, list[float | None]]]
     errors: dict[str, ErrorBreakdown]
-    examples: dict[str, list[Example]]
+    examples: dict[str, Examples]
     worst: dict[str, list[Tile]]
     legend: dict[str, str]
+    colour_bars: dict[str, str]
     notes: list[str]
     omitted: int
 
@@ -84,7 +101,7 @@ class Section:
     @property
     def image_files(self) -> set[str]:
         """Names of the files of its images in full size."""
-        examples = [example for of_split in self.examples.values() for example in of_split]
+        examples = [one for of_split in self.examples.values() for one in of_split.images]
         rows = [row for example in examples for row in example.all_rows]
         return {tile.full for row in [*rows, *self.worst.values()] for tile in row}
 
@@ -101,7 +118,7 @@ def section(comparison: Comparison, folder: Path) -> Section:
     classes, class_rows = _class_table(comparison, ranked)
     charts = charts_of(comparison, charted, errors)
     source, reason = open_images(comparison.data, folder)
-    examples: dict[str, list[Example]] = {}
+    examples: dict[str, Examples] = {}
     worst: dict[str, list[Tile]] = {}
     if source is not None:
         try:
@@ -121,6 +138,7 @@ def section(comparison: Comparison, folder: Path) -> Section:
         examples=examples,
         worst=worst,
         legend={} if source is None else source.legend(),
+        colour_bars={} if source is None else source.colour_bars(),
         notes=[*comparison.notes, *([reason] if reason else [])],
         omitted=len(ranked) - len(charted),
     )
@@ -162,22 +180,22 @@ def _class_table(
 
 def _examples(
     comparison: Comparison, source: ImageSource, methods: list[Method]
-) -> dict[str, list[Example]]:
+) -> dict[str, Examples]:
     """Images of each split through every step of each method, the compared split first."""
-    data, step = comparison.data, comparison.step
-    examples: dict[str, list[Example]] = {}
+    data = comparison.data
+    examples: dict[str, Examples] = {}
     for split in reversed(data.splits):
-        final = step or ("segmentation", split)
-        if split != final[1]:
-            final = ("segmentation" if final[1] == data.train else final[0], split)
-        ranked = example_images(comparison.difficulty(final), EXAMPLES)
-        chosen = [(name, f"mean mIoU {100 * value:.0f}") for name, value in ranked]
-        chosen = chosen or [(name, "") for name in source.evenly_spaced(split, EXAMPLES)]
-        examples[split] = [
-            source.example(name, split, note, methods)
-            for name, note in track(chosen, len(chosen), "images")
-        ]
-    return {split: images for split, images in examples.items() if images}
+        ranking = ranking_of_images(comparison, split)
+        if ranking is not None:
+            tagged = source.tagged(split)
+            known = {name: value for name, value in ranking.values.items() if name in tagged}
+            ranking = Ranking(ranking.meaning, known) if known else None
+        notes = dict.fromkeys(source.evenly_spaced(split, EXAMPLES), "")
+        order = "evenly spaced"
+        if ranking is not None:
+            notes, order = example_images(ranking, EXAMPLES), f"lowest {ranking.meaning} first"
+        examples[split] = Examples(order, source.examples(split, notes, methods))
+    return {split: of_split for split, of_split in examples.items() if of_split.images}
 
 
 def _worst(
@@ -208,9 +226,7 @@ def page(sections: list[Section], costs: Costs, command: str, folder: str, notes
     )
     environment.filters |= {"percent": _percent, "points": _points, "tint": _tint, "svg": _svg}
     environment.filters |= {"step_label": step_label, "breakable": _breakable}
-    template = environment.from_string(
-        files("wsss_lightning.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    )
+    template = environment.from_string(_resource("page.html.j2"))
     return template.render(
         sections=sections,
         costs=costs,
@@ -226,7 +242,13 @@ def page(sections: list[Section], costs: Costs, command: str, folder: str, notes
         # without ./ a name with a colon would be read as a scheme
         address="./" + quote(folder),
         notes=notes,
+        script=Markup(_resource("lightbox.js")),
     )
+
+
+def _resource(name: str) -> str:
+    """Text of a file of this package."""
+    return files("wsss_lightning.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _svg(chart: Canvas, title: str) -> Markup:

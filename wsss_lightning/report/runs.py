@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from wsss_lightning.data.image_quality import QUALITY_FILE, image_quality
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE, PixelCounts, load_pixel_counts
 from wsss_lightning.results.schema import FILE_NAME, Results, read_results
+from wsss_lightning.results.stages import stage_folder
 
 Step = tuple[str, str]
 """A step of a pipeline and a split, such as ("seeds", "train")."""
@@ -59,19 +61,8 @@ class RunResult:
         return self.scores.get(f"{step[0]}/{step[1]}/miou")
 
     def stage(self, name: str) -> Path:
-        """Folder of a stage, whether or not it exists.
-
-        If only rounds have the stage, such as SC-CAM's seeds, the folder of the last round.
-        """
-        own = self.folder / name
-        if own.exists():
-            return own
-        rounds = {
-            int(path.name.removeprefix("round_")): path / name
-            for path in self.folder.glob("round_*")
-            if path.name.removeprefix("round_").isdigit() and (path / name).exists()
-        }
-        return rounds[max(rounds)] if rounds else own
+        """Folder of a stage, as in `stage_folder`."""
+        return stage_folder(self.folder, name)
 
     def pixel_counts_file(self, step: Step) -> Path:
         """File of the pixel counts of each image, whether or not it exists."""
@@ -85,6 +76,15 @@ class RunResult:
         """
         path = self.pixel_counts_file(step)
         return load_pixel_counts(path.parent) if path.is_file() else None
+
+    def quality(self) -> dict[str, float]:
+        """Estimated quality in [0, 1] of each pseudo mask, by name; empty if it was not estimated.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.stage("quality") / QUALITY_FILE
+        return image_quality(path) if path.is_file() else {}
 
     def curve(self, split: str) -> dict[str, list[float]] | None:
         """Metrics of the seeds at each background threshold; None if there are none.

@@ -5,10 +5,13 @@ from functools import partial
 from omegaconf import DictConfig
 
 from wsss_lightning.config.splits import splits_of
+from wsss_lightning.data.review.state import count_decisions, seconds_spent
 from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.evaluation.metrics import is_held_out
-from wsss_lightning.results.schema import Annotation
+from wsss_lightning.results.schema import Annotation, ReviewCounts
+from wsss_lightning.steps.corrected_masks import corrected_names
 from wsss_lightning.steps.datasets import datasets_of
+from wsss_lightning.steps.review import review_of
 
 
 def count_annotation(cfg: DictConfig, supervision: Supervision) -> Annotation:
@@ -30,9 +33,24 @@ def count_annotation(cfg: DictConfig, supervision: Supervision) -> Annotation:
         "boxes": 0,
         "masks": 0,
         "objects_outlined": 0,
+        "corrected_masks": len(corrected_names(cfg)),
         "held_out_masks": _count_held_out(cfg) if supervision.uses_seeds else 0,
     }
-    return Annotation(**(units | supervision.count_units(open_train)))
+    return Annotation(**(units | supervision.count_units(open_train)), review=_count_review(cfg))
+
+
+def _count_review(cfg: DictConfig) -> ReviewCounts | None:
+    """Decisions of `pseudo.review`, and the time that they took."""
+    review = review_of(cfg)
+    if review is None:
+        return None
+    reviewed = [state for state in review.images.values() if state.is_reviewed]
+    return ReviewCounts(
+        images=len(reviewed),
+        decisions=count_decisions(reviewed),
+        seconds=round(seconds_spent(review.decisions), 1),
+        digest=review.digest,
+    )
 
 
 def _count_held_out(cfg: DictConfig) -> int:

@@ -13,6 +13,7 @@ from wsss_lightning.results.schema import (
     SegmentationProtocol,
     Splits,
 )
+from wsss_lightning.steps.corrected_masks import corrected_digest
 from wsss_lightning.steps.datasets import datasets_of
 from wsss_lightning.steps.scored_splits import every_scored_split
 
@@ -60,6 +61,7 @@ def protocol_of(cfg: DictConfig, supervision: Supervision) -> Protocol:
             long_side=cfg.test.long_side,
             crf=_parameters(cfg.test_crf) if cfg.test.crf else None,
         ),
+        corrected_masks_digest=None if cfg.pseudo.masks is None else corrected_digest(cfg),
     )
 
 
@@ -81,7 +83,7 @@ def _seed_protocol(cfg: DictConfig) -> SeedProtocol:
 
 
 def _uses_of_train_masks(cfg: DictConfig, supervision: Supervision) -> list[str]:
-    """Uses of the true masks of the training split."""
+    """Uses of masks of the training split that a person drew."""
     uses = ["scoring"]
     if supervision is MASKS:
         uses.insert(0, "training")
@@ -89,6 +91,8 @@ def _uses_of_train_masks(cfg: DictConfig, supervision: Supervision) -> list[str]
         uses.insert(0, "boxes")
     elif supervision is TAGS and cfg.data.dataset.tags == "masks":
         uses.insert(0, "tags")
+    if cfg.pseudo.masks is not None:
+        uses.insert(0, "corrections")
     return uses
 
 

@@ -79,8 +79,8 @@ class Protocol:
 
     Args:
         splits: names of the training and the validation split.
-        train_masks_used_for: uses of the true masks of the training split, such as `scoring`,
-            `tags`, `boxes` or `training`.
+        train_masks_used_for: uses of masks of the training split that a person drew, such as
+            `scoring`, `tags`, `boxes`, `training` or `corrections` (of pseudo masks).
         true_masks_digest: digest of the true masks of all splits; equal digests mean comparable
             scores.
         scored_splits: by name of the split.
@@ -90,6 +90,7 @@ class Protocol:
         normalisation: mean and std of the backbone's input.
         precision: precision of the trainer.
         miou: definition of the metric.
+        corrected_masks_digest: digest of the masks that replaced pseudo masks (`pseudo.masks`).
     """
 
     splits: Splits
@@ -106,6 +107,25 @@ class Protocol:
     miou: str | None = None
     seeds: SeedProtocol | None = None
     segmentation: SegmentationProtocol | None = None
+    corrected_masks_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class ReviewCounts:
+    """Work of a person on tags and pseudo masks (`pseudo.review`).
+
+    Args:
+        images: number of images of the training split with a decision.
+        decisions: number of decisions that count, by kind: `accept`, `reject`, `tag`, `ignore`,
+            `box` and `scribble`.
+        seconds: time between the decisions, without breaks.
+        digest: digest of the file.
+    """
+
+    images: int
+    decisions: dict[str, int]
+    seconds: float
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -119,6 +139,8 @@ class Annotation:
         masks: number of segmented images.
         objects_outlined: number of objects in those masks.
         held_out_masks: number of masks that only choose the held-out threshold.
+        corrected_masks: number of pseudo masks that a person corrected (`pseudo.masks`).
+        review: work on the results of an earlier run; None: there was none.
     """
 
     images: int | None
@@ -127,6 +149,8 @@ class Annotation:
     masks: int | None
     objects_outlined: int | None
     held_out_masks: int | None
+    corrected_masks: int | None = 0
+    review: ReviewCounts | None = None
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ METRICS = {
     "stability": "stability (ARI)",
     "recovery": "agreement with true sub-categories (ARI)",
     "changed": "relabelled pixels",
+    "spearman": "rank correlation with true IoU",
+    "worst_fifth": "share of the worst fifth that is found",
 }
-_OMITTED = ("iou_", "threshold", "loss", "coverage", "kept_")
+_OMITTED = ("iou_", "threshold", "loss", "coverage", "kept_", "spearman_")
 
 
 def print_scores(
@@ -33,7 +35,7 @@ def print_scores(
     seconds: Mapping[str, float],
     folder: Path,
 ) -> None:
-    """Print scores in percent, and the paths of previews and results.
+    """Print scores in percent, and the paths of previews, models and results.
 
     Args:
         title: title of the table.
@@ -56,7 +58,10 @@ def print_scores(
         print_plain(f"no mIoU: there are no true masks of {' or '.join(splits)}")
     console.print(f"{sum(seconds.values()) / 60:.1f} minutes of work, {len(seconds)} stages")
     # unwrapped, so that a path can be copied
-    print_plain(f"previews  {folder / 'pictures'}/*/*.png\nresults   {folder}/results.json")
+    print_plain(f"previews  {folder / 'pictures'}/*/*.png")
+    if any(folder.glob("models/*/model.safetensors")):
+        print_plain(f"models    {folder}/models/*/model.safetensors")
+    print_plain(f"results   {folder}/results.json")
 
 
 def _table(

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from wsss_lightning.data.supervision import Supervision
@@ -24,7 +25,13 @@ from wsss_lightning.results.schema import Results
 from wsss_lightning.steps.config_nodes import settings_of
 from wsss_lightning.steps.datasets import datasets_of
 from wsss_lightning.steps.labels import step_info
-from wsss_lightning.steps.previews import evenly_spaced, preview_row, tag_names
+from wsss_lightning.steps.preview_images import (
+    StepFolders,
+    evenly_spaced,
+    preview_row,
+    stored_probabilities,
+)
+from wsss_lightning.steps.previews import tag_names
 from wsss_lightning.steps.runtime import WANDB_RUN
 from wsss_lightning.utils.console import print_plain
 from wsss_lightning.utils.files import write_json
@@ -45,6 +52,7 @@ LOGGER_ARGUMENTS += ("anonymous", "log_model", "experiment", "prefix", "checkpoi
 LOGGER_ARGUMENTS += ("add_file_policy", "job_type", "config", "mode", "resume")
 # environment variables of a W&B agent, which waits for the run of the results
 AGENT_VARIABLES = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
+OPTIONAL = ("seeds", "marginals", "probabilities")  # inputs of the step `previews`
 CURVE = ("threshold", "miou", "precision", "recall")
 
 _sweep: dict[str, str] = {}
@@ -238,7 +246,7 @@ def _threshold_charts(stages: Stages) -> dict[str, Any]:
 
 
 def preview_table(data: DictConfig, store: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns and rows of a table: the images of a preview page after every step.
+    """Columns and rows of a table: evenly spaced images of a preview after every step.
 
     Args:
         data: configuration of the data set.
@@ -248,14 +256,27 @@ def preview_table(data: DictConfig, store: Path, inputs: Mapping[str, Any]) -> d
     import wandb
 
     dataset = datasets_of(data)(split=inputs["split"])
-    seeds = None if inputs["seeds"] is None else store / inputs["seeds"]
-    steps = {heading: store / masks for heading, masks in inputs["steps"].items()}
+    folders = {key: store / name for key, name in inputs.items() if key in OPTIONAL and name}
+    steps = StepFolders(
+        {heading: store / masks for heading, masks in inputs["steps"].items()},
+        folders.get("seeds"),
+        folders.get("marginals"),
+        stored_probabilities(folders.get("probabilities")),
+    )
     columns: list[str | int] = ["name", "tags"]
     rows = []
+    # the same images and columns in every run, so that tables of runs can be compared
     for i in evenly_spaced(len(dataset), inputs["count"]):
-        previews, _ = preview_row(dataset, i, seeds, steps)
-        columns[2:] = list(previews)
-        images = [wandb.Image(preview, file_type="jpg") for preview in previews.values()]
+        row, _ = preview_row(dataset, i, steps)
+        columns[2:] = list(row)
+        images = [
+            wandb.Image(
+                np.concatenate([tile.image for tile in cell], axis=1),
+                caption="; ".join(tile.label for tile in cell) or None,
+                file_type="jpg",
+            )
+            for cell in row.values()
+        ]
         rows.append([dataset.names[i], tag_names(dataset, i), *images])
     return {"columns": columns, "data": rows}
 

@@ -89,7 +89,7 @@ def _warn_of_splits(data: DictConfig, train: VOCDataset, last: VOCDataset) -> No
         warn(
             f"{len(shared)} images of {data.val} are also in {data.train} "
             f"({', '.join(shared[:3])}), so the scores are too optimistic; "
-            "python -m wsss_lightning.cli.check_data lists them"
+            "python -m wsss_lightning check-data lists them"
         )
 
 

@@ -64,10 +64,21 @@ def set_statistics(node: DictConfig) -> None:
 
 
 def remove_weights(module: DictConfig) -> None:
-    """Remove pretrained weights from a module's node, since its trained weights replace them."""
+    """Remove initial weights from a module's node, since its trained weights replace them.
+
+    Every key `weights` becomes null and every key `pretrained` false, at any depth.
+    """
     for node in backbone_nodes(module):
-        if node.freeze_norm is None:
-            node.freeze_norm = bool(node.pretrained or node.weights)
-        node.pretrained, node.weights = False, None
-    if module.net.get("weights"):  # weights of a whole network
-        module.net.weights = None
+        if node.get("freeze_norm") is None:
+            node.freeze_norm = bool(node.get("pretrained") or node.get("weights"))
+    _remove_weights(module)
+
+
+def _remove_weights(node: Any) -> None:
+    if isinstance(node, DictConfig):
+        for key, none in (("weights", None), ("pretrained", False)):
+            if node.get(key):
+                node[key] = none
+    if isinstance(node, (DictConfig, ListConfig)):
+        for child in node.values() if isinstance(node, DictConfig) else node:
+            _remove_weights(child)

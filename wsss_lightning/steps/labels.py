@@ -27,6 +27,10 @@ _steps: dict[str, StepInfo] = {
     "seeds": StepInfo("seeds", 10),
     "labels": StepInfo("labels", 65),
     "pseudo": StepInfo("pseudo masks", 70),
+    "quality": StepInfo("quality estimate", 71),
+    "kept": StepInfo("kept pseudo masks", 72),
+    "corrected": StepInfo("corrected masks", 73),
+    "reviewed": StepInfo("reviewed masks", 74),
     "segmentation": StepInfo("segmentation", 80),
     "segmentation_crf": StepInfo("segmentation + CRF", 81),
 }

@@ -21,12 +21,12 @@ def warn(message: str) -> None:
     print_plain(message, "yellow")
 
 
-def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+def track(items: Iterable[T], total: int | None, description: str) -> Iterator[T]:
     """Iterate with a progress bar; silent where the output is not a terminal.
 
     Args:
         items: items to iterate over.
-        total: number of items.
+        total: number of items; None: unknown.
         description: text before the bar.
     """
     columns = (

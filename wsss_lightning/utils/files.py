@@ -5,9 +5,12 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
+
+_LEFTOVER = re.compile(r"\..+\.\d+")  # temporary file of `write_atomically`
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -25,6 +28,13 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that killed processes left below a folder."""
+    for path in folder.rglob(".*"):
+        if _LEFTOVER.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 EXIT_CODE = 128 + signal.SIGINT  # as shells report it
 GRACE = 10.0  # seconds in which loggers and processes may finish
-MESSAGE = "\nInterrupted. Run the same command to resume with the first unfinished stage.\n"
+MESSAGE = "\nInterrupted. Finished work is kept: run the same command to continue.\n"
 
 _owner: int | None = None  # the process whose interrupts are handled
 _received = 0

@@ -17,32 +17,37 @@ RESUMES = "Run the same command to resume with this stage."
 
 
 def explain_machine_error(
-    error: BaseException, stage: str = "", memory_keys: Sequence[str] = ("workers",)
+    error: BaseException,
+    stage: str = "",
+    memory_keys: Sequence[str] = ("workers",),
+    folder: str = "for all runs: output_dir=DIR",
 ) -> str | None:
     """Message for an error that the machine caused; None for any other error.
 
     Args:
         error: exception, whose causes are examined too.
         stage: name of the stage that failed, such as `round_1/segmentation`.
-        memory_keys: configuration keys to lower when the stage runs out of memory.
+        memory_keys: keys or options to lower when the stage runs out of memory.
+        folder: end of the advice to choose another folder.
     """
     where = f"{stage}: " if stage else ""
     keys = " or ".join(memory_keys)
+    names_workers = bool({"workers", "--workers"} & set(memory_keys))
     for cause in _chain(error):
         text = f"{type(cause).__name__}: {cause}"
         number = _error_number(cause)
         if _is_out_of_memory(cause, text, number):
-            fewer = "" if "workers" in memory_keys else "; a lower workers= helps too"
+            fewer = "" if names_workers else "; a lower workers= helps too"
             return f"{where}out of memory. Lower {keys}{fewer}. ({_last_line(cause)})"
         if number in DISK_FULL:
             return f"{where}the disk is full ({_last_line(cause)}). Free some space. {RESUMES}"
         if number in NO_ACCESS:
             return (
-                f"{where}{_last_line(cause)}. Change its permissions, or choose another folder for "
-                "all runs: output_dir=DIR."
+                f"{where}{_last_line(cause)}. Change its permissions, or choose another folder "
+                f"{folder}."
             )
         if WORKER_KILLED.search(text):
-            lower = keys if "workers" in memory_keys else f"workers or {keys}"
+            lower = keys if names_workers else f"workers or {keys}"
             return (
                 f"{where}a worker process was killed, probably because memory ran out. If so, "
                 f"lower {lower}. {RESUMES} ({_last_line(cause)})"

@@ -113,7 +113,7 @@ def _row(recipe: Recipe, score: Score, runs: Sequence[RunResult], reasons: list[
 
 
 SHOWN = 3  # number of differences shown in a verdict and below the table
-DELIBERATE = "All settings and deliberate differences: python -m wsss_lightning.recipes NAME"
+DELIBERATE = "All settings and deliberate differences: python -m wsss_lightning recipes NAME"
 
 
 def differences(recipe: Recipe, run: RunResult) -> list[str]:

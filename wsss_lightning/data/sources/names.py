@@ -85,6 +85,11 @@ class ImageIndex:
         self._index = FolderIndex(folder, SUFFIXES)
         self._with_masks = folder.absolute() == mask_folder.absolute()
 
+    @property
+    def names(self) -> Collection[str]:
+        """Names of all images."""
+        return self._index.names
+
     def find(self, text: str) -> list[tuple[str, Path]]:
         """Name and file of each image that `text` may refer to; ideally one."""
         # on Linux a backslash may be part of a name

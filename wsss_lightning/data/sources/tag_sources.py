@@ -3,7 +3,7 @@
 Letters: c classes, n images.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,14 @@ from wsss_lightning.data.sources.names import ClassNames, ImageIndex
 from wsss_lightning.data.sources.tags import read_csv, read_npy
 from wsss_lightning.data.sources.true_masks import TrueMasks
 from wsss_lightning.data.split_image import SplitImage
-from wsss_lightning.errors import InputError
+from wsss_lightning.errors import InputError, did_you_mean
 from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.text import shorten
 
 Refuse = Callable[[Iterable[str], str], None]
 """Raises an `InputError` about the images of these names, or records the reason to skip them."""
+Retags = Mapping[str, Mapping[str, Mapping[str, bool]]]
+"""Corrections of tags: {split: {image: {class: whether the image shows it}}}."""
 
 
 def tags_of_images(
@@ -121,3 +123,34 @@ def tags_of_table(
     for row, image in zip(tags, used, strict=True):
         row[:] = table.tags[image.name]
     return used, torch.from_numpy(tags)
+
+
+def retag(
+    tags: Float[Tensor, "n c"],
+    names: Sequence[str],
+    classes: ClassNames,
+    corrected: Mapping[str, Mapping[str, bool]],
+) -> None:
+    """Correct the tags of some images, in place.
+
+    Args:
+        tags: multi-hot.
+        names: names of the images.
+        classes: classes of the dataset.
+        corrected: {image: {class: whether the image shows it}}.
+
+    Raises:
+        InputError: there is no such image or class.
+    """
+    rows = {name: i for i, name in enumerate(names)}
+    unknown = [name for name in corrected if name not in rows]
+    if unknown:
+        raise InputError(
+            f"`retags` names {len(unknown)} images that the split does not have "
+            f"({shorten(unknown)}); {did_you_mean(unknown[0], rows)}"
+        )
+    for name, shown in corrected.items():
+        for word, present in shown.items():
+            index = classes.require(word, "`retags`")
+            if index is not None:
+                tags[rows[name], index] = float(present)

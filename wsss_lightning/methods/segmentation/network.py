@@ -100,9 +100,10 @@ class SegmentationNet(nn.Module):
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b k H W"]:
         """Logits of the image, padded to sides that the decoders accept and cropped afterwards."""
         height, width = image.shape[-2:]
-        padding = (0, -width % 32, 0, -height % 32)
+        # not `-width % 32`, from which torch.export derives an empty range
+        right, below = ((side + 31) // 32 * 32 - side for side in (width, height))
         # after normalisation, zero is the mean colour
-        return self.net(F.pad(self.normalise(image), padding))[..., :height, :width]
+        return self.net(F.pad(self.normalise(image), (0, right, 0, below)))[..., :height, :width]
 
 
 def _check_options(architecture: str, options: Mapping[str, Any]) -> None:

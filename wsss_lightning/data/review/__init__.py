@@ -1,0 +1,1 @@
+"""Decisions of a person about images, their tags and their pseudo masks."""

@@ -1,0 +1,99 @@
+"""Signals of how good a mask is that need no true mask, and their agreement with true IoU.
+
+Letters: n values, k labels with background first, H W an image.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from scipy import ndimage, stats
+
+WORST: Final = 0.2
+"""Share of masks that `worst_found` looks at."""
+
+
+def edge_evidence(image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]) -> float:
+    """Mean percentile of the image gradient along the contour of a mask.
+
+    Objects end where the image changes. The gradient is that of the grey value (Sobel), and a
+    percentile is its rank among all pixels of the image, so that contrast does not matter.
+
+    Args:
+        image: RGB.
+        mask: pixels of the class.
+
+    Returns:
+        A value in [0, 1]: about 0.5 for a contour that ignores the image, 0 without a contour.
+    """
+    contour = ndimage.binary_dilation(mask ^ ndimage.binary_erosion(mask, border_value=1))
+    if not contour.any():
+        return 0.0
+    grey = image.astype(np.float32).mean(-1)
+    gradient = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1))
+    percentile = stats.rankdata(gradient).reshape(gradient.shape) / gradient.size
+    return float(percentile[contour].mean())
+
+
+def free_border(mask: Bool[np.ndarray, "H W"]) -> float:
+    """Share of the image border that is outside a mask, in [0, 1]; 0 if the mask is empty.
+
+    A mask that spills into the background usually reaches the border.
+    """
+    if not mask.any():
+        return 0.0
+    border = np.ones_like(mask)
+    border[1:-1, 1:-1] = False
+    return 1 - np.count_nonzero(mask & border) / np.count_nonzero(border)
+
+
+def largest_part(mask: Bool[np.ndarray, "H W"]) -> float:
+    """Share of a mask's largest connected component, in [0, 1]; 0 if the mask is empty."""
+    parts, _ = ndimage.label(mask)
+    sizes = np.bincount(parts.ravel())[1:]
+    return float(sizes.max() / sizes.sum()) if len(sizes) else 0.0
+
+
+def percentiles(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """(rank - 1/2) / n of each value, in (0, 1); equal values share their mean rank."""
+    return (stats.rankdata(values) - 0.5) / max(len(values), 1)
+
+
+def combine(signals: Mapping[str, Float[np.ndarray, "n"]]) -> Float[np.ndarray, "n"]:
+    """Quality of n masks: the mean percentile of their signals, in (0, 1).
+
+    All signals weigh the same, and none is compared with true masks. The quality is relative: it
+    orders the masks of one data set, and the mean over them is 1/2.
+
+    Args:
+        signals: a value of each mask, by name of the signal; higher is better.
+    """
+    return np.mean([percentiles(values) for values in signals.values()], axis=0)
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's rank correlation in [-1, 1]; NaN for fewer than 3 pairs or constant values."""
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(stats.spearmanr(first, second).statistic)
+
+
+def worst_found(estimate: Sequence[float], truth: Sequence[float], share: float = WORST) -> float:
+    """Share of the truly worst masks among as many masks that are estimated to be the worst.
+
+    Random estimates find a share `share` of them.
+
+    Args:
+        estimate: estimated quality.
+        truth: true IoU.
+        share: share of the masks that count as worst, in [0, 1].
+
+    Returns:
+        A value in [0, 1]; NaN if no mask counts as worst.
+    """
+    count = int(share * len(truth))
+    if count == 0:
+        return float("nan")
+    worst = [set(np.argsort(values, kind="stable")[:count]) for values in (estimate, truth)]
+    return len(worst[0] & worst[1]) / count

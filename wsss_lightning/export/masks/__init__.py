@@ -1,0 +1,1 @@
+"""Masks to the files of labelling tools, and corrected masks back."""

@@ -1,0 +1,230 @@
+"""Quality of pseudo masks, estimated without true masks."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from wsss_lightning.data.dataset import VOCDataset
+from wsss_lightning.data.scores import load_mask, save_mask
+from wsss_lightning.data.stage_files import image_file
+from wsss_lightning.errors import InputError
+from wsss_lightning.evaluation.metrics import iou
+from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE, load_pixel_counts
+from wsss_lightning.evaluation.quality import (
+    combine,
+    edge_evidence,
+    free_border,
+    largest_part,
+    rank_correlation,
+    worst_found,
+)
+from wsss_lightning.ops.masks import IGNORE
+from wsss_lightning.steps.datasets import datasets_of
+from wsss_lightning.steps.metrics_file import save_metrics
+from wsss_lightning.steps.runtime import name_of
+from wsss_lightning.utils.console import track
+from wsss_lightning.utils.files import write_table, write_text
+
+TABLE: Final = "quality.csv"
+WHOLE_IMAGE: Final = ""
+"""Class of the rows of whole images."""
+MIN_IMAGES: Final = 10
+"""Smallest number of masks of a class for a rank correlation within the class."""
+
+
+@dataclass(frozen=True)
+class QualityTable:
+    """Content of `quality.csv`.
+
+    Args:
+        masks: quality of each mask of a tagged class, in (0, 1), by image and class.
+        images: quality of each image, the mean over its classes; 1 for images without tags.
+    """
+
+    masks: Mapping[tuple[str, str], float]
+    images: Mapping[str, float]
+
+
+def quality(folder: Path, *, data: DictConfig, split: str, masks: Path) -> None:
+    """Quality of the pseudo mask of each image and tagged class, in `quality.csv`.
+
+    Columns: name, class, quality in (0, 1), and the signals that it is the mean percentile of
+    (`evaluation.quality`). A row without class is the mean over the classes of an image; its
+    quality is 1 if the image has no tags, since no class can be wrong.
+
+    Args:
+        folder: to write to.
+        data: configuration of the data set.
+        split: split of the masks.
+        masks: folder of pseudo masks.
+    """
+    dataset = datasets_of(data)(split, with_masks=False)
+    keys: list[tuple[str, str]] = []
+    rows: list[dict[str, float]] = []
+    for i in track(range(len(dataset)), len(dataset), name_of(folder)):
+        for c, signals in _signals_of(dataset, i, masks).items():
+            keys.append((dataset.names[i], dataset.classes[c]))
+            rows.append(signals)
+    names = list(rows[0]) if rows else []
+    values = {name: np.array([row[name] for row in rows]) for name in names}
+    combined = combine(values) if rows else np.zeros(0)
+    _write(folder / TABLE, dataset.names, keys, {"quality": combined, **values})
+
+
+def load_quality(folder: Path) -> QualityTable:
+    """Read the table that `quality` wrote to a folder.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    path = folder / TABLE
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [
+                (row["name"], row["class"], float(row["quality"])) for row in csv.DictReader(file)
+            ]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as a table with columns name, class and quality ({error!r}); "
+            "delete its folder and repeat the run."
+        ) from error
+    return QualityTable(
+        masks={(name, c): value for name, c, value in rows if c != WHOLE_IMAGE},
+        images={name: value for name, c, value in rows if c == WHOLE_IMAGE},
+    )
+
+
+def evaluate_quality(folder: Path, *, quality: Path, counts: Path, classes: Sequence[str]) -> None:
+    """Rank correlation of the estimated quality with true IoU, into metrics.json.
+
+    spearman: over all masks of tagged classes. spearman_class: mean within the classes that have
+    at least `MIN_IMAGES` masks. spearman_image: over images. worst_fifth: share of the truly worst
+    fifth of the masks among the fifth that is estimated to be the worst. Masks of classes without
+    a true pixel do not count.
+
+    Args:
+        folder: to write to.
+        quality: folder of `quality`.
+        counts: folder of `evaluate_masks` of the same masks; empty without true masks.
+        classes: names of the classes, without background.
+    """
+    if not (counts / PIXEL_COUNTS_FILE).is_file():
+        return save_metrics(folder, {})
+    counted, estimated = load_pixel_counts(counts), load_quality(quality)
+    true = {
+        (name, classes[c]): float(value)
+        for name, matrix in zip(counted.names, counted.matrices, strict=True)
+        for c, value in enumerate(_class_iou(matrix))
+        if value == value and (name, classes[c]) in estimated.masks
+    }
+    pairs = [(estimated.masks[key], value) for key, value in true.items()]
+    names = list(dict.fromkeys(name for name, _ in true))
+    by_image = [
+        (estimated.images[name], _mean([v for key, v in true.items() if key[0] == name]))
+        for name in names
+    ]
+    by_class = [
+        [(estimated.masks[key], value) for key, value in true.items() if key[1] == one]
+        for one in classes
+    ]
+    within = [_correlate(of_class) for of_class in by_class if len(of_class) >= MIN_IMAGES]
+    save_metrics(
+        folder,
+        {
+            "spearman": _correlate(pairs),
+            "spearman_class": _mean([value for value in within if value == value]),
+            "spearman_image": _correlate(by_image),
+            "worst_fifth": worst_found([e for e, _ in pairs], [t for _, t in pairs]),
+        },
+    )
+
+
+def drop_worst(
+    folder: Path,
+    *,
+    quality: Path,
+    masks: Path,
+    data: DictConfig,
+    split: str,
+    share: float,
+    keep: Sequence[str] = (),
+) -> None:
+    """Copy masks, and ignore all pixels of the images of the worst quality.
+
+    Images keep their place in the order of the training, so that runs with and without this differ
+    in the masks only. dropped.txt lists the images.
+
+    Args:
+        folder: to write to.
+        quality: folder of `quality`.
+        masks: folder of pseudo masks.
+        data: configuration of the data set.
+        split: split of the masks.
+        share: share of the images, in [0, 1); rounded down to whole images.
+        keep: names of images that are never dropped, such as those that a person accepted.
+    """
+    names = datasets_of(data)(split, with_masks=False).names
+    images = load_quality(quality).images
+    ordered = sorted(set(names).difference(keep), key=lambda name: (images[name], name))
+    dropped = set(ordered[: int(share * len(names))])
+    for name in track(names, len(names), name_of(folder)):
+        mask = load_mask(image_file(masks, name, ".png"))
+        if name in dropped:
+            mask = np.full_like(mask, IGNORE)
+        save_mask(image_file(folder, name, ".png"), mask)
+    write_text(folder / "dropped.txt", "".join(f"{name}\n" for name in ordered if name in dropped))
+
+
+def _signals_of(dataset: VOCDataset, i: int, masks: Path) -> dict[int, dict[str, float]]:
+    """Signals of the mask of each tagged class of an image, by number of the class."""
+    image = np.asarray(dataset.image(i))
+    mask = load_mask(image_file(masks, dataset.names[i], ".png"))
+    signals = {}
+    for c in np.flatnonzero(dataset.tags[i].numpy()).tolist():
+        of_class = mask == c + 1
+        signals[c] = {
+            "edge": edge_evidence(image, of_class),
+            "border": free_border(of_class),
+            "compact": largest_part(of_class),
+        }
+    return signals
+
+
+def _write(
+    path: Path,
+    names: Sequence[str],
+    keys: Sequence[tuple[str, str]],
+    columns: Mapping[str, np.ndarray],
+) -> None:
+    """Write a row for each image, followed by the rows of its classes."""
+    rows_of: dict[str, list[int]] = {name: [] for name in names}
+    for row, (name, _) in enumerate(keys):
+        rows_of[name].append(row)
+    table: list[tuple[object, ...]] = [("name", "class", *columns)]
+    for name, rows in rows_of.items():
+        means = [f"{values[rows].mean():.6f}" for values in columns.values()]
+        untagged = ["1", *[""] * (len(columns) - 1)]
+        table.append((name, WHOLE_IMAGE, *(means if rows else untagged)))
+        for row in rows:
+            values = [f"{column[row]:.6f}" for column in columns.values()]
+            table.append((name, keys[row][1], *values))
+    write_table(path, table)
+
+
+def _class_iou(matrix: np.ndarray) -> list[float]:
+    """IoU of each class from an image's pixel counts; NaN without true pixels."""
+    return iou(torch.from_numpy(matrix))[1:].tolist()
+
+
+def _correlate(pairs: Sequence[tuple[float, float]]) -> float:
+    return rank_correlation([first for first, _ in pairs], [second for _, second in pairs])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
