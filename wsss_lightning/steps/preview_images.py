@@ -22,7 +22,7 @@ from wsss_lightning.figures.image_grid import Cell, Tile
 from wsss_lightning.figures.overlays import confidence_overlay, heat_overlay, mask_overlay
 
 RGB = UInt8[np.ndarray, "H W 3"]
-Mask = UInt8[np.ndarray, "H W"]
+Mask = UInt8[np.ndarray, "_ _"]
 
 
 # choice of images
