@@ -534,7 +534,7 @@ USES = {
     Backbone: TRAININGS,
     TagMethod: {*TRAININGS, "cams"},
     paint_grabcut: {"box labels"},
-    miou: {"evaluate", "train with crf"},
+    miou: {"evaluate", "previews", "train with crf"},
     VOCDataset: set(REAL_STEPS),
     # what shows, explains and chooses
     track: set(),

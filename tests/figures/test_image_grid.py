@@ -2,8 +2,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_lightning.figures.image_grid import CAPTION, MARGIN, image_grid, save_image
-from wsss_lightning.figures.overlays import class_legend, heat_overlay, mask_overlay
+from wsss_lightning.figures.image_grid import CAPTION, LABEL, MARGIN, Tile, image_grid, save_image
+from wsss_lightning.figures.overlays import (
+    class_legend,
+    confidence_overlay,
+    heat_overlay,
+    mask_overlay,
+)
 from wsss_lightning.ops.masks import IGNORE
 
 
@@ -46,8 +51,16 @@ def test_heat_lies_on_a_grey_picture():
     assert (one == other).all()
 
 
+def test_uncertain_pixels_turn_a_grey_picture_red():  # closed form
+    confidence = np.array([[1.0, 0.75, 0.5, 0.2]], np.float32)
+    shown = confidence_overlay(picture(1, 4, (0, 90, 180)), confidence)[0].astype(int)
+    grey, red = np.array([90, 90, 90]), np.array([230, 0, 38])
+    expected = [grey, (grey + red) / 2, red, red]
+    assert np.abs(shown - np.array(expected)).max() <= 1
+
+
 def rows(*sizes, headings=("image", "truth")):
-    return [{heading: picture(*size) for heading in headings} for size in sizes]
+    return [{heading: [Tile(picture(*size))] for heading in headings} for size in sizes]
 
 
 def test_a_sheet_has_a_column_a_heading_and_a_row_an_image():
@@ -67,6 +80,51 @@ def test_the_legend_shows_the_colour_of_each_class():
     page = np.asarray(image_grid(rows((50, 50)), ["a"], {"cat": 1, "dog": 2}, tile=50))
     colours = {tuple(c) for c in page[-(CAPTION + MARGIN) :].reshape(-1, 3).tolist()}
     assert {(128, 0, 0), (0, 128, 0)} <= colours
+
+
+def test_tiles_of_a_cell_stand_beside_each_other_and_then_below():
+    colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
+    cell = [Tile(picture(50, 50, colour), "x") for colour in colours]
+    row = {"image": [Tile(picture(50, 50))], "CAM": cell}
+    page = np.asarray(image_grid([row], ["a"], {}, tile=50))
+    assert page.shape[1] == 3 * (50 + MARGIN) + MARGIN  # two tiles of the cell beside each other
+    top, left, step = 2 * CAPTION, 2 * MARGIN + 50, 50 + MARGIN
+    places = [(top, left), (top, left + step), (top + step + LABEL, left)]
+    for (y, x), colour in zip(places, colours, strict=True):
+        assert (page[y : y + 50, x : x + 50] == colour).all()
+    below = page[top + 50 : top + 50 + LABEL, MARGIN : MARGIN + 50]
+    assert (below == 255).all()  # the image has no label
+    assert (page[top + 50 : top + 50 + LABEL, left : left + 50] < 255).any()
+
+
+def test_a_long_label_stays_below_its_tile():
+    labels = ["a very long name of a class: peak 1.00", "x" * 100]
+    row = {"CAM": [Tile(picture(60, 60), label) for label in labels]}
+    page = np.asarray(image_grid([row], ["a"], {}, tile=60))
+    gap = page[2 * CAPTION + 60 :][:LABEL, MARGIN + 61 : 2 * MARGIN + 59]
+    assert (gap == 255).all()
+    assert (page[2 * CAPTION + 60 :][:LABEL, -MARGIN:] == 255).all()
+
+
+def test_a_long_legend_is_broken_into_lines():
+    legend = {f"class {i}": i for i in range(1, 9)}
+    short, long = (
+        image_grid(rows((50, 50)), ["a"], part, tile=50) for part in ({"class 1": 1}, legend)
+    )
+    assert long.width == short.width
+    assert long.height > short.height + 3 * CAPTION
+    colours = {tuple(colour) for colour in np.asarray(long).reshape(-1, 3).tolist()}
+    assert {(128, 0, 0), (0, 128, 0), (64, 0, 0)} <= colours  # of classes 1, 2 and 8
+
+
+def test_a_colour_bar_shows_the_colours_of_its_overlay_from_left_to_right():
+    bars = {"score": heat_overlay}
+    page = np.asarray(image_grid(rows((300, 300)), ["a"], {}, tile=300, bars=bars)).astype(int)
+    line = page[-(CAPTION + MARGIN) + 10]
+    is_bar = np.flatnonzero(np.ptp(line, axis=-1) > 30)
+    low, high = line[is_bar[0]], line[is_bar[-1]]
+    assert low[2] > low[0]  # blue
+    assert high[0] > high[2]  # red
 
 
 @pytest.mark.parametrize("size", [(1000, 2), (2, 1000), (1, 1)])

@@ -36,7 +36,7 @@ def test_each_round_leaves_its_labels_their_scores_and_how_much_they_changed(her
     # boxes of generated toys are no objects, and the CRF finds these within them
     assert run.scores["round_1/labels/train/miou"] > run.scores["round_0/labels/train/miou"]
     with Image.open(run.folder / "pictures/labels/train.png") as strip:
-        assert strip.width > 5 * 200  # image, truth, boxes, two rounds
+        assert strip.width > 5 * 160  # image, truth, boxes, two rounds
     assert (run.folder / "pictures/rounds/rounds.png").is_file()
     protocol = run.results["protocol"]
     assert run.results["supervision"] == "boxes"

@@ -146,3 +146,34 @@ def test_a_benchmark_scores_what_train_is_scored_on_and_trains_nothing_again(
     works = {stage["work"] for stage in run.stages.values() if stage.get("split") == "part"}
     assert works
     assert works <= evaluated
+
+
+RANKED = {
+    "tags": {"train": "pseudo", "val": "segmentation"},
+    "seeds": {"train": "pseudo", "val": "none"},
+    "affinity": {"train": "pseudo", "val": "segmentation_crf"},
+    "boxes": {"labels": "pseudo", "train": "pseudo", "val": "segmentation"},
+    "full_supervision": {"train": "segmentation", "val": "segmentation"},
+}
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_pictures_rank_images_by_pseudo_masks_of_train_and_by_the_last_masks_of_val(done, name):
+    run, _ = done(*PIPELINES[name])
+    for preview, step in RANKED[name].items():
+        split = "val" if preview == "val" else "train"
+        shown = run.stages[f"pictures/{preview}"]
+        assert shown["evaluation"] == run.folder / f"{step}_miou/{split}"
+        assert shown["evaluated"]
+
+
+def test_pictures_show_the_last_marginals_and_the_tags_of_the_last_classifier(done):
+    for name, refined in (("affinity", "affinity_crf"), ("tags", "crf"), ("sc_cam", "crf")):
+        run, _ = done(*PIPELINES[name])
+        for split in ("train", "val"):
+            shown = run.stages[f"pictures/{split}"]
+            assert shown["marginals"] == run.folder / refined / split
+            assert shown["probabilities"] == run.folder / "tag_probabilities" / split
+            classifier = "round_2/classifier" if name == "sc_cam" else "classifier"
+            tagged = run.stages[f"tag_probabilities/{split}"]
+            assert tagged["trained"] == run.folder / classifier

@@ -255,7 +255,7 @@ def test_jobs_of_one_start_share_what_they_do_anew(here, tmp_path):
 # in the order of the pipeline
 KINDS = {
     "cam": "classifier classifier_val seeds/val seeds_miou/val crf/val crf_masks/val crf_miou/val "
-    "segmentation predictions/val pictures/val",
+    "segmentation predictions/val tag_probabilities/val pictures/val",
     "box": "round_0/labels round_1/labels",
     "sc_cam": "round_1/features round_1/clusters pictures/round_1",
 }

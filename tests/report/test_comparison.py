@@ -9,16 +9,17 @@ from wsss_lightning.evaluation.error_analysis import WRONG, ErrorType
 from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE
 from wsss_lightning.report.__main__ import main
 from wsss_lightning.report.annotation_cost import Costs
-from wsss_lightning.report.comparison import Comparison, example_images
+from wsss_lightning.report.comparison import Comparison, example_images, ranking_of_images
 from wsss_lightning.report.grouping import group
 from wsss_lightning.report.runs import find_runs
+from wsss_lightning.steps.preview_images import Ranking
 
 VAL = ("segmentation", "val")
 
 
-def compared(folder, baseline=None) -> Comparison:
+def compared(folder, baseline=None, step=None) -> Comparison:
     (data,) = group(find_runs([folder]))
-    return Comparison(data, baseline, Costs())
+    return Comparison(data, baseline, Costs(), step)
 
 
 def test_methods_come_best_first_and_are_compared_with_cam(write_runs, tmp_path):
@@ -111,17 +112,55 @@ def test_hours_are_those_of_what_was_learnt_from(tmp_path, write_runs):
 
 
 def test_examples_are_the_worst_and_some_of_the_rest():
-    ranked = [(f"{i}", i / 100) for i in range(100)]
-    assert [name for name, _ in example_images(ranked, 6)] == ["0", "1", "2", "35", "67", "99"]
-    assert example_images(ranked[:3], 6) == ranked[:3]
+    ranking = Ranking("mIoU", {f"{i:02}": i / 100 for i in range(100)})
+    assert example_images(ranking, 6) == {
+        "00": "worst of 100: mIoU 0 %",
+        "01": "2nd worst of 100: mIoU 1 %",
+        "02": "3rd worst of 100: mIoU 2 %",
+        "35": "mIoU 35 %",
+        "67": "mIoU 67 %",
+        "99": "best of 100: mIoU 99 %",
+    }
+    few = Ranking("mIoU", {"b": 0.5, "a": 0.25})
+    assert example_images(few, 6) == {
+        "a": "worst of 2: mIoU 25 %",
+        "b": "best of 2: mIoU 50 %",
+    }
+
+
+def test_images_of_another_split_are_ranked_by_its_last_step(tmp_path, write_runs):
+    steps = (("seeds", "train"), ("crf", "val"), ("seeds", "val"))
+    write_runs(tmp_path, {"cam": 1.0, "seam": 1.5}, seeds=1, images=5, steps=steps)
+    comparison = compared(tmp_path, step=("seeds", "train"))
+    for split, step in (("train", ("seeds", "train")), ("val", ("crf", "val"))):
+        ranking = ranking_of_images(comparison, split)
+        assert ranking.values == comparison.difficulty(step)
+        assert ranking.values
+    assert ranking_of_images(comparison, "test") is None
+
+
+def test_without_pixel_counts_images_are_ranked_by_the_mean_quality_of_all_runs(
+    tmp_path, write_runs
+):
+    write_runs(tmp_path, {"cam": 1.0, "seam": 1.5}, seeds=1, images=5)
+    for path in tmp_path.rglob("images.npz"):
+        path.unlink()
+    assert ranking_of_images(compared(tmp_path), "train") is None
+    for run, values in (("cam_0", "a,,0.5\nb,,0.25\n"), ("seam_0", "a,,1\nb,cat,1\n")):
+        (tmp_path / run / "quality").mkdir()
+        (tmp_path / run / "quality/quality.csv").write_text(f"name,class,quality\n{values}")
+    comparison = compared(tmp_path)
+    assert ranking_of_images(comparison, "train").values == {"a": 0.75, "b": 0.25}
+    assert ranking_of_images(comparison, "val") is None  # only training images have pseudo masks
+    (tmp_path / "cam_0/quality/quality.csv").write_text("name\n")
+    assert ranking_of_images(comparison, "train").values == {"a": 1.0}
+    assert_names(comparison.notes[-1], tmp_path / "cam_0/quality/quality.csv")
 
 
 def test_images_that_show_nothing_known_are_not_ranked(tmp_path, write_runs):
     write_runs(tmp_path, {"cam": 1.0}, seeds=1, images=5)
     comparison = compared(tmp_path)
-    ranked = comparison.difficulty(VAL)
-    assert len(ranked) == 5
-    assert [value for _, value in ranked] == sorted(value for _, value in ranked)
+    assert len(comparison.difficulty(VAL)) == 5
 
 
 def test_figures_over_seeds_are_means_of_results(tmp_path, write_runs):

@@ -190,15 +190,20 @@ def test_tables_hold_probe_images_classes_and_thresholds(cam):
     told, scores = runs_of(run)["results"], run.scores
     steps = ["CRF", "pseudo mask", "prediction"]
     train, val = (told.table(f"probes/{split}") for split in ("train", "val"))
-    assert train["columns"] == ["name", "tags", "image", "truth", "CAM", *steps]
-    assert val["columns"] == ["name", "tags", "image", "truth", "CAM", "CRF", "prediction"]
+    shown = ["name", "tags", "image", "truth", "CAM", "confidence"]
+    assert train["columns"] == [*shown, *steps]
+    assert val["columns"] == [*shown, "CRF", "prediction"]
     for split, table in (("train", train), ("val", val)):
         names = sorted(path.stem for path in (run.folder / f"predictions/{split}").glob("*.png"))
         assert [row[0] for row in table["data"]] == [names[0], names[-1]]  # num_previews=2
-        for cell in (cell for row in table["data"] for cell in row[2:]):
-            assert cell["_type"] == "image-file"
-            with Image.open(told.kept[cell["path"]]) as picture:
-                assert max(picture.size) == 64
+        for row in table["data"]:
+            for heading, cell in zip(table["columns"][2:], row[2:], strict=True):
+                assert cell["_type"] == "image-file"
+                with Image.open(told.kept[cell["path"]]) as picture:
+                    # a heat map of each tag beside the others
+                    count = len(row[1].split(", ")) if heading == "CAM" else 1
+                    assert max(picture.width / count, picture.height) == 64
+            assert [f"{tag}: peak" in row[6 - 2]["caption"] for tag in row[1].split(", ")]
     classes = told.table("per_class_iou")
     assert {f"{step}/{split}/iou_{name}": iou for step, split, name, iou in classes["data"]} == {
         key: value for key, value in scores.items() if "/iou_" in key

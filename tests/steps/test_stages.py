@@ -12,6 +12,7 @@ from PIL import Image
 import wsss_lightning.steps.crf
 import wsss_lightning.steps.train
 from wsss_lightning.data.scores import load_mask, load_score, load_strided, save_mask, save_score
+from wsss_lightning.data.tag_probabilities import load_probabilities
 from wsss_lightning.densecrf.pydensecrf_engine import EngineError
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.sc_cam.clusters import ABSENT
@@ -28,6 +29,7 @@ from wsss_lightning.steps.metrics_file import load_metrics
 from wsss_lightning.steps.previews import cluster_previews, previews
 from wsss_lightning.steps.pseudo_masks import pseudo_masks
 from wsss_lightning.steps.runtime import Runtime, build_trainer
+from wsss_lightning.steps.tag_probabilities import tag_probabilities
 from wsss_lightning.steps.train import load, load_sub_tags, train
 
 SIDE = 10
@@ -676,6 +678,26 @@ def test_the_figures_of_the_tags_are_left(tmp_path, data, clip_and_round):
     assert load_metrics(tmp_path)["map"] == 1  # every image is tagged
 
 
+def test_probabilities_of_tags_are_those_of_the_classifier_and_an_interrupted_stage_goes_on(
+    tmp_path, data
+):
+    trained, folder = trained_classifier(tmp_path / "net"), tmp_path / "probabilities"
+    folder.mkdir()
+    # left by an interrupted run: it is believed, not made again
+    (folder / "part-0.csv").write_text("x2,0.25\nx3,0.75\n")
+    how = {"trained": trained, "data": data, "split": "val", "long_side": 33, "batch_size": 2}
+    tag_probabilities(folder, runtime=runtime(), **how)
+    assert [path.name for path in folder.iterdir()] == ["probabilities.csv"]
+    found = load_probabilities(folder / "probabilities.csv")
+    assert list(found) == NAMES
+    images = torch.stack([instantiate(data.dataset)(split="val")[i]["image"] for i in range(4)])
+    with torch.no_grad():
+        logits = load(trained)(view_of(images, 33 / SIDE, "aligned", 16))
+    expected = (1 / (1 + (-logits).exp())).flatten().tolist()
+    expected[2:] = 0.25, 0.75
+    assert [of_image["cat"] for of_image in found.values()] == pytest.approx(expected, abs=1e-5)
+
+
 # pictures
 
 
@@ -686,8 +708,8 @@ def test_a_sheet_shows_evenly_chosen_images(tmp_path, data, seeds):
         save_mask(masks / f"{name}.png", np.ones((SIDE, SIDE), np.uint8))
     previews(tmp_path, data=data, split="val", count=2, seeds=seeds, steps={"pseudo": masks})
     page = Image.open(tmp_path / "val.png")
-    assert page.width > 4 * 200
-    assert page.height > 2 * 200
+    assert page.width > 4 * 160
+    assert page.height > 2 * 160
 
 
 def test_true_masks_that_change_change_the_digest_of_the_data(tmp_path):

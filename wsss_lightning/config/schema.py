@@ -194,7 +194,7 @@ class Config:
     benchmark: Benchmark
     pseudo: Pseudo
     test: Test
-    num_previews: Annotated[Count, "rows of each preview image"]
+    num_previews: Annotated[Count, "evenly spaced images of each preview"]
     workers: Annotated[int, Ge(0)]
     checkpoint_minutes: (
         Annotated[float, Ge(0), "null: checkpoints at the ends of epochs only"] | None

@@ -170,17 +170,15 @@ def _one_line(text: str) -> str:
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """One line of text; its beginning is shortened if it is wider than `width` pixels.
-
-    The end of a tile's label holds its numbers.
-    """
+    """One line of text, at most `width` pixels wide; numbers after a colon are cut last."""
     text = _one_line(text)
-    if font.getlength(text) <= width:
-        return text
     name, separator, numbers = text.partition(": ")
-    while name and font.getlength(f"{name}…{separator}{numbers}") > width:
+    while name and font.getlength(text) > width:
         name = name[:-1]
-    return f"{name}…{separator}{numbers}"
+        text = f"{name}…{separator}{numbers}"
+    while font.getlength(text) > width:
+        text = text[:-1]
+    return text
 
 
 def _fit(image: UInt8[np.ndarray, "H W 3"], tile: int) -> Image.Image:

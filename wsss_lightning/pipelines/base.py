@@ -216,6 +216,7 @@ class Experiment:
                 data=data,
                 split=split,
                 long_side=cfg.cam.long_side,
+                batch_size=cfg.cam.batch_size,
             )
             self.show(
                 split,

@@ -47,7 +47,7 @@ from wsss_lightning.steps.preview_images import (
 from wsss_lightning.utils.console import track
 
 RED = (230, 0, 38)
-Mask = UInt8[np.ndarray, "H W"]
+Mask = UInt8[np.ndarray, "_ _"]
 BAR_STOPS = 9  # colours of a colour bar
 Masks = Mapping[str, Mask]
 Probabilities = Mapping[str, Mapping[str, float]]

@@ -28,12 +28,14 @@ class Tile:
         caption: what it shows.
         numbers: scores of it; may be empty.
         full: name of its file in full size.
+        size: width and height of the small image, pixels.
     """
 
     source: str
     caption: str
     numbers: str
     full: str
+    size: tuple[int, int]
 
 
 def make_tile(folder: Path, image: RGB, caption: str, numbers: str = "") -> Tile:
@@ -45,14 +47,15 @@ def make_tile(folder: Path, image: RGB, caption: str, numbers: str = "") -> Tile
         caption: text below the tile.
         numbers: second line of this text.
     """
-    full = _jpeg(image, FULL_SIZE, quality=90)
+    full, _ = _jpeg(image, FULL_SIZE, quality=90)
     name = f"{hashlib.sha256(full).hexdigest()[:16]}.jpg"
     path = folder / name
     if not path.is_file():
         folder.mkdir(exist_ok=True)
         write_atomically(path, lambda file: file.write(full))
-    small = base64.b64encode(_jpeg(image, TILE_SIZE, quality=72)).decode()
-    return Tile("data:image/jpeg;base64," + small, caption, numbers, name)
+    small, size = _jpeg(image, TILE_SIZE, quality=72)
+    source = "data:image/jpeg;base64," + base64.b64encode(small).decode()
+    return Tile(source, caption, numbers, name, size)
 
 
 def remove_other_images(folder: Path, kept: set[str]) -> None:
@@ -71,9 +74,10 @@ def remove_other_images(folder: Path, kept: set[str]) -> None:
         folder.rmdir()
 
 
-def _jpeg(pixels: RGB, side: int, quality: int) -> bytes:
+def _jpeg(pixels: RGB, side: int, quality: int) -> tuple[bytes, tuple[int, int]]:
+    """An image of at most this longer side as JPEG, and its width and height."""
     image = Image.fromarray(pixels)
     image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
+    return buffer.getvalue(), image.size

@@ -21,7 +21,6 @@ from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE, load_pixel
 from wsss_lightning.figures.image_grid import Cell, Tile
 from wsss_lightning.figures.overlays import confidence_overlay, heat_overlay, mask_overlay
 
-RGB = UInt8[np.ndarray, "H W 3"]
 Mask = UInt8[np.ndarray, "_ _"]
 
 
@@ -131,7 +130,7 @@ def ranked_notes(ranking: Ranking, count: int) -> dict[str, str]:
         count: number of the worst, and of the best; an image is not both.
     """
     ordered = ranking.order()
-    worst = ordered[:count]
+    worst = ordered[: min(count, -(-len(ordered) // 2))]
     best = ordered[::-1][: min(count, len(ordered) - len(worst))]
     notes = {}
     for place, names in (("worst", worst), ("best", best)):

@@ -14,7 +14,7 @@ from wsss_lightning.steps.train import load
 from wsss_lightning.training.callbacks.probability_writer import ProbabilityWriter
 
 
-@step(memory_keys=("cam.long_side",))
+@step(memory_keys=("cam.batch_size", "cam.long_side"))
 def tag_probabilities(
     folder: Path,
     *,
@@ -23,6 +23,7 @@ def tag_probabilities(
     data: DictConfig,
     split: str,
     long_side: int | None,
+    batch_size: int,
 ) -> None:
     """Probability of every class for every image of a split, in probabilities.csv.
 
@@ -36,10 +37,13 @@ def tag_probabilities(
         data: configuration of the data set.
         split: split whose images are read.
         long_side: longer side of the images, in pixels; None keeps their size.
+        batch_size: number of images of a batch.
     """
     predictor = TagPredictor(load(trained), CamSettings(long_side=long_side))
     writer = ProbabilityWriter(folder)
-    images = data_module(data, runtime, predict=split, skip=set(writer.written()))
+    images = data_module(
+        data, runtime, eval_batch_size=batch_size, predict=split, skip=set(writer.written())
+    )
     predict_images(runtime, folder, predictor, images, writer)
     dataset = datasets_of(data)(split, with_masks=False)
     written = writer.written()
