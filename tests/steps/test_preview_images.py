@@ -139,12 +139,12 @@ def test_without_true_masks_images_are_ranked_by_quality_if_it_is_known(dataset,
     table = tmp_path / "quality.csv"
     rows = [f"{name},,{i / 10},x" for i, name in enumerate(dataset.names)]
     table.write_text("\n".join(["name,class,quality,entropy", "train_0,cat,0.99,x", *rows]))
-    ranking = ranking_by_quality(table)
+    ranking = ranking_by_quality(tmp_path)
     assert ranking.values == {name: i / 10 for i, name in enumerate(dataset.names)}
     assert [choice.index for choice in choose_images(dataset, 1, ranking)] == [0, 5]
     assert choose_images(dataset, 2, None) == choose_images(dataset, 2, Ranking("quality", {}))
     table.write_text("name,class,quality\n")
-    assert ranking_by_quality(table) is None
+    assert ranking_by_quality(tmp_path) is None
 
 
 # pictures
