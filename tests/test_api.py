@@ -83,12 +83,10 @@ def test_bad_arguments_raise_the_message_of_the_command(elsewhere, arguments, fa
     assert not (elsewhere / "runs").exists()
 
 
-@pytest.mark.slow
 def test_a_failed_sweep_names_its_jobs(elsewhere):
-    with raises_naming(InputError, "2 jobs", "data.root", "nowhere"):
-        wsss_lightning.sweep(
-            "cam", "voc2012", ["data.root=nowhere", "seed=0,1", "-m"], show_output=False
-        )
+    overrides = ["seeds.background_score=2,3", "-m"]
+    with raises_naming(InputError, "2 jobs", "seeds.background_score", 2.0, 3.0):
+        wsss_lightning.sweep("cam", overrides=overrides, show_output=False)
 
 
 def test_output_is_shown_while_the_run_goes_on(program, elsewhere, monkeypatch):

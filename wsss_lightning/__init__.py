@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wsss_lightning.errors import InputError
     from wsss_lightning.predict.model_file import TrainedModel, load
     from wsss_lightning.predict.predictor import Prediction, Predictor
+    from wsss_lightning.report.runs import RunResult
 
     __version__: str
 
@@ -33,6 +34,7 @@ __all__ = [
     "InputError",
     "Prediction",
     "Predictor",
+    "RunResult",
     "TrainedModel",
     "__version__",
     "load",
@@ -47,6 +49,7 @@ _MODULES = {
     "InputError": "wsss_lightning.errors",
     "Prediction": "wsss_lightning.predict.predictor",
     "Predictor": "wsss_lightning.predict.predictor",
+    "RunResult": "wsss_lightning.report.runs",
     "TrainedModel": "wsss_lightning.predict.model_file",
     "load": "wsss_lightning.predict.model_file",
     "mean_field": "wsss_lightning.densecrf.api",

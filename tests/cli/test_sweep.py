@@ -38,6 +38,12 @@ def fail(error):
     return act
 
 
+def test_the_cause_of_a_failed_job_names_the_key(tmp_path):
+    with pytest.raises(InputError):
+        job(tmp_path, "0_a", fail(InputError("`root` is nowhere")))
+    assert records(tmp_path, "this")[0]["cause"] == "data.root is nowhere"
+
+
 def test_what_became_of_each_job_is_told_in_order(tmp_path, capsys):
     job(tmp_path, "10_b", lambda record: record.update(objective=0.5))
     with pytest.raises(InputError):
@@ -50,11 +56,12 @@ def test_what_became_of_each_job_is_told_in_order(tmp_path, capsys):
     assert [r["state"] for r in found] == ["failed", "interrupted", "failed", "done"]
     assert "traceback" not in found[0]
     assert "ZeroDivisionError" in found[2]["traceback"]
-    failed = print_jobs(tmp_path)
-    assert [f["cause"] for f in failed] == [
+    jobs = print_jobs(tmp_path)
+    assert [job.get("cause") for job in jobs] == [
         "a key is wrong",
         "KeyboardInterrupt",
         "division by zero",
+        None,
     ]
     out = capsys.readouterr().out
     assert "seed=2" in out
@@ -64,7 +71,8 @@ def test_what_became_of_each_job_is_told_in_order(tmp_path, capsys):
 
 def test_a_job_that_was_not_scored_says_so(tmp_path, capsys):
     job(tmp_path, "0_a", lambda record: record.update(objective=None))
-    assert print_jobs(tmp_path) == []
+    (job_record,) = print_jobs(tmp_path)
+    assert job_record["state"] == "done"
     assert "not scored" in capsys.readouterr().out
 
 

@@ -130,7 +130,8 @@ def test_every_block_says_what_it_is():
 
 
 # pages whose examples train networks
-TRAINING = (ROOT / "README.md", ROOT / "docs/python_api.md")
+# the last one uses the run of the first
+TRAINING = (ROOT / "README.md", ROOT / "docs/python_api.md", ROOT / "docs/export.md")
 
 
 def run_python(page: Path) -> None:
@@ -155,7 +156,7 @@ def test_python_examples_that_train_run_on_tiny_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     for path in (tmp_path / "photo.jpg", tmp_path / "photos/a photo.png"):
-        Image.new("RGB", (80, 60), (200, 40, 40)).save(path)
+        Image.new("RGB", (96, 80), (200, 40, 40)).save(path)
     given = api._arguments
     monkeypatch.setattr(api, "_arguments", lambda *words: [*given(*words), *TINY])
     for page in TRAINING:

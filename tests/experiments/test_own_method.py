@@ -54,6 +54,36 @@ def test_a_method_outside_the_package_runs_and_is_cached_by_its_code(template):
     assert {"classifier", "seeds/train"} <= set(stages_in(changed.stdout, DONE))
 
 
+USE = """
+import sys
+
+import numpy as np
+
+import wsss_lightning as wsss
+
+run = wsss.run(
+    "cam", overrides=["method=max_pooled_cam", *sys.argv[1:]], config_dir="my_conf"
+)
+photo = np.zeros((48, 64, 3), np.uint8)
+classifier = wsss.load(run.folder, "classifier")
+print(type(classifier.module).__name__, classifier.cams(photo, tags=["cat"])["cat"].shape)
+(prediction,) = wsss.Predictor(run.folder)(photo)
+print(prediction.mask.shape)
+"""
+
+
+def test_a_method_outside_the_package_is_used_from_python(template):
+    (template / "use.py").write_text(USE)
+    used = run(template, *TINY, module="use", WSSS_ALLOW="my_methods")
+    assert used.returncode == 0, used.stderr
+    assert used.stdout.splitlines()[-2:] == ["MaxPooledCam (48, 64)", "(48, 64)"]
+    model = next(template.glob("runs/*/models/classifier/model.safetensors"))
+    load = f"import wsss_lightning as w; w.load({str(model)!r})"
+    (template / "refused.py").write_text(load)
+    refused = run(template, module="refused")
+    assert_names(refused.stderr, "InputError", "my_methods", "WSSS_ALLOW=my_methods")
+
+
 def test_the_template_keeps_the_contract_of_methods(template):
     checked = run(template, "-q", "-p", "no:cacheprovider", module="pytest")
     assert checked.returncode == 0, checked.stdout

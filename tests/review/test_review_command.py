@@ -12,9 +12,9 @@ from commands import start, there
 from facts import assert_names, raises_naming
 from review_runs import write_run
 
+from wsss_lightning.cli.verbs import run_command_line
 from wsss_lightning.errors import InputError
 from wsss_lightning.review import __main__ as command
-from wsss_lightning.review.__main__ import main
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_page_is_served_on_this_machine_until_ctrl_c(run_folder, tmp_path):
 
 def refused(capfd, *words: str) -> str:
     with pytest.raises(SystemExit) as stop:
-        main([*words, "--no-browser"])
+        run_command_line(["review", *words, "--no-browser"])
     assert stop.value.code == 1
     return capfd.readouterr().err
 

@@ -158,7 +158,7 @@ def test_images_come_worst_first_with_tags_sizes_and_quality(client):
     assert [one["name"] for one in run["classes"]] == CLASSES
     assert run["has_quality"]
     assert run["can_retag"]
-    assert [layer["key"] for layer in run["layers"]] == ["pseudo", "corrected", "segmentation"]
+    assert [layer["key"] for layer in run["layers"]] == ["pseudo", "decided", "segmentation"]
 
 
 def test_without_quality_images_come_by_name(tmp_path):
@@ -187,19 +187,19 @@ def test_layers_fit_the_photo_and_show_the_mask(client, run_folder):
 
 
 def test_the_corrected_mask_follows_the_decisions(client):
-    before = picture(client, "images/0/corrected")
+    before = picture(client, "images/0/decided")
     assert (before == picture(client, "images/0/pseudo")).all()
     decide(client, 0, "", "ignore", id="r", size=SIZE, points=[[0, 0], [8, 0], [8, 8], [0, 8]])
-    after = picture(client, "images/0/corrected")
+    after = picture(client, "images/0/decided")
     assert (after[:8, :8, :3] == 255).all()
     assert (after[8:, 8:] == before[8:, 8:]).all()
     decide(client, 0, "", "reject")
-    assert (picture(client, "images/0/corrected")[..., :3] == 255).all()
+    assert (picture(client, "images/0/decided")[..., :3] == 255).all()
 
 
 def test_another_split_shows_its_refined_masks_and_cannot_be_retagged(run_folder):
     run = ReviewedRun(run_folder, "val")
-    assert [layer.label for layer in run.layers] == ["CRF", "prediction"]
+    assert [layer.label for layer in run.layers] == ["CRF", "segmentation"]
     assert not run.can_retag
     assert run.describe()["images"][0]["name"] == "val_0"
 

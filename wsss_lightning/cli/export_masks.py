@@ -91,9 +91,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from wsss_lightning.export.masks.formats import format_module
+    from wsss_lightning.export.masks.formats import codec
 
-    format_module(arguments.format)  # its packages are installed
+    codec(arguments.format)  # its packages are installed
     from wsss_lightning.export.masks.exporting import ExportOptions, export_masks
     from wsss_lightning.export.masks.sources import open_source
 

@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from wsss_lightning.export.masks.formats import format_module
+    from wsss_lightning.export.masks.formats import codec
 
     mapping = _mapping(arguments.map)
     classes = class_list(arguments.classes)
@@ -100,7 +100,7 @@ def _import(arguments: argparse.Namespace) -> None:
             "the classes and images of the masks are unknown; give --run RUN, or --images DIR and "
             "--classes cat,dog."
         )
-    format_module(arguments.format)  # its packages are installed
+    codec(arguments.format)  # its packages are installed
     from wsss_lightning.data.sources.names import ImageIndex
     from wsss_lightning.export.masks.importing import ImportOptions, import_masks
     from wsss_lightning.export.masks.sources import open_run

@@ -38,6 +38,7 @@ DEFAULT: Final = "run"
 VERBS: Final = {
     "run": Verb("wsss_lightning.cli.run", "train and evaluate; the word may be left out"),
     "predict": Verb("wsss_lightning.cli.predict", "masks of photos by a trained network"),
+    "export": Verb("wsss_lightning.cli.export", "a trained network as ONNX or torch.export file"),
     "report": Verb("wsss_lightning.report.__main__", "compare finished runs on one HTML page"),
     "review": Verb(
         "wsss_lightning.review.__main__", "look at pseudo masks in a browser, and correct them"

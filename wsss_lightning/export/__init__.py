@@ -1,1 +1,1 @@
-"""Networks and masks in the formats of other programs."""
+"""Trained networks in formats of other programs, verified against PyTorch."""

@@ -24,12 +24,12 @@ OWN_STEPS = {
     "classification": ("seeds",),
 }
 USE = {
-    "segmentation": """from wsss_lightning.predict.predictor import Predictor
+    "segmentation": """from wsss_lightning import Predictor
 
 predict = Predictor("model.safetensors")
 predict("photos/cat.jpg")[0].overlay().save("cat.png")
 """,
-    "classification": """from wsss_lightning.predict.model_file import load
+    "classification": """from wsss_lightning import load
 
 model = load("model.safetensors")
 maps = model.cams("photos/cat.jpg")  # {class: (H W) in [0, 1)}
@@ -166,7 +166,7 @@ def _limits(info: ModelInfo) -> str:
         lines.insert(
             0,
             "- It learnt from weak labels: outlines are coarse, and what often surrounds a class "
-            "(rails of trains, water of boats) may be labelled as the class.",
+            "(rails under trains, water around boats) may be labelled as the class.",
         )
     return "\n".join(lines)
 

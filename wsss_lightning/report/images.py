@@ -28,6 +28,7 @@ from wsss_lightning.figures.overlays import (
     label_colours,
     mask_overlay,
 )
+from wsss_lightning.pipelines.masks_to_learn import PSEUDO_HEADINGS
 from wsss_lightning.report.comparison import ERROR_NAMES
 from wsss_lightning.report.methods import DataSet, Method
 from wsss_lightning.report.runs import RunResult, Step
@@ -273,8 +274,7 @@ def masks_of(run: RunResult, step: Step) -> Path | None:
     """Folder of the masks of a step; None if the run does not have it."""
     name, split = step
     folders = {
-        "pseudo": run.folder / "pseudo",
-        "reviewed": run.folder / "reviewed",
+        **{stage: run.folder / stage for stage in PSEUDO_HEADINGS},
         "segmentation": run.folder / "predictions" / split,
         "segmentation_crf": run.folder / "predictions_crf_masks" / split,
     }

@@ -11,35 +11,39 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from wsss_lightning.cli.error_messages import fail
+from wsss_lightning.cli.parser import verb_parser
 from wsss_lightning.errors import InputError
 from wsss_lightning.utils.console import print_plain
 
+DESCRIPTION = """
+Serve a page on this machine to look at the pseudo masks of a run, the worst first, and to accept,
+reject and correct them. Each decision is saved at once in a CSV file, which the next run takes with
+pseudo.review=FILE. Needs pip install 'wsss-lightning[review]'.
+"""
+EXAMPLES = ("review runs/cam", "review runs/cam --port 8123 --no-browser")
 HOST = "127.0.0.1"
 GRACE = 2  # seconds
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry of the command."""
-    parser = argparse.ArgumentParser(
-        prog="wsss-lightning review",
-        description="Serve a page on this machine to look at the pseudo masks of a run, the worst "
-        "first, and to decide about them. pseudo.review=FILE gives the decisions to the next run.",
-    )
-    parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--out", type=Path, help="file of the decisions; default: RUN/review.csv")
-    parser.add_argument("--split", help="split to show; default: the training split")
-    parser.add_argument("--port", type=int, default=0, help="default: any free port")
-    parser.add_argument("--no-browser", action="store_true", help="print the address only")
-    given = parser.parse_args(arguments)
-    try:
-        serve(given.run, given.out, given.split, given.port, browser=not given.no_browser)
-    except InputError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(
-            f"A file cannot be read or written ({error}). Change its permissions, or choose --out."
-        )
+def parser() -> argparse.ArgumentParser:
+    """Parser of the command."""
+    made = verb_parser("review", DESCRIPTION, EXAMPLES)
+    made.add_argument("run", type=Path, help="folder of a finished run")
+    made.add_argument("--out", type=Path, help="file of the decisions; default: RUN/review.csv")
+    made.add_argument("--split", help="split to show; default: the training split")
+    made.add_argument("--port", type=int, default=0, help="default: any free port")
+    made.add_argument("--no-browser", action="store_true", help="print the address only")
+    return made
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: as in `serve`.
+    """
+    given = parser().parse_args(arguments)
+    serve(given.run, given.out, given.split, given.port, browser=not given.no_browser)
 
 
 def serve(folder: Path, out: Path | None, split: str | None, port: int, browser: bool) -> None:
@@ -137,7 +141,3 @@ def listen(port: int) -> socket.socket:
             "any free port."
         ) from error
     return listener
-
-
-if __name__ == "__main__":
-    main()

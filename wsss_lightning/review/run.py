@@ -28,11 +28,12 @@ from wsss_lightning.figures.overlays import label_colours
 from wsss_lightning.report.images import masks_of
 from wsss_lightning.report.runs import RunResult, find_runs
 from wsss_lightning.review import pictures
-from wsss_lightning.review.quality import FILE_NAME, Quality, read_quality
 from wsss_lightning.review.ranking import UNKNOWN, worst_first
+from wsss_lightning.steps.labels import step_label
+from wsss_lightning.steps.quality import TABLE, QualityTable, load_quality
 from wsss_lightning.utils.text import shorten
 
-CORRECTED: Final = "corrected"  # key of the layer that depends on the decisions
+DECIDED: Final = "decided"  # key of the layer that depends on the decisions
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,12 @@ class ReviewedRun:
         self._lacking()
 
     @cached_property
-    def quality(self) -> Quality:
+    def quality(self) -> QualityTable:
         """Estimated quality of the pseudo masks; empty if the run has none."""
-        path = self.run.folder / "quality" / FILE_NAME
-        return read_quality(path) if self.is_training_split and path.is_file() else Quality()
+        folder = self.run.folder / "quality"
+        if not self.is_training_split or not (folder / TABLE).is_file():
+            return QualityTable({}, {})
+        return load_quality(folder)
 
     @cached_property
     def order(self) -> list[int]:
@@ -100,10 +103,10 @@ class ReviewedRun:
     @cached_property
     def class_quality(self) -> list[dict[int, float]]:
         """Quality of each tagged class of each image; that of the image where a class has none."""
-        of_images, of_classes = self.quality.images, self.quality.classes
+        of_images, of_masks = self.quality.images, self.quality.masks
         return [
             {
-                c: of_classes.get((name, self.classes[c]), of_images.get(name, UNKNOWN))
+                c: of_masks.get((name, self.classes[c]), of_images.get(name, UNKNOWN))
                 for c in self.tags(i)
             }
             for i, name in enumerate(self.names)
@@ -129,13 +132,13 @@ class ReviewedRun:
         """The run's layers, and what the next run would learn from."""
         layers = [{"key": layer.key, "label": layer.label} for layer in self.layers]
         if self.is_training_split:
-            layers.insert(1, {"key": CORRECTED, "label": "with corrections"})
+            layers.insert(1, {"key": DECIDED, "label": "with decisions"})
         return layers
 
     def _describe_image(self, i: int) -> dict[str, Any]:
         name = self.names[i]
         height, width = self.dataset.image_size(i)
-        values = {c: self.quality.classes.get((name, self.classes[c])) for c in self.tags(i)}
+        values = {c: self.quality.masks.get((name, self.classes[c])) for c in self.tags(i)}
         return {
             "index": i,
             # a file name may hold bytes that are no text
@@ -163,7 +166,7 @@ class ReviewedRun:
         layer = next((one for one in self.layers if one.key == key), None)
         return None if layer is None else pictures.mask_layer(self._load(layer, i))
 
-    def corrected(self, i: int, state: ImageState) -> bytes:
+    def decided(self, i: int, state: ImageState) -> bytes:
         """Mask of image i as the next run would correct it, PNG."""
         mask, corrections = self._load(self.layers[0], i), state.corrections()
         if corrections is not None:
@@ -238,21 +241,16 @@ def _open(node: dict[str, Any], split: str) -> VOCDataset:
 
 
 def _layers(run: RunResult, split: str, is_training_split: bool) -> list[Layer]:
-    """Masks of a split: what the segmentation network learns from first, then its predictions."""
-    layers = []
+    """Masks of a split: those that decisions are about first, predictions last."""
+    steps = ["segmentation_crf", "segmentation"]
     if is_training_split:
-        layers = [
-            Layer("reviewed", "reviewed mask", run.folder / "reviewed"),
-            Layer("pseudo", "pseudo mask", run.folder / "pseudo"),
-            Layer("labels", "labels", run.stage("labels")),
-        ]
+        # the worst masks are ignored in `kept`, and reviewed ones hold earlier decisions already
+        steps = ["corrected", "pseudo", "reviewed", "kept", *steps]
     else:
-        steps = sorted(run.results.steps.items(), key=lambda item: -item[1].order)
-        folders = [(info.label, masks_of(run, (name, split))) for name, info in steps]
-        found = [Layer("refined", label, one) for label, one in folders if one is not None]
-        layers = found[:1]
-    for step, label in (("segmentation_crf", "prediction + CRF"), ("segmentation", "prediction")):
-        folder = masks_of(run, (step, split))
-        if folder is not None:
-            layers.append(Layer(step, label, folder))
-    return [layer for layer in layers if layer.folder.is_dir()]
+        refined = sorted(run.results.steps, key=lambda name: -run.results.steps[name].order)
+        steps = [*refined[:1], *steps]
+    folders = [(step, masks_of(run, (step, split))) for step in steps]
+    if is_training_split and not (run.folder / "pseudo").is_dir():  # a pipeline of boxes
+        labels = run.stage("labels")
+        folders.insert(0, ("labels", labels if labels.is_dir() else None))
+    return [Layer(step, step_label(step), folder) for step, folder in folders if folder is not None]

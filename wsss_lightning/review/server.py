@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.review.run import CORRECTED
+from wsss_lightning.review.run import DECIDED
 from wsss_lightning.review.session import Session
 
 HOSTS: Final = ("127.0.0.1", "localhost", "::1")
@@ -134,8 +134,8 @@ def _routes(session: Session) -> APIRouter:
         if layer in ("photo", "thumbnail"):
             content = run.photo(i) if layer == "photo" else run.thumbnail(i)
             return Response(content, media_type="image/jpeg", headers={"Cache-Control": LONG})
-        if layer == CORRECTED:
-            return Response(session.corrected(i), media_type="image/png")
+        if layer == DECIDED:
+            return Response(session.decided(i), media_type="image/png")
         return _png(run.mask(i, layer))
 
     @router.get("/images/{i}/heat/{c}")

@@ -85,12 +85,12 @@ class Session:
         self.log.append(decision)
         return self.changes(since)
 
-    def corrected(self, image: int) -> bytes:
+    def decided(self, image: int) -> bytes:
         """Mask of an image after the decisions about it, PNG."""
         with self._lock:
             self._follow(self.log.read())
             state = copy.deepcopy(self._states.get(self.run.names[image], ImageState()))
-        return self.run.corrected(image, state)
+        return self.run.decided(image, state)
 
     def proposals(self, count: int) -> list[int]:
         """Indices of the images that are worth a person's time next."""

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from wsss_lightning.cache.stage_cache import ALARMS
 from wsss_lightning.config.splits import splits_of
+from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.file_facts import digests_of
 from wsss_lightning.data.review.corrections import correct_mask
 from wsss_lightning.data.review.decisions import Decision, read_decisions
@@ -19,6 +20,7 @@ from wsss_lightning.data.sources.masks import BACKGROUND
 from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.data.supervision import MASKS, TAGS, Supervision
 from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.steps.datasets import datasets_of
 from wsss_lightning.steps.runtime import name_of
 from wsss_lightning.training.callbacks.pseudo_mask_alarms import PseudoMaskAlarms
@@ -88,13 +90,14 @@ def prepare_review(cfg: DictConfig, supervision: Supervision) -> None:
             "masks; leave pseudo.review out, or choose an experiment with tags or boxes."
         )
     decisions = read_decisions(Path(path).expanduser())
-    known = _known_sizes(cfg.data)
+    datasets, known = _open_splits(cfg.data)
+    train = datasets[cfg.data.train]
     _check_names(path, decisions, known, cfg.data)
-    _check_classes(path, decisions, list(cfg.data.dataset.classes))
+    _check_classes(path, decisions, train.classes)
     used = [one for one in decisions if one.name in known[cfg.data.train]]
     images = states(used)
-    _check_sizes(path, images, known[cfg.data.train])
-    retags = {name: dict(state.tags) for name, state in images.items() if state.tags}
+    _check_sizes(path, images, train)
+    retags = _changed_tags(images, train)
     if retags and supervision is not TAGS:
         raise InputError(
             f"pseudo.review is {path}, which changes tags ({shorten(sorted(retags))}), but this "
@@ -102,7 +105,8 @@ def prepare_review(cfg: DictConfig, supervision: Supervision) -> None:
             "decisions."
         )
     if retags:
-        cfg.data.dataset.retags = {cfg.data.train: retags}
+        with open_dict(cfg.data.dataset):
+            cfg.data.dataset.retags = {cfg.data.train: retags}
     _reviews[path] = Review(used, images, digests_of([Path(path).expanduser()])[0])
     count = sum(state.is_reviewed for state in images.values())
     print_plain(f"review: decisions about {count} images from {path}", "dim")
@@ -136,27 +140,41 @@ def review(
         if name in corrections:
             tagged = [c for c, t in zip(dataset.classes, dataset.tags[i], strict=True) if t]
             mask = correct_mask(mask, corrections[name], labels, tagged, box_min_fill)
-        alarms.update(name, mask, dataset.tags[i])
+        if (mask != IGNORE).any():  # a rejected image is no cause for alarm
+            alarms.update(name, mask, dataset.tags[i])
         save_mask(image_file(folder, name, ".png"), mask)
     write_json(folder / ALARMS, alarms.alarms())
 
 
-def _known_sizes(data: DictConfig) -> dict[str, dict[str, tuple[int, int] | None]]:
-    """(H, W) of the images of each split by name; None for images that cannot be used."""
-    known: dict[str, dict[str, tuple[int, int] | None]] = {}
+def _open_splits(data: DictConfig) -> tuple[dict[str, VOCDataset], dict[str, set[str]]]:
+    """Each split, and the names of all its images, those included that cannot be used."""
+    datasets, names = {}, {}
     for split in splits_of(data):
         # images that the data set refuses are named by its own check, after this one
         problems: dict[str, str] = {}
-        dataset = instantiate(data.dataset)(split=split, problems=problems)
-        sizes = {name: dataset.image_size(i) for i, name in enumerate(dataset.names)}
-        known[split] = dict.fromkeys(problems) | sizes
-    return known
+        datasets[split] = instantiate(data.dataset)(split=split, problems=problems)
+        names[split] = {*datasets[split].names, *problems}
+    return datasets, names
+
+
+def _changed_tags(
+    images: Mapping[str, ImageState], dataset: VOCDataset
+) -> dict[str, dict[str, bool]]:
+    """Tags that differ from those of the data set, by image and class."""
+    changed: dict[str, dict[str, bool]] = {}
+    for name, tags in zip(dataset.names, dataset.tags, strict=True):
+        given = dict(zip(dataset.classes, tags.bool().tolist(), strict=True))
+        decided = images[name].tags if name in images else {}
+        tags_of_image = {c: present for c, present in decided.items() if present != given[c]}
+        if tags_of_image:
+            changed[name] = tags_of_image
+    return changed
 
 
 def _check_names(
     path: str,
     decisions: list[Decision],
-    known: Mapping[str, Mapping[str, Any]],
+    known: Mapping[str, set[str]],
     data: DictConfig,
 ) -> None:
     names = dict.fromkeys(one.name for one in decisions)
@@ -188,11 +206,10 @@ def _check_classes(path: str, decisions: list[Decision], classes: list[str]) -> 
         )
 
 
-def _check_sizes(
-    path: str, images: Mapping[str, ImageState], sizes: Mapping[str, tuple[int, int] | None]
-) -> None:
+def _check_sizes(path: str, images: Mapping[str, ImageState], dataset: VOCDataset) -> None:
+    sizes = {name: dataset.image_size(i) for i, name in enumerate(dataset.names)}
     for name, state in images.items():
-        size = sizes[name]
+        size = sizes.get(name)
         for shape in state.shapes.values():
             drawn = tuple(shape.detail["size"])
             if size is not None and drawn != (size[1], size[0]):

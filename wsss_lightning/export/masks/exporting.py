@@ -13,7 +13,7 @@ from jaxtyping import Int64
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.export.masks.files import new_folder
-from wsss_lightning.export.masks.formats import FORMATS, WriteOptions, format_module
+from wsss_lightning.export.masks.formats import FORMATS, Codec, WriteOptions, codec
 from wsss_lightning.export.masks.objects import (
     ImageObjects,
     exported,
@@ -27,7 +27,7 @@ from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.files import write_json
 
 Track = Callable[[Iterable[Any], int | None, str], Iterator[Any]]
-RECORD = "export.json"
+RECORD = ".export.json"  # hidden, as labelme reads every .json of its folder
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def export_masks(
         InputError: an option does not fit the format, or a mask or an image cannot be used.
         RuntimeError: a format without polygons was not read back exactly, which is a defect.
     """
-    kind, module = FORMATS[name], format_module(name)
+    kind, functions = FORMATS[name], codec(name)
     if options.merge and not kind.merges:
         raise InputError(
             f"--merge joins the parts of a class to one object, but an object of {name} has one "
@@ -115,8 +115,8 @@ def export_masks(
     )
     with new_folder(target, overwrite) as folder:
         images = _objects(source, options, write_options, report)
-        module.write(folder, track(images, len(source.names), "masks"), write_options)
-        _read_back(source, name, folder, options, write_options, report, track)
+        functions.write(folder, track(images, len(source.names), "masks"), write_options)
+        _read_back(source, functions, folder, options, write_options, report, track)
         if not kind.polygons and report.iou < 1:
             raise RuntimeError(f"{name} was read back with IoU {report.iou}, but is exact")
         write_json(folder / RECORD, _record(source, name, options, report))
@@ -149,7 +149,7 @@ def _relative(source: MaskSource, name: str) -> str:
 
 def _read_back(
     source: MaskSource,
-    name: str,
+    functions: Codec,
     folder: Path,
     options: ExportOptions,
     write: WriteOptions,
@@ -157,16 +157,13 @@ def _read_back(
     track: Track,
 ) -> None:
     """Compare the export with the masks."""
-    module = format_module(name)
-    read = getattr(module, "read_predictions", None)
-    found = module.read(folder, source.classes) if read is None else read(folder)
     labels = {text: label for label, text in write.names.items()}
     counts: Int64[np.ndarray, "k k"] = np.zeros((IGNORE + 1, IGNORE + 1), np.int64)
-    index = {one: one for one in source.names}
-    if not FORMATS[name].file_per_image:
-        index = {_relative(source, one): one for one in source.names}
+    own, names = set(source.names), {_relative(source, one): one for one in source.names}
+    found = functions.read_written(folder, source.classes)
     for image in track(found, len(source.names), "read back"):
-        one = next(index[file] for file in image.files if file in index)
+        # formats of a file per image name it without suffix, the others with it
+        one = next(names.get(file, file) for file in image.files if file in names or file in own)
         mask = remove_small(source.mask(one), options.min_area)[0]
         expected = exported(mask, IGNORE in write.names)
         painted, _ = paint(image, labels, *expected.shape)

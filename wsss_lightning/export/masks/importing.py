@@ -23,7 +23,7 @@ from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.errors import InputError, closest, did_you_mean
 from wsss_lightning.export.masks.exporting import Track
 from wsss_lightning.export.masks.files import new_folder, unpacked
-from wsss_lightning.export.masks.formats import format_module
+from wsss_lightning.export.masks.formats import codec
 from wsss_lightning.export.masks.objects import IGNORED, AnnotatedImage, Overlap, paint
 from wsss_lightning.export.masks.sources import CLASSES_FILE, check_size
 from wsss_lightning.ops.masks import IGNORE, voc_palette
@@ -137,15 +137,13 @@ def _masks(
     Raises:
         InputError: as `import_masks`, after all images were read, for all of them together.
     """
-    module = format_module(name)
+    functions = codec(name)
+    read = functions.read_written if options.predictions else functions.read
     sources: dict[str, str] = {}
     problems: list[str] = []
     labels = _Labels(path, options)
     with unpacked(path) as opened:
-        images = module.read(opened, options.classes)
-        if options.predictions and hasattr(module, "read_predictions"):
-            images = module.read_predictions(opened)
-        for image in track(images, None, "masks"):
+        for image in track(read(opened, options.classes), None, "masks"):
             known = labels.add(image)
             try:
                 one, file = _find(image, options.index)

@@ -70,14 +70,22 @@ def bridge(polygon: Polygon) -> Integer[np.ndarray, "n 2"]:
 
     Filled by the even-odd or the non-zero rule, it covers the polygon without its holes.
     """
-    ring = polygon.outer
+    if not polygon.holes:
+        return polygon.outer
+    tree = cKDTree(polygon.outer)
+    tours: dict[int, list[Integer[np.ndarray, "_ 2"]]] = {}
     for hole in polygon.holes:
-        distances, nearest = cKDTree(ring).query(hole)
+        distances, nearest = tree.query(hole)
         start = int(distances.argmin())
-        i = int(nearest[start])
-        tour = np.concatenate([hole[start:], hole[: start + 1]])
-        ring = np.concatenate([ring[: i + 1], tour, ring[i:]])
-    return ring
+        corner = int(nearest[start])
+        tours.setdefault(corner, []).append(np.concatenate([hole[start:], hole[: start + 1]]))
+    parts, begin = [], 0
+    for corner in sorted(tours):
+        parts.append(polygon.outer[begin : corner + 1])
+        for tour in tours[corner]:
+            parts += [tour, polygon.outer[corner : corner + 1]]
+        begin = corner + 1
+    return np.concatenate([*parts, polygon.outer[begin:]])
 
 
 def rings_of(one: MaskObject, tolerance: float) -> list[Integer[np.ndarray, "_ 2"]]:

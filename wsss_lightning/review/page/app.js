@@ -64,8 +64,8 @@ function showLayers() {
   const layer = store.run.layers[view.mask];
   // a heat map takes the place of the mask
   $("mask").hidden = !layer || view.hidden || view.heat !== null;
-  // the mask with corrections changes with each decision
-  const version = layer?.key === "corrected" ? `?${store.revision}` : "";
+  // this mask changes with each decision
+  const version = layer?.key === "decided" ? `?${store.revision}` : "";
   if (layer) $("mask").src = `images/${image.index}/${layer.key}${version}`;
   $("heat").hidden = view.heat === null || view.hidden;
   if (view.heat !== null) $("heat").src = `images/${image.index}/heat/${view.heat}`;

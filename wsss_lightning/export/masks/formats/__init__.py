@@ -1,15 +1,12 @@
 """Formats of labelling tools, one module each: `write` makes an export, `read` reads one back."""
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from wsss_lightning.errors import InputError, did_you_mean
-
-if TYPE_CHECKING:
-    from wsss_lightning.export.masks.objects import AnnotatedImage, ImageObjects
 
 
 class Format(NamedTuple):
@@ -20,22 +17,20 @@ class Format(NamedTuple):
         summary: what an export holds, for help and messages.
         polygons: whether it holds polygons, which `--simplify` changes; else pixels.
         merges: whether one object of it can have several parts, as `--merge` needs.
-        file_per_image: whether each image has a file of its own, named as the image.
     """
 
     module: str
     summary: str
     polygons: bool
     merges: bool
-    file_per_image: bool = False
 
 
 FORMATS: Final = {
     "coco": Format("coco", "instances.json of polygons", polygons=True, merges=True),
     "coco-rle": Format("coco", "instances.json of compressed RLE", polygons=False, merges=True),
-    "yolo-seg": Format("yolo", "labels/*.txt and data.yaml", True, False, file_per_image=True),
-    "voc": Format("voc", "index masks and labelmap.txt", False, False, file_per_image=True),
-    "labelme": Format("labelme", "a JSON of polygons per image", True, True, file_per_image=True),
+    "yolo-seg": Format("yolo", "labels/*.txt and data.yaml", polygons=True, merges=False),
+    "voc": Format("voc", "index masks and labelmap.txt", polygons=False, merges=False),
+    "labelme": Format("labelme", "a JSON of polygons per image", polygons=True, merges=True),
     "cvat": Format("cvat", "CVAT for images 1.1 with polygons", polygons=True, merges=True),
     "label-studio": Format("label_studio", "tasks.json of brushes", polygons=False, merges=True),
 }
@@ -62,18 +57,23 @@ class WriteOptions:
     image_url: str
 
 
-class FormatModule(Protocol):
-    """What the module of a format offers."""
+@dataclass(frozen=True)
+class Codec:
+    """Functions of a format.
 
-    def write(self, folder: Path, images: "Iterator[ImageObjects]", options: WriteOptions) -> None:
-        """Write an export."""
+    Args:
+        write: writes images (`ImageObjects`) into a folder, given `WriteOptions`.
+        read: yields `AnnotatedImage`s of a path, given the classes for files that name none.
+        read_written: as `read`, for an export of ours that nobody has opened.
+    """
 
-    def read(self, path: Path, classes: Sequence[str]) -> "Iterator[AnnotatedImage]":
-        """Read an export."""
+    write: Callable[[Path, Iterator[Any], WriteOptions], None]
+    read: Callable[[Path, Sequence[str]], Iterator[Any]]
+    read_written: Callable[[Path, Sequence[str]], Iterator[Any]]
 
 
-def format_module(name: str) -> FormatModule:
-    """The module of a format.
+def codec(name: str) -> Codec:
+    """The functions of a format.
 
     Raises:
         InputError: the format is unknown, or a package that it needs is not installed.
@@ -81,7 +81,7 @@ def format_module(name: str) -> FormatModule:
     if name not in FORMATS:
         raise InputError(f"there is no format {name}; {did_you_mean(name, FORMATS)}")
     try:
-        return importlib.import_module(f"{__name__}.{FORMATS[name].module}")
+        module = importlib.import_module(f"{__name__}.{FORMATS[name].module}")
     except ModuleNotFoundError as error:
         if error.name not in ("cv2", "pycocotools"):
             raise
@@ -89,3 +89,4 @@ def format_module(name: str) -> FormatModule:
             f"masks of labelling tools need {error.name}, which is not installed; "
             "pip install 'wsss-lightning[masks]'"
         ) from error
+    return Codec(module.write, module.read, getattr(module, "read_predictions", module.read))

@@ -82,7 +82,7 @@ def read(path: Path, classes: Sequence[str]) -> Iterator[AnnotatedImage]:
     yield from _read(path, predictions=False)
 
 
-def read_predictions(path: Path) -> Iterator[AnnotatedImage]:
+def read_predictions(path: Path, classes: Sequence[str]) -> Iterator[AnnotatedImage]:
     """As `read`, but the predictions of an export of ours."""
     yield from _read(path, predictions=True)
 

@@ -70,7 +70,7 @@ def read(path: Path, classes: Sequence[str]) -> Iterator[AnnotatedImage]:
     Raises:
         InputError: a file cannot be read, or a shape has no area.
     """
-    files = sorted(path.rglob("*.json"))
+    files = sorted(file for file in path.rglob("*.json") if not file.name.startswith("."))
     if not files:
         raise InputError(f"{path} holds no .json files; give the folder that labelme saved to.")
     for file in files:
