@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
+import wsss_lightning.steps.previews
 from wsss_lightning.data.scores import save_mask, save_score
 from wsss_lightning.data.tag_probabilities import save_probabilities
 from wsss_lightning.errors import InputError
@@ -259,6 +260,24 @@ def test_a_preview_shows_all_of_this(data, dataset, tmp_path):
     one, two = (width // 160 for width, _ in (sizes[1], sizes[6]))
     assert (one, two) == (4, 5)
     assert sizes[6][1] > 5 * 100
+
+
+def test_captions_say_tags_and_places_by_quality(data, dataset, tmp_path, monkeypatch):
+    captions = []
+
+    def record(rows, above, *others):
+        captions.extend(above)
+        return Image.new("RGB", (1, 1))
+
+    monkeypatch.setattr(wsss_lightning.steps.previews, "image_grid", record)
+    rows = [f"{name},,0.{i + 1}" for i, name in enumerate(dataset.names)]
+    (tmp_path / "quality.csv").write_text("\n".join(["name,class,quality", *rows]))
+    how = {"steps": {}, "quality": tmp_path, "evaluation": tmp_path, "evaluated": "pseudo mask"}
+    previews(tmp_path, data=data, split="train", count=1, **how)
+    assert captions == [
+        "train_0   tags: bird   worst of 6: estimated quality 10 %",
+        "train_5   tags: dog   best of 6: estimated quality 60 %",
+    ]
 
 
 def test_a_damaged_table_of_probabilities_is_named(data, dataset, tmp_path):
