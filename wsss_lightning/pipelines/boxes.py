@@ -12,6 +12,7 @@ from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import BOXES
 from wsss_lightning.pipelines.base import SEGMENTER_KEYS, Experiment, Scores, Splits, learns_from
 from wsss_lightning.pipelines.masks_to_learn import PSEUDO_HEADINGS, learned_from, masks_to_learn
+from wsss_lightning.pipelines.pictures import show
 from wsss_lightning.steps.boxes import box_labels, relabel
 from wsss_lightning.steps.previews import round_chart
 from wsss_lightning.steps.train import train
@@ -140,10 +141,10 @@ def _show(experiment: Experiment, labels_of: Splits, learned: Splits, prediction
         title = f"{cfg.name} on {data.name}, seed {cfg.seed}: mIoU over rounds"
         experiment.cache.run("pictures/rounds", round_chart, points=points, title=title)
     of_labels, of_network = ("pseudo", "labels"), ("segmentation", "prediction")
-    experiment.show("labels", data.train, labels_of, of_labels)
+    show(experiment, "labels", data.train, labels_of, of_labels)
     for split in splits_of(data):
         headings = {**PSEUDO_HEADINGS, "pseudo": "labels"}
         labels = learned.items() if split == data.train else ()
         steps = {headings[step]: folder for step, folder in labels}
         ranked_by = of_labels if steps else of_network
-        experiment.show(split, split, {**steps, "prediction": predictions[split]}, ranked_by)
+        show(experiment, split, split, {**steps, "prediction": predictions[split]}, ranked_by)

@@ -56,6 +56,7 @@ def learned_from(stages: "Splits") -> Path:
 def _estimate_quality(experiment: "Experiment", masks: Path) -> Path:
     cfg, data, cache = experiment.cfg, experiment.cfg.data, experiment.cache
     estimated = cache.run("quality", quality, data=data, split=data.train, masks=masks)
+    experiment.quality = estimated
     for scored in scored_splits(cfg, data.train):
         tested = cache.run(
             f"quality_score/{scored.name}",
