@@ -146,3 +146,31 @@ def test_a_benchmark_scores_what_train_is_scored_on_and_trains_nothing_again(
     works = {stage["work"] for stage in run.stages.values() if stage.get("split") == "part"}
     assert works
     assert works <= evaluated
+
+
+@pytest.mark.parametrize("words", [PIPELINES["tags"], PIPELINES["sc_cam"], PIPELINES["boxes"]])
+def test_the_segmentation_network_learns_from_what_is_kept_of_the_pseudo_masks(done, words):
+    run, _ = done(*words)
+    assert run.stages["quality"]["work"] == "quality"
+    assert "kept" not in run.stages
+    all_masks = run.stages["quality"]["masks"]
+    assert run.stages["segmentation"]["masks"] == all_masks
+    run, scores = done(*words, "pseudo.drop_worst=0.2")
+    assert run.stages["kept"]["share"] == 0.2
+    assert run.stages["kept"]["masks"] == all_masks
+    assert run.stages["segmentation"]["masks"] == run.folder / "kept"
+    assert {"pseudo/train/miou", "kept/train/miou"} <= set(scores)
+
+
+def test_quality_is_estimated_from_what_a_pipeline_has(done):
+    run, _ = done(*PIPELINES["tags"])
+    given = run.stages["quality"]
+    assert given["cams"] == run.folder / "class_cams"
+    assert given["seeds"] == run.folder / "seeds/train"
+    assert given["marginals"] is None
+    run, _ = done(*PIPELINES["boxes"])
+    given = run.stages["quality"]
+    assert (given["cams"], given["seeds"]) == (None, None)
+    assert given["marginals"] == run.folder / "round_2/predictions/train"
+    run, _ = done("experiment=box", "pipeline.rounds=0")
+    assert run.stages["quality"]["marginals"] is None

@@ -20,8 +20,9 @@ WORST: Final = 0.2
 def edge_evidence(image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]) -> float:
     """Mean percentile of the image gradient along the contour of a mask.
 
-    Objects end where the image changes. The gradient is that of the grey value (Sobel), and a
-    percentile is its rank among all pixels of the image, so that contrast does not matter.
+    Objects end where the image changes. The gradient is that of the grey value (Sobel), and its
+    percentile is relative to all pixels of the image, so that contrast does not matter. Where the
+    image cuts the mask off, its border counts as contour: there is no evidence of an end.
 
     Args:
         image: RGB.
@@ -30,13 +31,12 @@ def edge_evidence(image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W
     Returns:
         A value in [0, 1]: about 0.5 for a contour that ignores the image, 0 without a contour.
     """
-    contour = ndimage.binary_dilation(mask ^ ndimage.binary_erosion(mask, border_value=1))
+    contour = ndimage.binary_dilation(mask ^ ndimage.binary_erosion(mask))
     if not contour.any():
         return 0.0
     grey = image.astype(np.float32).mean(-1)
     gradient = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1))
-    percentile = stats.rankdata(gradient).reshape(gradient.shape) / gradient.size
-    return float(percentile[contour].mean())
+    return float(percentiles(gradient.ravel()).reshape(mask.shape)[contour].mean())
 
 
 def mask_iou(first: Bool[np.ndarray, "H W"], second: Bool[np.ndarray, "H W"]) -> float:

@@ -266,9 +266,10 @@ def _write(
         rows_of[name].append(row)
     table: list[tuple[object, ...]] = [("name", "class", *columns)]
     for name, rows in rows_of.items():
-        means = [f"{values[rows].mean():.6f}" for values in columns.values()]
-        untagged = ["1", *[""] * (len(columns) - 1)]
-        table.append((name, WHOLE_IMAGE, *(means if rows else untagged)))
+        means = ["1", *[""] * (len(columns) - 1)]  # without tags
+        if rows:
+            means = [f"{values[rows].mean():.6f}" for values in columns.values()]
+        table.append((name, WHOLE_IMAGE, *means))
         for row in rows:
             values = [f"{column[row]:.6f}" for column in columns.values()]
             table.append((name, keys[row][1], *values))
