@@ -166,11 +166,10 @@ def test_quality_is_estimated_from_what_a_pipeline_has(done):
     run, _ = done(*PIPELINES["tags"])
     given = run.stages["quality"]
     assert given["cams"] == run.folder / "class_cams"
-    assert given["seeds"] == run.folder / "seeds/train"
     assert given["marginals"] is None
     run, _ = done(*PIPELINES["boxes"])
     given = run.stages["quality"]
-    assert (given["cams"], given["seeds"]) == (None, None)
+    assert given["cams"] is None
     assert given["marginals"] == run.folder / "round_2/predictions/train"
     run, _ = done("experiment=box", "pipeline.rounds=0")
     assert run.stages["quality"]["marginals"] is None

@@ -36,7 +36,7 @@ def run(tmp_path_factory):
     """Bright squares on noise; pseudo masks are shifted by more and more pixels."""
     root = tmp_path_factory.mktemp("set")
     rng = np.random.default_rng(0)
-    for folder in ("JPEGImages", "SegmentationClass", "masks", "seeds", "cams"):
+    for folder in ("JPEGImages", "SegmentationClass", "masks", "marginals", "cams"):
         (root / folder).mkdir()
     tags = ["image,cat,dog"]
     for i, name in enumerate(NAMES):
@@ -51,7 +51,7 @@ def run(tmp_path_factory):
         save_mask(root / f"masks/{name}.png", (wrong * label).astype(np.uint8))
         score = np.where(truth > 0, 0.9, 0.1).astype(np.float32)[None]
         save_score(
-            root / f"seeds/{name}.npz",
+            root / f"marginals/{name}.npz",
             score[: label > 0],
             np.array([label][: label > 0], np.int64),
             8,
@@ -78,8 +78,7 @@ def run(tmp_path_factory):
     data = OmegaConf.create({"dataset": dataset})
     made = root / "quality"
     made.mkdir()
-    inputs = {"seeds": root / "seeds", "cams": root / "cams"}
-    quality(made, data=data, split="train", masks=root / "masks", **inputs)
+    quality(made, data=data, split="train", masks=root / "masks", cams=root / "cams")
     return root, data
 
 
@@ -96,7 +95,7 @@ def test_the_table_has_a_row_for_each_image_and_for_each_tagged_class(run):
     assert {row["class"] for row in table if row["class"]} == set(CLASSES)
     assert list(table[0]) == [
         *("name", "class", "quality"),
-        *("edge", "largest", "consistency", "seed"),
+        *("edge", "largest", "consistency"),
     ]
     assert all(0 < float(row["quality"]) <= 1 for row in table)
 
@@ -131,7 +130,6 @@ def test_an_empty_mask_of_a_tagged_class_is_the_worst(run, tmp_path):
         data=data,
         split="train",
         masks=tmp_path / "masks",
-        seeds=root / "seeds",
         cams=root / "cams",
     )
     masks = load_quality(tmp_path / "quality").masks
@@ -143,8 +141,9 @@ def test_true_masks_are_not_read(run, tmp_path):
     other = data.copy()
     other.dataset.mask_dir = "absent"
     (tmp_path / "quality").mkdir()
-    inputs = {"seeds": root / "seeds", "cams": root / "cams"}
-    quality(tmp_path / "quality", data=other, split="train", masks=root / "masks", **inputs)
+    quality(
+        tmp_path / "quality", data=other, split="train", masks=root / "masks", cams=root / "cams"
+    )
     assert rows(tmp_path / "quality") == rows(root / "quality")
 
 
@@ -156,7 +155,7 @@ def test_marginals_of_a_network_are_a_signal_of_their_own(run, tmp_path):
         data=data,
         split="train",
         masks=root / "masks",
-        marginals=root / "seeds",
+        marginals=root / "marginals",
     )
     table = [row for row in rows(tmp_path / "quality") if row["class"]]
     assert list(table[0])[3:] == ["edge", "largest", "network"]

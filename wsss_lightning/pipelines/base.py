@@ -202,7 +202,7 @@ class Experiment:
             "pseudo", marginals[data.train], data.train, cfg.pseudo.confidence
         )
         shown[data.train]["pseudo mask"] = pseudo
-        learned = masks_to_learn(self, pseudo, trained=trained, seeds=seeds[data.train])
+        learned = masks_to_learn(self, pseudo, trained=trained)
         if segment:
             encoder_from = trained if cfg.fit.segmenter.init_from == "classifier" else None
             predictions = self.segment(masks=learned, encoder_from=encoder_from)

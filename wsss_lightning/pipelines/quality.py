@@ -14,7 +14,6 @@ def masks_to_learn(
     experiment: "Experiment",
     masks: Path,
     trained: Path | None = None,
-    seeds: Path | None = None,
     marginals: Path | None = None,
 ) -> Path:
     """Score pseudo masks, estimate the quality of each, and drop the worst (`pseudo.drop_worst`).
@@ -23,7 +22,6 @@ def masks_to_learn(
         experiment: the run.
         masks: folder of pseudo masks of the training split.
         trained: folder of the classifier that the masks come from.
-        seeds: folder of CAM scores of the training split.
         marginals: folder of a segmentation network's marginals of the training split.
 
     Returns:
@@ -35,9 +33,7 @@ def masks_to_learn(
     cams = None
     if trained is not None:
         cams = cache.run("class_cams", class_cams, trained=trained, settings=cfg.cam, **inputs)
-    estimated = cache.run(
-        "quality", quality, masks=masks, seeds=seeds, cams=cams, marginals=marginals, **inputs
-    )
+    estimated = cache.run("quality", quality, masks=masks, cams=cams, marginals=marginals, **inputs)
     for split, folder in counts.items():
         scored = cache.run(
             f"quality_score/{split}",

@@ -23,7 +23,6 @@ from wsss_lightning.evaluation.quality import (
     expected_iou,
     largest_part,
     mask_iou,
-    mean_inside,
     rank_correlation,
     worst_found,
 )
@@ -60,7 +59,6 @@ def quality(
     data: DictConfig,
     split: str,
     masks: Path,
-    seeds: Path | None = None,
     cams: Path | None = None,
     marginals: Path | None = None,
 ) -> None:
@@ -74,7 +72,6 @@ def quality(
     - largest: share of the largest connected component.
     - consistency: IoU with the labels that a classifier of `cams` predicts, which was fitted on
       the masks of other images (`FoldClassifiers`).
-    - seed: mean CAM score inside the mask.
     - network: IoU that `marginals` lead to expect.
 
     Args:
@@ -82,12 +79,11 @@ def quality(
         data: configuration of the data set.
         split: split of the masks.
         masks: folder of pseudo masks.
-        seeds: folder of CAM scores.
         cams: folder of `class_cams`.
         marginals: folder of a segmentation network's marginals.
     """
     dataset = datasets_of(data)(split, with_masks=False)
-    read = _Reader(dataset, masks, seeds, cams, marginals)
+    read = _Reader(dataset, masks, cams, marginals)
     keys: list[tuple[str, str]] = []
     rows: list[dict[str, float]] = []
     for i in track(range(len(dataset)), len(dataset), name_of(folder)):
@@ -202,11 +198,10 @@ class _Reader:
         self,
         dataset: VOCDataset,
         masks: Path,
-        seeds: Path | None,
         cams: Path | None,
         marginals: Path | None,
     ) -> None:
-        self.dataset, self.masks, self.seeds = dataset, masks, seeds
+        self.dataset, self.masks = dataset, masks
         self.cams, self.marginals = cams, marginals
         self.classifiers = None if cams is None else self._fit(cams)
 
@@ -228,15 +223,14 @@ class _Reader:
             cells = at_cells(mask, cam.shape[1:])
             for c in classes:
                 signals[c]["consistency"] = mask_iou(predicted == c + 1, cells == c + 1)
-        for key, folder, measure in (
-            ("seed", self.seeds, mean_inside),
-            ("network", self.marginals, expected_iou),
-        ):
-            if folder is not None:
-                score, labels = load_score(image_file(folder, name, ".npz"))
-                maps = dict(zip(labels.tolist(), score, strict=True))
-                for c in classes:  # a map that is zero everywhere is not stored
-                    signals[c][key] = measure(maps[c + 1], mask == c + 1) if c + 1 in maps else 0.0
+        if self.marginals is not None:
+            marginal, labels = load_score(image_file(self.marginals, name, ".npz"))
+            maps = dict(zip(labels.tolist(), marginal, strict=True))
+            for c in classes:  # a negligible map is not stored
+                of_class = mask == c + 1
+                signals[c]["network"] = (
+                    expected_iou(maps[c + 1], of_class) if c + 1 in maps else 0.0
+                )
         return signals
 
     def _mask(self, i: int) -> np.ndarray:
