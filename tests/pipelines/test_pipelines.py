@@ -196,3 +196,30 @@ def test_pictures_show_the_last_marginals_and_the_tags_of_the_last_classifier(do
             classifier = "round_2/classifier" if name == "sc_cam" else "classifier"
             tagged = run.stages[f"tag_probabilities/{split}"]
             assert tagged["trained"] == run.folder / classifier
+
+
+@pytest.mark.parametrize("words", [PIPELINES["tags"], PIPELINES["sc_cam"], PIPELINES["boxes"]])
+def test_the_segmentation_network_learns_from_what_is_kept_of_the_pseudo_masks(done, words):
+    run, _ = done(*words)
+    assert run.stages["quality"]["work"] == "quality"
+    assert "kept" not in run.stages
+    all_masks = run.stages["quality"]["masks"]
+    assert run.stages["segmentation"]["masks"] == all_masks
+    run, scores = done(*words, "pseudo.drop_worst=0.2")
+    assert run.stages["kept"]["share"] == 0.2
+    assert run.stages["kept"]["masks"] == all_masks
+    assert run.stages["segmentation"]["masks"] == run.folder / "kept"
+    assert {"pseudo/train/miou", "kept/train/miou"} <= set(scores)
+
+
+def test_quality_is_estimated_from_what_a_pipeline_has(done):
+    run, _ = done(*PIPELINES["tags"])
+    given = run.stages["quality"]
+    assert given["cams"] == run.folder / "class_cams"
+    assert given["marginals"] is None
+    run, _ = done(*PIPELINES["boxes"])
+    given = run.stages["quality"]
+    assert given["cams"] is None
+    assert given["marginals"] == run.folder / "round_2/predictions/train"
+    run, _ = done("experiment=box", "pipeline.rounds=0")
+    assert run.stages["quality"]["marginals"] is None

@@ -201,7 +201,7 @@ class Experiment:
         pseudo = self._pseudo_masks(
             "pseudo", marginals[data.train], data.train, cfg.pseudo.confidence
         )
-        chain = masks_to_learn(self, pseudo)
+        chain = masks_to_learn(self, pseudo, trained=trained)
         shown[data.train] |= {PSEUDO_HEADINGS[step]: folder for step, folder in chain.items()}
         if segment:
             encoder_from = trained if cfg.fit.segmenter.init_from == "classifier" else None

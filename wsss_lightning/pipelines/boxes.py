@@ -47,6 +47,7 @@ def boxes(
         schedule = OmegaConf.merge(schedule, {"max_epochs": epochs})
     labels_of = {"boxes": _labels_from_boxes(experiment)}
     trained: Path | None = None
+    marginals: Path | None = None
     for r in range(1, rounds + 1):
         previous = list(labels_of.values())[-1]
         trained = cache.run(
@@ -61,12 +62,13 @@ def boxes(
             **_weights(training, trained, r - 1, schedule),
         )
         initial = labels_of["boxes"]
-        labels_of[f"round {r}"] = _relabel(experiment, r, trained, initial, previous)
+        marginals = _predict_with_marginals(experiment, r, trained)
+        labels_of[f"round {r}"] = _relabel(experiment, r, marginals, initial, previous)
         changed = experiment.scores[f"round_{r}/labels/{cfg.data.train}/changed"]
         if min_change is not None and changed < min_change:
             break
     labels, done = list(labels_of.values())[-1], len(labels_of) - 1
-    chain = masks_to_learn(experiment, labels)
+    chain = masks_to_learn(experiment, labels, marginals=marginals)
     weights = _weights(training, trained, done, schedule)
     predictions = experiment.segment(masks=learned_from(chain), **weights)
     _show(experiment, labels_of, chain, predictions)
@@ -92,8 +94,8 @@ def _labels_from_boxes(experiment: Experiment) -> Path:
     return labels
 
 
-def _relabel(experiment: Experiment, r: int, trained: Path, initial: Path, previous: Path) -> Path:
-    """Labels of the next round, from the predictions of this round's network."""
+def _predict_with_marginals(experiment: Experiment, r: int, trained: Path) -> Path:
+    """Predict all splits with this round's network; return its marginals of the training split."""
     cfg, train_split = experiment.cfg, experiment.cfg.data.train
     with_marginals = OmegaConf.merge(cfg.test, {"crf": True})
     settings = dict.fromkeys(reversed(splits_of(cfg.data)), cfg.test) | {
@@ -105,12 +107,20 @@ def _relabel(experiment: Experiment, r: int, trained: Path, initial: Path, previ
         )
         for split, test in settings.items()
     }
+    return predictions[train_split]
+
+
+def _relabel(
+    experiment: Experiment, r: int, marginals: Path, initial: Path, previous: Path
+) -> Path:
+    """Labels of the next round, from the marginals of this round's network."""
+    cfg, train_split = experiment.cfg, experiment.cfg.data.train
     labels = experiment.cache.run(
         f"round_{r}/labels",
         relabel,
         data=cfg.data,
         split=train_split,
-        predictions=predictions[train_split],
+        predictions=marginals,
         initial=initial,
         previous=previous,
         rule=cfg.relabel,
