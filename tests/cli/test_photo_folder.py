@@ -12,6 +12,7 @@ from photo_sets import write_mixed, write_photos
 
 from wsss_lightning.cli.photo_folder import read_photos
 from wsss_lightning.config.folder import conf_folder
+from wsss_lightning.data.supervision import TAGS
 
 QUICK = ("pipeline.segment=false", "refine=none", *SMALL)
 
@@ -59,13 +60,17 @@ def test_a_run_prints_keeps_and_reuses_what_it_understood(here, photos, tmp_path
     assert "classifier" in here(*WORDS, *QUICK).stages("done")
 
 
-def test_without_a_validation_split_all_photos_are_for_training(photos, tmp_path, monkeypatch):
+def test_without_a_validation_split_all_photos_are_for_training(
+    photos, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     words = ["experiment=cam", "data=folder", "data.root='my photos (1)/a=b,c'"]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", overrides=[*words, "data.tags=tags.csv", "data.val=null"])
-    found = read_photos(cfg)
+    found = read_photos(cfg, TAGS)
     assert found is not None
+    # one batch of 8 an epoch, and 16 and 10 epochs
+    assert_names(capsys.readouterr().out, "16 steps", "10 steps", "fit.method.max_epochs=160")
     assert len(found.split("train")) == 10
     assert cfg.data.num_classes == 3
     assert read_photos(cfg) is None

@@ -8,6 +8,7 @@ from facts import assert_names, raises_naming
 from photo_sets import picture, write_mixed, write_photos
 from PIL import Image
 
+from wsss_lightning.data import file_facts
 from wsss_lightning.data.dataset import VOCDataset
 from wsss_lightning.data.folder.read import PhotoSet, read_folder
 from wsss_lightning.data.images import read_rgb
@@ -114,6 +115,12 @@ def test_a_photo_that_changes_in_place_changes_the_digest_of_the_data(read, phot
     after = dataset(read(photos, tags="tags.csv", val_fraction=0))
     assert before.names == after.names
     assert before.fingerprint() != after.fingerprint()
+
+
+def test_photos_are_not_read_again_through_the_index(read, photos, monkeypatch):
+    found = read(photos, tags="tags.csv", val_fraction=0)
+    monkeypatch.setattr(file_facts, "_read_all", lambda paths, size: pytest.fail(str(paths)))
+    assert len(dataset(found)) == 4
 
 
 def test_photos_are_links_and_mixed_kinds_are_read_alike(read, tmp_path):

@@ -159,7 +159,7 @@ def read_folder(
         sources.append(box_labels.source)
     return PhotoSet(
         root=root,
-        index=write_index(index, re.sub(r"[^\w.-]+", "-", root.name), cache),
+        index=write_index(index, re.sub(r"[^\w.-]+", "-", root.name), root, cache),
         classes=found.names,
         rows=_rows(photos, splits, tags_of, left_out),
         has_boxes=drawn is not None,
