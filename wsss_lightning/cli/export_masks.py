@@ -21,9 +21,9 @@ Formats: {"; ".join(f"{name}: {one.summary}" for name, one in FORMATS.items())}.
 """
 EXAMPLES = (
     "export-masks runs/cam --format coco --out coco",
-    "export-masks runs/cam --format labelme --min-area 20 --out labels",
-    "export-masks runs/cam --from predictions --split val --format cvat --out x",
-    "export-masks predicted --images photos --format yolo-seg --out yolo",
+    "export-masks runs/cam --format labelme --min-area 20 --out b",
+    "export-masks runs/cam --from predictions --format cvat --out c",
+    "export-masks predicted --images a --format yolo-seg --out d",
 )
 
 MANY_TINY = 0.2  # share of tiny objects above which the message names them

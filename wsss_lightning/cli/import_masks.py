@@ -22,8 +22,8 @@ Read masks that were corrected in a labelling tool, and write them as index mask
 of a run, for training: DIR/<name>.png and DIR/classes.json.
 """
 EXAMPLES = (
-    "import-masks fixed.zip --format cvat --run runs/cam --out fixed",
-    "import-masks a.json --format coco --images DIR --classes cat,dog --out b",
+    "import-masks a.zip --format cvat --run runs/cam --out b",
+    "import-masks a --format voc --images b --classes cat --out c",
 )
 
 
