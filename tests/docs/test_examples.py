@@ -165,7 +165,7 @@ def test_python_examples_that_train_run_on_tiny_data(tmp_path, monkeypatch):
 
 def test_yaml_examples_parse():
     examples = [block for block in RUN if block.kind == "yaml"]
-    assert len(examples) > 5
+    assert len(examples) >= 5
     for block in examples:
         assert isinstance(yaml.safe_load(block.text), dict), block
 

@@ -43,8 +43,9 @@ def read_photos(cfg: DictConfig, supervision: "Supervision | None" = None) -> "P
     data, node = cfg.data, cfg.data.read
     if data.val in (None, data.train):  # no photos are set aside
         node.val_fraction = 0.0
-    check_targets(OmegaConf.create({"data": {"read": OmegaConf.to_container(node, resolve=True)}}))
     try:
+        plain = OmegaConf.to_container(node, resolve=True)
+        check_targets(OmegaConf.create({"data": {"read": plain}}))
         read = instantiate(node, _partial_=True, _convert_="all")
         photos: PhotoSet = read(track=_progress)
     except InputError as error:
@@ -103,7 +104,8 @@ def write_split(photos: "PhotoSet", folder: Path) -> None:
 def print_photos(photos: "PhotoSet") -> None:
     """Print numbers of photos and classes, where the labels come from, and what is left out."""
     splits = [name for name in ("train", "val") if photos.split(name)]
-    table = Table(title=escape(f"photos in {photos.root}"), min_width=40)
+    print_plain(f"photos in {photos.root}", "bold")
+    table = Table(min_width=40)
     table.add_column("")
     for name in splits:
         table.add_column(name, justify="right")
@@ -136,6 +138,7 @@ def _progress(items: Iterable[Any], total: int) -> Iterator[Any]:
 
 def _name_keys(message: str, node: DictConfig) -> str:
     """Replace parameters of `read_folder`, in backticks in messages, by configuration keys."""
+    message = message.replace("data.read.", "data.")
     return re.sub(
         r"`(\w+)([^`]*)`", lambda m: f"data.{m[1]}{m[2]}" if m[1] in node else m[0], message
     )
