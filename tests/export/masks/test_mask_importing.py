@@ -173,8 +173,8 @@ def test_only_masks_that_changed_since_the_export_are_written(tmp_path):
                 task["annotations"] = [{"result": task["predictions"][0]["result"]}]
             changed = next(task for task in tasks if task["data"]["name"] == "sub/a b.png")
             changed["annotations"] = [
-                {"result": [], "updated_at": "2026-02"},
                 {"result": task["predictions"][0]["result"], "updated_at": "2026-01"},
+                {"result": [], "updated_at": "2026-02"},
             ]
             (corrected / "tasks.json").write_text(json.dumps(tasks))
         index = ImageIndex(tmp_path / "images", tmp_path / "out")

@@ -39,9 +39,11 @@ def test_small_parts_take_the_label_around_them_and_are_counted():
     mask[2:8, 2:10] = 2
     mask[3:5, 4], mask[5, 5:7] = 0, 3  # a hole and a speck that touch at a corner
     mask[6, 6] = 1  # a speck beside that speck
+    mask[7, 9] = mask[6, 8] = 0  # a hole that touches the outside at a corner
     kept, removed = remove_small(mask, 4)
     expected = np.zeros_like(mask)
     expected[2:8, 2:10], expected[8, 11] = 2, 255
+    expected[7, 9] = 0
     np.testing.assert_array_equal(kept, expected)
     assert removed >= 4
     assert remove_small(mask, 0)[1] == 0

@@ -85,10 +85,13 @@ def distance(point: np.ndarray, ring: np.ndarray) -> float:
 
 
 def test_thin_and_small_objects_survive_a_large_tolerance():
-    mask = difficult_mask(0)
-    regions = [Region("x", rings_of(one, 5.0)) for one in split_objects(mask, {}, False)]
-    for region in regions:
-        assert paint(AnnotatedImage("", [], [region]), {"x": 1}, *mask.shape)[0].any()
+    y, x = np.mgrid[:40, :56]
+    stripe = (abs(x - y - 5) < 2).astype(np.uint8)
+    arc = ((abs(np.hypot(x - 20, y - 20) - 15) < 1.5) & (x < 28)).astype(np.uint8)
+    for mask in (difficult_mask(0), stripe, arc):
+        for one in split_objects(mask, {}, False):
+            patch = fill(rings_of(one, 5.0), *mask.shape)
+            assert patch.area >= 0.45 * one.patch.area
 
 
 def test_a_tolerance_of_a_pixel_keeps_most_of_a_mask():
