@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from wsss_lightning.cache import manifest
 from wsss_lightning.cache import stage_cache as run_module
-from wsss_lightning.cache.stage_cache import StageCache
+from wsss_lightning.cache.stage_cache import StageCache, by_content
 from wsss_lightning.errors import InputError
 from wsss_lightning.utils.files import write_json
 
@@ -609,3 +609,14 @@ def test_a_failed_write_leaves_the_former_file_and_nothing_else(tmp_path, monkey
         write_json(tmp_path / "x.json", content)
     assert json.loads((tmp_path / "x.json").read_text()) == "former"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_file_of_decisions_counts_by_its_content(tmp_path):
+    files = [tmp_path / name for name in ("a.csv", "b.csv")]
+    for file in files:
+        file.write_text("name,class,decision,detail,time\n")
+    one, other = (by_content({"pseudo": {"review": str(file)}}) for file in files)
+    assert one == other
+    files[1].write_text("name,class,decision,detail,time\na,,reject,{},t\n")
+    assert by_content({"pseudo": {"review": str(files[1])}}) != one
+    assert by_content({"pseudo": {"review": None}}) == {"pseudo": {"review": None}}

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(
 )
 # why a block does not run, and how many do not
 REASONS = {
-    "installs packages": 4,
+    "installs packages": 5,
     "needs Docker": 1,
     "needs a download": 2,
     "needs a failed run": 1,

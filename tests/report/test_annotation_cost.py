@@ -5,7 +5,7 @@ from facts import raises_naming
 
 from wsss_lightning.errors import InputError
 from wsss_lightning.report.annotation_cost import SOURCES, Costs, hours, read_costs
-from wsss_lightning.results.schema import Annotation
+from wsss_lightning.results.schema import Annotation, ReviewCounts
 
 TAGS = Annotation(
     images=100, tag_questions=2000, boxes=0, masks=0, objects_outlined=0, held_out_masks=0
@@ -30,6 +30,12 @@ def test_masks_cost_by_their_objects_where_these_were_counted():
 def test_held_out_masks_are_counted_apart():
     found = hours(replace(TAGS, held_out_masks=10), Costs())
     assert found["held_out"] == pytest.approx(2397 / 3600)
+
+
+def test_a_review_costs_the_time_that_was_measured():
+    review = ReviewCounts(images=5, decisions={"reject": 5}, seconds=90.0, digest="d")
+    found = hours(replace(TAGS, review=review), Costs())
+    assert found == {"tags": 2000 / 3600, "review": 90 / 3600}
 
 
 def test_every_cost_has_a_source():

@@ -1,6 +1,7 @@
 """results.json: what is written is read again, older versions too, and damage is named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,13 @@ from example_results import example_results
 
 from wsss_lightning.config.renamed import current_override
 from wsss_lightning.errors import InputError
-from wsss_lightning.results.schema import SCHEMA, RecipeRecord, read_results, write_results
+from wsss_lightning.results.schema import (
+    SCHEMA,
+    RecipeRecord,
+    ReviewCounts,
+    read_results,
+    write_results,
+)
 
 RECORDS = Path(__file__).parents[2] / "experiments"
 RECORDED = sorted(RECORDS.glob("**/records/**/results.json"))
@@ -68,6 +75,19 @@ def test_what_is_written_is_read_again(tmp_path):
     write_results(tmp_path, results)
     assert json.loads((tmp_path / "results.json").read_text())["schema"] == SCHEMA == 2
     assert read_results(tmp_path / "results.json") == results
+
+
+def test_the_work_of_a_review_is_written_and_may_be_absent_in_older_files(tmp_path):
+    review = ReviewCounts(images=3, decisions={"reject": 2, "box": 1}, seconds=42.5, digest="d")
+    results = example_results()
+    results = replace(results, annotation=replace(results.annotation, review=review))
+    write_results(tmp_path, results)
+    path = tmp_path / "results.json"
+    assert read_results(path).annotation.review == review
+    content = json.loads(path.read_text())
+    del content["annotation"]["review"]
+    path.write_text(json.dumps(content))
+    assert read_results(path).annotation.review is None
 
 
 def test_version_1_is_upgraded(tmp_path):

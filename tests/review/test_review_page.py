@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from browser import chromium, served  # noqa: F401
+from browser import served
+from chromium import chromium  # noqa: F401
 from review_runs import write_run
 
 from wsss_lightning.data.review.decisions import Decision, now, read_decisions
@@ -261,3 +262,39 @@ def test_a_phone_shows_everything_within_its_width_and_is_used_by_touch(open_pag
     page.locator("#panel [data-verdict=reject]").tap()
     saved(page)
     assert kept(path)["train_3"].verdicts == {"": "reject"}
+
+
+def test_two_fingers_zoom_and_one_draws_or_moves(open_page, path):
+    page = open_page(width=390, height=844, has_touch=True, is_mobile=True)
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        spots = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": spots})
+
+    before = page.locator("#photo").bounding_box()
+    x, y = before["x"] + before["width"] / 2, before["y"] + before["height"] / 2
+    touch("touchStart", (x - 40, y))
+    touch("touchStart", (x - 40, y), (x + 40, y))
+    touch("touchMove", (x - 80, y), (x + 80, y))
+    touch("touchEnd")
+    zoomed = page.locator("#photo").bounding_box()
+    assert zoomed["width"] == pytest.approx(2 * before["width"], rel=0.05)
+    touch("touchStart", (x, y))
+    touch("touchMove", (x + 30, y + 20))
+    touch("touchEnd")
+    moved = page.locator("#photo").bounding_box()
+    assert moved["x"] - zoomed["x"] == pytest.approx(30, abs=2)
+    page.locator("#fit").tap()
+    page.locator("#tools [data-tool=ignore]").tap()
+    place = page.locator("#photo").bounding_box()
+    corners = [
+        (place["x"] + s * place["width"], place["y"] + s * place["height"]) for s in (0.25, 0.75)
+    ]
+    touch("touchStart", corners[0])
+    touch("touchMove", corners[1])
+    touch("touchEnd")
+    saved(page)
+    (region,) = kept(path)["train_1"].shapes.values()
+    assert region.detail["points"][0] == pytest.approx([16, 16], abs=0.5)
+    assert region.detail["points"][2] == pytest.approx([48, 48], abs=0.5)

@@ -199,7 +199,7 @@ def test_the_corrected_mask_follows_the_decisions(client):
 
 def test_another_split_shows_its_refined_masks_and_cannot_be_retagged(run_folder):
     run = ReviewedRun(run_folder, "val")
-    assert [layer.label for layer in run.layers] == ["CRF", "segmentation"]
+    assert [layer.label for layer in run.layers] == ["CRF", "prediction"]
     assert not run.can_retag
     assert run.describe()["images"][0]["name"] == "val_0"
 

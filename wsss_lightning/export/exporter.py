@@ -1,9 +1,9 @@
 """Export of trained networks: written, verified against PyTorch, and only then left in place.
 
-    from wsss_lightning.export.exporter import export
-    from wsss_lightning.predict.model_file import load
+from wsss_lightning.export.exporter import export
+from wsss_lightning.predict.model_file import load
 
-    print(export(load("runs/cam"), "cam.onnx"))
+print(export(load("runs/cam"), "cam.onnx"))
 """
 
 import os

@@ -42,7 +42,9 @@ def check_packages(name: str) -> None:
         )
 
 
-def metadata_of(info: ModelInfo, network: ExportNetwork, settings: ExportSettings) -> dict[str, Any]:
+def metadata_of(
+    info: ModelInfo, network: ExportNetwork, settings: ExportSettings
+) -> dict[str, Any]:
     """Description of an exported file, for programs that know nothing of this package."""
     prediction = info.test if network.segments else info.cam
     low, high = (0, 255) if network.uint8_input else (0, 1)

@@ -35,6 +35,8 @@ from wsss_lightning.utils.text import shorten
 
 DECIDED: Final = "decided"  # key of the layer that depends on the decisions
 
+PREDICTIONS: Final = {"segmentation_crf": "prediction + CRF", "segmentation": "prediction"}
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -242,7 +244,7 @@ def _open(node: dict[str, Any], split: str) -> VOCDataset:
 
 def _layers(run: RunResult, split: str, is_training_split: bool) -> list[Layer]:
     """Masks of a split: those that decisions are about first, predictions last."""
-    steps = ["segmentation_crf", "segmentation"]
+    steps = list(PREDICTIONS)
     if is_training_split:
         # the worst masks are ignored in `kept`, and reviewed ones hold earlier decisions already
         steps = ["corrected", "pseudo", "reviewed", "kept", *steps]
@@ -253,4 +255,8 @@ def _layers(run: RunResult, split: str, is_training_split: bool) -> list[Layer]:
     if is_training_split and not (run.folder / "pseudo").is_dir():  # a pipeline of boxes
         labels = run.stage("labels")
         folders.insert(0, ("labels", labels if labels.is_dir() else None))
-    return [Layer(step, step_label(step), folder) for step, folder in folders if folder is not None]
+    return [
+        Layer(step, PREDICTIONS.get(step) or step_label(step), folder)
+        for step, folder in folders
+        if folder is not None
+    ]
