@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 MAX_REASONS = 5  # reasons that are printed; split.csv has one for each photo
 MAX_CLASSES = 30  # classes that are printed
 SPLIT_FILE = "split.csv"
-FEW_STEPS = 100  # of a training; experiments/photos, with 437 photos, has 162
-USUAL_STEPS = 160
 
 
 def read_photos(cfg: DictConfig, supervision: "Supervision | None" = None) -> "PhotoSet | None":
@@ -72,8 +70,6 @@ def read_photos(cfg: DictConfig, supervision: "Supervision | None" = None) -> "P
         raise InputError(f"{len(photos.box_problems)} boxes are invalid:\n  {shown}")
     if photos.box_problems:
         warn(f"{len(photos.box_problems)} invalid boxes are left out: {photos.box_problems[0]}")
-    if supervision is not None:
-        _warn_of_few_steps(cfg, supervision, len(photos.split("train")))
     return photos
 
 
@@ -93,31 +89,6 @@ def _set_keys(data: DictConfig, photos: "PhotoSet") -> None:
                 data.dataset.unmapped = "ignored"
     if not photos.split("val"):
         data.dataset.lists.val = None
-
-
-def _warn_of_few_steps(cfg: DictConfig, supervision: "Supervision", count: int) -> None:
-    """Warn of trainings that are short because there are few photos.
-
-    Args:
-        cfg: composed configuration.
-        supervision: what the run learns from.
-        count: number of photos of the training split.
-    """
-    keys = ["fit.method"] if supervision.uses_seeds else []
-    keys += ["fit.segmenter"] if cfg.pipeline.get("segment", True) else []
-    longer, few = [], []
-    for key in keys:
-        schedule = OmegaConf.select(cfg, key)
-        an_epoch = max(1, count // schedule.batch_size)
-        steps = an_epoch * schedule.max_epochs
-        if schedule.max_steps is None and 0 < steps < FEW_STEPS:
-            few.append(f"{steps} steps by {key}.max_epochs={schedule.max_epochs}")
-            longer.append(f"{key}.max_epochs={-(-USUAL_STEPS // an_epoch)}")
-    if few:
-        warn(
-            f"{count} photos give short trainings: {', '.join(few)}; {' '.join(longer)} give about "
-            f"{USUAL_STEPS} steps each, which take longer and usually learn more"
-        )
 
 
 def write_split(photos: "PhotoSet", folder: Path) -> None:
