@@ -44,7 +44,7 @@ def test_the_wheel_holds_the_package_its_configuration_and_its_licence(wheel):
         names = set(archive.namelist())
     for path in conf_folder().rglob("*.yaml"):
         assert f"wsss_lightning/conf/{path.relative_to(conf_folder()).as_posix()}" in names
-    assert "wsss_lightning/cli/run.py" in names
+    assert {"wsss_lightning/cli/run.py", "wsss_lightning/py.typed"} <= names
     assert "wsss_lightning/densecrf/mean_field.cpp" in names  # compiled on the user's machine
     for page in ("index.html", "style.css", "app.js"):
         assert f"wsss_lightning/review/page/{page}" in names

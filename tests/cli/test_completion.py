@@ -75,7 +75,7 @@ def test_bash_completes_verbs_options_overrides_and_files(shell, tmp_path):
     answers = {
         "": {"experiment=", *VERBS} - {"run"},
         "rep": {"report"},
-        "help re": {"report", "recipes"},
+        "help rec": {"recipes"},
         "experiment=sea": {"seam", "seam_small", "seam_voc2012"},
         "run experiment=cam,sea": {"cam,seam", "cam,seam_small", "cam,seam_voc2012"},
         "experiment=cam fit.method.max_": {"fit.method.max_epochs=", "fit.method.max_steps="},

@@ -1,6 +1,10 @@
 """`wsss-lightning export`."""
 
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
+import torch
 from facts import assert_names, raises_naming
 from small_models import info_of, module_of
 
@@ -19,11 +23,19 @@ def run_folder(tmp_path, monkeypatch):
 
 
 def test_a_file_is_written_to_the_present_folder_and_described(run_folder, tmp_path, capsys):
-    main(["runs/cam", "--fixed-size", "--size", "64", "70", "--benchmark", "--output", "mask"])
-    assert (tmp_path / "cam_segmentation.onnx").is_file()
+    words = ["--fixed-size", "--size", "64", "70", "--opset", "20", "--preprocessing", "inside"]
+    main(["runs/cam", *words, "--output", "mask", "--benchmark"])
     printed = capsys.readouterr().out
-    assert_names(printed, "cam_segmentation.onnx", "opset 18", "1 x 64 x 70", "float32")
+    assert_names(printed, "cam_segmentation.onnx", "opset 20", "1 x 64 x 70", "uint8, 0..255")
     assert_names(printed, "onnxruntime", "torch", "times as fast", "threads", near=400)
+    path = tmp_path / "cam_segmentation.onnx"
+    assert onnx.load(path).opset_import[0].version == 20
+    levels = torch.randint(0, 256, (1, 64, 70, 3), dtype=torch.uint8)
+    (mask,) = onnxruntime.InferenceSession(path).run(None, {"image": levels.numpy()})
+    with torch.no_grad():
+        expected = load(run_folder)(levels.permute(0, 3, 1, 2) / 255).argmax(1).numpy()
+    assert mask.dtype == np.uint8
+    assert (mask == expected).mean() > 0.999
 
 
 @pytest.mark.parametrize(

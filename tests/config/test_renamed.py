@@ -1,3 +1,5 @@
+import copy
+
 import hydra
 import pytest
 from hydra.utils import get_object
@@ -13,6 +15,8 @@ from wsss_lightning.config.renamed import (
     TARGETS,
     VALUES,
     check_renamed,
+    current_config,
+    current_module,
     new_key,
     translate_overrides,
 )
@@ -121,3 +125,41 @@ def test_an_old_target_is_answered_with_one_that_exists(old):
     with pytest.raises(InputError) as error:
         check_targets(OmegaConf.create({"a": {"_target_": old}}))
     assert TARGETS[old] in str(error.value)
+
+
+def test_a_stored_configuration_gets_the_current_names():
+    old = {
+        "score": {"scales": [1.0], "bits": 8},
+        "runs": "here",
+        "method": {
+            "_target_": "wsss_lightning.methods.classifier.Classifier",
+            "head_factor": 10,
+            "net": {"_target_": "wsss_lightning.nets.seam_net.SeamNet", "taps": [1]},
+        },
+        "test": {"flip": True},
+    }
+    kept = copy.deepcopy(old)
+    new = current_config(old)
+    assert old == kept
+    assert new["cam"] == {"scales": [1.0], "storage_bits": 8}
+    assert new["output_dir"] == "here"
+    assert new["test"] == {"flip": True}
+    assert new["method"]["head_lr_multiplier"] == 10
+    assert new["method"]["_target_"] == "wsss_lightning.methods.cam.module.Classifier"
+    assert new["method"]["net"]["feature_layers"] == [1]
+    assert not {"score", "runs"} & set(new)
+    assert not {"head_factor", "taps"} & {*new["method"], *new["method"]["net"]}
+    assert current_config(new) == new
+
+
+def test_a_stored_module_gets_the_parameters_that_its_network_has_gained():
+    target = "wsss_lightning.nets.cam_net.CamNet"
+    module = current_module({"power": 0.9, "net": {"_target_": target, "dropout": 0.0}})
+    assert module["poly_power"] == 0.9
+    assert module["net"] == {
+        "_target_": "wsss_lightning.methods.cam.network.CamNet",
+        "dropout": 0.0,
+        "head_init": "default",
+        "weights": None,
+    }
+    assert current_module({"net": {"head_init": "xavier"}}) == {"net": {"head_init": "xavier"}}

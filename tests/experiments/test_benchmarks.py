@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 from benchmarks import command
 from commands import TINY
+from example_results import example_results
 from facts import assert_names
+from label_masks import CLASSES as MASK_CLASSES
+from label_masks import write_masks
+
+from wsss_lightning.results.schema import write_results
 
 ROOT = Path(__file__).parents[2]
 CRF = ROOT / "experiments/benchmarks/crf"
@@ -15,6 +20,7 @@ SEAM = ROOT / "experiments/benchmarks/seam/benchmark.py"
 CLUSTERS = ROOT / "experiments/benchmarks/clusters/benchmark.py"
 WALK = ROOT / "experiments/benchmarks/walk/benchmark.py"
 FAULTS = ROOT / "experiments/benchmarks/faults"
+MASKS = ROOT / "experiments/benchmarks/masks/benchmark.py"
 PROCESSES = ROOT / "experiments/benchmarks/processes/benchmark.py"
 pytestmark = pytest.mark.slow
 
@@ -79,3 +85,15 @@ def test_processes_are_timed_beside_one():
 def test_the_cost_of_manifests_is_measured():
     told = command(FAULTS / "verify.py", "--files", 20, "--bytes", 100)
     assert len(told.splitlines()) == 4
+
+
+def test_formats_of_masks_are_compared(tmp_path):
+    dataset = {
+        "root": str(tmp_path), "image_dir": "images", "mask_dir": "no", "classes": MASK_CLASSES
+    }  # fmt: skip
+    write_masks(tmp_path)
+    (tmp_path / "masks").rename(tmp_path / "pseudo")
+    write_results(tmp_path, example_results(dataset=dataset))
+    told = command(MASKS, tmp_path, "--images", 2, "--simplify", 0, 2)
+    assert_names(told, "| coco-rle | 0 | 100.0 % |", "| coco | 0 | 100.0 % |")
+    assert "| coco | 2 | 100.0 % |" not in told

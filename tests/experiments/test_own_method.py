@@ -60,6 +60,8 @@ import sys
 import numpy as np
 
 import wsss_lightning as wsss
+from wsss_lightning.export.exporter import export
+from wsss_lightning.export.settings import ExportSettings
 
 run = wsss.run(
     "cam", overrides=["method=max_pooled_cam", *sys.argv[1:]], config_dir="my_conf"
@@ -69,6 +71,7 @@ classifier = wsss.load(run.folder, "classifier")
 print(type(classifier.module).__name__, classifier.cams(photo, tags=["cat"])["cat"].shape)
 (prediction,) = wsss.Predictor(run.folder)(photo)
 print(prediction.mask.shape)
+export(classifier, "own.onnx", ExportSettings())
 """
 
 
@@ -77,6 +80,7 @@ def test_a_method_outside_the_package_is_used_from_python(template):
     used = run(template, *TINY, module="use", WSSS_ALLOW="my_methods")
     assert used.returncode == 0, used.stderr
     assert used.stdout.splitlines()[-2:] == ["MaxPooledCam (48, 64)", "(48, 64)"]
+    assert (template / "own.onnx").is_file()  # it was compared with PyTorch before it was left
     model = next(template.glob("runs/*/models/classifier/model.safetensors"))
     load = f"import wsss_lightning as w; w.load({str(model)!r})"
     (template / "refused.py").write_text(load)

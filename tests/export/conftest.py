@@ -2,12 +2,19 @@
 
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from small_models import info_of, module_of
 
 from wsss_lightning.export.exporter import export
 from wsss_lightning.export.settings import ExportSettings
 from wsss_lightning.predict.trained_model import TrainedModel
+
+
+@pytest.fixture(autouse=True)
+def _sizes_may_be_symbols(monkeypatch):
+    """Let traced functions get symbols for sizes, which jaxtyping takes for a wrong type."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,7 @@ def test_padding_equals_that_of_timm(height, width, kernel, stride, dilation):
     image = torch.arange(height * width).float().view(1, 1, height, width)
     given = ((kernel, kernel), (stride, stride), (dilation, dilation), 0.5)
     ours, theirs = program.pad_same(image, *given), padding.pad_same(image, *given)
-    weight = torch.rand(1, 1, kernel, kernel)
-    # rows that no step of the convolution reaches may differ
-    convolved = [F.conv2d(x, weight, stride=stride, dilation=dilation) for x in (ours, theirs)]
-    assert torch.equal(*convolved)
-    assert convolved[0].shape[-2:] == (-(-height // stride), -(-width // stride))
+    assert torch.equal(ours, theirs)
 
 
 @given(side, side, st.sampled_from([1, 2, 3, 6, (2, 5), (None, 3), (1, 1)]))
@@ -42,7 +38,12 @@ def test_the_correlation_of_seam_equals_the_one_in_blocks():
 
 def test_operations_are_put_back_even_after_an_error():
     before = (F.adaptive_avg_pool2d, program.seam.pixel_correlation)
-    with pytest.raises(ZeroDivisionError), program.exportable_operations():
-        assert F.adaptive_avg_pool2d is program.adaptive_avg_pool2d
-        raise ZeroDivisionError
+
+    def fail():
+        with program.exportable_operations():
+            assert F.adaptive_avg_pool2d is program.adaptive_avg_pool2d
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert (F.adaptive_avg_pool2d, program.seam.pixel_correlation) == before

@@ -1,36 +1,16 @@
-"""Debian's Chromium, driven by Playwright; tests that need it are skipped where it is absent."""
+"""The server of the review page, for tests in a browser."""
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from wsss_lightning.data.review.log import DecisionLog
 from wsss_lightning.review.__main__ import listen, server_of
 from wsss_lightning.review.run import ReviewedRun
 from wsss_lightning.review.server import create_app
 from wsss_lightning.review.session import Session
-
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.is_file():
-        pytest.skip(f"there is no Chromium at {CHROMIUM}; set CHROMIUM to its path")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @contextmanager

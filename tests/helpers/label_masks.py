@@ -61,6 +61,6 @@ def write_masks(root: Path, ignored: bool = False) -> dict[str, np.ndarray]:
         Image.new("RGB", mask.shape[::-1], "grey").save(image)
         save_mask(root / f"masks/{name}.png", mask)
         masks[name] = mask
-    content = {"classes": ["background", *CLASSES]}
+    content = ["background", *CLASSES]
     (root / "masks/classes.json").write_text(json.dumps(content), encoding="utf-8")
     return masks

@@ -9,7 +9,9 @@ from hydra.utils import instantiate
 from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.splits import normalise_splits
+from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE
 from wsss_lightning.steps import scored_splits
+from wsss_lightning.steps.evaluate import evaluate_masks
 from wsss_lightning.utils.files import write_json
 
 PIPELINES = {
@@ -29,6 +31,7 @@ class RecordingRun(StageCache):
     """Notes what each stage is given in place of doing it; every evaluation gives 0.5."""
 
     stages: dict[str, dict] = field(default_factory=dict)
+    has_masks: bool = True
 
     def run(self, name, work, *, memory_keys=None, **inputs):
         self.stages[name] = {"work": work.__name__, **inputs}
@@ -36,6 +39,8 @@ class RecordingRun(StageCache):
         folder.mkdir(parents=True, exist_ok=True)
         key = "changed" if work.__name__ == "relabel" else "miou"
         write_json(folder / "metrics.json", {key: 0.5})
+        if self.has_masks and work is evaluate_masks:
+            (folder / PIXEL_COUNTS_FILE).touch()
         return folder
 
 
@@ -43,11 +48,11 @@ class RecordingRun(StageCache):
 def done(tmp_path):
     """`done(*words)`: the recorded run and the scores of a pipeline with these overrides."""
 
-    def call(*words: str):
+    def call(*words: str, has_masks: bool = True):
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             cfg = compose("config", overrides=["data.root=absent", *words])
         normalise_splits(cfg.data)
-        run = RecordingRun(tmp_path, tmp_path, seed=0)
+        run = RecordingRun(tmp_path, tmp_path, seed=0, has_masks=has_masks)
         return run, instantiate(cfg.pipeline)(cfg, run)
 
     return call
@@ -167,6 +172,20 @@ def test_pictures_rank_images_by_pseudo_masks_of_train_and_by_the_last_masks_of_
         assert shown["evaluated"]
 
 
+@pytest.mark.parametrize("name", ["tags", "boxes"])
+def test_without_true_masks_pictures_of_train_are_ranked_by_quality(done, name):
+    without, _ = done(*PIPELINES[name], has_masks=False)
+    shown = {split: without.stages[f"pictures/{split}"] for split in ("train", "val")}
+    assert [inputs["evaluation"] for inputs in shown.values()] == [None, None]
+    assert shown["train"]["quality"] == without.folder / "quality"
+    assert shown["val"]["quality"] is None
+
+
+def test_with_true_masks_the_estimated_quality_changes_no_picture(done):
+    run, _ = done(*PIPELINES["tags"])
+    assert run.stages["pictures/train"]["quality"] is None
+
+
 def test_pictures_show_the_last_marginals_and_the_tags_of_the_last_classifier(done):
     for name, refined in (("affinity", "affinity_crf"), ("tags", "crf"), ("sc_cam", "crf")):
         run, _ = done(*PIPELINES[name])
@@ -177,3 +196,30 @@ def test_pictures_show_the_last_marginals_and_the_tags_of_the_last_classifier(do
             classifier = "round_2/classifier" if name == "sc_cam" else "classifier"
             tagged = run.stages[f"tag_probabilities/{split}"]
             assert tagged["trained"] == run.folder / classifier
+
+
+@pytest.mark.parametrize("words", [PIPELINES["tags"], PIPELINES["sc_cam"], PIPELINES["boxes"]])
+def test_the_segmentation_network_learns_from_what_is_kept_of_the_pseudo_masks(done, words):
+    run, _ = done(*words)
+    assert run.stages["quality"]["work"] == "quality"
+    assert "kept" not in run.stages
+    all_masks = run.stages["quality"]["masks"]
+    assert run.stages["segmentation"]["masks"] == all_masks
+    run, scores = done(*words, "pseudo.drop_worst=0.2")
+    assert run.stages["kept"]["share"] == 0.2
+    assert run.stages["kept"]["masks"] == all_masks
+    assert run.stages["segmentation"]["masks"] == run.folder / "kept"
+    assert {"pseudo/train/miou", "kept/train/miou"} <= set(scores)
+
+
+def test_quality_is_estimated_from_what_a_pipeline_has(done):
+    run, _ = done(*PIPELINES["tags"])
+    given = run.stages["quality"]
+    assert given["cams"] == run.folder / "class_cams"
+    assert given["marginals"] is None
+    run, _ = done(*PIPELINES["boxes"])
+    given = run.stages["quality"]
+    assert given["cams"] is None
+    assert given["marginals"] == run.folder / "round_2/predictions/train"
+    run, _ = done("experiment=box", "pipeline.rounds=0")
+    assert run.stages["quality"]["marginals"] is None

@@ -2,19 +2,21 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from example_results import example_results
 from facts import assert_names, raises_naming
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_models import info_of, module_of, node_of
 
 from wsss_lightning.errors import InputError
-from wsss_lightning.predict.model_file import MODEL, TrainedModel, load, save_model
+from wsss_lightning.predict.model_file import MODEL, TrainedModel, load, save_model, save_models
 from wsss_lightning.predict.model_info import METADATA
-from wsss_lightning.predict.run_models import without_folders
+from wsss_lightning.predict.run_models import open_run, trainings, without_folders
 from wsss_lightning.results.schema import read_results
 from wsss_lightning.steps.train import load as load_stage
 
@@ -260,3 +262,21 @@ def test_a_run_of_an_earlier_version_is_read_from_its_stages(finished_run, tmp_p
 def test_the_description_must_fit_the_module():
     with raises_naming(TypeError, "Segmenter", "classification"):
         TrainedModel(module_of("segmentation"), info_of("classification"))
+
+
+def test_the_last_training_of_each_network_is_the_models():
+    rounds = {"round_0/classifier": 1, "round_1/classifier": 1, "round_10/classifier": 1}
+    results = example_results(seconds={**rounds, "classifier_val": 1, "seeds/train": 1})
+    assert trainings(results) == {"classifier": "round_10/classifier"}
+    boxes = {"round_1/segmentation": 1, "segmentation": 1, "segmentation_miou/val": 1}
+    assert trainings(example_results(seconds=boxes)) == {"segmentation": "segmentation"}
+
+
+@pytest.mark.slow
+def test_models_of_an_earlier_command_in_the_same_folder_are_removed(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run", symlinks=False)
+    cfg, results = open_run(run)
+    seeds_only = replace(results, seconds={"classifier": 1.0})
+    (path,) = save_models(run, cfg, seeds_only)
+    assert path == run / "models/classifier" / MODEL
+    assert load(run).info.task == "classification"

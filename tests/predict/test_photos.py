@@ -152,7 +152,7 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path):
 
 def test_images_that_would_share_a_result_are_named(tmp_path):
     files = [("a", tmp_path / "a.jpg"), ("a", tmp_path / "a.png"), ("b", tmp_path / "b.png")]
-    with raises_naming(InputError, "a.jpg", "a.png", "1 images") as caught:
+    with raises_naming(InputError, "a.jpg", "a.png", "1 pairs") as caught:
         check_names(files)
     assert "b.png" not in str(caught.value)
     check_names([files[0], files[0], files[2]])

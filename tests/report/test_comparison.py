@@ -152,7 +152,7 @@ def test_without_pixel_counts_images_are_ranked_by_the_mean_quality_of_all_runs(
     comparison = compared(tmp_path)
     assert ranking_of_images(comparison, "train").values == {"a": 0.75, "b": 0.25}
     assert ranking_of_images(comparison, "val") is None  # only training images have pseudo masks
-    (tmp_path / "cam_0/quality/quality.csv").write_text("name\n")
+    (tmp_path / "cam_0/quality/quality.csv").write_text("name\na\n")
     assert ranking_of_images(comparison, "train").values == {"a": 1.0}
     assert_names(comparison.notes[-1], tmp_path / "cam_0/quality/quality.csv")
 

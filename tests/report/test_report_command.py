@@ -32,12 +32,13 @@ def test_a_sweep_becomes_a_page_with_pictures_of_every_method(swept, tmp_path):
     assert_names(text, "full_supervision", "cam", "mIoU", near=200)
     # of the first image of val: given, and what every method has of it
     for caption in (
-        "seeds of cam",
-        "segmentation of cam",
-        "segmentation of box",
-        "labels 4 of box",
+        r"CAM of \w+ of cam",
+        "confidence of cam",
+        r"[^\"]*\bsegmentation of cam",
+        r"[^\"]*\bsegmentation of box",
+        r"[^\"]*\blabels 4\b[^\"]* of box",  # labels of rounds may be the same
     ):
-        assert f'alt="{caption}"' in text
+        assert re.search(f'alt="{caption}"', text), caption
     assert text.count("data:image/jpeg") > 50
     assert_names_none(text, "data.root")
 

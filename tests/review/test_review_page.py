@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from browser import chromium, served  # noqa: F401
+from browser import served
+from chromium import chromium  # noqa: F401
 from review_runs import write_run
 
 from wsss_lightning.data.review.decisions import Decision, now, read_decisions

@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
+import wsss_lightning.steps.previews
 from wsss_lightning.data.scores import save_mask, save_score
 from wsss_lightning.data.tag_probabilities import save_probabilities
 from wsss_lightning.errors import InputError
@@ -139,12 +140,12 @@ def test_without_true_masks_images_are_ranked_by_quality_if_it_is_known(dataset,
     table = tmp_path / "quality.csv"
     rows = [f"{name},,{i / 10},x" for i, name in enumerate(dataset.names)]
     table.write_text("\n".join(["name,class,quality,entropy", "train_0,cat,0.99,x", *rows]))
-    ranking = ranking_by_quality(table)
+    ranking = ranking_by_quality(tmp_path)
     assert ranking.values == {name: i / 10 for i, name in enumerate(dataset.names)}
     assert [choice.index for choice in choose_images(dataset, 1, ranking)] == [0, 5]
     assert choose_images(dataset, 2, None) == choose_images(dataset, 2, Ranking("quality", {}))
     table.write_text("name,class,quality\n")
-    assert ranking_by_quality(table) is None
+    assert ranking_by_quality(tmp_path) is None
 
 
 # pictures
@@ -259,6 +260,24 @@ def test_a_preview_shows_all_of_this(data, dataset, tmp_path):
     one, two = (width // 160 for width, _ in (sizes[1], sizes[6]))
     assert (one, two) == (4, 5)
     assert sizes[6][1] > 5 * 100
+
+
+def test_captions_say_tags_and_places_by_quality(data, dataset, tmp_path, monkeypatch):
+    captions = []
+
+    def record(rows, above, *others):
+        captions.extend(above)
+        return Image.new("RGB", (1, 1))
+
+    monkeypatch.setattr(wsss_lightning.steps.previews, "image_grid", record)
+    rows = [f"{name},,0.{i + 1}" for i, name in enumerate(dataset.names)]
+    (tmp_path / "quality.csv").write_text("\n".join(["name,class,quality", *rows]))
+    how = {"steps": {}, "quality": tmp_path, "evaluation": tmp_path, "evaluated": "pseudo mask"}
+    previews(tmp_path, data=data, split="train", count=1, **how)
+    assert captions == [
+        "train_0   tags: bird   worst of 6: estimated quality 10 %",
+        "train_5   tags: dog   best of 6: estimated quality 60 %",
+    ]
 
 
 def test_a_damaged_table_of_probabilities_is_named(data, dataset, tmp_path):

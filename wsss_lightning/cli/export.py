@@ -29,7 +29,7 @@ differ, nothing is written.
 """
 EXAMPLES = (
     "export runs/cam --out cam.onnx --benchmark",
-    "export runs/cam --out cam.onnx --preprocessing inside --output mask",
+    "export runs/cam --preprocessing inside --output mask",
     "export runs/cam --format torch-export --network classifier",
 )
 SUFFIXES = {entry.suffix: name for name, entry in FORMATS.items()}

@@ -1,7 +1,4 @@
-"""Writes masks in the format of a labelling tool: `wsss-lightning export-masks RUN --format coco`.
-
-Nothing here imports PyTorch before the arguments are read, so that help appears at once.
-"""
+"""`wsss-lightning export-masks`: masks in the format of a labelling tool."""
 
 import argparse
 import sys
@@ -9,43 +6,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsss_lightning.cli.error_messages import fail
+from wsss_lightning.cli.parser import VerbParser, verb_parser
 from wsss_lightning.errors import InputError
 from wsss_lightning.export.masks.formats import FORMATS
-from wsss_lightning.utils.console import print_plain, track, warn
 
 if TYPE_CHECKING:
     from wsss_lightning.export.masks.exporting import ExportReport
 
-DESCRIPTION = (
-    "Write the masks of a run, or a folder of index masks, as annotations that a labelling tool "
-    "opens. The export is read back, and the message says how much of the masks it holds."
+DESCRIPTION = f"""
+Write the masks of a run, or a folder of index masks, as annotations that a labelling tool opens.
+The export is read back, and the message says how much of the masks it holds.
+
+Formats: {"; ".join(f"{name}: {one.summary}" for name, one in FORMATS.items())}.
+"""
+EXAMPLES = (
+    "export-masks runs/cam --format coco --out coco",
+    "export-masks runs/cam --format labelme --min-area 20 --out b",
+    "export-masks runs/cam --from predictions --format cvat --out c",
+    "export-masks predicted --images a --format yolo-seg --out d",
 )
 
-
-def main(given: Sequence[str] | None = None) -> None:
-    """Entry of the command."""
-    arguments = _parser().parse_args(given)
-    from wsss_lightning.cli.import_masks import class_list
-
-    try:
-        arguments.classes = class_list(arguments.classes)
-        _check(arguments)
-        _export(arguments)
-    except InputError as error:
-        fail(str(error))
+MANY_TINY = 0.2  # share of tiny objects above which the message names them
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="wsss-lightning export-masks",
-        description=DESCRIPTION,
-        epilog="formats: " + "; ".join(f"{name}: {one.summary}" for name, one in FORMATS.items()),
-    )
-    add = parser.add_argument
-    add("source", type=Path, metavar="RUN_OR_FOLDER", help="a run, or a folder of index masks")
+def parser() -> VerbParser:
+    """Options of the command."""
+    made = verb_parser("export-masks", DESCRIPTION, EXAMPLES)
+    add = made.add_argument
+    add("source", type=Path, metavar="SOURCE", help="a run, the results of predict, or masks")
     add("--format", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
-    add("--out", type=Path, metavar="DIR", help="default: RUN_OR_FOLDER/masks/FORMAT")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     add(
         "--from",
         dest="stage",
@@ -67,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="PIXELS",
-        help="smaller objects become background (default: 0)",
+        help="smaller parts and holes take the label around them (default: 0)",
     )
     add("--merge", action="store_true", help="one object for each class, not for each part")
     add("--keep-ignored", action="store_true", help="ignored pixels (255) as class `ignored`")
@@ -78,16 +68,26 @@ def _parser() -> argparse.ArgumentParser:
         help="Label Studio: text before the path of an image (default: %(default)s)",
     )
     add("--overwrite", action="store_true", help="replace an existing folder")
-    return parser
+    return made
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def main(arguments: Sequence[str]) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: a file or an option cannot be used, or a package is not installed.
+    """
+    from wsss_lightning.cli.import_masks import class_list
+
+    given = parser().parse_args(arguments)
+    given.classes = class_list(given.classes)
     for option in ("simplify", "min_area"):
-        value = getattr(arguments, option)
+        value = getattr(given, option)
         if not 0 <= value < float("inf"):
             raise InputError(
                 f"--{option.replace('_', '-')} is {value:g}, but is a number of pixels, 0 or more."
             )
+    _export(given)
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -96,11 +96,13 @@ def _export(arguments: argparse.Namespace) -> None:
     codec(arguments.format)  # its packages are installed
     from wsss_lightning.export.masks.exporting import ExportOptions, export_masks
     from wsss_lightning.export.masks.sources import open_source
+    from wsss_lightning.utils.console import track
 
+    images = arguments.images and arguments.images.expanduser()
     source = open_source(
-        arguments.source, arguments.stage, arguments.split, arguments.images, arguments.classes
+        arguments.source.expanduser(), arguments.stage, arguments.split, images, arguments.classes
     )
-    target = arguments.out or arguments.source / "masks" / arguments.format
+    target = arguments.out.expanduser()
     options = ExportOptions(
         arguments.simplify,
         arguments.min_area,
@@ -113,10 +115,18 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _print(report: "ExportReport", arguments: argparse.Namespace, target: Path) -> None:
+    from wsss_lightning.export.masks.exporting import TINY
+    from wsss_lightning.utils.console import print_plain, warn
+
     print_plain(f"{report.images} images, {report.objects} objects")
+    if report.tiny > MANY_TINY * report.objects:
+        print_plain(
+            f"{report.tiny} objects have less than {TINY} pixels; --min-area {TINY} removes them"
+        )
     if report.small:
         print_plain(
-            f"{report.small} objects of less than {arguments.min_area} pixels became background"
+            f"{report.small} parts of less than {arguments.min_area} pixels took the label around "
+            "them"
         )
     if report.ignored and arguments.format != "voc" and not arguments.keep_ignored:
         warn(
@@ -136,4 +146,6 @@ def _print(report: "ExportReport", arguments: argparse.Namespace, target: Path) 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    from wsss_lightning.__main__ import main as run
+
+    run(["export-masks", *sys.argv[1:]])

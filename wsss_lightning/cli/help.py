@@ -8,7 +8,7 @@ from rich.table import Table
 
 from wsss_lightning.cli.options import group_summaries, option_summary, options
 from wsss_lightning.cli.verbs import VERBS
-from wsss_lightning.utils.console import console, print_plain
+from wsss_lightning.utils.console import console
 
 EXAMPLES = (
     ("experiment=cam", "generated data, a few minutes"),
@@ -42,7 +42,8 @@ def print_help() -> None:
         ),
     )
     _section("examples", EXAMPLES)
-    print_plain("\nEvery verb has --help. --hydra-help lists further options of a run.")
+    end = "\nEvery verb has --help. --hydra-help lists further options of a run."
+    console.print(end, highlight=False)
 
 
 def _section(title: str, rows: Iterable[tuple[str, str]]) -> None:

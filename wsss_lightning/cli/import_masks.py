@@ -1,7 +1,4 @@
-"""Reads corrected masks of a labelling tool: `wsss-lightning import-masks EXPORT --format coco`.
-
-Nothing here imports PyTorch before the arguments are read, so that help appears at once.
-"""
+"""`wsss-lightning import-masks`: corrected masks of a labelling tool, for training."""
 
 import argparse
 import shlex
@@ -10,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsss_lightning.cli.error_messages import fail
+from wsss_lightning.cli.parser import VerbParser, verb_parser
 from wsss_lightning.errors import InputError
 from wsss_lightning.export.masks.formats import FORMATS
-from wsss_lightning.utils.console import print_plain, track, warn
 from wsss_lightning.utils.text import shorten
 
 if TYPE_CHECKING:
@@ -21,40 +17,20 @@ if TYPE_CHECKING:
     from wsss_lightning.export.masks.importing import ImportReport
     from wsss_lightning.export.masks.sources import RunData
 
-DESCRIPTION = (
-    "Read masks that were corrected in a labelling tool, and write them as index masks in the "
-    "label order of a run, for training."
+DESCRIPTION = """
+Read masks that were corrected in a labelling tool, and write them as index masks in the label order
+of a run, for training: DIR/<name>.png and DIR/classes.json.
+"""
+EXAMPLES = (
+    "import-masks a.zip --format cvat --run runs/cam --out b",
+    "import-masks a --format voc --images b --classes cat --out c",
 )
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Entry of the command."""
-    arguments = _parser().parse_args(given)
-    try:
-        _import(arguments)
-    except InputError as error:
-        fail(str(error))
-
-
-def class_list(text: str | None) -> list[str] | None:
-    """Names separated by commas.
-
-    Raises:
-        InputError: a name is empty, or occurs twice.
-    """
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",")]
-    if not all(names) or len(set(names)) < len(names):
-        raise InputError(
-            f"--classes is {text!r}, but needs different names separated by commas, as in cat,dog."
-        )
-    return names
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wsss-lightning import-masks", description=DESCRIPTION)
-    add = parser.add_argument
+def parser() -> VerbParser:
+    """Options of the command."""
+    made = verb_parser("import-masks", DESCRIPTION, EXAMPLES)
+    add = made.add_argument
     add("export", type=Path, metavar="EXPORT", help="file, folder or .zip that the tool exported")
     add("--format", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
     add("--run", type=Path, metavar="RUN", help="run that gives classes and images")
@@ -87,7 +63,36 @@ def _parser() -> argparse.ArgumentParser:
         help="Label Studio: read predictions that nobody corrected",
     )
     add("--overwrite", action="store_true", help="replace an existing folder")
-    return parser
+    return made
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: the export or an option cannot be used, or a package is not installed.
+    """
+    given = parser().parse_args(arguments)
+    for name in ("export", "run", "images", "out", "original"):
+        path = getattr(given, name)
+        setattr(given, name, path and path.expanduser())
+    _import(given)
+
+
+def class_list(text: str | None) -> list[str] | None:
+    """Names separated by commas.
+
+    Raises:
+        InputError: a name is empty, or occurs twice.
+    """
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise InputError(
+            f"--classes is {text!r}, but needs different names separated by commas, as in cat,dog."
+        )
+    return names
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -104,6 +109,7 @@ def _import(arguments: argparse.Namespace) -> None:
     from wsss_lightning.data.sources.names import ImageIndex
     from wsss_lightning.export.masks.importing import ImportOptions, import_masks
     from wsss_lightning.export.masks.sources import open_run
+    from wsss_lightning.utils.console import track
 
     run = None if arguments.run is None else open_run(arguments.run, arguments.images)
     if run is not None:
@@ -142,6 +148,7 @@ def _mapping(given: Sequence[str]) -> dict[str, str]:
 def _print(report: "ImportReport", arguments: argparse.Namespace, classes: Sequence[str]) -> None:
     from wsss_lightning.data.sources.masks import BACKGROUND, IGNORED
     from wsss_lightning.ops.masks import IGNORE
+    from wsss_lightning.utils.console import print_plain
 
     print_plain(f"{len(report.names)} masks")
     if arguments.original is not None:
@@ -170,6 +177,7 @@ def _print_missing(
 ) -> None:
     """Say which images the export lacks: of the training split of the run, or of the folder."""
     from wsss_lightning.data.stage_files import finished_images
+    from wsss_lightning.utils.console import warn
 
     covered = {*report.names, *report.unchanged}
     wanted, where = set(index.names), str(index.folder)
@@ -187,6 +195,8 @@ def _print_missing(
 
 def _print_use(run: "RunData | None", out: Path) -> None:
     """Say how to train on the masks."""
+    from wsss_lightning.utils.console import print_plain
+
     folder = shlex.quote(str(out.absolute()))
     print_plain(f"masks      {out}")
     print_plain(f"instead of the pseudo masks of these images: pseudo.masks={folder}")
@@ -198,4 +208,6 @@ def _print_use(run: "RunData | None", out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    from wsss_lightning.__main__ import main as run
+
+    run(["import-masks", *sys.argv[1:]])

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_REASONS = 5  # reasons that are printed; split.csv has one for each photo
 MAX_CLASSES = 30  # classes that are printed
 SPLIT_FILE = "split.csv"
+FEW_STEPS = 100  # of a training; experiments/photos, with 437 photos, has 162
+USUAL_STEPS = 160
 
 
 def read_photos(cfg: DictConfig, supervision: "Supervision | None" = None) -> "PhotoSet | None":
@@ -43,8 +45,9 @@ def read_photos(cfg: DictConfig, supervision: "Supervision | None" = None) -> "P
     data, node = cfg.data, cfg.data.read
     if data.val in (None, data.train):  # no photos are set aside
         node.val_fraction = 0.0
-    check_targets(OmegaConf.create({"data": {"read": OmegaConf.to_container(node, resolve=True)}}))
     try:
+        plain = OmegaConf.to_container(node, resolve=True)
+        check_targets(OmegaConf.create({"data": {"read": plain}}))
         read = instantiate(node, _partial_=True, _convert_="all")
         photos: PhotoSet = read(track=_progress)
     except InputError as error:
@@ -69,6 +72,8 @@ def read_photos(cfg: DictConfig, supervision: "Supervision | None" = None) -> "P
         raise InputError(f"{len(photos.box_problems)} boxes are invalid:\n  {shown}")
     if photos.box_problems:
         warn(f"{len(photos.box_problems)} invalid boxes are left out: {photos.box_problems[0]}")
+    if supervision is not None:
+        _warn_of_few_steps(cfg, supervision, len(photos.split("train")))
     return photos
 
 
@@ -90,6 +95,31 @@ def _set_keys(data: DictConfig, photos: "PhotoSet") -> None:
         data.dataset.lists.val = None
 
 
+def _warn_of_few_steps(cfg: DictConfig, supervision: "Supervision", count: int) -> None:
+    """Warn of trainings that are short because there are few photos.
+
+    Args:
+        cfg: composed configuration.
+        supervision: what the run learns from.
+        count: number of photos of the training split.
+    """
+    keys = ["fit.method"] if supervision.uses_seeds else []
+    keys += ["fit.segmenter"] if cfg.pipeline.get("segment", True) else []
+    longer, few = [], []
+    for key in keys:
+        schedule = OmegaConf.select(cfg, key)
+        an_epoch = max(1, count // schedule.batch_size)
+        steps = an_epoch * schedule.max_epochs
+        if schedule.max_steps is None and 0 < steps < FEW_STEPS:
+            few.append(f"{steps} steps by {key}.max_epochs={schedule.max_epochs}")
+            longer.append(f"{key}.max_epochs={-(-USUAL_STEPS // an_epoch)}")
+    if few:
+        warn(
+            f"{count} photos give short trainings: {', '.join(few)}; {' '.join(longer)} give about "
+            f"{USUAL_STEPS} steps each, which take longer and usually learn more"
+        )
+
+
 def write_split(photos: "PhotoSet", folder: Path) -> None:
     """Write split, tags and reason of every image into the folder of a run.
 
@@ -103,7 +133,8 @@ def write_split(photos: "PhotoSet", folder: Path) -> None:
 def print_photos(photos: "PhotoSet") -> None:
     """Print numbers of photos and classes, where the labels come from, and what is left out."""
     splits = [name for name in ("train", "val") if photos.split(name)]
-    table = Table(title=escape(f"photos in {photos.root}"), min_width=40)
+    print_plain(f"photos in {photos.root}", "bold")
+    table = Table(min_width=40)
     table.add_column("")
     for name in splits:
         table.add_column(name, justify="right")
@@ -136,6 +167,7 @@ def _progress(items: Iterable[Any], total: int) -> Iterator[Any]:
 
 def _name_keys(message: str, node: DictConfig) -> str:
     """Replace parameters of `read_folder`, in backticks in messages, by configuration keys."""
+    message = message.replace("data.read.", "data.")
     return re.sub(
         r"`(\w+)([^`]*)`", lambda m: f"data.{m[1]}{m[2]}" if m[1] in node else m[0], message
     )

@@ -8,8 +8,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
+
 from wsss_lightning.cli.options import composed, group_names, known_keys, options, user_config_dirs
 from wsss_lightning.cli.verbs import PROGRAM, VERBS
+from wsss_lightning.config.folder import conf_folder
 from wsss_lightning.config.renamed import new_key
 from wsss_lightning.errors import closest, did_you_mean
 
@@ -72,6 +75,8 @@ def suggest_key(key: str, arguments: Sequence[str]) -> str:
                 return f"did you mean {group}={value}?"
     if by_case:
         return f"did you mean {by_case[0]}?"
+    for option in _options_with(key):
+        return f"it is a key of {option}; choose that option too."
     ends = (f".{last}", *SYNONYMS.get(last.lower(), ()))
     same = [one for one in known if one == last or one in ends or one.endswith(ends)]
     same = [one for one in same if not one.startswith("relabel")]
@@ -79,6 +84,18 @@ def suggest_key(key: str, arguments: Sequence[str]) -> str:
         return f"did you mean {' or '.join(one + HINTS.get(one, '') for one in same)}?"
     near = closest(key, known) or (prefixed[0] if prefixed else None)
     return f"did you mean {near}?" if near else f"no key is similar; {ALL_KEYS}"
+
+
+def _options_with(key: str) -> list[str]:
+    """Options whose file sets a key, as in `data=folder` for `data.tags`."""
+    group, _, name = key.partition(".")
+    files = sorted((conf_folder() / group).glob("*.yaml")) if group in group_names() else []
+    found = []
+    for file in files:
+        content = OmegaConf.load(file)
+        if isinstance(content, DictConfig) and name in content:
+            found.append(f"{group}={file.stem}")
+    return found
 
 
 def suggest_argument(value: str) -> str:

@@ -6,7 +6,8 @@ that name the new key. This module can be deleted with version 0.3.
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -101,6 +102,13 @@ TARGETS: dict[str, str] = {
     "wsss_lightning.refiners.none": "wsss_lightning.refiners.none.NoRefinement",
 }
 
+# parameters that networks have gained since, which only affect their initial weights
+NEW_PARAMETERS: dict[str, dict[str, Any]] = {
+    "wsss_lightning.methods.cam.network.CamNet": {"head_init": "default", "weights": None},
+    "wsss_lightning.methods.sc_cam.network.SubCamNet": {"head_init": "default", "weights": None},
+    "wsss_lightning.methods.seam.network.SeamNet": {"weights": None},
+}
+
 OVERRIDE = re.compile(r"([+~]*)([^=@+~]+)(=.*)?", re.DOTALL)
 
 
@@ -152,6 +160,56 @@ def current_override(word: str) -> str:
     # applies to each value of a sweep
     value = re.sub(r"\w+", lambda found: values.get(found[0], found[0]), value) if values else value
     return f"{prefix}{new}{value}"
+
+
+def current_config(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the current names of keys and targets.
+
+    Args:
+        plain: configuration as nested dictionaries; stays as it is.
+    """
+    config = _current_targets(plain)
+    for old, new in KEYS.items():
+        *parents, name = old.split(".")
+        node = _node(config, parents)
+        if node is None or name not in node:
+            continue
+        value = node.pop(name)
+        *parents, name = new.split(".")
+        target = config
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        both = isinstance(value, dict) and isinstance(target.get(name), dict)
+        target[name] = {**value, **target[name]} if both else value
+    return config
+
+
+def current_module(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored node of a module with the current names of keys, targets and parameters."""
+    module = current_config({"method": plain})["method"]
+    network = _node(module, ["net"])
+    if network is not None:
+        for name, value in NEW_PARAMETERS.get(str(network.get("_target_")), {}).items():
+            network.setdefault(name, value)
+    return module
+
+
+def _current_targets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: (new_target(item) or item)
+            if key == "_target_" and isinstance(item, str)
+            else _current_targets(item)
+            for key, item in value.items()
+        }
+    return [_current_targets(item) for item in value] if isinstance(value, list) else value
+
+
+def _node(config: Any, names: Iterable[str]) -> dict[str, Any] | None:
+    """The dictionary at a path; None if there is none."""
+    for name in names:
+        config = config.get(name) if isinstance(config, dict) else None
+    return config if isinstance(config, dict) else None
 
 
 def check_renamed(cfg: DictConfig) -> None:

@@ -51,7 +51,7 @@ from wsss_lightning.data.sources.tag_sources import (
     tags_of_table,
 )
 from wsss_lightning.data.sources.true_masks import TrueMasks
-from wsss_lightning.data.split_image import SplitImage
+from wsss_lightning.data.split_image import SplitImage, notes_of_depth
 from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.text import shorten
@@ -169,16 +169,11 @@ class VOCDataset(Dataset[Sample]):
         self._masks.set_facts(facts)
         images = []
         for name, file in listed.images:
-            fact = facts[file]
-            if isinstance(fact, Fact):
+            if isinstance(fact := facts[file], Fact):
                 images.append(SplitImage(name, file, fact))
             else:
                 self._refuse([name], str(fact))
-        if deep := [image.name for image in images if image.fact.deep]:
-            self.notes.append(
-                f"{len(deep)} images with 16 bits a channel are converted linearly to 8, 65535 to "
-                f"255 ({shorten(deep)})"
-            )
+        self.notes += notes_of_depth(images)
         return images
 
     def _open_box_table(self, source: str, index: ImageIndex) -> TableBoxes:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple, final
@@ -99,6 +99,19 @@ class FileFacts:
                     self._known[self._key(path)] = stat, result
             self._store()
         return facts
+
+    def adopt(self, folder: Path, targets: Mapping[Path, Path]) -> None:
+        """Take over facts that the cache has of the same files below another folder.
+
+        Args:
+            folder: the other folder.
+            targets: file below it, by the path of a link to it.
+        """
+        other = FileFacts(folder, self._stored.parents[1])
+        for link, target in targets.items():
+            if (known := other._known.get(other._key(target))) is not None:
+                self._known[self._key(link)] = known
+        self._store()
 
     def _key(self, path: Path) -> str:
         """The path relative to the folder, or the full path of a file elsewhere."""

@@ -123,9 +123,30 @@ def load_strided(path: Path) -> Float32[np.ndarray, "n h w"] | None:
     return maps
 
 
+def save_cam(path: Path, cam: Float[Tensor | np.ndarray, "c h w"]) -> None:
+    """Save unbounded maps in half precision; values beyond its range are clipped."""
+    values = torch.as_tensor(cam).detach().cpu().float().numpy()
+    limit = float(np.finfo(np.float16).max)
+    stored = values.clip(-limit, limit).astype(np.float16)
+    write_atomically(path, lambda file: np.savez_compressed(file, cam=stored))
+
+
+def load_cam(path: Path) -> Float32[np.ndarray, "c h w"]:
+    """Load the maps that `save_cam` wrote.
+
+    Raises:
+        InputError: the file is missing or damaged, or a value is not finite.
+    """
+    with _stored(path) as stored:
+        cam = stored["cam"].astype(np.float32)
+        if cam.ndim != 3 or not np.isfinite(cam).all():
+            raise ValueError(f"its maps have shape {cam.shape}, or values that are not finite")
+    return cam
+
+
 @contextmanager
 def _stored(path: Path) -> Iterator[Any]:
-    """Open a file of `save_score`; any error becomes an `InputError`."""
+    """Open a file of `save_score` or `save_cam`; any error becomes an `InputError`."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             yield stored

@@ -3,6 +3,7 @@
 Letters: H W an image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -12,6 +13,7 @@ from PIL import Image
 from wsss_lightning.data.file_facts import Fact
 from wsss_lightning.data.images import read_rgb
 from wsss_lightning.errors import InputError
+from wsss_lightning.utils.text import shorten
 
 
 @final
@@ -61,3 +63,12 @@ class SplitImage:
                 f"{path} is of {size[1]}x{size[0]} pixels, but its image {self.path.name} is "
                 f"of {width}x{height}; make the mask from the image of that size."
             )
+
+
+def notes_of_depth(images: Sequence[SplitImage]) -> list[str]:
+    """A remark for the user about images with more than 8 bits a channel; none if all have 8."""
+    deep = [image.name for image in images if image.fact.deep]
+    return deep and [
+        f"{len(deep)} images with 16 bits a channel are converted linearly to 8, 65535 to 255 "
+        f"({shorten(deep)})"
+    ]

@@ -65,12 +65,12 @@ def benchmark(network: ExportNetwork, run: Run, image: Tensor, repeats: int = RE
         repeats: number of calls of each; fewer, but at least 5, where they take a minute.
     """
     given = network.to_input(image)
-    eager_network = _one_pass(network)
+    calls: tuple[Run, Run] = (_one_pass(network), run)
     seconds: tuple[list[float], list[float]] = ([], [])
     begin = time.perf_counter()
     with torch.no_grad():
         for repeat in range(-WARM_UP, repeats):
-            for times, call in zip(seconds, (eager_network, run), strict=True):
+            for times, call in zip(seconds, calls, strict=True):
                 start = time.perf_counter()
                 call(given)
                 if repeat >= 0:

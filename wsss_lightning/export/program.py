@@ -54,6 +54,7 @@ def export_program(network: ExportNetwork, size: tuple[int, int] | None) -> Expo
     check_torch()
     shape = TRACED if size is None else (1, *size)
     image = network.to_input(torch.rand(shape[0], 3, *shape[1:]))
+    deferred: Any = {DEFERRED: True}
     try:
         with torch.no_grad(), exportable_operations():
             program = torch.export.export(
@@ -61,7 +62,7 @@ def export_program(network: ExportNetwork, size: tuple[int, int] | None) -> Expo
                 (image,),
                 dynamic_shapes=dynamic_shapes(network) if size is None else None,
                 strict=False,
-                **{DEFERRED: True},
+                **deferred,
             )
     except Exception as error:  # of many types, of which only some are public
         cause = str(error).strip().partition("\n")[0]
@@ -130,15 +131,17 @@ def pad_same(
 ) -> Tensor:
     """Pad (b n h w) so that a convolution returns ceil(side / stride) cells.
 
-    Equal to timm's `pad_same`, whose padding is max((ceil(side / s) - 1) s + span - side, 0), since
-    the difference is negative only where the span of the kernel is below the stride.
+    timm's `pad_same` pads by max((ceil(side / stride) - 1) * stride + span - side, 0). The maximum
+    has an effect only where the span of the kernel is below the stride.
     """
     amounts = []
     for side, kernel, step, rate in zip(
         image.shape[-2:], kernel_size, stride, dilation, strict=True
     ):
         span = rate * (kernel - 1) + 1
-        total = step * ((side + step - 1) // step) + span - step - side if span >= step else 0
+        total = step * ((side + step - 1) // step) + span - step - side
+        if span < step:
+            total = 0 if span == 1 else max(total, 0)
         amounts.append((total // 2, total - total // 2))
     (top, bottom), (left, right) = amounts
     return F.pad(image, (left, right, top, bottom), value=value)

@@ -75,7 +75,7 @@ def sample_batches(
     Raises:
         InputError: a photo cannot be read.
     """
-    shapes = [(1, *size)]
+    shapes: list[tuple[int, ...]] = [(1, *size)]
     if not fixed_size:
         rounded = tuple(max(2, round(side / 32)) * 32 for side in size)
         shapes = [(1, *rounded), (2, rounded[0] + 11, rounded[1] + 21)]

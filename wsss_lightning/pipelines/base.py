@@ -13,17 +13,16 @@ from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import Supervision
 from wsss_lightning.errors import InputError
 from wsss_lightning.pipelines.masks_to_learn import PSEUDO_HEADINGS, learned_from, masks_to_learn
+from wsss_lightning.pipelines.pictures import show
 from wsss_lightning.steps.cams import cams, validate_tags
 from wsss_lightning.steps.crf import crf
 from wsss_lightning.steps.evaluate import evaluate_masks, evaluate_seeds
 from wsss_lightning.steps.labels import StepInfo, declare_steps, step_label
 from wsss_lightning.steps.metrics_file import load_metrics
 from wsss_lightning.steps.predict import predict
-from wsss_lightning.steps.previews import previews
 from wsss_lightning.steps.pseudo_masks import pseudo_masks
 from wsss_lightning.steps.runtime import Runtime
 from wsss_lightning.steps.scored_splits import ScoredSplit, scored_splits
-from wsss_lightning.steps.tag_probabilities import tag_probabilities
 from wsss_lightning.steps.train import train
 
 Scores = dict[str, float]
@@ -91,13 +90,15 @@ class Experiment:
     """A run of a pipeline: its configuration, the cache of its steps, and the scores so far.
 
     Keys of scores are `<step>/<split>/<metric>`, with `round_<r>/` in front within rounds.
-    `evaluations` holds the folder of the evaluation of each step's masks, by `<step>/<split>`.
+    `evaluations` holds the folder of the evaluation of each step's masks, by `<step>/<split>`, and
+    `quality` that of the estimated quality of the pseudo masks.
     """
 
     cfg: DictConfig
     cache: StageCache
     scores: Scores = field(default_factory=dict)
     evaluations: dict[str, Path] = field(default_factory=dict)
+    quality: Path | None = None
 
     def add(self, prefix: str, folder: Path) -> None:
         """Add the metrics of a step."""
@@ -200,7 +201,7 @@ class Experiment:
         pseudo = self._pseudo_masks(
             "pseudo", marginals[data.train], data.train, cfg.pseudo.confidence
         )
-        chain = masks_to_learn(self, pseudo)
+        chain = masks_to_learn(self, pseudo, trained=trained)
         shown[data.train] |= {PSEUDO_HEADINGS[step]: folder for step, folder in chain.items()}
         if segment:
             encoder_from = trained if cfg.fit.segmenter.init_from == "classifier" else None
@@ -209,23 +210,15 @@ class Experiment:
                 shown[split]["prediction"] = folder
         last = ("segmentation", "prediction") if segment else (name, step_label(name))
         for split in splits_of(data):
-            probabilities = self.cache.run(
-                f"tag_probabilities/{split}",
-                tag_probabilities,
-                trained=trained,
-                data=data,
-                split=split,
-                long_side=cfg.cam.long_side,
-                batch_size=cfg.cam.batch_size,
-            )
-            self.show(
+            show(
+                self,
                 split,
                 split,
                 shown[split],
                 ranked_by=("pseudo", "pseudo mask") if split == data.train else last,
                 seeds=seeds[split],
                 marginals=marginals[split],
-                probabilities=probabilities,
+                classifier=trained,
             )
 
     def segment(self, masks: Path | None = None, **inputs: Any) -> Splits:
@@ -280,43 +273,6 @@ class Experiment:
         )
         self.score_masks(step, split, predictions)
         return predictions
-
-    def show(
-        self,
-        name: str,
-        split: str,
-        steps: Mapping[str, Path],
-        ranked_by: tuple[str, str],
-        seeds: Path | None = None,
-        marginals: Path | None = None,
-        probabilities: Path | None = None,
-    ) -> None:
-        """Preview of some images of a split after each step.
-
-        Args:
-            name: name of the preview.
-            split: split whose images are shown.
-            steps: folders of masks, by heading.
-            ranked_by: scored step that finds the worst and the best images, and the name of its
-                masks; of predictions it is the CRF after them, if there is one.
-            seeds, marginals, probabilities: as in `previews`.
-        """
-        step, masks = ranked_by
-        if step == "segmentation" and self.cfg.test.crf:
-            step = "segmentation_crf"
-        self.cache.run(
-            f"pictures/{name}",
-            previews,
-            data=self.cfg.data,
-            split=split,
-            count=self.cfg.num_previews,
-            steps=steps,
-            evaluation=self.evaluations.get(f"{step}/{split}"),
-            evaluated=masks,
-            seeds=seeds,
-            marginals=marginals,
-            probabilities=probabilities,
-        )
 
     def _refine_prediction(self, predictions: Path, split: str) -> Path:
         marginals = self.cache.run(

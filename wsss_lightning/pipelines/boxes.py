@@ -12,6 +12,7 @@ from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import BOXES
 from wsss_lightning.pipelines.base import SEGMENTER_KEYS, Experiment, Scores, Splits, learns_from
 from wsss_lightning.pipelines.masks_to_learn import PSEUDO_HEADINGS, learned_from, masks_to_learn
+from wsss_lightning.pipelines.pictures import show
 from wsss_lightning.steps.boxes import box_labels, relabel
 from wsss_lightning.steps.previews import round_chart
 from wsss_lightning.steps.train import train
@@ -46,6 +47,7 @@ def boxes(
         schedule = OmegaConf.merge(schedule, {"max_epochs": epochs})
     labels_of = {"boxes": _labels_from_boxes(experiment)}
     trained: Path | None = None
+    marginals: Path | None = None
     for r in range(1, rounds + 1):
         previous = list(labels_of.values())[-1]
         trained = cache.run(
@@ -60,12 +62,13 @@ def boxes(
             **_weights(training, trained, r - 1, schedule),
         )
         initial = labels_of["boxes"]
-        labels_of[f"round {r}"] = _relabel(experiment, r, trained, initial, previous)
+        marginals = _predict_with_marginals(experiment, r, trained)
+        labels_of[f"round {r}"] = _relabel(experiment, r, marginals, initial, previous)
         changed = experiment.scores[f"round_{r}/labels/{cfg.data.train}/changed"]
         if min_change is not None and changed < min_change:
             break
     labels, done = list(labels_of.values())[-1], len(labels_of) - 1
-    chain = masks_to_learn(experiment, labels)
+    chain = masks_to_learn(experiment, labels, marginals=marginals)
     weights = _weights(training, trained, done, schedule)
     predictions = experiment.segment(masks=learned_from(chain), **weights)
     _show(experiment, labels_of, chain, predictions)
@@ -91,8 +94,8 @@ def _labels_from_boxes(experiment: Experiment) -> Path:
     return labels
 
 
-def _relabel(experiment: Experiment, r: int, trained: Path, initial: Path, previous: Path) -> Path:
-    """Labels of the next round, from the predictions of this round's network."""
+def _predict_with_marginals(experiment: Experiment, r: int, trained: Path) -> Path:
+    """Predict all splits with this round's network; return its marginals of the training split."""
     cfg, train_split = experiment.cfg, experiment.cfg.data.train
     with_marginals = OmegaConf.merge(cfg.test, {"crf": True})
     settings = dict.fromkeys(reversed(splits_of(cfg.data)), cfg.test) | {
@@ -104,12 +107,20 @@ def _relabel(experiment: Experiment, r: int, trained: Path, initial: Path, previ
         )
         for split, test in settings.items()
     }
+    return predictions[train_split]
+
+
+def _relabel(
+    experiment: Experiment, r: int, marginals: Path, initial: Path, previous: Path
+) -> Path:
+    """Labels of the next round, from the marginals of this round's network."""
+    cfg, train_split = experiment.cfg, experiment.cfg.data.train
     labels = experiment.cache.run(
         f"round_{r}/labels",
         relabel,
         data=cfg.data,
         split=train_split,
-        predictions=predictions[train_split],
+        predictions=marginals,
         initial=initial,
         previous=previous,
         rule=cfg.relabel,
@@ -140,10 +151,10 @@ def _show(experiment: Experiment, labels_of: Splits, learned: Splits, prediction
         title = f"{cfg.name} on {data.name}, seed {cfg.seed}: mIoU over rounds"
         experiment.cache.run("pictures/rounds", round_chart, points=points, title=title)
     of_labels, of_network = ("pseudo", "labels"), ("segmentation", "prediction")
-    experiment.show("labels", data.train, labels_of, of_labels)
+    show(experiment, "labels", data.train, labels_of, of_labels)
     for split in splits_of(data):
         headings = {**PSEUDO_HEADINGS, "pseudo": "labels"}
         labels = learned.items() if split == data.train else ()
         steps = {headings[step]: folder for step, folder in labels}
         ranked_by = of_labels if steps else of_network
-        experiment.show(split, split, {**steps, "prediction": predictions[split]}, ranked_by)
+        show(experiment, split, split, {**steps, "prediction": predictions[split]}, ranked_by)

@@ -6,6 +6,7 @@ from wsss_lightning.cache.stage_cache import StageCache
 from wsss_lightning.config.splits import splits_of
 from wsss_lightning.data.supervision import MASKS
 from wsss_lightning.pipelines.base import Experiment, Scores, learns_from
+from wsss_lightning.pipelines.pictures import show
 
 
 @learns_from(MASKS)
@@ -20,5 +21,5 @@ def full_supervision(cfg: DictConfig, cache: StageCache) -> Scores:
     predictions = experiment.segment()
     for split in splits_of(cfg.data):
         steps = {"prediction": predictions[split]}
-        experiment.show(split, split, steps, ("segmentation", "prediction"))
+        show(experiment, split, split, steps, ("segmentation", "prediction"))
     return experiment.scores

@@ -7,8 +7,9 @@ dropped first.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from wsss_lightning.steps.cams import class_cams
 from wsss_lightning.steps.corrected_masks import correct_masks, corrected_digest, corrected_names
 from wsss_lightning.steps.quality import drop_worst, evaluate_quality, quality
 from wsss_lightning.steps.review import accepted_names, review, review_of
@@ -26,12 +27,19 @@ PSEUDO_HEADINGS: Final = {
 """Headings of previews, by stage."""
 
 
-def masks_to_learn(experiment: "Experiment", pseudo: Path) -> "Splits":
+def masks_to_learn(
+    experiment: "Experiment",
+    pseudo: Path,
+    trained: Path | None = None,
+    marginals: Path | None = None,
+) -> "Splits":
     """Score pseudo masks, estimate their quality, and drop, correct and review them.
 
     Args:
         experiment: the run.
         pseudo: folder of pseudo masks of the training split.
+        trained: folder of the classifier that the masks come from.
+        marginals: folder of a segmentation network's marginals of the training split.
 
     Returns:
         Folders of masks by stage, in their order; the segmentation network learns from the last.
@@ -39,7 +47,7 @@ def masks_to_learn(experiment: "Experiment", pseudo: Path) -> "Splits":
     split = experiment.cfg.data.train
     stages = {"pseudo": pseudo}
     experiment.score_masks("pseudo", split, pseudo)
-    estimated = _estimate_quality(experiment, pseudo)
+    estimated = _estimate_quality(experiment, pseudo, trained, marginals)
     for name, make in {"kept": _keep, "corrected": _correct, "reviewed": _review}.items():
         made = make(experiment, learned_from(stages), estimated)
         if made is not None:
@@ -53,9 +61,16 @@ def learned_from(stages: "Splits") -> Path:
     return list(stages.values())[-1]
 
 
-def _estimate_quality(experiment: "Experiment", masks: Path) -> Path:
+def _estimate_quality(
+    experiment: "Experiment", masks: Path, trained: Path | None, marginals: Path | None
+) -> Path:
     cfg, data, cache = experiment.cfg, experiment.cfg.data, experiment.cache
-    estimated = cache.run("quality", quality, data=data, split=data.train, masks=masks)
+    inputs: dict[str, Any] = {"data": data, "split": data.train}
+    cams = None
+    if trained is not None:
+        cams = cache.run("class_cams", class_cams, trained=trained, settings=cfg.cam, **inputs)
+    estimated = cache.run("quality", quality, masks=masks, cams=cams, marginals=marginals, **inputs)
+    experiment.quality = estimated
     for scored in scored_splits(cfg, data.train):
         tested = cache.run(
             f"quality_score/{scored.name}",

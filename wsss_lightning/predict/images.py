@@ -238,7 +238,7 @@ def check_names(files: Iterable[tuple[str, Path]]) -> None:
             clashes.append(f"{by_name[name]} and {path}")
     if clashes:
         raise InputError(
-            f"{len(clashes)} images share a name, and so their results would share a file "
-            f"({shorten(clashes)}); rename them, or give their common folder, whose sub-folders "
-            "are kept."
+            f"{len(clashes)} pairs of images share a name, and so their results would share a file "
+            f"({shorten(clashes)}); rename one, or, if they are in different folders, give the "
+            "folder above, whose sub-folders are kept."
         )

@@ -9,12 +9,15 @@ A file is read without running code in it: it holds tensors and one JSON text, a
 the JSON names must be networks of this package or of packages in WSSS_ALLOW.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -35,6 +38,7 @@ from wsss_lightning.results.schema import FILE_NAME, Results
 from wsss_lightning.results.stages import stage_folder
 from wsss_lightning.steps.config_nodes import remove_weights
 from wsss_lightning.steps.train import load as load_stage
+from wsss_lightning.steps.train import restore
 from wsss_lightning.utils.files import write_atomically, write_text
 
 __all__ = ["ModelInfo", "TrainedModel", "load", "save_model"]
@@ -122,13 +126,8 @@ def read_model(path: Path) -> TrainedModel:
     node = OmegaConf.create(info.module)
     check_module(node, info.task, path)
     remove_weights(node)  # a file from elsewhere may name files of this machine
-    try:
+    with _built(path, info):
         module = instantiate(node)
-    except Exception as error:  # libraries reject arguments with exceptions of many types
-        raise InputError(
-            f"the network of {path} cannot be built with the installed libraries ({error}); it was "
-            f"made with {_versions(info)}."
-        ) from error
     fault = misfits(state, shapes_of(module), set(state) - set(shapes_of(module)))
     if fault:
         raise InputError(
@@ -216,9 +215,19 @@ def _of_run(folder: Path, network: str | None) -> TrainedModel:
         raise InputError(
             f"{stage}, which holds the weights of the {name}, is missing; repeat the run."
         )
-    info = describe(name, stage, cfg, results)
-    check_module(OmegaConf.create(info.module), info.task, stage)
-    return TrainedModel(load_stage(stage), info).eval()
+    try:
+        info = describe(name, stage, cfg, results)
+    except OmegaConfBaseException as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{folder}/hydra/config.yaml, the configuration of a run of another version, lacks a "
+            f"key ({reason}); repeat the run with this version."
+        ) from error
+    node = OmegaConf.create(info.module)
+    check_module(node, info.task, stage)
+    with _built(stage, info):
+        module = restore(node, stage / "last.ckpt")
+    return TrainedModel(module, info).eval()
 
 
 def check_module(node: Any, task: str, path: Path) -> None:
@@ -253,6 +262,18 @@ def check_module(node: Any, task: str, path: Path) -> None:
             f"{path}: module._target_ is {node['_target_']}, which is no {KINDS[task].__name__}, "
             f"as a model for {task} needs."
         )
+
+
+@contextmanager
+def _built(path: Path, info: ModelInfo) -> Iterator[None]:
+    """Turn what libraries raise, exceptions of many types, into an `InputError`."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(
+            f"the network of {path} cannot be built with the installed versions ({error}); it was "
+            f"made with {_versions(info)}."
+        ) from error
 
 
 def _versions(info: ModelInfo) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from wsss_lightning.config.renamed import current_config, current_module
 from wsss_lightning.errors import InputError
 from wsss_lightning.methods.cam_settings import CamSettings
 from wsss_lightning.ops.masks import voc_palette
@@ -48,7 +49,8 @@ def describe(network: str, trained: Path, cfg: DictConfig, results: Results) -> 
         cfg: composed configuration of the run.
         results: results of the run.
     """
-    node: Any = OmegaConf.load(trained / "module.yaml")
+    stored: Any = OmegaConf.to_container(OmegaConf.load(trained / "module.yaml"))
+    node = OmegaConf.create(current_module(stored))
     set_statistics(node)
     backbone = next(backbone_nodes(node))
     segments = network == "segmentation"
@@ -84,12 +86,16 @@ def open_run(folder: Path) -> tuple[DictConfig, Results]:
     results = read_results(folder / FILE_NAME)
     path = folder / "hydra" / "config.yaml"
     try:
-        return OmegaConf.load(path), results  # type: ignore[return-value]
+        stored: Any = OmegaConf.to_container(OmegaConf.load(path))
+        cfg = OmegaConf.create(current_config(stored))
     except (OSError, ValueError, OmegaConfBaseException) as error:
         raise InputError(
             f"{path} cannot be read ({error}), but the settings of the run's networks are needed; "
             "repeat the run, which reuses its finished stages and writes its models."
         ) from error
+    if "test_crf" not in cfg and "crf" in cfg:  # before version 0.2 there was one CRF
+        cfg.test_crf = cfg.crf
+    return cfg, results
 
 
 def _cam_settings(cfg: DictConfig, stride: int) -> dict[str, Any]:

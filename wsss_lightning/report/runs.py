@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from wsss_lightning.data.image_quality import QUALITY_FILE, image_quality
 from wsss_lightning.errors import InputError
 from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE, PixelCounts, load_pixel_counts
 from wsss_lightning.results.schema import FILE_NAME, Results, read_results
 from wsss_lightning.results.stages import stage_folder
+from wsss_lightning.steps.quality import load_quality
 
 Step = tuple[str, str]
 """A step of a pipeline and a split, such as ("seeds", "train")."""
@@ -83,8 +83,8 @@ class RunResult:
         Raises:
             InputError: the file is damaged.
         """
-        path = self.stage("quality") / QUALITY_FILE
-        return image_quality(path) if path.is_file() else {}
+        folder = self.stage("quality")
+        return dict(load_quality(folder).images) if folder.is_dir() else {}
 
     def curve(self, split: str) -> dict[str, list[float]] | None:
         """Metrics of the seeds at each background threshold; None if there are none.

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from wsss_lightning.data.dataset import VOCDataset
-from wsss_lightning.data.image_quality import image_quality
 from wsss_lightning.data.scores import load_mask, load_score
 from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.data.tag_probabilities import PROBABILITIES_FILE, load_probabilities
@@ -20,6 +19,7 @@ from wsss_lightning.evaluation.metrics import count_pixels, iou, miou
 from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE, load_pixel_counts
 from wsss_lightning.figures.image_grid import Cell, Tile
 from wsss_lightning.figures.overlays import confidence_overlay, heat_overlay, mask_overlay
+from wsss_lightning.steps.quality import load_quality
 
 Mask = UInt8[np.ndarray, "_ _"]
 
@@ -79,13 +79,13 @@ def ranking_by_miou(evaluation: Path, masks: str) -> Ranking | None:
     return Ranking(f"mIoU of the {masks}", known) if known else None
 
 
-def ranking_by_quality(path: Path) -> Ranking | None:
-    """Estimated quality of each image's pseudo mask; None if the file holds none.
+def ranking_by_quality(folder: Path) -> Ranking | None:
+    """Estimated quality of each image's pseudo mask; None if the table is empty.
 
-    Raises:
-        InputError: as in `image_quality`.
+    Args:
+        folder: folder of the step `quality`.
     """
-    values = image_quality(path)
+    values = load_quality(folder).images
     return Ranking("estimated quality", values) if values else None
 
 

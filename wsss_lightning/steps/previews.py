@@ -7,7 +7,6 @@ import numpy as np
 from omegaconf import DictConfig
 
 from wsss_lightning.data.dataset import VOCDataset
-from wsss_lightning.data.image_quality import QUALITY_FILE
 from wsss_lightning.data.stage_files import class_file_names
 from wsss_lightning.figures.charts import line_chart, save_chart
 from wsss_lightning.figures.image_grid import Overlay, Tile, image_grid, save_image
@@ -65,12 +64,12 @@ def previews(
         probabilities: folder of `tag_probabilities`.
         evaluation: folder of `evaluate_masks`, by which images are ranked.
         evaluated: name of the evaluated masks, such as "pseudo mask".
-        quality: folder with the table of `data.image_quality`.
+        quality: folder of the step `quality`.
     """
     dataset = datasets_of(data)(split)
     ranking = None if evaluation is None else ranking_by_miou(evaluation, evaluated)
     if ranking is None and quality is not None:
-        ranking = ranking_by_quality(quality / QUALITY_FILE)
+        ranking = ranking_by_quality(quality)
     results = StepFolders(steps, seeds, marginals, stored_probabilities(probabilities))
     rows, masks, captions = [], [], []
     shown: list[np.ndarray] = []

@@ -11,16 +11,18 @@ import torch
 from omegaconf import DictConfig
 
 from wsss_lightning.data.dataset import VOCDataset
-from wsss_lightning.data.scores import load_mask, save_mask
+from wsss_lightning.data.scores import load_cam, load_mask, load_score, save_mask
 from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.errors import InputError
+from wsss_lightning.evaluation.consistency import FoldClassifiers, at_cells, sample_cells
 from wsss_lightning.evaluation.metrics import iou
 from wsss_lightning.evaluation.pixel_counts import PIXEL_COUNTS_FILE, load_pixel_counts
 from wsss_lightning.evaluation.quality import (
     combine,
     edge_evidence,
-    free_border,
+    expected_iou,
     largest_part,
+    mask_iou,
     rank_correlation,
     worst_found,
 )
@@ -51,28 +53,44 @@ class QualityTable:
     images: Mapping[str, float]
 
 
-def quality(folder: Path, *, data: DictConfig, split: str, masks: Path) -> None:
+def quality(
+    folder: Path,
+    *,
+    data: DictConfig,
+    split: str,
+    masks: Path,
+    cams: Path | None = None,
+    marginals: Path | None = None,
+) -> None:
     """Quality of the pseudo mask of each image and tagged class, in `quality.csv`.
 
-    Columns: name, class, quality in (0, 1), and the signals that it is the mean percentile of
-    (`evaluation.quality`). A row without class is the mean over the classes of an image; its
-    quality is 1 if the image has no tags, since no class can be wrong.
+    Columns: name, class, quality in (0, 1), and the signals that it combines, all in [0, 1]. A row
+    without class holds the means over the classes of an image; its quality is 1 if the image has no
+    tags, since no class can be wrong. Signals:
+
+    - edge: the contour follows edges of the image (`edge_evidence`).
+    - largest: share of the largest connected component.
+    - consistency: IoU with the labels that a classifier of `cams` predicts, which was fitted on
+      the masks of other images (`FoldClassifiers`).
+    - network: IoU that `marginals` lead to expect.
 
     Args:
         folder: to write to.
         data: configuration of the data set.
         split: split of the masks.
         masks: folder of pseudo masks.
+        cams: folder of `class_cams`.
+        marginals: folder of a segmentation network's marginals.
     """
     dataset = datasets_of(data)(split, with_masks=False)
+    read = _Reader(dataset, masks, cams, marginals)
     keys: list[tuple[str, str]] = []
     rows: list[dict[str, float]] = []
     for i in track(range(len(dataset)), len(dataset), name_of(folder)):
-        for c, signals in _signals_of(dataset, i, masks).items():
+        for c, signals in read.signals(i).items():
             keys.append((dataset.names[i], dataset.classes[c]))
             rows.append(signals)
-    names = list(rows[0]) if rows else []
-    values = {name: np.array([row[name] for row in rows]) for name in names}
+    values = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
     combined = combine(values) if rows else np.zeros(0)
     _write(folder / TABLE, dataset.names, keys, {"quality": combined, **values})
 
@@ -181,19 +199,61 @@ def drop_worst(
     write_text(folder / "dropped.txt", "".join(f"{name}\n" for name in ordered if name in dropped))
 
 
-def _signals_of(dataset: VOCDataset, i: int, masks: Path) -> dict[int, dict[str, float]]:
-    """Signals of the mask of each tagged class of an image, by number of the class."""
-    image = np.asarray(dataset.image(i))
-    mask = load_mask(image_file(masks, dataset.names[i], ".png"))
-    signals = {}
-    for c in np.flatnonzero(dataset.tags[i].numpy()).tolist():
-        of_class = mask == c + 1
-        signals[c] = {
-            "edge": edge_evidence(image, of_class),
-            "border": free_border(of_class),
-            "compact": largest_part(of_class),
+class _Reader:
+    """Reads what the signals of an image are computed from; arguments as in `quality`."""
+
+    def __init__(
+        self,
+        dataset: VOCDataset,
+        masks: Path,
+        cams: Path | None,
+        marginals: Path | None,
+    ) -> None:
+        self.dataset, self.masks = dataset, masks
+        self.cams, self.marginals = cams, marginals
+        self.classifiers = None if cams is None else self._fit(cams)
+
+    def signals(self, i: int) -> dict[int, dict[str, float]]:
+        """Signals of the mask of each tagged class of image i, by number of the class."""
+        name, image = self.dataset.names[i], np.asarray(self.dataset.image(i))
+        mask = self._mask(i)
+        classes = np.flatnonzero(self.dataset.tags[i].numpy()).tolist()
+        signals = {
+            c: {
+                "edge": edge_evidence(image, mask == c + 1),
+                "largest": largest_part(mask == c + 1),
+            }
+            for c in classes
         }
-    return signals
+        if self.classifiers is not None and self.cams is not None:
+            cam = load_cam(image_file(self.cams, name, ".npz"))
+            predicted = self.classifiers.predict(i, cam, [0, *(c + 1 for c in classes)])
+            cells = at_cells(mask, cam.shape[1:])
+            for c in classes:
+                signals[c]["consistency"] = mask_iou(predicted == c + 1, cells == c + 1)
+        if self.marginals is not None:
+            marginal, labels = load_score(image_file(self.marginals, name, ".npz"))
+            maps = dict(zip(labels.tolist(), marginal, strict=True))
+            for c in classes:  # a negligible map is not stored
+                of_class = mask == c + 1
+                signals[c]["network"] = (
+                    expected_iou(maps[c + 1], of_class) if c + 1 in maps else 0.0
+                )
+        return signals
+
+    def _mask(self, i: int) -> np.ndarray:
+        return load_mask(image_file(self.masks, self.dataset.names[i], ".png"))
+
+    def _fit(self, cams: Path) -> FoldClassifiers:
+        """Classifiers of some cells of every image."""
+        seed, cells, labels = torch.initial_seed() % 2**32, [], []
+        for i, name in enumerate(self.dataset.names):
+            cam = load_cam(image_file(cams, name, ".npz"))
+            size = (cam.shape[1], cam.shape[2])
+            chosen = sample_cells(size, len(self.dataset), seed=seed + i)
+            cells.append(cam.reshape(len(cam), -1).T[chosen])
+            labels.append(at_cells(self._mask(i), size).ravel()[chosen])
+        return FoldClassifiers(cells, labels)
 
 
 def _write(
@@ -208,9 +268,10 @@ def _write(
         rows_of[name].append(row)
     table: list[tuple[object, ...]] = [("name", "class", *columns)]
     for name, rows in rows_of.items():
-        means = [f"{values[rows].mean():.6f}" for values in columns.values()]
-        untagged = ["1", *[""] * (len(columns) - 1)]
-        table.append((name, WHOLE_IMAGE, *(means if rows else untagged)))
+        means = ["1", *[""] * (len(columns) - 1)]  # without tags
+        if rows:
+            means = [f"{values[rows].mean():.6f}" for values in columns.values()]
+        table.append((name, WHOLE_IMAGE, *means))
         for row in rows:
             values = [f"{column[row]:.6f}" for column in columns.values()]
             table.append((name, keys[row][1], *values))

@@ -152,10 +152,19 @@ def crf_callback(parameters: DictConfig, num_classes: int, threads: int) -> Dens
 
 def load(trained: Path) -> Any:
     """Load the module that `train` stored in a folder, in evaluation mode."""
-    module: Any = OmegaConf.load(trained / "module.yaml")
+    return restore(OmegaConf.load(trained / "module.yaml"), trained / "last.ckpt")
+
+
+def restore(module: Any, checkpoint: Path) -> Any:
+    """Build a module and load its checkpoint, in evaluation mode.
+
+    Args:
+        module: configuration of the module; its initial weights are removed.
+        checkpoint: file that `train` stored.
+    """
     remove_weights(module)
     model = instantiate(module)
-    stored = torch.load(trained / "last.ckpt", map_location="cpu", weights_only=True)
+    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
     model.load_state_dict(stored["state_dict"])
     return model.eval()
 

@@ -37,9 +37,8 @@ def tags_by_file(labels, photos) -> dict[str, set[str]]:
 
 
 def written_name(draw, name: str) -> str:
-    """A name with or without suffix and folder, in any case, where no other photo has it."""
-    text = draw(st.sampled_from([name, name.rpartition("/")[2], f"C:\\Photos\\{name}"]))
-    text = text.rpartition("\\")[2] if "/" not in name else name.rpartition("/")[2]
+    """A name with or without suffix and folder, in any case."""
+    text = draw(st.sampled_from([name, name.rpartition("/")[2], name.replace("/", "\\")]))
     if draw(st.booleans()):
         text = text.rpartition(".")[0]
     return draw(st.sampled_from([text, text.upper(), text.lower()]))
@@ -79,6 +78,10 @@ def tables(draw) -> bytes:
         rows = [["" if i == 0 else f"{i + 100}", *row] for i, row in enumerate(rows)]
     if rows[0][-1] == "What it shows" and front:
         rows[0][-1] = "Tags"
+    prefix = draw(st.sampled_from(["", "C:\\Photos\\", "/data/img/"]))  # of another machine
+    column = 1 if front else 0
+    for row in rows[1:]:
+        row[column] = prefix + row[column]
     text = io.StringIO()
     quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
     ends = draw(st.sampled_from(["\n", "\r\n"]))
@@ -127,6 +130,8 @@ A, B, C = "10.jpg", "a b.JPG", "e.v2.jpeg"
         ("file,photographer,tags\n10,Ann,cat\na b,Bob,cat\n", {A: {"cat"}, B: {"cat"}}),
         # cells that were not quoted run on
         ("Filename;Tags;;\n10;cat;dog;\na b;dog;;\n", {A: {"cat", "dog"}, B: {"dog"}}),
+        # folders of another machine
+        ("file,label\n/home/me/10.jpg,cat\n/home/me/x/a b.JPG,dog\n", {A: {"cat"}, B: {"dog"}}),
         # numbers of classes
         ("file,label\n10.jpg,3\na b.JPG,7\n", {A: {"3"}, B: {"7"}}),
         # a heading that is also the name of a class, and of a photo
@@ -155,6 +160,18 @@ def test_empty_cells_beside_zeros_are_counted(read):
     assert labels.notes == []
 
 
+def test_the_column_with_suffixes_names_photos_and_not_the_number_of_a_row(tmp_path):
+    photos = opened(tmp_path / "numbers", ["1.jpg", "2.jpg", "3.jpg"])
+    path = tmp_path / "tags.csv"
+    path.write_text("id,photo,tags\n1,3.jpg,cat\n2,gone.jpg,dog\n3,1.jpg,owl\n")
+    assert read_tags(path, photos, None).words == {"3": ["cat"], "1": ["owl"]}
+    path.write_text("id,photo,tags\n1,3,cat\n2,2,dog\n3,1,owl\n")
+    assert read_tags(path, photos, None).words == {"3": ["cat"], "2": ["dog"], "1": ["owl"]}
+    path.write_text("id,number,tags\n1,3,cat\n2,2,dog\n3,1,owl\n")
+    with raises_naming(InputError, "id", "number", "image"):
+        read_tags(path, photos, None)
+
+
 def test_columns_may_be_chosen(read, photos):
     text = "file,seen,sure\n10,cat,cat\na b,dog,\n"
     with raises_naming(InputError, "seen, sure", "tag_columns"):
@@ -175,6 +192,7 @@ def test_columns_may_be_chosen(read, photos):
         ("10,1,0\na b,0,1\n", ["headings"]),
         ("file,cat\n10,1\n10.jpg,0\n", ["line 3", "10.jpg"]),
         ("file,cat\n10,1\na b,0\ne.v2,-1\n", ["cat", "-1"]),
+        ("file,cat,Cat\n10,1,0\na b,0,1\n", ["Cat"]),
         ("file,animal kind,outdoor\n10,cat,1\na b,cat,0\n", ["animal kind, outdoor"]),
     ],
 )

@@ -19,7 +19,7 @@ from wsss_lightning.errors import InputError
 
 
 def photo(name: str) -> Photo:
-    return Photo(name, f"{name}.jpg", Path(f"{name}.jpg"), Fact(name, 1, 1, 1))
+    return Photo(name, f"{name}.jpg", Path(f"{name}.jpg"), Fact(name, 1, 1, 1, False))
 
 
 def groups_of(count: int) -> list[list[Photo]]:

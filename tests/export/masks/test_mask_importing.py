@@ -78,7 +78,8 @@ def test_coco_polygons_run_lengths_and_crowds_become_labels(images, tmp_path):
     boxes = (1, slice(1, 3), slice(1, 4)), (2, slice(5, 7), slice(2, 9))
     np.testing.assert_array_equal(load_mask(out / "a.png"), expected(*boxes))
     assert report.renamed == {"Hot_Dog": "hot dog"}
-    assert json.loads((out / "classes.json").read_text())["classes"][0] == "background"
+    written = json.loads((out / "classes.json").read_text())
+    assert [one["name"] for one in written] == ["background", "cat", "hot dog"]
 
 
 @pytest.mark.parametrize(

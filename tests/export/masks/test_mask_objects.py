@@ -1,8 +1,11 @@
 """Objects of masks, and which of two overlapping objects is painted."""
 
+import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 from facts import raises_naming
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("cv2", reason="an extra: wsss-lightning[masks]")
 pytest.importorskip("pycocotools", reason="an extra: wsss-lightning[masks]")
@@ -30,13 +33,31 @@ def test_pixels_that_touch_at_a_corner_are_one_object():
     assert [(one.name, one.patch.area) for one in merged] == [("cat", 3), ("dog", 1)]
 
 
-def test_small_objects_become_background_and_are_counted():
-    mask = np.zeros((5, 9), np.uint8)
-    mask[0, :3], mask[2:, 4:6], mask[4, 8] = 1, 2, 255
+def test_small_parts_take_the_label_around_them_and_are_counted():
+    mask = np.zeros((9, 12), np.uint8)
+    mask[0, :3], mask[8, 11] = 1, 255  # small, and ignored
+    mask[2:8, 2:10] = 2
+    mask[3:5, 4], mask[5, 5:7] = 0, 3  # a hole and a speck that touch at a corner
+    mask[6, 6] = 1  # a speck beside that speck
     kept, removed = remove_small(mask, 4)
-    assert removed == 2
-    assert np.unique(kept).tolist() == [0, 2]
+    expected = np.zeros_like(mask)
+    expected[2:8, 2:10], expected[8, 11] = 2, 255
+    np.testing.assert_array_equal(kept, expected)
+    assert removed >= 4
     assert remove_small(mask, 0)[1] == 0
+    assert remove_small(np.full((2, 2), 3, np.uint8), 9)[0].tolist() == [[3, 3], [3, 3]]
+
+
+@given(arrays.arrays(np.uint8, (9, 11), elements=st.sampled_from([0, 1, 2, 255])))
+def test_no_small_part_is_left_unless_ignored_pixels_surround_it(mask):
+    kept, _ = remove_small(mask, 5)
+    np.testing.assert_array_equal(kept == 255, mask == 255)
+    for one in split_objects(kept, {}, merge=False):
+        if one.label != 255 and one.patch.area < 5:
+            inside = one.patch.canvas(*kept.shape) > 0
+            grown = np.pad(inside, 1)
+            edges = grown[:-2, 1:-1] | grown[2:, 1:-1] | grown[1:-1, :-2] | grown[1:-1, 2:]
+            assert (kept[edges & ~inside] == 255).all()
 
 
 LARGE_LAST = [Region("cat", [square(1, 1, 2)]), Region("dog", [square(0, 0, 4)])]

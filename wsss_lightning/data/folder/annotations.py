@@ -32,8 +32,9 @@ AREAS: Final = ("polygon", "rectangle", "circle", "mask")  # shapes of labelme t
 def add_coco(labels: Labels, photos: Photos, path: Path) -> None:
     """Add the boxes of a COCO file."""
     table = read_coco(path)
+    look_up = photos.shortened(table.boxes.keys())
     for text, boxes in table.boxes.items():
-        photo = photos.match(text, path)
+        photo = photos.match(look_up(text), path)
         if photo is None:
             _add_missing(labels, photos, text)
         else:
@@ -63,9 +64,11 @@ def add_cvat(labels: Labels, photos: Photos, path: Path) -> None:
         raise InputError(
             f"{path} is CVAT's format for videos; export the task as CVAT for images 1.1."
         )
-    for image in root.findall("image"):
+    images = root.findall("image")
+    look_up = photos.shortened([image.get("name", "") for image in images])
+    for image in images:
         text = image.get("name", "")
-        photo = photos.match(text, path)
+        photo = photos.match(look_up(text), path)
         if photo is None:
             _add_missing(labels, photos, text)
             continue

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from filelock import FileLock
 
+from wsss_lightning.data.file_facts import FileFacts
 from wsss_lightning.data.folder.photos import Photo
 from wsss_lightning.data.sources.boxes import RawBox
 from wsss_lightning.utils.files import sync_folder, write_atomically, write_json, write_text
@@ -90,12 +91,13 @@ class Index(NamedTuple):
         return {"images": images, "categories": categories, "annotations": annotations}
 
 
-def write_index(index: Index, name: str, cache: Path) -> Path:
+def write_index(index: Index, name: str, root: Path, cache: Path) -> Path:
     """Write an index below `cache`, unless it exists, and return its folder.
 
     Args:
         index: what to write.
         name: first part of the folder's name.
+        root: folder of the photos, whose digests are known.
         cache: folder of generated data.
     """
     plain = [
@@ -114,6 +116,8 @@ def write_index(index: Index, name: str, cache: Path) -> Path:
             partial = folder.with_name(f"{folder.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             _write(index, partial)
+            targets = {folder / link: Path(target) for link, target in index.links().items()}
+            FileFacts(folder).adopt(root, targets)
             partial.rename(folder)
             sync_folder(folder.parent)
     return folder

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
@@ -57,7 +58,7 @@ def find_masks(folder: Path, photos: Sequence[Photo]) -> dict[str, Path]:
             )
         if paths:
             masks[photo.name] = paths[0]
-    twice = [path for path in set(masks.values()) if list(masks.values()).count(path) > 1]
+    twice = [path for path, count in Counter(masks.values()).items() if count > 1]
     if twice:
         raise InputError(
             f"{twice[0]} fits several photos of equal name; put masks into the same sub-folders as "

@@ -7,7 +7,7 @@ not unique (`a.jpg` and `a.png`), the suffix stays part of the name.
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple, final
 
@@ -100,6 +100,8 @@ class Photos:
             for relative, name in unique_names(list(usable)).items()
         ]
         self._index = ImageIndex(root, root / "no masks among the photos")
+        lasts = [_composed(_last_part(photo.relative)) for photo in self.photos]
+        self._ends = {end for last in lasts for end in (last, last.rpartition(".")[0])}
         self._by_path = {photo.path: photo for photo in self.photos}
         if not self.photos:
             raise InputError(_why_none(root, self.skipped))
@@ -127,6 +129,9 @@ class Photos:
 
         The name may lack suffix and folders, or differ in case (`ImageIndex`).
         """
+        last = _composed(_last_part(text.strip()))
+        if not {last, last.rpartition(".")[0]} & self._ends:
+            return []  # most cells of a table name no photo
         matches = (self._by_path.get(path) for _, path in self._index.find(text))
         return [photo for photo in matches if photo is not None]
 
@@ -148,9 +153,25 @@ class Photos:
             )
         return photos[0] if photos else None
 
+    def shortened(self, texts: Collection[str]) -> Callable[[str], str]:
+        """How to look up names that may have folders of another machine in front.
+
+        Args:
+            texts: all names of a file of labels.
+
+        Returns:
+            Keeps each name if any of them matches a photo; otherwise removes the folders, if the
+            names differ without them too.
+        """
+        if not any(self.find(text) for text in texts):
+            last = [_last_part(text) for text in set(texts)]
+            if len(set(last)) == len(last):
+                return _last_part
+        return str
+
     def is_skipped(self, text: str) -> bool:
         """Whether a name refers to a file that cannot be read."""
-        name = PurePosixPath(text.replace("\\", "/")).name.casefold()
+        name = _last_part(text).casefold()
         paths = [PurePosixPath(one.relative.casefold()) for one in self.skipped]
         return any(name in (path.name, path.stem) for path in paths)
 
@@ -194,6 +215,14 @@ def storable(name: str) -> str:
         "NFC", re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]", "_", text)
     )
     return "/".join(part.strip() or "_" for part in text.split("/"))
+
+
+def _last_part(text: str) -> str:
+    return text.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 def _below(path: Path, root: Path) -> str:

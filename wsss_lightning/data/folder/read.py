@@ -1,10 +1,11 @@
 """Reads a folder of photos and their labels, splits it, and indexes it for `VOCDataset`."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Le, Lt
 
@@ -16,7 +17,8 @@ from wsss_lightning.data.folder.folders import (
 from wsss_lightning.data.folder.index import Index, write_index
 from wsss_lightning.data.folder.labels import Labels
 from wsss_lightning.data.folder.masks import MaskKey, find_masks, masked_splits, read_key
-from wsss_lightning.data.folder.photos import Photo, Photos, storable
+from wsss_lightning.data.folder.photos import Photo, Photos
+from wsss_lightning.data.folder.remarks import missing_entries, rare_and_equal
 from wsss_lightning.data.folder.sources import read_labels
 from wsss_lightning.data.folder.split import group_photos, split_photos
 from wsss_lightning.data.folder.split_files import read_split
@@ -26,8 +28,6 @@ from wsss_lightning.data.sources.boxes import RawBox
 from wsss_lightning.data.sources.names import folded
 from wsss_lightning.errors import InputError, closest
 from wsss_lightning.utils.text import shorten
-
-FEW: Final = 10  # photos; a class with fewer in training is hardly learned
 
 
 class Row(NamedTuple):
@@ -87,8 +87,8 @@ def read_folder(
     root: str | Path,
     cache: str | Path,
     tags: str | Path | None,
-    tag_columns: Sequence[str] | None,
-    classes: str | Sequence[str] | None,
+    tag_columns: str | Sequence[str] | None,
+    classes: str | Sequence[str | int] | None,
     boxes: str | Path | None,
     masks: str | Path | None,
     split: str | Path | None,
@@ -120,7 +120,7 @@ def read_folder(
     Raises:
         InputError: photos or labels cannot be used.
     """
-    root, cache = Path(root).expanduser().absolute(), Path(cache).expanduser().absolute()
+    root, cache = Path(root).expanduser().resolve(), Path(cache).expanduser().absolute()
     given = {"tags": tags, "boxes": boxes, "masks": masks, "split": split}
     places = {name: locate(name, value, root) for name, value in given.items() if value is not None}
     apart = [Path(output_dir).expanduser(), root / "runs", cache, *companion_folders(root)]
@@ -130,8 +130,7 @@ def read_folder(
         photos.photos, cache / "folders" / "thumbnails", track or (lambda items, _: items)
     )
     photos.remove(faulty)
-    wanted = [classes] if isinstance(classes, str) else classes
-    found = find_classes((labels.words.get(p.name, ()) for p in photos.photos), wanted)
+    found = find_classes((labels.words.get(p.name, ()) for p in photos.photos), classes)
     left_out = _left_out(photos.photos, labels, found, on_missing_labels == "background")
     used = [photo for photo in photos.photos if photo.name not in left_out]
     if not used:
@@ -154,13 +153,13 @@ def read_folder(
     scored, mask_notes = masked_splits(all_masks, splits, [photo.name for photo in used])
     key = read_key(places["masks"], found.names) if all_masks else MaskKey(None, None, "")
     index = Index(used, splits, tags_of, found.names, drawn, sizes, scored)
-    notes = [*found.notes, *labels.notes, *_missing(labels), *box_notes, *mask_notes]
+    notes = [*found.notes, *labels.notes, *missing_entries(labels), *box_notes, *mask_notes]
     sources = [labels.source]
     if box_labels is not None and box_labels is not labels:
         sources.append(box_labels.source)
     return PhotoSet(
         root=root,
-        index=write_index(index, storable(root.name), cache),
+        index=write_index(index, re.sub(r"[^\w.-]+", "-", root.name), root, cache),
         classes=found.names,
         rows=_rows(photos, splits, tags_of, left_out),
         has_boxes=drawn is not None,
@@ -168,7 +167,7 @@ def read_folder(
         mask_ids=key.ids,
         mask_colours=key.colours,
         sources=list(filter(None, [*sources, how, key.note])),
-        notes=[*notes, *_check_splits(used, found.names, splits, tags_of, pairs)],
+        notes=[*notes, *rare_and_equal(used, found.names, splits, tags_of, pairs)],
     )
 
 
@@ -239,7 +238,7 @@ def locate(name: str, value: str | Path, root: Path) -> Path:
 
 
 def _read_labels(
-    photos: Photos, tags: Path | None, boxes: Path | None, columns: Sequence[str] | None
+    photos: Photos, tags: Path | None, boxes: Path | None, columns: str | Sequence[str] | None
 ) -> tuple[Labels, Labels | None]:
     """Labels that give the tags, and those that give the boxes, if any do."""
     box_labels = None if boxes is None else read_labels(boxes, photos, None)
@@ -250,7 +249,7 @@ def _read_labels(
             "x0, y0, x1, y1."
         )
     if tags is not None:
-        labels = read_labels(tags, photos, columns)
+        labels = read_labels(tags, photos, [columns] if isinstance(columns, str) else columns)
     else:
         labels = box_labels or class_folders(photos)
     if box_labels is None and labels.boxes is not None:
@@ -313,37 +312,3 @@ def _boxes(
     count = sum(map(len, drawn.values()))
     note = f"{sum(others.values())} boxes of classes that are not used ({shorten(sorted(others))})"
     return drawn, [f"{count} boxes", *([note] if others else [])]
-
-
-def _missing(labels: Labels) -> list[str]:
-    """Remark on entries that name no photo."""
-    if not labels.missing:
-        return []
-    return [f"{len(labels.missing)} entries name no photo ({shorten(labels.missing)})"]
-
-
-def _check_splits(
-    photos: Sequence[Photo],
-    classes: Sequence[str],
-    splits: Mapping[str, str],
-    tags: Mapping[str, Sequence[str]],
-    pairs: Collection[tuple[str, str]],
-) -> list[str]:
-    """Remarks on rare classes and duplicates."""
-    counts = Counter(c for p in photos if splits[p.name] == "train" for c in tags[p.name])
-    few = [f"{c} ({counts[c]})" for c in classes if counts[c] < FEW]
-    notes = (
-        [f"classes with fewer than {FEW} photos to learn from: {shorten(few, 8)}"] if few else []
-    )
-    digests = {photo.name: photo.fact.digest for photo in photos}
-    known = [pair for pair in pairs if pair[0] in digests and pair[1] in digests]
-    copies = [pair for pair in known if digests[pair[0]] == digests[pair[1]]]
-    across = [pair for pair in known if splits[pair[0]] != splits[pair[1]]]
-    differing = [" and ".join(pair) for pair in copies if tags[pair[0]] != tags[pair[1]]]
-    if known:
-        side = f"{len(across)} of them in both splits" if across else "on one side of the split"
-        similar = len(known) - len(copies)
-        notes.append(f"{len(copies)} pairs of equal photos and {similar} of similar ones, {side}")
-    if differing:
-        notes.append(f"equal photos have different tags: {shorten(differing)}")
-    return notes

@@ -5,7 +5,7 @@ from typing import Final
 
 from wsss_lightning.data.folder.folders import split_of_folder
 from wsss_lightning.data.folder.photos import Photos
-from wsss_lightning.data.folder.tables import open_table
+from wsss_lightning.data.folder.table_structure import open_table
 from wsss_lightning.data.sources.names import folded
 from wsss_lightning.data.sources.text import read_lines
 from wsss_lightning.errors import InputError

@@ -1,22 +1,19 @@
 """Tables of tags as spreadsheets and programs write them.
 
-The column that names photos, the separator and the header are found by comparing cells with the
-files. Tags are words in one or several columns, or columns of 0 and 1.
+Tags are words in one or several columns, columns of 0 and 1, or classes of boxes.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from wsss_lightning.data.folder.labels import Labels
 from wsss_lightning.data.folder.photos import Photo, Photos
+from wsss_lightning.data.folder.table_structure import BINARY, Table, open_table
 from wsss_lightning.data.folder.words import split_at_blanks, split_words, tidy
-from wsss_lightning.data.images import SUFFIXES
 from wsss_lightning.data.sources.boxes import RawBox, numbers_of
 from wsss_lightning.data.sources.names import folded
-from wsss_lightning.data.sources.tags import NAME_COLUMNS, VALUES
-from wsss_lightning.data.sources.text import SEPARATORS, Row, parse_table, read_table_lines
 from wsss_lightning.errors import InputError
 from wsss_lightning.utils.text import shorten
 
@@ -34,38 +31,7 @@ BOX_COLUMNS: Final = (
     ("x1", "y1", "x2", "y2"),
     ("left", "top", "right", "bottom"),
 )
-BINARY: Final = VALUES | {"-1": 0}
 NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d+)*(e[+-]?\d+)?%?", re.IGNORECASE)
-
-
-class Table(NamedTuple):
-    """A table whose structure is known.
-
-    Attributes:
-        path: path of the file.
-        header: headings; empty if the table has none.
-        rows: rows without the header.
-        name_column: column that names photos.
-    """
-
-    path: Path
-    header: list[str]
-    rows: list[Row]
-    name_column: int
-
-    def column(self, i: int) -> list[str]:
-        """Cells of a column that are not empty."""
-        return [row.cells[i] for row in self.rows if i < len(row.cells) and row.cells[i]]
-
-    def heading(self, i: int) -> str:
-        """Heading of a column, or its number."""
-        return _heading(self, i) or f"column {i + 1}"
-
-    @property
-    def others(self) -> range | list[int]:
-        """Columns that do not name photos."""
-        width = max(len(self.header), *(len(row.cells) for row in self.rows))
-        return [i for i in range(width) if i != self.name_column]
 
 
 def read_tags(path: Path, photos: Photos, columns: Sequence[str] | None) -> Labels:
@@ -99,56 +65,6 @@ def read_tags(path: Path, photos: Photos, columns: Sequence[str] | None) -> Labe
     return labels
 
 
-def open_table(path: Path, photos: Photos) -> Table:
-    """Find separator, name column and header of a table by comparing its cells with the photos.
-
-    Raises:
-        InputError: no column names a photo.
-    """
-    lines, separator = read_table_lines(path)
-    best: tuple[int, int, list[Row], int] | None = None
-    for candidate in separator or (*SEPARATORS, " "):
-        if candidate == " " and best is not None:
-            break  # blanks are part of names and tags, unless no other separator fits
-        rows = parse_table(path, lines, candidate)
-        for i in range(max(len(row.cells) for row in rows)):
-            named = {p.name for cell in _cells(rows, i) for p in photos.find(cell)}
-            score = len(named), sum(len(row.cells) > 1 for row in rows)
-            if named and (best is None or score > best[:2]):
-                best = *score, rows, i
-    if best is None:
-        files = shorten([photo.relative for photo in photos.photos])
-        first = next((line for line in lines if line.strip()), "")
-        raise InputError(
-            f"{path} names none of the {len(photos.photos)} photos in {photos.root} ({files}); it "
-            f"begins with {first[:80]!r}. Write the file name of a photo into each row, or set "
-            "`root` to the folder of these photos."
-        )
-    _, _, rows, name_column = best
-    has_header = _is_header(rows, name_column, photos)
-    header = rows[0].cells if has_header else []
-    return Table(path, header, rows[1:] if has_header else rows, name_column)
-
-
-def _cells(rows: Iterable[Row], i: int) -> set[str]:
-    return {row.cells[i] for row in rows if i < len(row.cells) and row.cells[i]}
-
-
-def _is_header(rows: Sequence[Row], name_column: int, photos: Photos) -> bool:
-    """Whether the first row is a header: it names no photo, and its words are not tags below."""
-    first = rows[0].cells
-    name = first[name_column] if name_column < len(first) else ""
-    if photos.is_skipped(name) or name.lower().endswith(SUFFIXES):
-        return False
-    others = [cell for i, cell in enumerate(first) if i != name_column and cell]
-    words = [word for cell in others for word in split_words(cell)]
-    below = {word for row in rows[1:] for cell in row.cells for word in split_words(cell)}
-    are_tags = bool(words) and all(word in below or word.lower() in BINARY for word in words)
-    if folded(name) in map(folded, NAME_COLUMNS):
-        return not are_tags
-    return not photos.find(name) and not are_tags
-
-
 def _chosen_columns(table: Table, columns: Sequence[str] | None) -> list[int]:
     """Columns that hold tags."""
     if columns is not None:
@@ -161,14 +77,14 @@ def _chosen_columns(table: Table, columns: Sequence[str] | None) -> list[int]:
         return named
     filled = [i for i in table.others if table.column(i)]
     words = [i for i in filled if not _is_binary(table, i) and not _is_numeric(table, i)]
-    binary = [i for i in filled if _heading(table, i) and _is_binary(table, i)]
+    binary = [i for i in filled if table.header_of(i) and _is_binary(table, i)]
     known = [i for i in filled if _is_known(table, i, GENERIC) and i not in binary]
     known = known or [i for i in words if _is_known(table, i, SUBJECTS)]
     if len({re.sub(r"[\d ]+$", "", folded(table.header[i])) for i in known}) > 1:
         raise InputError(_several(table, known))
     if known:
         # words of unquoted cells run on into columns without heading
-        return known + [i for i in words if i > known[-1] and not _heading(table, i)]
+        return known + [i for i in words if i > known[-1] and not table.header_of(i)]
     if not table.header:
         if words:
             return words
@@ -177,16 +93,20 @@ def _chosen_columns(table: Table, columns: Sequence[str] | None) -> list[int]:
     if binary and not categorical:
         _check_headings(table, binary)
         return binary
-    if len(words) == 1 and not binary:
-        return words
+    if not binary and 1 in (len(words), len(categorical)):
+        return words if len(words) == 1 else categorical
     if not words and not binary:
         raise InputError(_no_tags(table, "no column holds words, or 0 and 1"))
     raise InputError(_several(table, sorted({*categorical, *binary} or words)))
 
 
 def _check_headings(table: Table, binary: Sequence[int]) -> None:
-    """Each column of 0 and 1 is headed by its class."""
+    """Each column of 0 and 1 is headed by a class of its own."""
     for i in binary:
+        if [folded(table.header[k]) for k in binary].count(folded(table.header[i])) > 1:
+            raise InputError(
+                f"{table.path} has several columns {table.header[i]} of 0 and 1; keep one."
+            )
         if _is_known(table, i, GENERIC):
             raise InputError(
                 f"{table.path} has a column {table.header[i]} of 0 and 1, but such a column is "
@@ -222,23 +142,18 @@ def _column_called(table: Table, name: str) -> int:
     return matches[0]
 
 
-def _heading(table: Table, i: int) -> str:
-    """Heading of a column; empty if it has none."""
-    return table.header[i] if i < len(table.header) else ""
-
-
 def _is_known(table: Table, i: int, pattern: re.Pattern[str]) -> bool:
-    return bool(pattern.fullmatch(folded(_heading(table, i))))
+    return bool(pattern.fullmatch(folded(table.header_of(i))))
 
 
 def _is_binary(table: Table, i: int) -> bool:
-    return bool(table.column(i)) and all(cell.lower() in BINARY for cell in table.column(i))
+    return bool(table.column(i)) and all(cell.lower() in BINARY for cell in table.distinct(i))
 
 
 def _is_numeric(table: Table, i: int) -> bool:
     """Whether a column holds numbers or dates, which are no tags."""
     return all(
-        NUMBER.fullmatch(cell) or re.fullmatch(r"[\d.:/TZ +-]+", cell) for cell in table.column(i)
+        NUMBER.fullmatch(cell) or re.fullmatch(r"[\d.:/TZ +-]+", cell) for cell in table.distinct(i)
     )
 
 
@@ -288,7 +203,7 @@ def _read_boxes(table: Table, photos: Photos, column: int, sides: Sequence[int])
 def _read_columns(table: Table, photos: Photos, columns: Sequence[int]) -> Labels:
     labels = Labels()
     headings = {i: tidy(table.heading(i)) for i in columns}
-    present = {i: {cell.lower() for cell in table.column(i)} for i in columns}
+    present = {i: {cell.lower() for cell in table.distinct(i)} for i in columns}
     for i, cells in present.items():
         if "-1" in cells and any(BINARY[cell] == 0 for cell in cells - {"-1"}):
             raise InputError(

@@ -66,7 +66,9 @@ def split_at_blanks(words: Mapping[str, list[str]]) -> dict[str, list[str]]:
     }
 
 
-def find_classes(words: Iterable[Iterable[str]], wanted: Sequence[str] | None) -> Classes:
+def find_classes(
+    words: Iterable[Iterable[str]], wanted: str | Sequence[str | int] | None
+) -> Classes:
     """Classes that the words of all images name, sorted as people sort (`img2` before `img10`).
 
     Spellings that differ in case, blanks, `_` or `-` only are one class, named as most images
@@ -74,7 +76,7 @@ def find_classes(words: Iterable[Iterable[str]], wanted: Sequence[str] | None) -
 
     Args:
         words: words of each image.
-        wanted: the classes to use, in this order; None: all.
+        wanted: the class or classes to use, in this order; None: all.
 
     Raises:
         InputError: no image has a word, no image has a wanted class, or there are too many classes.
@@ -94,7 +96,8 @@ def find_classes(words: Iterable[Iterable[str]], wanted: Sequence[str] | None) -
     ]
     names = {key: group[0] for key, group in spellings.items()}
     if wanted is not None:
-        names, note = _restrict(names, wanted, counts)
+        chosen = [wanted] if isinstance(wanted, str) else list(map(str, wanted))
+        names, note = _restrict(names, chosen, counts)
         notes += note
     else:
         names = {key: names[key] for key in sorted(names, key=natural)}

@@ -26,8 +26,14 @@ from wsss_lightning.export.masks.sources import MaskSource
 from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.utils.files import write_json
 
+TINY = 16  # pixels of an object that no person would draw
 Track = Callable[[Iterable[Any], int | None, str], Iterator[Any]]
 RECORD = ".export.json"  # hidden, as labelme reads every .json of its folder
+
+
+def untracked(items: Iterable[Any], total: int | None, text: str) -> Iterator[Any]:
+    """Iterate without a progress bar."""
+    return iter(items)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class ExportOptions:
 
     Args:
         simplify: largest distance of a removed corner from the polygon, pixels; 0: exact polygons.
-        min_area: smaller objects become background, pixels.
+        min_area: smaller parts take the label around them, pixels.
         merge: one object for each class rather than for each connected component.
         keep_ignored: ignored pixels are objects of the class `ignored`.
         image_url: text before the path of each image in Label Studio's tasks.
@@ -56,7 +62,8 @@ class ExportReport:
     Args:
         images: number of images.
         objects: number of objects.
-        small: number of objects that were smaller than `min_area`.
+        tiny: number of objects of less than `TINY` pixels.
+        small: number of parts that were smaller than `min_area`.
         ignored: number of images with ignored pixels.
         ignored_share: share of ignored pixels.
         iou: mean IoU between the masks and the export that was read back, over the labels that
@@ -66,6 +73,7 @@ class ExportReport:
 
     images: int = 0
     objects: int = 0
+    tiny: int = 0
     small: int = 0
     ignored: int = 0
     ignored_share: float = 0.0
@@ -79,8 +87,8 @@ def export_masks(
     name: str,
     target: Path,
     options: ExportOptions,
-    overwrite: bool,
-    track: Track,
+    overwrite: bool = False,
+    track: Track = untracked,
 ) -> ExportReport:
     """Write the masks of a source into a new folder, and read them back.
 
@@ -136,6 +144,7 @@ def _objects(
         objects = split_objects(mask, write.names, options.merge)
         report.images += 1
         report.objects += len(objects)
+        report.tiny += sum(one.patch.area < TINY for one in objects)
         report.small += small
         report.ignored += own > 0
         report.ignored_share = ignored / pixels

@@ -21,7 +21,7 @@ from wsss_lightning.data.sources.masks import BACKGROUND
 from wsss_lightning.data.sources.names import ClassNames, ImageIndex
 from wsss_lightning.data.stage_files import image_file
 from wsss_lightning.errors import InputError, closest, did_you_mean
-from wsss_lightning.export.masks.exporting import Track
+from wsss_lightning.export.masks.exporting import Track, untracked
 from wsss_lightning.export.masks.files import new_folder, unpacked
 from wsss_lightning.export.masks.formats import codec
 from wsss_lightning.export.masks.objects import IGNORED, AnnotatedImage, Overlap, paint
@@ -80,7 +80,12 @@ class ImportReport:
 
 
 def import_masks(
-    path: Path, name: str, target: Path, options: ImportOptions, overwrite: bool, track: Track
+    path: Path,
+    name: str,
+    target: Path,
+    options: ImportOptions,
+    overwrite: bool = False,
+    track: Track = untracked,
 ) -> ImportReport:
     """Write the masks of an export of a tool as `<name>.png`, with `classes.json`.
 
@@ -125,7 +130,7 @@ def _digests(name: str, options: ImportOptions) -> dict[str, str]:
     first = ImportOptions(
         options.classes, options.index, options.mapping, options.overlap, predictions=True
     )
-    masks = _masks(options.original, name, first, ImportReport(), lambda items, _, __: iter(items))
+    masks = _masks(options.original, name, first, ImportReport(), untracked)
     return {one: _digest(mask) for one, mask in masks}
 
 
@@ -292,11 +297,13 @@ def _forms(text: str) -> Iterator[str]:
             yield UPLOAD.sub("", parts[-1])
 
 
-def _classes(classes: Sequence[str]) -> dict[str, object]:
-    """Content of `classes.json`, with background first."""
+def _classes(classes: Sequence[str]) -> list[dict[str, object]]:
+    """Content of `classes.json`, as `predict` writes it."""
     palette = voc_palette()
-    colours = [list(palette[3 * i : 3 * i + 3]) for i in range(len(classes) + 1)]
-    return {"classes": [BACKGROUND, *classes], "colours": colours}
+    return [
+        {"label": i, "name": name, "colour": list(palette[3 * i : 3 * i + 3])}
+        for i, name in enumerate([BACKGROUND, *classes])
+    ]
 
 
 def _digest(mask: UInt8[np.ndarray, "H W"]) -> str:

@@ -150,13 +150,47 @@ class AnnotatedImage:
 def remove_small(
     mask: UInt8[np.ndarray, "H W"], min_area: int
 ) -> tuple[UInt8[np.ndarray, "H W"], int]:
-    """Set objects of less than `min_area` pixels to background; also returns their number."""
+    """Give parts of less than `min_area` pixels the label that surrounds most of them.
+
+    Parts of background are holes, and are filled. Ignored pixels stay, and are no surroundings.
+
+    Args:
+        mask: labels 0 to c and 255.
+        min_area: pixels.
+
+    Returns:
+        The mask, and the number of parts that were removed.
+    """
     kept, removed = mask.copy(), 0
-    for one in split_objects(mask, {}, merge=False) if min_area > 1 else ():
-        if one.patch.area < min_area:
-            kept[one.patch.place][one.patch.pixels] = 0
-            removed += 1
+    changed = min_area > 1
+    while changed:  # parts that join may still be small; each round leaves fewer of them
+        changed = False
+        small = [
+            patch
+            for label in np.unique(kept[kept != IGNORE]).tolist()
+            for patch in _components(kept == label, 8 if label else 4)
+            if patch.area < min_area
+        ]
+        for patch in sorted(small, key=lambda patch: patch.area):
+            around = _labels_around(kept, patch)
+            if len(around):
+                kept[patch.place][patch.pixels] = np.bincount(around).argmax()
+                changed, removed = True, removed + 1
     return kept, removed
+
+
+def _labels_around(mask: UInt8[np.ndarray, "H W"], patch: Patch) -> UInt8[np.ndarray, "_"]:
+    """Labels of the pixels that share an edge with a part, without ignored ones."""
+    rows, columns = patch.place
+    top, left = max(rows.start - 1, 0), max(columns.start - 1, 0)
+    window = mask[top : rows.stop + 1, left : columns.stop + 1]
+    inside = np.zeros(window.shape, np.uint8)
+    h, w = patch.pixels.shape
+    y, x = rows.start - top, columns.start - left
+    inside[y : y + h, x : x + w] = patch.pixels
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    around = window[(cv2.dilate(inside, cross) > 0) & (inside == 0)]
+    return around[around != IGNORE]
 
 
 def split_objects(
@@ -172,17 +206,23 @@ def split_objects(
     """
     objects = []
     for label in np.unique(mask[mask > 0]).tolist():
-        own = (mask == label).astype(np.uint8)
+        own = mask == label
+        patches = [Patch.around(own)] if merge else _components(own, 8)
         name = names.get(label, str(label))
-        if merge:
-            objects.append(MaskObject(label, name, Patch.around(own > 0)))
-            continue
-        count, ids, boxes, _ = cv2.connectedComponentsWithStats(own, connectivity=8)
-        for i in range(1, count):
-            x, y, w, h = boxes[i, :4].tolist()
-            patch = Patch(y, x, ids[y : y + h, x : x + w] == i)
-            objects.append(MaskObject(label, name, patch))
+        objects += [MaskObject(label, name, patch) for patch in patches]
     return sorted(objects, key=lambda one: -one.patch.area)
+
+
+def _components(pixels: Bool[np.ndarray, "H W"], connectivity: int) -> list[Patch]:
+    """Connected components of 4 or 8 neighbours."""
+    count, ids, boxes, _ = cv2.connectedComponentsWithStats(
+        pixels.astype(np.uint8), connectivity=connectivity
+    )
+    patches = []
+    for i in range(1, count):
+        x, y, w, h = boxes[i, :4].tolist()
+        patches.append(Patch(y, x, ids[y : y + h, x : x + w] == i))
+    return patches
 
 
 def fill(rings: Sequence[Ring], height: int, width: int) -> Patch:

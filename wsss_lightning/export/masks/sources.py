@@ -17,13 +17,15 @@ from wsss_lightning.data.scores import load_mask
 from wsss_lightning.data.sources.masks import BACKGROUND
 from wsss_lightning.data.sources.names import ImageIndex
 from wsss_lightning.data.stage_files import finished_images, image_file
-from wsss_lightning.errors import InputError, did_you_mean
+from wsss_lightning.errors import InputError
 from wsss_lightning.ops.masks import IGNORE
 from wsss_lightning.results.schema import FILE_NAME, Results, read_results
 from wsss_lightning.utils.text import shorten
 
 CLASSES_FILE: Final = "classes.json"
-SPLIT_STAGES: Final = ("pseudo", "uncorrected")  # stages of the training split alone
+MASKS: Final = "masks"  # folder in the results of `predict`
+# stages of the training split alone
+SPLIT_STAGES: Final = ("pseudo", "kept", "corrected", "reviewed")
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,14 @@ def open_source(
     if not images.is_dir():
         raise InputError(f"--images is {images}, but there is no such folder.")
     names = list(classes) if classes else read_classes(path / CLASSES_FILE)
-    return _source(path, names, path.resolve().name, ImageIndex(images, path))
+    folder = path / MASKS if (path / MASKS).is_dir() else path
+    return _source(folder, names, path.resolve().name, ImageIndex(images, folder))
 
 
 def read_classes(path: Path) -> list[str]:
-    """Names of labels 1 to c from a `classes.json`, which lists background first.
+    """Names of labels 1 to c from a `classes.json`, as `predict` and `import-masks` write it.
 
-    It is a list of names, or a mapping whose `classes` is one.
+    It is a list of names with background first, or of mappings with `label` and `name`.
 
     Raises:
         InputError: the file is missing or holds no such list.
@@ -172,13 +175,19 @@ def read_classes(path: Path) -> list[str]:
         ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); give --classes cat,dog.") from error
-    names = content.get("classes") if isinstance(content, dict) else content
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(n, str) for n in names):
+    try:
+        names = [str(one["name"]) if isinstance(one, dict) else one for one in content]
+        labels = [one["label"] if isinstance(one, dict) else i for i, one in enumerate(content)]
+        if labels != list(range(len(names))) or not all(isinstance(name, str) for name in names):
+            raise ValueError("labels are not 0, 1, 2, ...")
+        if len(names) < 2 or names[0] != BACKGROUND:
+            raise ValueError(f"it does not start with {BACKGROUND}")
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} holds no list of classes; write names as in "
-            f'{{"classes": ["{BACKGROUND}", "cat", "dog"]}}, or give --classes cat,dog.'
-        )
-    return [name for i, name in enumerate(names) if i or name != BACKGROUND]
+            f"{path} holds no classes ({error}); write names as in "
+            f'["{BACKGROUND}", "cat", "dog"], or give --classes cat,dog.'
+        ) from error
+    return names[1:]
 
 
 def find_image(index: ImageIndex, name: str) -> Path:
@@ -245,9 +254,10 @@ def _stage_folder(run: Path, stage: str, split: str, train: str) -> Path:
         if folder.is_dir() and finished_images(folder, ".png"):
             return folder
     known = _mask_stages(run)
+    listed = shorten(known, 12) if known else "no masks at all"
     raise InputError(
-        f"{run} has no masks {stage} of {split}; {did_you_mean(f'{stage}/{split}', known)} Give "
-        "--from and --split, as in --from predictions --split train."
+        f"{run} has no masks {stage} of {split}, but {listed}; give --from STAGE, and --split "
+        "SPLIT if the stage has several."
     )
 
 
