@@ -41,3 +41,14 @@ def test_near_duplicates_of_reviewed_or_proposed_images_are_left_out():
 
     assert next_to_review(range(4), quality, (), is_duplicate, 4) == [0, 2]
     assert next_to_review(range(4), quality, {3}, is_duplicate, 4) == [0]
+
+
+def test_a_set_of_nothing_but_duplicates_takes_no_more_than_some_comparisons():
+    asked = []
+
+    def is_duplicate(i, others):
+        asked.append(i)
+        return bool(others)
+
+    assert next_to_review(range(5000), [{0: 0.5}] * 5000, (), is_duplicate, 2) == [0]
+    assert len(asked) < 50

@@ -22,7 +22,7 @@ pseudo.review=FILE. Needs pip install 'wsss-lightning[review]'.
 """
 EXAMPLES = ("review runs/cam", "review runs/cam --port 8123 --no-browser")
 HOST = "127.0.0.1"
-GRACE = 2  # seconds
+GRACE = 20  # seconds that requests may take to end
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,7 +89,7 @@ def serve(folder: Path, out: Path | None, split: str | None, port: int, browser:
 
 
 def server_of(app: Any) -> Any:
-    """The server of an application; it waits for open connections for a few seconds at its end."""
+    """The server of an application; at its end it waits for open requests."""
     import uvicorn
 
     config = uvicorn.Config(

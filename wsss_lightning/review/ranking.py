@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from heapq import heapify, heappop, heappush
 
 UNKNOWN = 0.5  # quality where none was estimated
+ATTEMPTS = 10  # images that are compared for each that is proposed, at most
 
 
 def worst_first(quality: Sequence[float | None], names: Sequence[str]) -> list[int]:
@@ -38,17 +40,22 @@ def next_to_review(
         count: largest number of images to propose.
     """
     seen = Counter(c for i in reviewed for c in quality[i])
-    left = [i for i in order if i not in reviewed]
     chosen: list[int] = []
+    attempts = ATTEMPTS * count
 
     def gain(i: int) -> float:
         return max(((1 - q) / (1 + seen[c]) for c, q in quality[i].items()), default=0.0)
 
-    while left and len(chosen) < count:
-        best = max(left, key=gain)  # the first of equals
-        left.remove(best)
-        if is_duplicate(best, [*reviewed, *chosen]):
+    left = [(-gain(i), place, i) for place, i in enumerate(order) if i not in reviewed]
+    heapify(left)
+    while left and len(chosen) < count and attempts:
+        _, place, best = heappop(left)
+        # gains only become smaller, so the first that is still the largest is it
+        if left and (-gain(best), place) > left[0][:2]:
+            heappush(left, (-gain(best), place, best))
             continue
-        chosen.append(best)
-        seen.update(quality[best].keys())
+        attempts -= 1
+        if not is_duplicate(best, [*reviewed, *chosen]):
+            chosen.append(best)
+            seen.update(quality[best].keys())
     return chosen

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -103,21 +104,30 @@ def test_a_byte_order_mark_and_windows_line_breaks_do_no_harm(path):
 
 def test_programs_and_threads_that_append_at_once_lose_nothing(path):
     code = (
-        "import sys; from pathlib import Path\n"
+        "import sys, time; from pathlib import Path\n"
         "from wsss_lightning.data.review.decisions import Decision, now\n"
         "from wsss_lightning.data.review.log import DecisionLog\n"
-        "log = DecisionLog(Path(sys.argv[1]))\n"
-        "for i in range(30): log.append(Decision(f'{sys.argv[2]}-{i}', '', 'accept', {}, now()))\n"
+        "path, who = Path(sys.argv[1]), sys.argv[2]\n"
+        "write = DecisionLog._write\n"  # slow, so that the others come in between
+        "DecisionLog._write = lambda *a: (time.sleep(0.005), write(*a))\n"
+        "log = DecisionLog(path)\n"
+        "path.with_name(who).touch()\n"
+        "while not path.with_name('go').exists(): time.sleep(0.001)\n"
+        "for i in range(40): log.append(Decision(f'{who}-{i}', '', 'accept', {}, now()))\n"
     )
-    programs = [subprocess.Popen([sys.executable, "-c", code, path, str(i)]) for i in range(2)]
+    programs = [subprocess.Popen([sys.executable, "-c", code, path, who]) for who in "ab"]
     log = DecisionLog(path)
+    while not all(path.with_name(who).exists() for who in "ab"):
+        assert all(program.poll() is None for program in programs)
+        time.sleep(0.01)
+    path.with_name("go").touch()
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda i: log.append(accept(f"t-{i}")), range(30)))
+        list(pool.map(lambda i: log.append(accept(f"t-{i}")), range(40)))
     assert [program.wait(60) for program in programs] == [0, 0]
     names = [one.name for one in read_decisions(path)]
-    assert sorted(names) == sorted(f"{who}-{i}" for who in ("0", "1", "t") for i in range(30))
-    for who in ("0", "1"):  # each program's own order
-        assert [name for name in names if name.startswith(who)] == [f"{who}-{i}" for i in range(30)]
+    assert sorted(names) == sorted(f"{who}-{i}" for who in "abt" for i in range(40))
+    for who in "ab":  # each program's own order
+        assert [name for name in names if name.startswith(who)] == [f"{who}-{i}" for i in range(40)]
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(path, monkeypatch):

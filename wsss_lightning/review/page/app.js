@@ -9,6 +9,7 @@ const store = new Store();
 const viewer = new Viewer($("viewer"));
 const view = {at: 0, mask: 0, heat: null, drawn: "", proposed: [], hidden: false};
 let images = [], classes = [], byIndex = new Map(), rows = new Map(), shown = [];
+const reviewed = new Set(), fitting = new Set(); // indices of images
 
 const current = () => images[view.at];
 const colourOf = (name) => classes.find((one) => one.name === name)?.colour || "#000000";
@@ -189,24 +190,26 @@ function showRow(image) {
   row.firstChild.setAttribute("aria-label", `${image.name}, ${label}`);
 }
 
-/** Apply the filters, and count the reviewed images. */
-function showList() {
+/** Apply the filters to images that changed, or to all, and count the reviewed images. */
+function showList(changed = images) {
   const [wanted, state, part] = [$("filter-class").value, $("filter-state").value, $("filter-name").value.toLowerCase()];
-  let reviewed = 0;
-  shown = [];
-  images.forEach((image, position) => {
+  for (const image of changed) {
     const about = summary(store.state(image.index));
-    reviewed += about.reviewed;
+    if (about.reviewed) reviewed.add(image.index);
+    else reviewed.delete(image.index);
     const fits = (!wanted || tagsOf(image).some((tag) => classes[tag.index].name === wanted))
       && (!state || about.verdict === state || (state === "corrected" && about.corrected)
         || (state === "undecided" && !about.reviewed) || (state === "proposed" && view.proposed.includes(image.index)))
       && image.name.toLowerCase().includes(part);
+    if (fits) fitting.add(image.index);
+    else fitting.delete(image.index);
     rows.get(image.index).hidden = !fits;
-    if (fits) shown.push(position);
-  });
+  }
+  shown = [];
+  images.forEach(({index}, position) => fitting.has(index) && shown.push(position));
   $("progress").max = images.length;
-  $("progress").value = reviewed;
-  $("progress-text").textContent = `${reviewed} of ${images.length} reviewed`;
+  $("progress").value = reviewed.size;
+  $("progress-text").textContent = `${reviewed.size} of ${images.length} reviewed`;
   const order = store.run.has_quality ? "worst quality first" : "by name, since the run has no quality.csv";
   $("list-note").textContent = `${shown.length} of ${images.length} images, ${order}`;
 }
@@ -228,8 +231,9 @@ function banner(message) {
 
 function listen() {
   store.addEventListener("change", ({detail}) => {
-    for (const image of detail ? detail.map((index) => byIndex.get(index)) : images) showRow(image);
-    showList();
+    const changed = detail ? detail.map((index) => byIndex.get(index)) : images;
+    changed.forEach(showRow);
+    showList(changed);
     if (!detail || detail.includes(current().index)) {
       showLayers();
       if (!viewer.points) showImage();
