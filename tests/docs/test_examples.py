@@ -158,7 +158,8 @@ def test_python_examples_that_train_run_on_tiny_data(tmp_path, monkeypatch):
     for path in (tmp_path / "photo.jpg", tmp_path / "photos/a photo.png"):
         Image.new("RGB", (96, 80), (200, 40, 40)).save(path)
     given = api._arguments
-    monkeypatch.setattr(api, "_arguments", lambda *words: [*given(*words), *TINY])
+    tiny = (*TINY, "hydra.run.dir=runs/cam")  # the folder that the pages name
+    monkeypatch.setattr(api, "_arguments", lambda *words: [*given(*words), *tiny])
     for page in TRAINING:
         run_python(page)
 
