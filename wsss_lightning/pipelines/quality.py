@@ -45,7 +45,7 @@ def masks_to_learn(
         experiment.add(f"quality/{split}", scored)
     if not cfg.pseudo.drop_worst:
         return masks
-    kept = cache.run(
+    return cache.run(
         "kept",
         drop_worst,
         quality=estimated,
@@ -53,5 +53,3 @@ def masks_to_learn(
         share=cfg.pseudo.drop_worst,
         **inputs,
     )
-    experiment.score_masks("kept", data.train, kept)
-    return kept
