@@ -55,6 +55,7 @@ def message_of(cfg):
         ("seeds.thresholds", 1, ["2 or more"]),
         ("pseudo.confidence", 1.1, ["[0, 1]"]),
         ("pseudo.box_min_fill", -0.1, ["[0, 1]"]),
+        ("pseudo.drop_worst", 1.0, ["[0, 1)"]),
         ("fit.method.max_epochs", -1, ["0 or more"]),
         ("fit.method.max_steps", 0, ["1 or more", "null"]),
         ("fit.segmenter.batch_size", 0, ["1 or more"]),

@@ -205,11 +205,10 @@ def test_the_segmentation_network_learns_from_what_is_kept_of_the_pseudo_masks(d
     assert "kept" not in run.stages
     all_masks = run.stages["quality"]["masks"]
     assert run.stages["segmentation"]["masks"] == all_masks
-    run, scores = done(*words, "pseudo.drop_worst=0.2")
+    run, _ = done(*words, "pseudo.drop_worst=0.2")
     assert run.stages["kept"]["share"] == 0.2
     assert run.stages["kept"]["masks"] == all_masks
     assert run.stages["segmentation"]["masks"] == run.folder / "kept"
-    assert {"pseudo/train/miou", "kept/train/miou"} <= set(scores)
 
 
 def test_quality_is_estimated_from_what_a_pipeline_has(done):

@@ -171,7 +171,8 @@ class Results:
         data_digest: digest of the files of the data set.
         seed: seed of all random numbers.
         supervision: `tags`, `boxes` or `masks` (`Supervision.name`).
-        scores: in [0, 1], by `<step>/<split>/<metric>`; may hold values that are not numbers.
+        scores: in [0, 1], rank correlations in [-1, 1], by `<step>/<split>/<metric>`; may hold
+            values that are not numbers.
         protocol: rules under which the scores were made.
         annotation: number of annotations used.
         overrides: command-line arguments, `KEY=VALUE`.

@@ -28,7 +28,6 @@ _steps: dict[str, StepInfo] = {
     "labels": StepInfo("labels", 65),
     "pseudo": StepInfo("pseudo masks", 70),
     "quality": StepInfo("quality estimate", 71),
-    "kept": StepInfo("kept pseudo masks", 72),
     "corrected": StepInfo("corrected masks", 73),
     "reviewed": StepInfo("reviewed masks", 74),
     "segmentation": StepInfo("segmentation", 80),
