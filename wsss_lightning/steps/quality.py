@@ -175,8 +175,7 @@ def drop_worst(
 ) -> None:
     """Copy masks, and ignore all pixels of the images of the worst quality.
 
-    Images keep their place in the order of the training, so that runs with and without this differ
-    in the masks only. dropped.txt lists the images.
+    `DataModule` leaves such images out of the epochs. dropped.txt lists them.
 
     Args:
         folder: to write to.
