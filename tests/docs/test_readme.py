@@ -10,7 +10,6 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 METHODS = ROOT / "wsss_lightning/methods"
 IMAGES = ROOT / "docs/images"
-SCREENSHOTS = {"review"}  # pages, which have a background of their own
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 pytestmark = pytest.mark.skipif(not IMAGES.is_dir(), reason="docs/ is not in the sdist")
 
@@ -52,7 +51,5 @@ def test_pictures_are_small_and_need_no_white_page():
     assert sizes["pipeline.png"] < 300_000
     assert sum(sizes.values()) < 1_500_000
     for path in pictures:
-        if path.stem in SCREENSHOTS:
-            continue
         with Image.open(path) as picture:
             assert "transparency" in picture.info, path.name

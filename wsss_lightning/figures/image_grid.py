@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from wsss_lightning.figures.fonts import caption_font
 from wsss_lightning.figures.overlays import label_colours
 from wsss_lightning.utils.files import write_atomically
 
@@ -85,7 +86,7 @@ def image_grid(
     height = top + max((y for _, y in places), default=0) + CAPTION + MARGIN
     page = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(page)
-    font, small = ImageFont.load_default(14), ImageFont.load_default(12)
+    font, small = caption_font(13), caption_font(11)
     for (heading, x), end in zip(lefts.items(), [*list(lefts.values())[1:], width], strict=True):
         draw.text((x, 4), _shorten(heading, font, end - x - MARGIN), fill="black", font=font)
     for y, caption in zip(tops, captions, strict=True):
@@ -135,7 +136,7 @@ def _legend_places(
     entries: Sequence[tuple[str, int | Overlay]], width: int
 ) -> list[tuple[int, int]]:
     """Place of each entry of the legend, which is broken into lines at the width."""
-    font = ImageFont.load_default(14)
+    font = caption_font(13)
     places, x, y = [], MARGIN, 0
     for name, colours in entries:
         side = SWATCH if isinstance(colours, int) else BAR + 2 * SWATCH
@@ -151,7 +152,7 @@ def _draw_entry(
     page: Image.Image, name: str, colours: int | Overlay, place: tuple[int, int]
 ) -> None:
     """Draw the colour of a label or the colour bar of an overlay, and what it stands for."""
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(14)
+    draw, font = ImageDraw.Draw(page), caption_font(13)
     x, y = place
     if not isinstance(colours, int):
         scores = np.linspace(0, 1, BAR, dtype=np.float32)[None].repeat(SWATCH, 0)
@@ -169,7 +170,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """One line of text, at most `width` pixels wide; numbers after a colon are cut last."""
     text = _one_line(text)
     name, separator, numbers = text.partition(": ")

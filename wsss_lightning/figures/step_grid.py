@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from wsss_lightning.figures.fonts import caption_font
 from wsss_lightning.utils.files import write_atomically
 
 GAP = 6
@@ -54,7 +55,7 @@ def step_grid(
     draw = ImageDraw.Draw(picture)
     for column, heading in enumerate(headings if font_size else ()):
         place = (column * step + side / 2, font_size / 2)
-        font = ImageFont.load_default(font_size)
+        font = caption_font(font_size)
         draw.text(place, heading, fill=HEADING, font=font, anchor="mm")
     return picture
 
