@@ -803,7 +803,7 @@ def test_an_annotation_that_does_not_parse_is_named(root, content):
         (["image,bird,cat,dog", "b,1,0"], ["line 2", "b,1,0", 3]),
         (["image,bird,cat,dog", "b,1,0,0,1"], ["line 2", "b,1,0,0,1"]),
         (["image,bird,cat,dog", "b,1,0,2"], ["line 2", "b,1,0,2"]),
-        (["image,bird,cat,dog", "b,1,0,yes"], ["line 2", "b,1,0,yes"]),
+        (["image,bird,cat,dog", "b,1,0,perhaps"], ["line 2", "b,1,0,perhaps"]),
         (["image,bird,cat,dog", "b,1,0,0", "b,1,0,0"], ["b", "line 3"]),
         (["image,bird,cat,dog", "b,1,0,0"], [2, "train", "2007_000032"]),
         ([""], ["tags.csv"]),

@@ -13,6 +13,7 @@ import yaml
 from wsss_lightning.data.folder.labels import Labels, match_file
 from wsss_lightning.data.folder.photos import Photo, Photos
 from wsss_lightning.data.sources.boxes import (
+    MAX_XML_SIZE,
     RawBox,
     numbers_of,
     parse_xml,
@@ -44,7 +45,7 @@ def add_coco(labels: Labels, photos: Photos, path: Path) -> None:
 def add_voc(labels: Labels, photos: Photos, path: Path, folder: Path) -> None:
     """Add the objects of an annotation in VOC's XML."""
     annotation = read_xml(path)
-    also = (parse_xml(path).findtext("filename") or "").strip()
+    also = (parse_xml(path, MAX_XML_SIZE).findtext("filename") or "").strip()
     photo = match_file(photos, path, folder, also)
     if photo is None:
         _add_missing(labels, photos, also or path.name)

@@ -83,7 +83,7 @@ def read_xml(path: Path) -> Annotation:
 
     Source: VOC development kit; a few of VOC's own files hold decimals.
     """
-    root = parse_xml(path)
+    root = parse_xml(path, MAX_XML_SIZE)
     boxes = []
     # an <object> has <part>s with names and boxes of their own, so only direct children count
     for node in root.findall("object"):
@@ -104,7 +104,7 @@ def read_xml(path: Path) -> Annotation:
     return Annotation(boxes, size_of(root.findtext("size/height"), root.findtext("size/width")))
 
 
-def parse_xml(path: Path, max_size: int = MAX_XML_SIZE) -> Element:
+def parse_xml(path: Path, max_size: int) -> Element:
     """Root of an XML file, without namespaces.
 
     Args:
