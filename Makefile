@@ -39,7 +39,7 @@ test: $(VENV)/.installed-dev ## everything that CI runs, all beside each other
 	$(MAKE) --no-print-directory --jobs 4 lint types floors docs tests
 
 tests: $(VENV)/.installed-dev
-	$(RUN) pytest -n 2 --dist worksteal -m "not long"
+	$(RUN) pytest -n 2 --dist worksteal --durations 40 -m "not long"
 
 test-all: lint types floors ## as test, with benchmarks and many repetitions
 	$(RUN) pytest -n 2 --dist worksteal

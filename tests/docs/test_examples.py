@@ -273,7 +273,7 @@ def test_the_quickstart_runs(here, tmp_path):
     page = ROOT / "docs/quickstart.md"
     found = [one for b in RUN if b.page == page and b.kind == "bash" for one in b.commands()]
     runs = [one.arguments for one in found if one.verb == "run"]
-    single = [w for w in runs if not {"-m", "--help", "--cfg", "--config-dir"} & set(w)]
+    single = [w for w in runs if not {"-m", "--help", "--cfg", "data=folder"} & set(w)]
     (sweep,) = (w for w in runs if "-m" in w)
     (report,) = (one.words[3:] for one in found if one.verb == "report")
     assert single[0] == ["experiment=cam"]

@@ -208,7 +208,7 @@ def test_damaged_results_of_every_stage_are_named_and_made_again(here, tmp_path)
             *_, last = sorted(
                 p
                 for p in folder.rglob("*")
-                if p.suffix in (".npz", ".png", ".ckpt", ".json")
+                if p.suffix in (".npz", ".png", ".ckpt", ".json", ".csv")
                 and p.name not in ("stage.json", "manifest.json")
             )
             damage(last)

@@ -124,7 +124,7 @@ def evaluate_quality(folder: Path, *, quality: Path, counts: Path, classes: Sequ
     spearman: over all masks of tagged classes. spearman_class: mean within the classes that have
     at least `MIN_IMAGES` masks. spearman_image: over images. worst_fifth: share of the truly worst
     fifth of the masks among the fifth that is estimated to be the worst. Masks of classes without
-    a true pixel do not count.
+    a true pixel do not count. Metrics that too few masks define are left out.
 
     Args:
         folder: to write to.
@@ -152,15 +152,13 @@ def evaluate_quality(folder: Path, *, quality: Path, counts: Path, classes: Sequ
         for one in classes
     ]
     within = [_correlate(of_class) for of_class in by_class if len(of_class) >= MIN_IMAGES]
-    save_metrics(
-        folder,
-        {
-            "spearman": _correlate(pairs),
-            "spearman_class": _mean([value for value in within if value == value]),
-            "spearman_image": _correlate(by_image),
-            "worst_fifth": worst_found([e for e, _ in pairs], [t for _, t in pairs]),
-        },
-    )
+    metrics = {
+        "spearman": _correlate(pairs),
+        "spearman_class": _mean([value for value in within if value == value]),
+        "spearman_image": _correlate(by_image),
+        "worst_fifth": worst_found([e for e, _ in pairs], [t for _, t in pairs]),
+    }
+    save_metrics(folder, {name: value for name, value in metrics.items() if value == value})
 
 
 def drop_worst(
