@@ -44,6 +44,7 @@ def program(elsewhere, monkeypatch):
     return replace
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_from_python_is_the_run_of_the_command(elsewhere, capsys):
     run = wsss_lightning.run("cam", overrides=SEEDS)

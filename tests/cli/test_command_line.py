@@ -310,6 +310,7 @@ def test_seeds_are_made_and_scored_without_a_segmentation_network(here):
     assert (run.folder / "pictures/val/val.png").is_file()
 
 
+@pytest.mark.long
 def test_sub_categories_are_sought_in_rounds_which_a_repeated_command_goes_on_with(tmp_path, here):
     words = ("experiment=sc_cam", *TINY, "data.generate.num_train=30", "pipeline.rounds=2")
     killed = tmp_path / "killed"

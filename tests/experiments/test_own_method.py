@@ -75,6 +75,7 @@ export(classifier, "own.onnx", ExportSettings())
 """
 
 
+@pytest.mark.long
 def test_a_method_outside_the_package_is_used_from_python(template):
     (template / "use.py").write_text(USE)
     used = run(template, *TINY, module="use", WSSS_ALLOW="my_methods")

@@ -92,7 +92,13 @@ def recorded(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("words", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, id=name, marks=[pytest.mark.long] if name == "irn" else [])
+        for name, words in RUNS.items()
+    ],
+)
 def test_all_code_that_a_step_runs_is_in_its_key(here, recorded, words):
     run = here(*words, *TINY)
     assert run.code == 0, run.err

@@ -67,7 +67,7 @@ def test_runs_killed_at_random_moments_end_as_an_undisturbed_one():
 
 # step 3 is the end of an epoch
 @pytest.mark.parametrize(
-    ("step", "workers"), [(1, 0), LONG(2, 0), (3, 0), (4, 0), (2, 2), LONG(3, 2)]
+    ("step", "workers"), [LONG(1, 0), LONG(2, 0), (3, 0), LONG(4, 0), (2, 2), LONG(3, 2)]
 )
 def test_a_training_that_was_stopped_goes_on_behind_its_last_step(
     here, shared, tmp_path, monkeypatch, step, workers
@@ -239,6 +239,7 @@ def test_a_run_that_shall_not_resume_does_all_anew_once(here, tmp_path):
     assert not here(*words).stages(DONE)
 
 
+@pytest.mark.long
 def test_jobs_of_one_start_share_what_they_do_anew(here, tmp_path):
     words = ("experiment=cam", *TINY, "pipeline=seeds", "-m", "seeds.background_score=0.2,0.3")
     here(*words)
@@ -276,7 +277,7 @@ def full_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.parametrize("experiment", KINDS)
+@pytest.mark.parametrize("experiment", ["cam", "box", LONG("sc_cam")])
 def test_a_full_disk_is_told_in_every_kind_of_stage_and_spoils_nothing(
     here, tmp_path, monkeypatch, experiment
 ):
