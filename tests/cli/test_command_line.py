@@ -99,6 +99,7 @@ def test_every_experiment_ends_in_scores_and_pictures(here, voc, mine, experimen
     check_contract(here(f"experiment={experiment}", *words, *few), experiment)
 
 
+@pytest.mark.long
 def test_a_repeated_command_does_nothing_again(tmp_path, here):
     first = there("experiment=cam", *TINY, folder=tmp_path)
     check_contract(first, "cam")

@@ -174,6 +174,7 @@ def lives(process: int) -> bool:
 # the same numbers
 
 
+@pytest.mark.long
 def test_one_seed_gives_the_same_bits_twice_and_with_other_workers(here, tmp_path):
     words = ("experiment=cam", *TINY, "fit.method.batch_size=4")
     found = []
