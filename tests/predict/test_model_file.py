@@ -1,6 +1,7 @@
 """Portable models: what is saved is loaded, and nothing else."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from example_results import example_results
 from facts import assert_names, raises_naming
+from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_models import info_of, module_of, node_of
@@ -16,8 +18,13 @@ from small_models import info_of, module_of, node_of
 from wsss_lightning.errors import InputError
 from wsss_lightning.predict.model_file import MODEL, TrainedModel, load, save_model, save_models
 from wsss_lightning.predict.model_info import METADATA
-from wsss_lightning.predict.run_models import open_run, trainings, without_folders
-from wsss_lightning.results.schema import read_results
+from wsss_lightning.predict.run_models import (
+    open_run,
+    provenance_of,
+    trainings,
+    without_folders,
+)
+from wsss_lightning.results.schema import ReviewCounts, read_results
 from wsss_lightning.steps.train import load as load_stage
 
 TASKS = ("segmentation", "classification")
@@ -75,6 +82,26 @@ def test_the_card_says_what_the_model_is_and_is_honest_about_licences(saved):
     assert_names(card, "licence", "unknown", near=200)
     assert_names(card, "mIoU", "a (trained on)", "25.0", near=60)
     assert_names(card, "IoU of cat", "50.0", near=60)
+
+
+@pytest.mark.parametrize("has_masks", [True, False])
+def test_the_card_claims_scoring_by_masks_only_where_there_are_some(saved, has_masks):
+    origin = {"train_masks_used_for": ["scoring"], "splits": {"train": "a"}}
+    origin["scores"] = {"pseudo/a/miou": 0.5} if has_masks else {"classifier/b/map": 0.5}
+    _, path = saved(provenance=origin)
+    assert ("used for: scoring" in (path.parent / "README.md").read_text()) == has_masks
+
+
+def test_a_score_that_is_not_finite_does_not_prevent_a_model(saved):
+    scores = {"classifier/val/map": math.nan, "classifier/val/f1": 0.5}
+    review = ReviewCounts(images=1, decisions={"accept": 1}, seconds=2.0, digest="d")
+    results = example_results(scores=scores)
+    results = replace(results, annotation=replace(results.annotation, review=review))
+    origin = provenance_of(results, {}, OmegaConf.create({"pipeline": {"_target_": "tags"}}))
+    _, path = saved(provenance=origin)
+    stored = load(path).info.provenance
+    assert stored["scores"] == {"classifier/val/f1": 0.5}
+    assert stored["annotation"]["review"]["images"] == 1
 
 
 def test_folders_of_the_training_machine_stay_there():

@@ -116,7 +116,10 @@ def _training(info: ModelInfo) -> str:
     origin = info.provenance
     supervision = origin.get("supervision")
     annotation = origin.get("annotation") or {}
-    uses = origin.get("train_masks_used_for") or []
+    uses = list(origin.get("train_masks_used_for") or [])
+    train = (origin.get("splits") or {}).get("train")
+    if not any(key.endswith(f"/{train}/miou") for key in origin.get("scores") or {}):
+        uses = [use for use in uses if use != "scoring"]  # the data set has no true masks
     lines = [
         f"- Data: {_text(origin.get('data', 'unknown'))}, digest "
         f"`{origin.get('data_digest', 'unknown')}`.",
@@ -125,7 +128,9 @@ def _training(info: ModelInfo) -> str:
     if annotation:
         lines.append(f"- Annotation used: {_pairs(annotation)}.")
     if uses:
-        lines.append(f"- True masks of the training split were used for: {', '.join(uses)}.")
+        lines.append(
+            f"- Masks of the training split that a person drew were used for: {', '.join(uses)}."
+        )
     if origin.get("recipe"):
         lines.append(f"- Published settings: `{origin['recipe']}`.")
     return "\n".join(lines)

@@ -1,5 +1,7 @@
 """The trained networks of a finished run, and their descriptions."""
 
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,7 +75,7 @@ def describe(network: str, trained: Path, cfg: DictConfig, results: Results) -> 
         crf=settings_of(cfg.test_crf if segments else cfg.crf),
         uses_crf=bool(segments and cfg.test.crf),
         batch_size=cfg.test.batch_size if segments else cfg.cam.batch_size,
-        provenance=_provenance(results, initial, cfg),
+        provenance=provenance_of(results, initial, cfg),
     )
 
 
@@ -118,7 +120,14 @@ def _initial_weights(
     return {"backbone": backbone.name, "weights": weights, "after_classifier": from_classifier}
 
 
-def _provenance(results: Results, initial: dict[str, Any], cfg: DictConfig) -> dict[str, Any]:
+def provenance_of(results: Results, initial: dict[str, Any], cfg: DictConfig) -> dict[str, Any]:
+    """Data, supervision, scores and versions of a run; scores that are not finite are left out.
+
+    Args:
+        results: results of the run.
+        initial: initial weights of the network.
+        cfg: composed configuration.
+    """
     protocol = results.protocol
     return {
         "experiment": results.experiment,
@@ -127,16 +136,21 @@ def _provenance(results: Results, initial: dict[str, Any], cfg: DictConfig) -> d
         "seed": results.seed,
         "supervision": results.supervision,
         "pipeline": str(OmegaConf.select(cfg, "pipeline._target_")),
-        "annotation": {key: value for key, value in vars(results.annotation).items() if value},
+        "annotation": {key: value for key, value in asdict(results.annotation).items() if value},
         "train_masks_used_for": protocol.train_masks_used_for,
         "splits": vars(protocol.splits),
         "miou": protocol.miou,
-        "scores": {k: v for k, v in results.scores.items() if isinstance(v, (int, float))},
+        "scores": {key: value for key, value in results.scores.items() if _is_finite(value)},
         "initial_weights": initial,
         "overrides": [without_folders(one) for one in results.overrides],
         "recipe": None if results.recipe is None else results.recipe.name,
         "versions": {key: str(value) for key, value in results.versions.items()},
     }
+
+
+def _is_finite(score: Any) -> bool:
+    """Whether a score is a number that JSON can hold; mAP of a split without tags is NaN."""
+    return isinstance(score, (int, float)) and math.isfinite(score)
 
 
 def without_folders(override: str) -> str:
