@@ -241,3 +241,8 @@ def test_equal_photos_with_other_tags_are_noted(read, tmp_path):
     root = write_photos(tmp_path / "p", ["cat/a.jpg", "dog/b.jpg"])
     (root / "dog/same.jpg").write_bytes((root / "cat/a.jpg").read_bytes())
     assert_names(read(root).notes, "cat/a", "dog/same")
+
+
+def test_a_missing_folder_is_named_before_the_files_that_may_lie_in_it(read, tmp_path):
+    with raises_naming(InputError, "`root`", tmp_path / "absent"):
+        read(tmp_path / "absent", tags="tags.csv")

@@ -54,6 +54,13 @@ class Skipped(NamedTuple):
     reason: str
 
 
+def check_root(root: Path) -> None:
+    """Raise an `InputError` if the folder of photos is missing."""
+    if not root.is_dir():
+        kind = "a file" if root.is_file() else "missing"
+        raise InputError(f"`root` is {root}, which is {kind}; set it to the folder of photos.")
+
+
 @final
 class Photos:
     """The photos of a folder and its sub-folders, hidden and system files left out.
@@ -72,9 +79,7 @@ class Photos:
 
     def __init__(self, root: Path, without: Iterable[Path] = ()) -> None:
         self.root = root
-        if not root.is_dir():
-            kind = "a file" if root.is_file() else "missing"
-            raise InputError(f"`root` is {root}, which is {kind}; set it to the folder of photos.")
+        check_root(root)
         excluded = tuple(f"{one}/" for path in without if (one := _below(path, root)))
         found: list[str] = []
         self.skipped: list[Skipped] = []

@@ -17,7 +17,7 @@ from wsss_lightning.data.folder.folders import (
 from wsss_lightning.data.folder.index import Index, write_index
 from wsss_lightning.data.folder.labels import Labels
 from wsss_lightning.data.folder.masks import MaskKey, find_masks, masked_splits, read_key
-from wsss_lightning.data.folder.photos import Photo, Photos
+from wsss_lightning.data.folder.photos import Photo, Photos, check_root
 from wsss_lightning.data.folder.remarks import missing_entries, rare_and_equal
 from wsss_lightning.data.folder.sources import read_labels
 from wsss_lightning.data.folder.split import group_photos, split_photos
@@ -121,6 +121,7 @@ def read_folder(
         InputError: photos or labels cannot be used.
     """
     root, cache = Path(root).expanduser().resolve(), Path(cache).expanduser().absolute()
+    check_root(root)  # before files that may be named relative to it
     given = {"tags": tags, "boxes": boxes, "masks": masks, "split": split}
     places = {name: locate(name, value, root) for name, value in given.items() if value is not None}
     apart = [Path(output_dir).expanduser(), root / "runs", cache, *companion_folders(root)]
